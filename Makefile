@@ -1,0 +1,69 @@
+# The front door: `make demo`, `make test`, `make lab`. Needs Python 3.11 to 3.13 and make.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+READY := .venv/.ready
+PIP := $(PY) -m pip --quiet --disable-pip-version-check
+
+# In a folder that was moved, the launchers of .venv point to the old place: install again.
+ifneq ($(shell cat $(READY) 2>/dev/null),$(CURDIR))
+$(shell rm -f $(READY))
+endif
+
+# Tests and notebooks see no network, and no settings of the user who runs them.
+CUT := PYTHONPATH="$(CURDIR)/tests/network_cut" IPYTHONDIR="$(CURDIR)/.venv/ipython" \
+	JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/jupyter" MPLCONFIGDIR="$(CURDIR)/.venv/matplotlib"
+
+.PHONY: help setup demo test lint format lab notebooks clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo       the main job in about 8 minutes: noisy pairs, filters, training, search; into runs/demo"
+	@echo "make test       style, types, tests, and every notebook, with the network cut"
+	@echo "make lab        open the course in JupyterLab"
+	@echo "make setup      only build .venv; the others do it too where it is missing or stale"
+	@echo "make notebooks  run the notebooks and store their outputs (only one: ONLY=notebooks/NAME.ipynb)"
+	@echo "make lint       style and types; make format mends the style"
+	@echo "make clean      remove caches (.venv and runs stay)"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@rm -f $@
+	@$(PIP) --version >/dev/null 2>&1 || { \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || { \
+			echo "$(PYTHON) is not a Python 3.11 to 3.13; name one, as in: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }; \
+		$(PYTHON) -c 'import ensurepip, venv' || { \
+			echo "$(PYTHON) cannot build .venv; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+		echo "Building .venv with the versions of requirements.lock: once, about 5 minutes, 8 GB of disk."; \
+		$(PYTHON) -m venv --clear .venv; }
+	@$(PIP) install --no-deps --no-compile --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --force-reinstall --editable .
+	@printf '%s' "$(CURDIR)" > $@
+	@echo ".venv is ready."
+
+demo: setup
+	.venv/bin/align-edu demo --out runs/demo
+
+test: lint
+	$(CUT) $(PY) -m pytest tests align_edu notebooks --nbval --cov
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: setup
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+lab: setup
+	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+
+notebooks: setup
+	$(CUT) $(PY) -m align_edu.lab.write_notebooks $(ONLY)
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
+	find . \( -path ./.venv -o -path ./runs \) -prune -o \
+		\( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +
