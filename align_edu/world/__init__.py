@@ -1,0 +1,100 @@
+"""The toy CC-3M: scenes drawn by code, alt-text written by code, noise with the truth known."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from align_edu.world.benchmark import write_benchmark
+from align_edu.world.pair import WorldSettings
+from align_edu.world.web_noise import DEFAULT_NOISE
+from align_edu.world.write import SHARD_SIZE, write_world
+
+__all__ = ["World"]
+
+
+@dataclass(frozen=True)
+class World:
+    """A small web of pictures and alt-text that needs no download.
+
+    Parameters
+    ----------
+    seed : 0 to 4294967295; worlds of different seeds share no picture.
+    noise : the part of all pairs that is noisy, 0 to 0.95. `web_noise.NOISE` holds the mix.
+    image_size : pixels of each side of a picture in the shards.
+
+    >>> import tempfile
+    >>> out = World(seed=7).write(Path(tempfile.mkdtemp()), pairs=12)
+    >>> (out / "00000.tar").exists()
+    True
+    """
+
+    seed: int = 0
+    noise: float = DEFAULT_NOISE
+    image_size: int = 58
+
+    def write(
+        self,
+        out: str | Path,
+        pairs: int,
+        *,
+        workers: int | None = None,
+        benchmark: str | Path | None = None,
+        shard_size: int = SHARD_SIZE,
+        progress: bool = False,
+    ) -> Path:
+        """Write raw pairs as shards in img2dataset's webdataset layout.
+
+        Parameters
+        ----------
+        out : folder for the shards. A folder that an earlier call left unfinished is completed.
+        pairs : number of pairs, noisy ones included.
+        workers : number of processes; None for one per CPU core.
+        benchmark : folder of a benchmark; near-duplicates of its pictures are then among the
+            pairs, as test pictures are on the web.
+        shard_size : pairs per shard.
+        progress : whether to show a progress bar on standard error.
+
+        Returns
+        -------
+        Path
+            The folder. Equal settings give equal bytes, whatever the number of workers.
+
+        Raises
+        ------
+        InputError
+            If an argument is out of range, the folder holds something else, or the disk is full.
+        """
+        settings = WorldSettings(
+            seed=self.seed,
+            noise=self.noise,
+            image_size=self.image_size,
+            pairs=pairs,
+            shard_size=shard_size,
+            benchmark=None if benchmark is None else Path(benchmark),
+        )
+        return write_world(settings, Path(out), workers=workers, progress=progress)
+
+    def write_benchmark(
+        self, out: str | Path, scenes: int = 1_000, *, image_size: int = 128, progress: bool = False
+    ) -> Path:
+        """Write a clean retrieval benchmark: unique scenes with five captions each.
+
+        Parameters
+        ----------
+        out : folder for `dataset_toy.json` (Karpathy's format) and `images/`.
+        scenes : number of scenes.
+        image_size : pixels of each side of a picture.
+        progress : whether to show a progress bar on standard error.
+
+        Returns
+        -------
+        Path
+            The folder. Its pictures are in no shard of any world.
+
+        Raises
+        ------
+        InputError
+            If an argument is out of range, the folder holds something else, or the disk is full.
+        """
+        return write_benchmark(
+            Path(out), seed=self.seed, scenes=scenes, image_size=image_size, progress=progress
+        )

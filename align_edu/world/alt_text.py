@@ -1,0 +1,292 @@
+"""Clean alt-text: what people might write beside a picture, in English, 3 to 20 words.
+
+A caption tells some of the facts of its scene. A fact that is not told has its usual value:
+one object of medium size, clear weather, a photo. Completeness varies as on the web:
+
+| completeness | share | tells |
+|---|---|---|
+| full | 50 % | every fact that is not usual |
+| most | 30 % | all but one or two of them |
+| brief | 20 % | the kind of object and one or two of them |
+"""
+
+import re
+
+import numpy as np
+
+from align_edu.errors import InputError
+from align_edu.world.catalog import KINDS
+from align_edu.world.scene import Scene, Thing
+from align_edu.world.words import (
+    COLOUR_WORDS,
+    COUNT_WORDS,
+    FAMILY_VERBS,
+    INVERSE_RELATIONS,
+    NOUNS,
+    OTHER_VERBS,
+    PLACE_PHRASES,
+    RELATION_WORDS,
+    SIZE_WORDS,
+    STYLE_PREFIXES,
+    STYLE_SUFFIXES,
+    WEATHER_PHRASES,
+    pick,
+    with_article,
+)
+
+FEWEST_WORDS, MOST_WORDS = 3, 20
+COMPLETENESS_SHARES = {"full": 0.5, "most": 0.3, "brief": 0.2}
+ARTICLES = ("a", "an", "the")
+_PUNCTUATION = re.compile(r"[^\w\s]")
+
+# S is the subject, P the place, W the weather, C the colour; with their frequencies.
+_ORDERS = (
+    ("S P W", 0.53),
+    ("S W P", 0.18),
+    ("P, S W", 0.10),
+    ("W, S P", 0.10),
+    ("P W: S", 0.05),
+    ("S P is C W", 0.04),
+)
+
+
+def plain_words(text: str) -> list[str]:
+    """Split a text into lower-case words, without punctuation.
+
+    Parameters
+    ----------
+    text : any text.
+
+    Returns
+    -------
+    list of str
+        The unigrams that the paper's bounds of 3 and 20 count (Section 3).
+
+    >>> plain_words("Two red cats - stock photo.")
+    ['two', 'red', 'cats', 'stock', 'photo']
+    """
+    return _PUNCTUATION.sub("", text).lower().split()
+
+
+def tellable_facts(scene: Scene) -> list[str]:
+    """Name the facts of a scene that are not usual, so that a full caption tells them.
+
+    Parameters
+    ----------
+    scene : the scene.
+
+    Returns
+    -------
+    list of str
+        From "colour", "place", "count", "size", "weather", "style", "other", "relation" and
+        "other_colour". The kind of the main object is always told and not listed.
+
+    >>> tellable_facts(Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo"))
+    ['colour', 'place', 'count', 'weather']
+    """
+    facts = ["colour", "place"]
+    facts += ["count"] if scene.count > 1 else []
+    facts += ["size"] if scene.size != "medium" else []
+    facts += ["weather"] if scene.weather != "clear" else []
+    facts += ["style"] if scene.style != "photo" else []
+    facts += ["other", "relation", "other_colour"] if scene.other is not None else []
+    return facts
+
+
+def _told_facts(scene: Scene, rng: np.random.Generator, completeness: str) -> frozenset[str]:
+    """Choose what a caption of this completeness tells."""
+    facts = tellable_facts(scene)
+    if completeness == "mixed":
+        u = rng.random()
+        full, most = COMPLETENESS_SHARES["full"], COMPLETENESS_SHARES["most"]
+        completeness = "full" if u < full else "most" if u < full + most else "brief"
+    few = 1 + int(rng.random() * 2)
+    n = {"full": len(facts), "most": max(1, len(facts) - few), "brief": few}[completeness]
+    told = frozenset(facts[i] for i in rng.permutation(len(facts))[:n])
+    if completeness == "brief" and told & {"relation", "other_colour"}:
+        return told | {"other"}
+    return told if "other" in told else told - {"relation", "other_colour"}
+
+
+def _determiner(phrase: str, rng: np.random.Generator) -> str:
+    u = rng.random()
+    if u < 0.82 or u >= 0.97:
+        return with_article(phrase)
+    return f"{'the' if u < 0.90 else 'one' if u < 0.94 else 'my'} {phrase}"
+
+
+def _object(
+    thing: Thing, count: int, size: str | None, told: frozenset[str], rng: np.random.Generator
+) -> str:
+    """Word one object of a scene: how many, how large, which colour, what."""
+    one, several = pick(rng, NOUNS[thing.kind])
+    colour = pick(rng, COLOUR_WORDS[thing.colour]) if "colour" in told else ""
+    words = [pick(rng, SIZE_WORDS[size])] if size else []
+    words += [colour] if colour else []
+    words += [several if count > 1 else one]
+    if colour and rng.random() < 0.04:
+        words.remove(colour)
+        words += ["in", colour]
+    phrase = " ".join(words)
+    if count == 1:
+        return _determiner(phrase, rng)
+    if "count" in told:
+        return f"{pick(rng, COUNT_WORDS[count])} {phrase}"
+    return f"some {phrase}" if rng.random() < 0.4 else phrase
+
+
+def _subject(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str:
+    size = scene.size if "size" in told else None
+    thing = _object(scene.thing, scene.count, size, told, rng)
+    if scene.other is None or "other" not in told:
+        return thing
+    other_told = told - {"colour"} | ({"colour"} if "other_colour" in told else set())
+    other = _object(scene.other, 1, None, frozenset(other_told), rng)
+    if scene.relation is None or "relation" not in told:
+        return f"{thing} {'and' if rng.random() < 0.6 else 'with'} {other}"
+    if rng.random() < 0.2:
+        inverse = pick(rng, RELATION_WORDS[INVERSE_RELATIONS[scene.relation]])
+        return f"{other} {inverse} {thing}"
+    return f"{thing} {pick(rng, RELATION_WORDS[scene.relation])} {other}"
+
+
+def _order(rng: np.random.Generator) -> str:
+    u = rng.random()
+    for order, share in _ORDERS:
+        u -= share
+        if u < 0:
+            return order
+    return _ORDERS[0][0]
+
+
+def _style_parts(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
+    """The words before and after the rest that name the picture's style."""
+    u = rng.random()
+    if scene.style == "photo" and u < 0.82:
+        return "", ""
+    if scene.style != "photo" and "style" not in told:
+        return "", ""
+    if rng.random() < 0.65:
+        return pick(rng, STYLE_PREFIXES[scene.style]) + " ", ""
+    return "", pick(rng, STYLE_SUFFIXES[scene.style])
+
+
+def _predicate(scene: Scene, told: frozenset[str], place: str, rng: np.random.Generator) -> str:
+    """The main object with its colour told last: "the dog on the beach is red"."""
+    size = scene.size if "size" in told else None
+    words = _object(scene.thing, scene.count, size, told - {"colour"}, rng).split()
+    words = words[1:] if words[0] in (*ARTICLES, "one", "my", "some") else words
+    verb = "are" if scene.count > 1 else "is"
+    colour = pick(rng, COLOUR_WORDS[scene.thing.colour])
+    return " ".join(["the", *words, *place.split(), verb, colour])
+
+
+def _body(scene: Scene, told: frozenset[str], order: str, rng: np.random.Generator) -> str:
+    """Word everything but the style, in this order."""
+    place = pick(rng, PLACE_PHRASES[scene.place]) if "place" in told else ""
+    weather = pick(rng, WEATHER_PHRASES[scene.weather]) if "weather" in told else ""
+    alone = "other" not in told
+    if order == "S P is C W" and alone and "colour" in told:
+        return f"{_predicate(scene, told, place, rng)} {weather}".strip()
+    order = order.replace(" is C", "")
+    subject = _subject(scene, told, rng)
+    if alone and place and order[0] == "S" and rng.random() < 0.12:
+        verbs = FAMILY_VERBS.get(KINDS[scene.thing.kind].family, OTHER_VERBS)
+        subject += f" {verbs[int(rng.random() * len(verbs))]}"
+    parts = {"S": subject, "P": place, "W": weather}
+    text = "".join(parts.get(mark, mark) for mark in order)
+    text = re.sub(r"^[ ,:]+", "", re.sub(r" [,:]", ",", text))
+    return " ".join(text.split())
+
+
+def _headline(text: str) -> str:
+    """Drop the articles, as titles do."""
+    return " ".join(word for word in text.split() if word not in ARTICLES)
+
+
+def _letter_case(text: str, rng: np.random.Generator) -> str:
+    u = rng.random()
+    if u < 0.55:
+        return text
+    if u < 0.90:
+        return text[0].upper() + text[1:] + ("." if u < 0.68 else "")
+    words = (word[0].upper() + word[1:] if len(word) > 2 else word for word in text.split())
+    titled = " ".join(words)
+    return titled[0].upper() + titled[1:]
+
+
+def _wording(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str | None:
+    """One wording of these facts, or None when it came out too short or too long."""
+    prefix, suffix = _style_parts(scene, told, rng)
+    order = "S P W" if prefix else _order(rng)
+    text = prefix + _body(scene, told, order, rng) + suffix
+    titled = _headline(text)
+    too_long = len(plain_words(text)) > MOST_WORDS
+    if (too_long or rng.random() < 0.15) and len(plain_words(titled)) >= FEWEST_WORDS:
+        text = titled
+    if FEWEST_WORDS <= len(plain_words(text)) <= MOST_WORDS:
+        return _letter_case(text, rng)
+    return None
+
+
+def _caption_of(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str:
+    while True:
+        text = _wording(scene, told, rng)
+        if text is not None:
+            return text
+
+
+def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed") -> str:
+    """Write a clean alt-text for a scene.
+
+    Parameters
+    ----------
+    scene : the scene.
+    rng : the source of randomness.
+    completeness : "full", "most", "brief", or "mixed" for the shares of `COMPLETENESS_SHARES`.
+
+    Returns
+    -------
+    str
+        3 to 20 words; every word of it is true of the scene.
+
+    Raises
+    ------
+    InputError
+        If the completeness is not one of the four.
+
+    >>> scene = Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo")
+    >>> caption(scene, np.random.default_rng(1), "full")
+    'a photo of two red dogs by the sea in the rain'
+    """
+    if completeness not in (*COMPLETENESS_SHARES, "mixed"):
+        raise InputError(f"completeness {completeness!r}: use full, most, brief or mixed")
+    return _caption_of(scene, _told_facts(scene, rng, completeness), rng)
+
+
+def full_captions(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[str]:
+    """Write n different captions that each tell every fact of a scene that is not usual.
+
+    Parameters
+    ----------
+    scene : the scene.
+    rng : the source of randomness.
+    n : number of captions.
+
+    Returns
+    -------
+    list of n str
+        No two are equal, not even without case and punctuation.
+
+    >>> scene = Scene(Thing("dog", "red"), 1, "large", "snow", "clear", "sketch")
+    >>> for text in full_captions(scene, np.random.default_rng(0), n=2):
+    ...     print(text)
+    a sketch of a large scarlet hound in the snow
+    Sketch of a large red pooch in the snow.
+    """
+    told = frozenset(tellable_facts(scene))
+    wordings: dict[str, str] = {}
+    while len(wordings) < n:
+        text = _caption_of(scene, told, rng)
+        wordings.setdefault(" ".join(plain_words(text)), text)
+    return list(wordings.values())

@@ -1,0 +1,203 @@
+"""Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from align_edu.errors import InputError
+from align_edu.files import read_json, write_json
+from align_edu.world.alt_text import full_captions, plain_words
+from align_edu.world.draw import draw
+from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
+from align_edu.world.scene import (
+    Scene,
+    Thing,
+    child_rng,
+    is_held_out,
+    sample_scene,
+    scene_facts,
+)
+from align_edu.world.words import INVERSE_RELATIONS
+from align_edu.world.write import check_seed
+
+CAPTIONS_PER_SCENE = 5
+HELD_OUT_SHARE = 0.15
+JPEG_QUALITY = 92
+MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
+
+
+def satisfies(scene: Scene, told: Scene) -> bool:
+    """Whether a full caption of one scene is true of another, taken at its word.
+
+    What the caption does not tell (the usual count, size, weather and style) may be anything.
+
+    Parameters
+    ----------
+    scene : the scene that is looked at.
+    told : the scene that the caption was written for.
+
+    Returns
+    -------
+    bool
+
+    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> wet_dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
+    >>> satisfies(wet_dog, told=dog), satisfies(dog, told=wet_dog)
+    (True, False)
+    """
+    around = (
+        told.place == scene.place
+        and told.weather in ("clear", scene.weather)
+        and told.style in ("photo", scene.style)
+    )
+    if not around:
+        return False
+    same_size = told.size in ("medium", scene.size)
+    same_main = told.thing == scene.thing and told.count in (1, scene.count) and same_size
+    # A second object is one of unknown size, so "large" or "two" is not true of it.
+    as_other = told.thing == scene.other and told.count == 1 and told.size == "medium"
+    if told.other is None or told.relation is None:
+        return same_main or as_other
+    if same_main and told.other == scene.other and told.relation == scene.relation:
+        return True
+    turned = INVERSE_RELATIONS[told.relation] == scene.relation
+    return as_other and told.other == scene.thing and turned
+
+
+def _things_in_place(scene: Scene) -> Iterator[tuple[str, Thing]]:
+    yield scene.place, scene.thing
+    if scene.other is not None:
+        yield scene.place, scene.other
+
+
+def _unique_scenes(seed: int, n: int) -> Iterator[tuple[Scene, np.random.Generator]]:
+    """Yield n scenes, none of which satisfies another's full caption, and their generators."""
+    near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
+    for number in range(n):
+        rng = child_rng(seed, BENCHMARK_STREAM, number)
+        held_out = rng.random() < HELD_OUT_SHARE
+        for _ in range(MOST_TRIES):
+            scene = sample_scene(rng, held_out=held_out)
+            rivals = [old for key in _things_in_place(scene) for old in near[key]]
+            if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
+                break
+        else:
+            raise InputError(
+                f"scenes {n}: only {number} were found that no caption confuses; ask for fewer"
+            )
+        for key in _things_in_place(scene):
+            near[key].append(scene)
+        yield scene, rng
+
+
+def _sentences(captions: list[str], image_id: int) -> list[dict[str, Any]]:
+    first = image_id * CAPTIONS_PER_SCENE
+    return [
+        {
+            "raw": text,
+            "tokens": plain_words(text),
+            "imgid": image_id,
+            "sentid": first + i,
+        }
+        for i, text in enumerate(captions)
+    ]
+
+
+def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, Any]:
+    sentences = _sentences(captions, image_id)
+    return {
+        "filename": f"{image_id:06d}.jpg",
+        "imgid": image_id,
+        "split": "test",
+        "sentids": [sentence["sentid"] for sentence in sentences],
+        "sentences": sentences,
+        "held_out": is_held_out(scene),
+        "scene": scene_facts(scene),
+    }
+
+
+def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    scenes = _unique_scenes(made_with["seed"], made_with["scenes"])
+    bar = tqdm(
+        scenes, "drawing the benchmark", made_with["scenes"], unit=" scenes", disable=not progress
+    )
+    for image_id, (scene, rng) in enumerate(bar):
+        row = _image_row(scene, full_captions(scene, rng, CAPTIONS_PER_SCENE), image_id)
+        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
+        (folder / "images" / row["filename"]).write_bytes(jpeg)
+        rows.append(row)
+    record = {"images": rows, "dataset": "toy", "made_with": made_with}
+    write_json(folder / "dataset_toy.json", record)
+
+
+def _is_done(out: Path, made_with: dict[str, int]) -> bool:
+    """Whether the very benchmark is there; InputError when something else is."""
+    if not out.exists():
+        return False
+    if not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write the benchmark to")
+    if not any(out.iterdir()):
+        return False
+    dataset = out / "dataset_toy.json"
+    if not dataset.exists() or read_json(dataset).get("made_with") != made_with:
+        raise InputError(f"{out}: holds something else; give another folder or delete this one")
+    return True
+
+
+def write_benchmark(
+    out: Path, *, seed: int, scenes: int, image_size: int, progress: bool = False
+) -> Path:
+    """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/`.
+
+    Parameters
+    ----------
+    out : folder to write; it appears when all of it is there.
+    seed : 0 to 4294967295; its random stream is never that of a world's shards.
+    scenes : number of scenes. About 15 % show a composition that training never sees.
+    image_size : pixels of each side of a picture.
+    progress : whether to show a progress bar on standard error.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If an argument is out of range, the folder holds something else, the disk is full, or
+        there are not so many scenes that can be told apart by their captions.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "benchmark"
+    >>> _ = write_benchmark(folder, seed=0, scenes=3, image_size=64)
+    >>> images = read_json(folder / "dataset_toy.json")["images"]
+    >>> len(images), len(images[0]["sentences"])
+    (3, 5)
+    """
+    check_seed(seed)
+    if scenes < 1:
+        raise InputError(f"scenes {scenes}: give at least 1")
+    made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
+    if _is_done(out, made_with):
+        return out
+    unfinished = out.with_name(f".{out.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        _fill(unfinished, made_with, progress)
+        unfinished.replace(out)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(
+            f"{out}: cannot be written ({reason}); free some space or choose another folder"
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return out

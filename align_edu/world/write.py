@@ -1,0 +1,255 @@
+"""Writes a toy world as shards in img2dataset's webdataset layout.
+
+A shard is three files: `00000.tar` with KEY.jpg, KEY.txt and KEY.json for each pair,
+`00000_stats.json`, and last `00000.parquet`, whose presence says that the shard is whole.
+Each shard depends on the settings and its own number only, so any number of workers writes
+the same bytes, and a stopped writer goes on where it was.
+"""
+
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from align_edu.errors import InputError
+from align_edu.files import read_json, write_json, written_whole
+from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair, sha256
+from align_edu.world.scene import scene_facts
+
+SHARD_SIZE = 5_000
+LARGEST_SHARD = 10_000  # a key has four digits for the pair's number in its shard
+MOST_NOISE = 0.95
+SETTINGS_FILE = "world.json"
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that is not one 32-bit number, the size that random streams are keyed by.
+
+    Parameters
+    ----------
+    seed : the seed.
+
+    Raises
+    ------
+    InputError
+        If it is below 0 or above 4294967295.
+
+    >>> check_seed(-1)
+    Traceback (most recent call last):
+    align_edu.errors.InputError: seed -1: give a whole number from 0 to 4294967295
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError(f"seed {seed}: give a whole number from 0 to {2**32 - 1}")
+
+
+def _check_settings(settings: WorldSettings) -> None:
+    check_seed(settings.seed)
+    if settings.pairs < 1:
+        raise InputError(f"pairs {settings.pairs}: give at least 1")
+    if not 0 <= settings.noise <= MOST_NOISE:
+        raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
+    if not 1 <= settings.shard_size <= LARGEST_SHARD:
+        raise InputError(f"shard size {settings.shard_size}: give 1 to {LARGEST_SHARD}")
+    if settings.image_size < 8:
+        raise InputError(f"image size {settings.image_size}: give at least 8 pixels")
+
+
+def _settings_record(settings: WorldSettings) -> dict[str, Any]:
+    """What must not change between two calls that fill one folder."""
+    digest = None
+    if settings.benchmark is not None:
+        benchmark_scenes(settings.benchmark)
+        dataset = settings.benchmark / "dataset_toy.json"
+        digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
+    return {
+        "seed": settings.seed,
+        "noise": settings.noise,
+        "image_size": settings.image_size,
+        "pairs": settings.pairs,
+        "shard_size": settings.shard_size,
+        "benchmark_sha256": digest,
+    }
+
+
+def _claim_folder(settings: WorldSettings, out: Path) -> None:
+    """Make the folder this world's, or raise InputError when it holds something else."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder to write the shards to")
+    record, path = _settings_record(settings), out / SETTINGS_FILE
+    if path.exists():
+        there = read_json(path)
+        if there != record:
+            known = there if isinstance(there, dict) else {}
+            differ = ", ".join(name for name in record if record[name] != known.get(name))
+            raise InputError(
+                f"{path}: the folder holds a world with other settings ({differ}); "
+                "give another folder or delete this one"
+            )
+        return
+    if out.is_dir() and (any(out.glob("*.tar")) or any(out.glob("*.parquet"))):
+        raise InputError(f"{out}: holds shards of another origin; give another folder")
+    write_json(path, record)
+
+
+def _row(pair: Pair, key: str, image_size: int) -> dict[str, Any]:
+    """One row of the table, in img2dataset's columns and then the truth."""
+    return {
+        "key": key,
+        "caption": pair.text,
+        "url": pair.url,
+        "sha256": sha256(pair.jpeg),
+        "original_width": pair.original_size[0],
+        "original_height": pair.original_size[1],
+        "width": image_size,
+        "height": image_size,
+        "status": "success",
+        "error_message": None,
+        "exif": "{}",
+        "noise": pair.noise,
+        "scene": json.dumps(scene_facts(pair.scene)),
+    }
+
+
+def _ustar(path: Path) -> tarfile.TarFile:
+    return tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # twice as fast as the default
+
+
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)  # time, owner and group stay 0
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _write_tar(settings: WorldSettings, shard: int, path: Path) -> list[dict[str, Any]]:
+    rows = []
+    n = min(settings.shard_size, settings.pairs - shard * settings.shard_size)
+    with written_whole(path) as beside, _ustar(beside) as tar:
+        for index in range(n):
+            pair = make_pair(settings, shard, index)
+            row = _row(pair, f"{shard:05d}{index:04d}", settings.image_size)
+            _add_member(tar, f"{row['key']}.jpg", pair.jpeg)
+            _add_member(tar, f"{row['key']}.txt", pair.text.encode())
+            _add_member(tar, f"{row['key']}.json", json.dumps(row).encode())
+            rows.append(row)
+    return rows
+
+
+def _shard_files(out: Path, shard: int) -> list[Path]:
+    """The shard's files in the order in which they are written."""
+    return [out / f"{shard:05d}{end}" for end in (".tar", "_stats.json", ".parquet")]
+
+
+def write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
+    """Write one shard, replacing what is left of an unfinished one.
+
+    Parameters
+    ----------
+    settings : the world.
+    out : an existing folder.
+    shard : the shard's number.
+
+    Returns
+    -------
+    int
+        The number of pairs in the shard.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written or the disk is full; no half-written file is left.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tar, stats, parquet = _shard_files(out, shard)
+    for left_over in [parquet, *out.glob(f".{shard:05d}*.part")]:
+        left_over.unlink(missing_ok=True)
+    rows = _write_tar(settings, shard, tar)
+    counts = {"count": len(rows), "successes": len(rows)}
+    counts |= {"failed_to_download": 0, "failed_to_resize": 0}
+    write_json(stats, {**counts, "status_dict": {"success": len(rows)}})
+    numbers = ("original_width", "original_height", "width", "height")
+    schema = pa.schema([(name, pa.int32() if name in numbers else pa.string()) for name in rows[0]])
+    with written_whole(parquet) as beside:
+        pq.write_table(pa.Table.from_pylist(rows, schema), beside)
+    return len(rows)
+
+
+def _written(
+    settings: WorldSettings, out: Path, shards: Sequence[int], workers: int
+) -> Iterator[int]:
+    """Write the shards, and yield the number of pairs of each as it is done."""
+    workers = min(workers, len(shards))
+    if workers <= 1:
+        for shard in shards:
+            yield write_shard(settings, out, shard)
+        return
+    # Forking a process that holds threads (torch, pyarrow) can hang, so workers start afresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = [pool.submit(write_shard, settings, out, shard) for shard in shards]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"{out}: a worker process ended early; in a script, write worlds below "
+                "`if __name__ == '__main__':`, or use one worker"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def write_world(
+    settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
+) -> Path:
+    """Write the shards of a world, going on where an earlier call was stopped.
+
+    Parameters
+    ----------
+    settings : the world.
+    out : folder for the shards; `world.json` in it holds the settings.
+    workers : number of processes; None for one per CPU core. The files do not depend on it.
+    progress : whether to show a progress bar on standard error.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    InputError
+        If a setting is out of range, the folder belongs to something else, or the disk is
+        full. Whole shards stay and are not written again by the next call.
+
+    >>> import tempfile
+    >>> settings = WorldSettings(seed=0, noise=0.25, image_size=58, pairs=30, shard_size=20)
+    >>> out = write_world(settings, Path(tempfile.mkdtemp()), workers=1)
+    >>> print(*sorted(path.name for path in out.iterdir()))
+    00000.parquet 00000.tar 00000_stats.json 00001.parquet 00001.tar 00001_stats.json world.json
+    """
+    _check_settings(settings)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers {workers}: give at least 1")
+    _claim_folder(settings, out)
+    shards = range(-(-settings.pairs // settings.shard_size))
+    missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
+    left = sum(min(settings.shard_size, settings.pairs - s * settings.shard_size) for s in missing)
+    with tqdm(
+        desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
+        unit=" pairs", disable=not progress,
+    ) as bar:  # fmt: skip
+        for written in _written(settings, out, missing, workers or os.cpu_count() or 1):
+            bar.update(written)
+    return out

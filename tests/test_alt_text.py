@@ -1,0 +1,274 @@
+import itertools
+import re
+
+import numpy as np
+import pytest
+
+from align_edu.errors import InputError
+from align_edu.world import words
+from align_edu.world.alt_text import caption, full_captions, plain_words
+from align_edu.world.catalog import COLOURS, KINDS, PLACES, SIZES, STYLES, WEATHER
+from align_edu.world.scene import Scene, Thing, sample_scene
+
+LITTLE = {"a", "an", "the", "one", "my"}
+STYLE_NAMES = {
+    "sketch": "sketch",
+    "drawing": "sketch",
+    "poster": "poster",
+    "art print": "poster",
+    "photo": "photo",
+    "photograph": "photo",
+    "picture": "photo",
+    "image": "photo",
+}
+NUMBERS = {"two": 2, "2": 2, "couple": 2, "three": 3, "3": 3, "trio": 3, "four": 4, "4": 4}
+
+
+def bare(text: str) -> str:
+    kept = re.sub(r"[^\w\s]", " ", text.lower()).split()
+    return " ".join(word for word in kept if word not in LITTLE)
+
+
+class Reader:
+    """Finds the known phrases of one sort of fact, the longer ones first."""
+
+    def __init__(self, meanings: dict[str, str]) -> None:
+        self.meanings = meanings
+        longest_first = sorted(meanings, key=len, reverse=True)
+        self.pattern = re.compile(rf"(?<!\S)({'|'.join(longest_first)})(?!\S)")
+
+    def take(self, text: str) -> tuple[str, str | None, int]:
+        """Cut a known phrase out of the text: what is left, its meaning, where it was."""
+        found = self.pattern.search(text)
+        if not found:
+            return text, None, -1
+        return text[: found.start()] + text[found.end() :], self.meanings[found[1]], found.start()
+
+
+def reader_of(table: dict[str, tuple[str, ...]]) -> Reader:
+    return Reader({bare(phrase): fact for fact, phrases in table.items() for phrase in phrases})
+
+
+NOUNS = Reader({form: kind for kind, names in words.NOUNS.items() for n in names for form in n})
+COLOUR, SIZE = reader_of(words.COLOUR_WORDS), reader_of(words.SIZE_WORDS)
+PLACE, WEATHER_PHRASE = reader_of(words.PLACE_PHRASES), reader_of(words.WEATHER_PHRASES)
+STYLE = Reader(STYLE_NAMES)
+RELATION = Reader(
+    {
+        "above": "above",
+        "over": "above",
+        "higher than": "above",
+        "below": "below",
+        "under": "below",
+        "underneath": "below",
+        "beside": "beside",
+        "next to": "beside",
+        "by side of": "beside",
+        "and": "with",
+        "with": "with",
+    }
+)
+
+
+def read_object(text: str) -> dict[str, str | int | None]:
+    text, kind, _ = NOUNS.take(text)
+    text, colour, _ = COLOUR.take(text)
+    text, size, _ = SIZE.take(text)
+    counts = [NUMBERS[word] for word in text.split() if word in NUMBERS]
+    return {"kind": kind, "colour": colour, "size": size, "count": counts[0] if counts else None}
+
+
+def read(text: str) -> dict[str, object]:
+    """Read the facts back from a caption; what it does not tell is None."""
+    text = bare(text)
+    text, place, _ = PLACE.take(text)
+    text, weather, _ = WEATHER_PHRASE.take(text)
+    text, style, _ = STYLE.take(text)
+    rest, relation, where = RELATION.take(text)
+    if style == "poster" and relation == "with" and rest[:where].strip() in ("", "poster"):
+        rest, relation, where = RELATION.take(rest)  # "a poster with two dogs"
+    first, second = (rest, None) if relation is None else (rest[:where], rest[where:])
+    return {
+        "place": place,
+        "weather": weather,
+        "style": style,
+        "relation": relation,
+        "first": read_object(first),
+        "second": read_object(second) if second else None,
+    }
+
+
+def facts_of(thing: Thing, size: str | None, count: int | None) -> dict[str, object]:
+    return {"kind": thing.kind, "colour": thing.colour, "size": size, "count": count}
+
+
+def expected_readings(scene: Scene) -> list[dict[str, object]]:
+    """What a full caption may say: two objects can be told from either end."""
+    around = {
+        "place": scene.place,
+        "weather": None if scene.weather == "clear" else scene.weather,
+        "style": None if scene.style == "photo" else scene.style,
+    }
+    size = None if scene.size == "medium" else scene.size
+    first = facts_of(scene.thing, size, scene.count if scene.count > 1 else None)
+    if scene.other is None:
+        return [{**around, "relation": None, "first": first, "second": None}]
+    second = facts_of(scene.other, None, None)
+    turned = {"above": "below", "below": "above", "beside": "beside"}[scene.relation or ""]
+    return [
+        {**around, "relation": scene.relation, "first": first, "second": second},
+        {**around, "relation": turned, "first": second, "second": first},
+    ]
+
+
+def plain_photo(reading: dict[str, object]) -> dict[str, object]:
+    return reading | {"style": None} if reading["style"] == "photo" else reading
+
+
+def test_every_fact_of_a_scene_can_be_read_back_from_each_full_caption() -> None:
+    rng = np.random.default_rng(11)
+    for number in range(2_000):
+        scene = sample_scene(rng, held_out=number % 5 == 0)
+        for text in full_captions(scene, rng, n=1):
+            assert plain_photo(read(text)) in expected_readings(scene), (text, scene)
+
+
+def test_no_caption_says_anything_that_is_not_true_of_its_scene() -> None:
+    rng = np.random.default_rng(12)
+    for _ in range(2_000):
+        scene = sample_scene(rng)
+        text = caption(scene, rng)
+        told = read(text)
+        things = [scene.thing] + ([scene.other] if scene.other else [])
+        assert told["place"] in (None, scene.place), text
+        assert told["weather"] in (None, scene.weather), text
+        assert told["style"] in (None, scene.style), text
+        for read_thing in filter(None, (told["first"], told["second"])):
+            kind, colour = read_thing["kind"], read_thing["colour"]
+            match = [thing for thing in things if thing.kind == kind]
+            assert match and colour in (None, match[0].colour), text
+            assert read_thing["count"] in (None, scene.count), text
+            assert read_thing["size"] in (None, scene.size), text
+
+
+@pytest.mark.parametrize("completeness", ["full", "most", "brief", "mixed"])
+def test_captions_have_3_to_20_words(completeness: str) -> None:
+    rng = np.random.default_rng(13)
+    lengths = [
+        len(re.sub(r"[^\w\s]", "", caption(sample_scene(rng), rng, completeness)).split())
+        for _ in range(2_000)
+    ]
+    assert all(3 <= n <= 20 for n in lengths)
+
+
+def test_the_wordiest_scene_still_has_five_full_captions_within_20_words() -> None:
+    rng = np.random.default_rng(14)
+    for kind, other in itertools.permutations(("pizza slice", "ice cream", "scissors"), 2):
+        scene = Scene(
+            Thing(kind, "turquoise"), 1, "large", "night city", "snowfall", "sketch",
+            Thing(other, "orange"), "beside",
+        )  # fmt: skip
+        texts = full_captions(scene, rng)
+        assert len({" ".join(plain_words(text)) for text in texts}) == 5
+        assert all(len(plain_words(text)) <= 20 for text in texts)
+
+
+def test_about_half_of_the_captions_tell_every_fact() -> None:
+    rng = np.random.default_rng(15)
+    full = 0
+    for _ in range(2_000):
+        scene = sample_scene(rng)
+        full += plain_photo(read(caption(scene, rng))) in expected_readings(scene)
+    assert full / 2_000 == pytest.approx(0.5, abs=0.04)
+
+
+def test_articles_follow_the_sound_of_the_next_word() -> None:
+    rng = np.random.default_rng(16)
+    texts = [caption(sample_scene(rng), rng).lower() for _ in range(3_000)]
+    wrong = [t for t in texts if re.search(r"\ba [aeiou]|\ban [^aeiou]", t)]
+    assert not wrong
+    umbrella = Scene(Thing("umbrella", "orange"), 1, "medium", "beach", "clear", "photo")
+    told = {caption(umbrella, rng, "full").lower() for _ in range(300)}
+    assert any("an orange umbrella" in text for text in told)
+    assert any("an amber umbrella" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "forms"),
+    [
+        ("butterfly", ("butterflies", "moths")),
+        ("cactus", ("cacti", "succulents")),
+        ("mushroom", ("mushrooms", "toadstools", "fungi")),
+        ("fish", ("fish",)),
+        ("bus", ("buses", "coaches")),
+        ("pizza slice", ("pizza slices", "slices of pizza")),
+        ("scissors", ("pairs of scissors", "pairs of shears")),
+        ("rabbit", ("rabbits", "bunnies", "hares")),
+    ],
+)
+def test_several_things_are_told_in_the_plural(kind: str, forms: tuple[str, ...]) -> None:
+    scene = Scene(Thing(kind, "red"), 3, "medium", "farm", "clear", "photo")
+    for text in full_captions(scene, np.random.default_rng(17), n=20):
+        found = re.sub(r"[^\w\s]", "", text).lower()
+        assert any(form in found for form in forms), text
+        assert {"three", "3", "trio"} & set(found.split()), text
+
+
+def test_one_pair_of_scissors_is_not_called_a_scissors() -> None:
+    scene = Scene(Thing("scissors", "red"), 1, "medium", "farm", "clear", "photo")
+    for text in full_captions(scene, np.random.default_rng(18), n=20):
+        assert re.search(r"pair of (scissors|shears)", text.lower()), text
+
+
+def test_the_main_word_is_used_in_about_seven_of_ten_captions() -> None:
+    rng = np.random.default_rng(19)
+    scene = Scene(Thing("car", "blue"), 1, "medium", "forest", "clear", "photo")
+    texts = [bare(caption(scene, rng, "full")).split() for _ in range(1_500)]
+    for word in ("car", "blue"):
+        assert sum(word in text for text in texts) / 1_500 == pytest.approx(0.72, abs=0.04)
+
+
+def test_the_order_of_the_facts_and_the_writing_vary() -> None:
+    rng = np.random.default_rng(20)
+    scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
+    texts = [caption(scene, rng, "full") for _ in range(600)]
+    assert len(set(texts)) > 300
+    for pattern in (
+        r"^(on|at|by) ",  # the place first
+        r"is (red|crimson|scarlet)",  # the colour last
+        r"^(a|A) (photo|photograph|picture) of",
+        r"photo$",
+        r"\.$",
+        r"^[A-Z]",
+        r"^[a-z]",
+        r" Red Dog ",
+    ):
+        share = sum(bool(re.search(pattern, text)) for text in texts) / 600
+        assert 0.005 < share < 0.75, pattern
+
+
+def test_no_phrase_stands_for_two_facts() -> None:
+    tables = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.RELATION_WORDS)
+    phrases = [
+        bare(p) for table in tables for group in table.values() for p in set(map(bare, group))
+    ]
+    assert len(phrases) == len(set(phrases))
+    nouns = [form for names in words.NOUNS.values() for form in {f for name in names for f in name}]
+    assert len(nouns) == len(set(nouns))
+    colours = [word for group in words.COLOUR_WORDS.values() for word in group]
+    assert len(colours) == len(set(colours))
+
+
+def test_everything_in_the_catalog_has_words() -> None:
+    assert set(words.NOUNS) == set(words.OTHER_NAMES) == set(KINDS)
+    assert set(words.COLOUR_WORDS) == set(COLOURS)
+    assert set(words.PLACE_PHRASES) == set(PLACES)
+    assert set(words.WEATHER_PHRASES) == set(WEATHER) - {"clear"}
+    assert set(words.SIZE_WORDS) == set(SIZES) - {"medium"}
+    assert set(words.STYLE_PREFIXES) == set(words.STYLE_SUFFIXES) == set(STYLES)
+
+
+def test_an_unknown_completeness_is_refused() -> None:
+    scene = sample_scene(np.random.default_rng(21))
+    with pytest.raises(InputError, match="completeness 'all'"):
+        caption(scene, np.random.default_rng(21), "all")

@@ -1,0 +1,206 @@
+import itertools
+import json
+import resource
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from align_edu.errors import InputError
+from align_edu.world import World, benchmark
+from align_edu.world.benchmark import satisfies
+from align_edu.world.pair import WorldSettings, make_pair
+from align_edu.world.scene import Scene, Thing, is_held_out, scene_from_facts
+
+SCENES = 300
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return World(seed=21).write_benchmark(tmp_path_factory.mktemp("toy") / "benchmark", SCENES)
+
+
+@pytest.fixture(scope="module")
+def dataset(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "dataset_toy.json").read_text())
+
+
+def test_the_file_is_karpathys_format_field_by_field(folder: Path, dataset: dict[str, Any]) -> None:
+    assert dataset["dataset"] == "toy" and len(dataset["images"]) == SCENES
+    for number, image in enumerate(dataset["images"]):
+        assert image["imgid"] == number and image["split"] == "test"
+        assert image["filename"] == f"{number:06d}.jpg"
+        assert image["sentids"] == list(range(5 * number, 5 * number + 5))
+        assert [s["sentid"] for s in image["sentences"]] == image["sentids"]
+        assert {s["imgid"] for s in image["sentences"]} == {number}
+        for sentence in image["sentences"]:
+            letters = "".join(c for c in sentence["raw"].lower() if c.isalnum() or c == " ")
+            assert sentence["tokens"] == letters.split()
+            assert 3 <= len(sentence["tokens"]) <= 20
+    names = sorted(file.name for file in (folder / "images").iterdir())
+    assert names == [image["filename"] for image in dataset["images"]]
+
+
+def test_its_pictures_are_128_pixel_jpegs(folder: Path) -> None:
+    for file in list((folder / "images").iterdir())[:20]:
+        with Image.open(file) as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (128, 128))
+
+
+def test_the_five_captions_of_an_image_differ(dataset: dict[str, Any]) -> None:
+    for image in dataset["images"]:
+        assert len({tuple(sentence["tokens"]) for sentence in image["sentences"]}) == 5
+
+
+def test_no_caption_is_used_for_two_images(dataset: dict[str, Any]) -> None:
+    owners: dict[tuple[str, ...], int] = {}
+    for image in dataset["images"]:
+        for sentence in image["sentences"]:
+            assert owners.setdefault(tuple(sentence["tokens"]), image["imgid"]) == image["imgid"]
+
+
+def told(facts: dict[str, Any]) -> set[tuple[Any, ...]]:
+    """What a full caption tells of a scene, one statement each."""
+    usual = {"weather": "clear", "style": "photo"}
+    said = {(name, facts[name]) for name in ("place", "weather", "style")}
+    said -= set(usual.items())
+    main = (facts["kind"], facts["colour"])
+    said |= {("there is", *main)}
+    said |= {("count", *main, facts["count"])} if facts["count"] > 1 else set()
+    said |= {("size", *main, facts["size"])} if facts["size"] != "medium" else set()
+    if facts["other_kind"]:
+        other = (facts["other_kind"], facts["other_colour"])
+        turned = {"above": "below", "below": "above", "beside": "beside"}[facts["relation"]]
+        said |= {("there is", *other), (*main, facts["relation"], *other), (*other, turned, *main)}
+    return said
+
+
+def test_no_scene_satisfies_the_full_caption_of_another(dataset: dict[str, Any]) -> None:
+    statements = [told(image["scene"]) for image in dataset["images"]]
+    confused = [
+        (i, j)
+        for i, j in itertools.permutations(range(SCENES), 2)
+        if statements[i] <= statements[j]
+    ]
+    assert confused == []
+
+
+def scene(**changes: Any) -> Scene:
+    facts: dict[str, Any] = {
+        "thing": Thing("dog", "red"), "count": 1, "size": "medium", "place": "beach",
+        "weather": "clear", "style": "photo",
+    }  # fmt: skip
+    return Scene(**(facts | changes))
+
+
+@pytest.mark.parametrize(
+    ("seen", "caption_of", "true"),
+    [
+        (scene(), scene(), True),
+        (scene(size="large"), scene(), True),
+        (scene(), scene(size="large"), False),
+        (scene(count=2), scene(count=3), False),
+        (scene(style="sketch"), scene(), True),
+        (scene(place="farm"), scene(), False),
+        (scene(thing=Thing("dog", "blue")), scene(), False),
+        # A red dog is also there when it is the second object, though not a large one.
+        (scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), relation="above"),
+         scene(), True),
+        (scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), relation="above"),
+         scene(size="large"), False),
+        # "A dog below a cat" is true of a cat above a dog.
+        (scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), relation="above"),
+         scene(other=Thing("cat", "blue"), relation="below"), True),
+        (scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), relation="above"),
+         scene(other=Thing("cat", "blue"), relation="above"), False),
+        (scene(), scene(other=Thing("cat", "blue"), relation="beside"), False),
+    ],
+)  # fmt: skip
+def test_when_a_full_caption_is_true_of_another_scene(
+    seen: Scene, caption_of: Scene, true: bool
+) -> None:
+    assert satisfies(seen, told=caption_of) is true
+
+
+def test_about_15_per_cent_show_compositions_that_training_never_sees(
+    dataset: dict[str, Any],
+) -> None:
+    marks = [image["held_out"] for image in dataset["images"]]
+    assert marks == [is_held_out(scene_from_facts(i["scene"])) for i in dataset["images"]]
+    assert sum(marks) / SCENES == pytest.approx(0.15, abs=0.06)
+
+
+def test_a_world_of_the_same_seed_shares_no_picture_with_the_benchmark(tmp_path: Path) -> None:
+    small = World(seed=21).write_benchmark(tmp_path / "small", 40, image_size=58)
+    settings = WorldSettings(seed=21, noise=0.0, image_size=58, pairs=40, shard_size=40)
+    rows = [make_pair(settings, 0, i) for i in range(40)]
+    scenes = json.loads((small / "dataset_toy.json").read_text())["images"]
+    assert [scene_from_facts(i["scene"]) for i in scenes] != [row.scene for row in rows]
+    assert not {row.jpeg for row in rows} & {f.read_bytes() for f in (small / "images").iterdir()}
+
+
+def test_the_same_call_gives_the_same_bytes_and_a_second_call_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    one, two = (World(seed=4).write_benchmark(tmp_path / name, 10) for name in "ab")
+    files = sorted(f.relative_to(one) for f in one.rglob("*") if f.is_file())
+    assert len(files) == 11
+    assert all((one / f).read_bytes() == (two / f).read_bytes() for f in files)
+    stamps = [(one / f).stat().st_mtime_ns for f in files]
+    World(seed=4).write_benchmark(one, 10)
+    assert [(one / f).stat().st_mtime_ns for f in files] == stamps
+
+
+def test_a_half_made_benchmark_is_made_again(tmp_path: Path) -> None:
+    half = tmp_path / ".benchmark.part" / "images"
+    half.mkdir(parents=True)
+    (half / "000999.jpg").write_bytes(b"left over")
+    out = World(seed=4).write_benchmark(tmp_path / "benchmark", 5)
+    assert len(list((out / "images").iterdir())) == 5
+    assert [f.name for f in tmp_path.iterdir()] == ["benchmark"]
+
+
+@pytest.mark.parametrize(
+    ("scenes", "seed", "message"), [(0, 0, "scenes 0: give at least 1"), (5, -2, "seed -2")]
+)
+def test_arguments_out_of_range_are_refused(
+    tmp_path: Path, scenes: int, seed: int, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        World(seed=seed).write_benchmark(tmp_path / "benchmark", scenes)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "notes.txt").write_text("mine")
+    made = World(seed=4).write_benchmark(tmp_path / "made", 5)
+    for path, message in (("file", "is a file"), ("folder", "something else")):
+        with pytest.raises(InputError, match=message):
+            World().write_benchmark(tmp_path / path, 5)
+    with pytest.raises(InputError, match="something else"):
+        World(seed=5).write_benchmark(made, 5)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "folder" / "notes.txt").read_text() == "mine"
+
+
+def test_a_full_disk_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            World().write_benchmark(tmp_path / "benchmark", 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_scenes_than_captions_can_tell_apart_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "MOST_TRIES", 1)  # as if the world had run out of scenes
+    with pytest.raises(InputError, match="that no caption confuses; ask for fewer"):
+        World(seed=1).write_benchmark(tmp_path / "benchmark", 2_000, image_size=16)
+    assert list(tmp_path.iterdir()) == []

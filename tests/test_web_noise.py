@@ -1,0 +1,198 @@
+import hashlib
+import io
+import re
+from collections import Counter
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pytest
+from PIL import Image
+
+from align_edu.errors import InputError
+from align_edu.filters import filter_pairs
+from align_edu.world import World, pair
+from align_edu.world.pair import Pair, WorldSettings, make_pair, popular_images
+from align_edu.world.scene import Scene, Thing, is_held_out
+from align_edu.world.web_noise import BOILERPLATE, NOISE
+
+# The mix that the documentation promises, in per cent of all pairs at the default rate.
+DOCUMENTED = {
+    "file_name": 2.0,
+    "camera_id": 1.5,
+    "thumbnail_version": 1.0,
+    "dimensions": 1.2,
+    "query_string": 1.0,
+    "boilerplate": 2.4,
+    "marketing": 2.4,
+    "keyword_list": 2.0,
+    "other_caption": 2.4,
+    "one_word": 1.4,
+    "over_long": 1.2,
+    "rare_junk": 1.2,
+    "other_language": 1.5,
+    "too_small": 1.4,
+    "extreme_aspect": 0.8,
+    "popular_image": 1.2,
+    "near_duplicate": 0.4,
+}
+
+
+def pairs_of(n: int, **changes: object) -> list[Pair]:
+    values = {"seed": 5, "noise": 0.25, "image_size": 58, "pairs": 5_000, "shard_size": 5_000}
+    settings = WorldSettings(**(values | changes))  # type: ignore[arg-type]
+    return [make_pair(settings, 0, index) for index in range(n)]
+
+
+@pytest.fixture
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the picture shows does not matter to most tests here, and drawing takes time."""
+    blank = Image.new("RGB", (58, 58))
+    monkeypatch.setattr(pair, "draw", lambda scene, rng, size: blank)
+    pair._popular_pair.cache_clear()
+    yield
+    pair._popular_pair.cache_clear()
+
+
+def test_the_default_mix_is_the_documented_one() -> None:
+    assert {name: noise.share * 100 for name, noise in NOISE.items()} == pytest.approx(DOCUMENTED)
+    assert sum(DOCUMENTED.values()) == pytest.approx(25.0)
+
+
+def test_the_rules_that_noise_names_are_rules_of_the_filters(tmp_path: Path) -> None:
+    raw = World(seed=1).write(tmp_path / "raw", pairs=20, workers=1)
+    known = {step.rule for step in filter_pairs(raw, tmp_path / "kept").steps}
+    assert {rule for noise in NOISE.values() for rule in noise.rules} <= known
+    assert {name for name, noise in NOISE.items() if noise.side == "image"} == {
+        "too_small", "extreme_aspect", "popular_image", "near_duplicate",
+    }  # fmt: skip
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_each_noise_has_its_documented_share_of_a_world() -> None:
+    n = 8_000
+    seen = Counter(p.noise for p in pairs_of(n, pairs=100_000))
+    assert seen["clean"] / n == pytest.approx(0.75, abs=0.02)
+    for name, percent in DOCUMENTED.items():
+        if name == "near_duplicate":  # only where there is a benchmark to be near to
+            assert seen[name] == 0
+            continue
+        expected = n * percent / 100 * 25 / 24.6
+        assert abs(seen[name] - expected) < 4 * expected**0.5, name
+
+
+@pytest.mark.usefixtures("blank_pictures")
+@pytest.mark.parametrize("rate", [0.0, 0.5, 0.95])
+def test_the_rate_scales_all_noise(rate: float) -> None:
+    seen = Counter(p.noise for p in pairs_of(2_000, noise=rate))
+    assert 1 - seen["clean"] / 2_000 == pytest.approx(rate, abs=0.035)
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_the_rate_does_not_change_the_order_of_what_is_frequent() -> None:
+    seen = Counter(p.noise for p in pairs_of(4_000, noise=0.9))
+    assert seen["boilerplate"] > seen["one_word"] > seen["extreme_aspect"] > 0
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_boilerplate_is_shared_by_more_than_ten_images_of_a_small_world() -> None:
+    shared = Counter(p.text for p in pairs_of(5_000) if p.noise == "boilerplate")
+    assert set(shared) == set(BOILERPLATE)
+    assert min(shared.values()) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("file_name", r".*(jpe?g|png)"),
+        ("camera_id", r"OLYMPUS DIGITAL CAMERA|(DSC|DSCF|DSCN|P)\d{5}|[a-z0-9 -]+ \d{5,7}"),
+        ("thumbnail_version", r"thumbnail for version as of \d\d \d\d \d{1,2} [a-z]+ 20\d\d"),
+        ("dimensions", r"\d{3,4}x\d{3,4}"),
+        ("query_string", r"image_tid \d+&id \w{8}-\w{4}&cache \d&lan_code \d"),
+        ("one_word", r"\S+"),
+        ("over_long", r"(\S+ ){20,}\S+"),
+        ("rare_junk", r"\w{5,10} .* ref( \w{5,10})+"),
+        ("keyword_list", r".*\bdog\b.*"),
+        ("boilerplate", "|".join(BOILERPLATE)),
+    ],
+)
+def test_noisy_text_looks_like_its_kind(name: str, pattern: str) -> None:
+    make = NOISE[name].text
+    assert make is not None
+    scene = Scene(Thing("dog", "red"), 1, "large", "beach", "rain", "photo")
+    for seed in range(200):
+        text = make(scene, np.random.default_rng(seed))
+        assert re.fullmatch(pattern, text), text
+
+
+@pytest.mark.parametrize("name", ["marketing", "other_language", "thumbnail_version"])
+def test_noise_without_a_rule_has_3_to_20_words_so_that_it_is_kept(name: str) -> None:
+    make = NOISE[name].text
+    assert make is not None and NOISE[name].rules == ()
+    scene = Scene(Thing("dog", "red"), 1, "large", "beach", "rain", "photo")
+    for seed in range(200):
+        words = re.sub(r"[^\w\s]", "", make(scene, np.random.default_rng(seed))).split()
+        assert 3 <= len(words) <= 20, words
+
+
+def test_marketing_copy_seldom_repeats() -> None:
+    make = NOISE["marketing"].text
+    assert make is not None
+    scene = Scene(Thing("dog", "red"), 1, "large", "beach", "rain", "photo")
+    seen = Counter(make(scene, np.random.default_rng(seed)) for seed in range(2_000))
+    assert max(seen.values()) <= 10
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_only_the_pictures_that_should_break_the_size_rules_do() -> None:
+    for p in pairs_of(4_000):
+        short, long = sorted(p.original_size)
+        assert (short <= 200) == (p.noise == "too_small"), p.noise
+        assert (long / short >= 3) == (p.noise == "extreme_aspect"), p.noise
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_no_training_picture_shows_a_held_out_composition() -> None:
+    assert not any(is_held_out(p.scene) for p in pairs_of(4_000, noise=0.9))
+
+
+def test_a_popular_image_has_over_1000_alt_texts_in_a_world_of_100_000_pairs() -> None:
+    settings = WorldSettings(5, 0.25, 58, 100_000, 5_000)
+    assert popular_images(settings) == 1
+    share = 0.25 * 1.2 / 24.6  # without near-duplicates, whose 0.4 % go to the others
+    spread = (100_000 * share) ** 0.5
+    assert 100_000 * share - 5 * spread > 1_000
+    assert popular_images(WorldSettings(5, 0.25, 58, 90_000, 5_000)) == 0
+    assert popular_images(WorldSettings(5, 0.25, 58, 1_000_000, 5_000)) == 10
+
+
+@pytest.mark.usefixtures("blank_pictures")
+def test_the_alt_texts_of_a_popular_image_differ_and_its_file_does_not() -> None:
+    popular = [p for p in pairs_of(6_000, pairs=100_000) if p.noise == "popular_image"]
+    assert len(popular) > 40
+    assert len({p.text.lower() for p in popular}) > len(popular) / 2
+    files = {(hashlib.sha256(p.jpeg).hexdigest(), p.url, p.original_size) for p in popular}
+    assert len(files) == 1
+
+
+def test_near_duplicates_look_like_a_benchmark_picture_but_are_other_files(tmp_path: Path) -> None:
+    folder = World(seed=9).write_benchmark(tmp_path / "benchmark", scenes=12)
+    files = sorted((folder / "images").iterdir())
+    known = [imagehash.phash(Image.open(file)) for file in files]
+    near = [
+        p
+        for p in pairs_of(700, noise=0.95, benchmark=folder, image_size=58)
+        if p.noise == "near_duplicate"
+    ]
+    assert len(near) >= 5
+    for p in near:
+        mine = imagehash.phash(Image.open(io.BytesIO(p.jpeg)))
+        assert min(mine - other for other in known) <= 10  # of 64 bits
+        assert p.jpeg not in {file.read_bytes() for file in files}
+
+
+def test_a_folder_that_is_no_benchmark_cannot_be_near_to(tmp_path: Path) -> None:
+    (tmp_path / "dataset_toy.json").write_text('{"images": []}')
+    with pytest.raises(InputError, match="has no images with scenes"):
+        World().write(tmp_path / "world", pairs=10, benchmark=tmp_path)
+    assert not (tmp_path / "world").exists()

@@ -1,0 +1,213 @@
+"""Pictures of the toy world: what a scene says can be measured in its picture."""
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from align_edu.world import catalog
+from align_edu.world.draw import draw
+from align_edu.world.scene import Scene, Thing, child_rng, sample_scene
+
+PLAIN = Scene(Thing("apple", "red"), 1, "large", "desert", "clear", "poster")
+
+
+def pixels(scene: Scene, seed: int = 0, size: int = 58) -> np.ndarray:
+    """The picture as (size, size, 3) floats."""
+    return np.asarray(draw(scene, child_rng(seed), size), dtype=np.float64)
+
+
+def coloured(scene: Scene, colour: str) -> Scene:
+    return replace(scene, thing=Thing(scene.thing.kind, colour))
+
+
+def object_mask(scene: Scene, seed: int = 0, size: int = 58) -> np.ndarray:
+    """Where the picture changes when only the main object's colour changes, (size, size) bool."""
+    red = pixels(coloured(scene, "red"), seed, size)
+    blue = pixels(coloured(scene, "blue"), seed, size)
+    return np.abs(red - blue).sum(axis=2) > 90
+
+
+def components(mask: np.ndarray) -> int:
+    """How many connected areas of at least 12 pixels the mask has."""
+    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
+    found = 0
+    while left:
+        front, area = [left.pop()], 0
+        while front:
+            y, x = front.pop()
+            area += 1
+            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
+            left -= near
+            front.extend(near)
+        found += area >= 12
+    return found
+
+
+def centre(mask: np.ndarray) -> np.ndarray:
+    return np.argwhere(mask).mean(axis=0)  # y, x
+
+
+@pytest.mark.parametrize("style", catalog.STYLES)
+def test_every_kind_draws_in_every_colour(style: str) -> None:
+    for number, kind in enumerate(catalog.KINDS):
+        for colour in list(catalog.COLOURS)[number % 4 :: 4]:
+            picture = draw(replace(PLAIN, thing=Thing(kind, colour), style=style), child_rng(1))
+            assert picture.mode == "RGB"
+            assert picture.size == (58, 58)
+
+
+@pytest.mark.parametrize("kind", catalog.KINDS)
+def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
+    names, palette = list(catalog.COLOURS), np.array(list(catalog.COLOURS.values()), dtype=float)
+    scene = replace(PLAIN, thing=Thing(kind, "red"), style="photo")
+    mask = object_mask(scene)
+    for colour in names:
+        body = pixels(coloured(scene, colour))[mask]  # (n, 3)
+        nearest = np.argmin(((body[:, None] - palette) ** 2).sum(axis=2), axis=1)
+        votes = np.bincount(nearest, minlength=len(names))
+        assert names[int(votes.argmax())] == colour
+
+
+def test_one_state_of_the_generator_gives_one_picture_and_another_state_another() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        scene = sample_scene(rng)
+        first = draw(scene, child_rng(7)).tobytes()
+        assert draw(scene, child_rng(7)).tobytes() == first
+        assert draw(scene, child_rng(8)).tobytes() != first
+
+
+def test_many_drawings_of_one_scene_are_all_different() -> None:
+    for style in catalog.STYLES:
+        scene = replace(PLAIN, style=style)
+        assert len({draw(scene, child_rng(3, i)).tobytes() for i in range(100)}) == 100
+
+
+def test_a_picture_is_the_same_at_any_size() -> None:
+    rng = np.random.default_rng(1)
+    for seed in range(30):
+        scene = sample_scene(rng)
+        small = pixels(scene, seed, 58)
+        large = pixels(scene, seed, 232).reshape(58, 4, 58, 4, 3).mean(axis=(1, 3))
+        other = pixels(scene, seed + 1, 58)
+        assert np.abs(small - large).mean() < 10  # grain and rounding
+        assert np.abs(small - large).mean() < 0.6 * np.abs(small - other).mean()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("size", catalog.SIZES)
+def test_the_count_is_the_number_of_separate_objects(count: int, size: str) -> None:
+    for seed, kind in enumerate(("apple", "car", "cat", "house", "balloon", "shirt", "key")):
+        scene = replace(PLAIN, thing=Thing(kind, "red"), count=count, size=size)
+        assert components(object_mask(scene, seed, size=116)) == count
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_small_medium_and_large_are_clearly_apart(count: int) -> None:
+    area = {
+        size: np.median(
+            [object_mask(replace(PLAIN, count=count, size=size), i).sum() for i in range(9)]
+        )
+        for size in catalog.SIZES
+    }
+    assert area["large"] > 1.5 * area["medium"] > 2.2 * area["small"]
+
+
+@pytest.mark.parametrize("relation", catalog.RELATIONS)
+@pytest.mark.parametrize("size", catalog.SIZES)
+def test_the_relation_can_be_seen_from_the_centres(relation: str, size: str) -> None:
+    cup, dog = Thing("cup", "green"), Thing("dog", "green")
+    sides = set()
+    for seed in range(12):
+        scene = replace(PLAIN, thing=cup, size=size, other=dog, relation=relation)
+        first = centre(object_mask(scene, seed))
+        swapped = replace(scene, other=Thing("dog", "red"))
+        changed = np.abs(pixels(scene, seed) - pixels(swapped, seed)).sum(axis=2) > 90
+        down, right = first - centre(changed)
+        if relation == "beside":
+            assert abs(right) > 2 * abs(down)
+            sides.add(right > 0)
+        else:
+            assert (down < 0) == (relation == "above")
+            assert abs(down) > 2 * abs(right)
+    assert sides in (set(), {True, False})  # beside on both sides: training flips pictures
+
+
+def test_no_object_leaves_the_central_part_that_crops_keep() -> None:
+    for seed, kind in enumerate(catalog.KINDS):
+        for count in (1, 4):
+            scene = replace(PLAIN, thing=Thing(kind, "red"), count=count)
+            where = np.argwhere(object_mask(scene, seed))
+            assert where.min() >= 3
+            assert where.max() <= 54
+
+
+def _mean_of(place: str, weather: str) -> np.ndarray:
+    scene = replace(PLAIN, size="small", place=place, weather=weather, style="photo")
+    return np.mean([pixels(scene, seed) for seed in range(10)], axis=0)
+
+
+@pytest.mark.parametrize("place", [p.name for p in catalog.PLACES.values() if p.daylight])
+def test_weather_changes_the_light_as_it_should(place: str) -> None:
+    clear = _mean_of(place, "clear")
+    assert _mean_of(place, "rain").mean() < 1.02 * clear.mean()
+    assert _mean_of(place, "night").mean() < 0.65 * clear.mean()
+    assert _mean_of(place, "fog").std() < 0.75 * clear.std()
+    sunset = _mean_of(place, "sunset").mean(axis=(0, 1))
+    warmth = clear.mean(axis=(0, 1))
+    assert sunset[0] / sunset[2] > 1.25 * warmth[0] / warmth[2]
+
+
+def test_snowfall_leaves_white_flakes_on_the_picture() -> None:
+    def white(weather: str) -> float:
+        scene = replace(PLAIN, place="forest", weather=weather)
+        return float((pixels(scene).min(axis=2) > 225).mean())
+
+    assert white("snowfall") > white("clear") + 0.01
+
+
+def test_styles_can_be_told_apart_by_their_frame_their_colours_and_their_grain() -> None:
+    def look(style: str) -> tuple[float, float, float]:
+        picture = np.mean([pixels(replace(PLAIN, style=style), i) for i in range(5)], axis=0)
+        one = pixels(replace(PLAIN, style=style), 0, 116)
+        frame = picture[0].mean()
+        saturation = (picture.max(axis=2) - picture.min(axis=2)).mean()
+        sky = one[6:16, 40:70].mean(axis=2)
+        grain = float(np.median(np.abs(np.diff(sky, axis=1))))
+        return float(frame), float(saturation), grain
+
+    photo, sketch, poster = look("photo"), look("sketch"), look("poster")
+    assert poster[0] > 240 > max(photo[0], sketch[0])
+    assert sketch[1] < photo[1] < poster[1]
+    assert poster[2] < 0.5 * photo[2]
+
+
+def test_places_can_be_told_apart_by_their_mean_look() -> None:
+    """A nearest-mean classifier on 8 x 8 thumbnails, fitted on other drawings, knows the place."""
+
+    def thumbnail(place: str, seed: int) -> np.ndarray:
+        scene = replace(PLAIN, place=place, size="small", style="photo")
+        return pixels(scene, seed)[1:57, 1:57].reshape(8, 7, 8, 7, 3).mean(axis=(1, 3)).ravel()
+
+    places = list(catalog.PLACES)
+    means = np.array([np.mean([thumbnail(p, s) for s in range(12)], axis=0) for p in places])
+    right = 0
+    for number, place in enumerate(places):
+        for seed in range(100, 106):
+            far = ((means - thumbnail(place, seed)) ** 2).sum(axis=1)
+            right += int(far.argmin()) == number
+    assert right / (6 * len(places)) > 0.8
+
+
+def test_two_cores_draw_a_thousand_pictures_a_second() -> None:
+    rng = np.random.default_rng(2)
+    scenes = [sample_scene(rng) for _ in range(300)]
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        for scene in scenes:
+            draw(scene, rng)
+        seconds.append((time.process_time() - start) / len(scenes))
+    assert min(seconds) < 0.002  # per picture and core

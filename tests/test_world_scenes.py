@@ -1,0 +1,147 @@
+"""Scenes of the toy world: what can be in them, how often, and what is held out."""
+
+import hashlib
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from align_edu.errors import InputError
+from align_edu.world import catalog
+from align_edu.world.artwork import artwork
+from align_edu.world.scene import (
+    HELD_OUT,
+    Scene,
+    Thing,
+    child_rng,
+    is_held_out,
+    sample_scene,
+    scene_facts,
+    scene_from_facts,
+)
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[Scene]:
+    rng = np.random.default_rng(3)
+    return [sample_scene(rng) for _ in range(20_000)]
+
+
+def test_the_catalog_is_as_rich_as_promised() -> None:
+    assert len(catalog.KINDS) >= 28
+    assert len({kind.family for kind in catalog.KINDS.values()}) >= 7
+    assert len(catalog.COLOURS) >= 11
+    assert len(catalog.PLACES) >= 12
+    assert set(catalog.WEATHER) >= {"clear", "rain", "snowfall", "fog", "sunset"}
+    assert set(catalog.STYLES) == {"photo", "sketch", "poster"}
+
+
+def test_every_kind_has_an_artwork_of_longest_side_one_around_the_origin() -> None:
+    for kind in catalog.KINDS:
+        points = artwork(kind).points
+        low, high = points.min(axis=0), points.max(axis=0)
+        np.testing.assert_allclose(max(high - low), 1.0, atol=1e-6)
+        np.testing.assert_allclose(low + high, 0.0, atol=1e-6)
+
+
+def test_the_held_out_compositions_are_a_fixed_sixteenth_by_sha256() -> None:
+    expected = {
+        (kind, colour)
+        for kind in catalog.KINDS
+        for colour in catalog.COLOURS
+        if int(hashlib.sha256(f"{kind}|{colour}".encode()).hexdigest()[:8], 16) % 16 == 0
+    }
+    assert expected == HELD_OUT
+    assert len(HELD_OUT) == 26
+
+
+def test_known_compositions_are_held_out_or_not_for_ever() -> None:
+    # sha256sum of the text, first eight hexadecimal digits, last of them: 0 means held out.
+    assert {("dog", "yellow"), ("bus", "red"), ("ice cream", "gray")} <= HELD_OUT
+    assert not {("dog", "red"), ("cat", "black"), ("bus", "blue")} & HELD_OUT
+
+
+def test_a_held_out_composition_counts_in_the_main_and_in_the_second_object() -> None:
+    seen, unseen = Thing("dog", "red"), Thing("bus", "red")
+    rest = ("medium", "beach", "clear", "photo")
+    assert not is_held_out(Scene(seen, 1, *rest))
+    assert is_held_out(Scene(unseen, 1, *rest))
+    assert is_held_out(Scene(seen, 1, *rest, unseen, "above"))
+
+
+def test_sampling_never_gives_a_held_out_scene_unless_asked_and_then_always() -> None:
+    rng = np.random.default_rng(0)
+    assert not any(is_held_out(sample_scene(rng)) for _ in range(2000))
+    assert all(is_held_out(sample_scene(rng, held_out=True)) for _ in range(200))
+
+
+def test_kinds_follow_zipfs_law(scenes: list[Scene]) -> None:
+    counts = Counter(scene.thing.kind for scene in scenes)
+    ranks = np.log(np.arange(1, len(catalog.KINDS) + 1))
+    frequencies = np.log([counts[kind] for kind in catalog.KINDS])
+    slope, _ = np.polyfit(ranks, frequencies, 1)
+    assert slope == pytest.approx(-catalog.KIND_EXPONENT, abs=0.12)
+
+
+def test_colours_and_places_have_milder_tails(scenes: list[Scene]) -> None:
+    colours = Counter(scene.thing.colour for scene in scenes)
+    places = Counter(scene.place for scene in scenes)
+    assert 1.5 < colours["red"] / colours["turquoise"] < 3.0
+    # 16 ranks, exponent 0.4: 16 ** 0.4 = 3.03
+    assert places["room"] / places["space"] == pytest.approx(3.03, rel=0.15)
+
+
+def test_a_third_of_scenes_has_a_second_object_of_another_kind(scenes: list[Scene]) -> None:
+    pairs = [scene for scene in scenes if scene.other is not None]
+    assert len(pairs) / len(scenes) == pytest.approx(0.35, abs=0.02)
+    for scene in pairs:
+        assert scene.count == 1
+        assert scene.other is not None and scene.other.kind != scene.thing.kind
+        assert scene.relation in catalog.RELATIONS
+    assert all(scene.relation is None for scene in scenes if scene.other is None)
+
+
+def test_counts_fall_from_one_to_four(scenes: list[Scene]) -> None:
+    counts = Counter(scene.count for scene in scenes if scene.other is None)
+    assert counts[1] > counts[2] > counts[3] > counts[4] > 0
+
+
+def test_weather_is_seen_only_outdoors_and_night_and_sunset_only_by_daylight(
+    scenes: list[Scene],
+) -> None:
+    for scene in scenes:
+        place = catalog.PLACES[scene.place]
+        assert place.outdoor or scene.weather == "clear"
+        assert place.daylight or scene.weather not in ("sunset", "night")
+    bright = [scene for scene in scenes if catalog.PLACES[scene.place].daylight]
+    clear = sum(scene.weather == "clear" for scene in bright) / len(bright)
+    assert clear == pytest.approx(0.40, abs=0.02)
+
+
+def test_one_seed_gives_one_sequence_of_scenes() -> None:
+    first, second = np.random.default_rng(5), np.random.default_rng(5)
+    assert [sample_scene(first) for _ in range(50)] == [sample_scene(second) for _ in range(50)]
+
+
+def test_facts_go_through_json_and_back(scenes: list[Scene]) -> None:
+    for scene in scenes[:300]:
+        assert scene_from_facts(json.loads(json.dumps(scene_facts(scene)))) == scene
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("kind", "dragon"), ("colour", None), ("count", 9), ("place", "moon"), ("relation", "in")],
+)
+def test_unknown_facts_are_told_with_their_key(key: str, value: object) -> None:
+    scene = Scene(
+        Thing("dog", "red"), 1, "small", "beach", "rain", "photo", Thing("cat", "blue"), "above"
+    )
+    with pytest.raises(InputError, match=f"key '{key}'"):
+        scene_from_facts({**scene_facts(scene), key: value})
+
+
+def test_child_generators_depend_on_every_part() -> None:
+    first = [child_rng(*parts).random() for parts in ((0,), (0, 0), (0, 1), (1, 0), (0, 0, 0))]
+    assert len(set(first)) == 5
+    assert child_rng(4, 2).random() == child_rng(4, 2).random()

@@ -1,0 +1,244 @@
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from align_edu.errors import InputError
+from align_edu.world import World
+
+PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
+COLUMNS = [
+    "key", "caption", "url", "sha256", "original_width", "original_height", "width", "height",
+    "status", "error_message", "exif", "noise", "scene",
+]  # fmt: skip
+
+
+def write(out: Path, seed: int = 3, **changes: object) -> Path:
+    arguments = {"pairs": PAIRS, "workers": 1, "shard_size": SHARD_SIZE}
+    return World(seed=seed).write(out, **(arguments | changes))  # type: ignore[arg-type]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("world") / "raw")
+
+
+def test_the_layout_is_that_of_img2dataset(world: Path) -> None:
+    shards = [f"{i:05d}{end}" for i in range(5) for end in (".parquet", ".tar", "_stats.json")]
+    assert sorted(f.name for f in world.iterdir()) == sorted([*shards, "world.json"])
+    assert json.loads((world / "00004_stats.json").read_text()) == {
+        "count": 10,
+        "successes": 10,
+        "failed_to_download": 0,
+        "failed_to_resize": 0,
+        "status_dict": {"success": 10},
+    }
+
+
+def test_each_pair_is_three_members_with_a_nine_digit_key(world: Path) -> None:
+    with tarfile.open(world / "00001.tar") as tar:
+        names = tar.getnames()
+        keys = [f"00001{i:04d}" for i in range(SHARD_SIZE)]
+        assert names == [f"{key}.{kind}" for key in keys for kind in ("jpg", "txt", "json")]
+        members = tar.getmembers()
+        assert all(
+            m.isfile() and (m.mtime, m.uid, m.gid, m.uname) == (0, 0, 0, "") for m in members
+        )
+
+
+def test_tar_and_table_tell_the_same(world: Path) -> None:
+    table = pq.read_table(world / "00002.parquet")
+    assert table.column_names == COLUMNS
+    with tarfile.open(world / "00002.tar") as tar:
+        for row in table.to_pylist():
+            jpeg, text, record = (
+                tar.extractfile(f"{row['key']}.{kind}").read()  # type: ignore[union-attr]
+                for kind in ("jpg", "txt", "json")
+            )
+            assert text.decode() == row["caption"]
+            assert json.loads(record) == row
+            assert hashlib.sha256(jpeg).hexdigest() == row["sha256"]
+            image = Image.open(io.BytesIO(jpeg))
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (58, 58))
+            assert (row["width"], row["height"], row["status"]) == (58, 58, "success")
+
+
+def test_the_truth_is_recorded_for_each_pair(world: Path) -> None:
+    rows = [row for f in world.glob("*.parquet") for row in pq.read_table(f).to_pylist()]
+    assert len({row["key"] for row in rows}) == len({row["sha256"] for row in rows}) == PAIRS
+    kinds = {row["noise"] for row in rows}
+    assert "clean" in kinds and len(kinds) > 5
+    for row in rows:
+        scene = json.loads(row["scene"])
+        assert list(scene) == [
+            "kind", "colour", "count", "size", "place", "weather", "style",
+            "other_kind", "other_colour", "relation",
+        ]  # fmt: skip
+        assert row["url"].startswith(
+            ("https://example.org/", "https://example.com/", "https://example.net/")
+        )
+
+
+def test_the_bytes_do_not_depend_on_the_number_of_workers(world: Path, tmp_path: Path) -> None:
+    assert digests(write(tmp_path / "two", workers=2)) == digests(world)
+
+
+def test_another_seed_gives_another_world(world: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", seed=4, pairs=30)
+    mine = pq.read_table(world / "00000.parquet").column("sha256").to_pylist()
+    assert not set(mine) & set(pq.read_table(other / "00000.parquet").column("sha256").to_pylist())
+
+
+@pytest.mark.parametrize("lost", ["00001.tar", "00001_stats.json", "00001.parquet"])
+def test_a_lost_file_is_made_again_and_whole_shards_are_left_alone(
+    tmp_path: Path, lost: str
+) -> None:
+    out = write(tmp_path / "raw", pairs=90)
+    before, times = digests(out), {f.name: f.stat().st_mtime_ns for f in out.iterdir()}
+    (out / lost).unlink()
+    (out / ".00001.tar.123.part").write_bytes(b"half a shard")
+    write(out, pairs=90)
+    assert digests(out) == before
+    remade = {f.name for f in out.iterdir() if f.stat().st_mtime_ns != times[f.name]}
+    assert remade == {"00001.tar", "00001_stats.json", "00001.parquet"}
+
+
+def _start(out: Path) -> subprocess.Popen[bytes]:
+    code = (
+        "import sys; from align_edu.world import World; "
+        f"World(3).write(sys.argv[1], {PAIRS}, workers=1, shard_size={SHARD_SIZE})"
+    )
+    return subprocess.Popen([sys.executable, "-c", code, str(out)])
+
+
+def test_a_killed_writer_goes_on_to_the_same_bytes(world: Path, tmp_path: Path) -> None:
+    out = tmp_path / "raw"
+    process = _start(out)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".00002.tar.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (out / "00001.parquet").exists() and not (out / "00004.parquet").exists()
+    write(out)
+    assert digests(out) == digests(world)
+
+
+def test_a_folder_of_other_settings_is_refused_and_left_alone(tmp_path: Path) -> None:
+    out = write(tmp_path / "raw", pairs=30)
+    before = digests(out)
+    with pytest.raises(InputError, match=r"other settings \(seed, pairs\)"):
+        write(out, seed=9, pairs=60)
+    assert digests(out) == before
+
+
+def test_shards_of_another_origin_are_not_mixed_with_ours(tmp_path: Path) -> None:
+    (tmp_path / "00007.tar").write_bytes(b"")
+    with pytest.raises(InputError, match="another origin"):
+        write(tmp_path)
+    assert [f.name for f in tmp_path.iterdir()] == ["00007.tar"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pairs": 0}, "pairs 0: give at least 1"),
+        ({"workers": 0}, "workers 0"),
+        ({"shard_size": 10_001}, "shard size 10001"),
+        ({"seed": -1}, "seed -1"),
+        ({"seed": 2**32}, "seed 4294967296"),
+    ],
+)
+def test_arguments_out_of_range_are_refused_before_anything_is_written(
+    tmp_path: Path, arguments: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        write(tmp_path / "raw", **arguments)
+    assert not (tmp_path / "raw").exists()
+
+
+@pytest.mark.parametrize("noise", [-0.1, 0.96, float("nan")])
+def test_a_noise_rate_out_of_range_is_refused(tmp_path: Path, noise: float) -> None:
+    with pytest.raises(InputError, match="give a rate from 0 to 0.95"):
+        World(noise=noise).write(tmp_path / "raw", pairs=10)
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        write(tmp_path / "raw")
+    assert (tmp_path / "raw").read_text() == "mine"
+
+
+def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path: Path) -> None:
+    """The operating system refuses to let files grow over 64 KiB, as a full disk would."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, limit[1]))
+    try:
+        with pytest.raises(InputError, match="00000.tar: cannot be written"):
+            write(tmp_path / "raw", pairs=100, shard_size=100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [f.name for f in (tmp_path / "raw").iterdir()] == ["world.json"]
+    write(tmp_path / "raw", pairs=100, shard_size=100)
+    assert (tmp_path / "raw" / "00000.parquet").exists()
+
+
+def test_a_script_that_workers_cannot_import_is_told_what_to_do(tmp_path: Path) -> None:
+    script = (
+        "from align_edu.world import World\n"
+        "from align_edu.errors import InputError\n"
+        "try: World(0).write('raw', 40, workers=2, shard_size=20)\n"
+        "except InputError as error: print(error)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-"], input=script, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "in a script, write worlds below `if __name__ == '__main__':`" in result.stdout
+
+
+def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from align_edu.world import World\n"
+        "World(0).write(sys.argv[1], 40, workers=1, shard_size=20)\n"
+        "first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "World(0).write(sys.argv[2], 1000, workers=1, shard_size=20)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")]
+    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    unit = 1024 if sys.platform != "darwin" else 1
+    assert grown * unit < 30e6
+
+
+def test_progress_goes_to_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "raw", pairs=30, progress=True)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "30/30" in captured.err
+    assert os.listdir(tmp_path) == ["raw"]
+
+
+def test_the_pictures_of_one_scene_differ_from_world_to_world() -> None:
+    from align_edu.world.pair import WorldSettings, make_pair
+
+    one, two = (make_pair(WorldSettings(seed, 0.0, 58, 10, 10), 0, 0).jpeg for seed in (1, 2))
+    a, b = (np.asarray(Image.open(io.BytesIO(data)), np.float32) for data in (one, two))
+    assert np.abs(a - b).mean() > 5
