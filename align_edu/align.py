@@ -1,0 +1,69 @@
+"""ALIGN: two towers, one shared space, one temperature."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from align_edu.image_tower import ImageTower
+from align_edu.loss.temperature import Temperature
+from align_edu.presets import Preset
+from align_edu.text_tower import TextTower
+
+
+class Align(nn.Module):
+    """The dual encoder: pictures and texts become unit vectors that can be compared.
+
+    Both towers start from scratch, from ``seed``, without touching the global generator.
+
+    Paper: Section 4.1, Figure 1.
+
+    >>> from align_edu.presets import get_preset
+    >>> model = Align(get_preset("toy"), vocabulary_size=100, seed=0)
+    >>> ids = torch.tensor([[2, 7, 3], [2, 9, 3]])
+    >>> image = model.encode_image(torch.zeros(2, 3, 48, 48))
+    >>> text = model.encode_text(ids, torch.ones_like(ids))
+    >>> image.shape == text.shape
+    True
+    """
+
+    def __init__(self, preset: Preset, vocabulary_size: int, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng():  # torch's initialisers read the global generator
+            torch.manual_seed(seed)
+            self.image_tower = ImageTower(preset.image)
+            self.text_tower = TextTower(preset.text, vocabulary_size, self.image_tower.width)
+        self.temperature = Temperature(
+            preset.loss.temperature, learned=preset.loss.learned, log=preset.loss.log_temperature
+        )
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Return unit vectors for pictures: (B, 3, H, W) → (B, D).
+
+        >>> from align_edu.presets import get_preset
+        >>> model = Align(get_preset("toy"), vocabulary_size=100)
+        >>> model.encode_image(torch.zeros(1, 3, 48, 48)).norm(dim=1).round().item()
+        1.0
+        """
+        return F.normalize(self.image_tower(pixels), dim=1)
+
+    def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return unit vectors for texts: ids and mask (B, L) → (B, D).
+
+        >>> from align_edu.presets import get_preset
+        >>> model = Align(get_preset("toy"), vocabulary_size=100)
+        >>> ids = torch.tensor([[2, 7, 3]])
+        >>> model.encode_text(ids, torch.ones_like(ids)).norm(dim=1).round().item()
+        1.0
+        """
+        return F.normalize(self.text_tower(ids, mask), dim=1)
+
+    def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of a batch of pairs: two (B, D) tensors.
+
+        >>> from align_edu.presets import get_preset
+        >>> model = Align(get_preset("toy"), vocabulary_size=100)
+        >>> ids = torch.tensor([[2, 7, 3]])
+        >>> len(model(torch.zeros(1, 3, 48, 48), ids, torch.ones_like(ids)))
+        2
+        """
+        return self.encode_image(pixels), self.encode_text(ids, mask)

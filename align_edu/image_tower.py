@@ -1,0 +1,68 @@
+"""The image tower: EfficientNet without its 1×1 head convolution, globally pooled."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.efficientnet import EfficientNet, MBConvConfig
+
+from align_edu.presets import ImageSettings
+
+# EfficientNet-B0 stage by stage (Tan and Le, 2019, Table 1):
+# expansion, kernel, stride, channels in, channels out, blocks.
+_STAGES = (
+    (1, 3, 1, 32, 16, 1),
+    (6, 3, 2, 16, 24, 2),
+    (6, 5, 2, 24, 40, 2),
+    (6, 3, 2, 40, 80, 3),
+    (6, 5, 1, 80, 112, 3),
+    (6, 5, 2, 112, 192, 4),
+    (6, 3, 1, 192, 320, 1),
+)
+
+
+class ImageTower(nn.Module):
+    """EfficientNet trunk of any width and depth, global average pooling, optional linear layer.
+
+    Parameters are those of :class:`align_edu.presets.ImageSettings`. The output width is
+    ``width`` × 320 rounded to a multiple of 8 (640 for B7, 1376 for L2) or ``projection``.
+    It does not depend on the resolution.
+
+    Paper: Section 4.1 (tower, no 1×1 convolution), Section 6.1 (linear layer for B1, B3, B5).
+
+    >>> tower = ImageTower(ImageSettings(width=0.35, depth=0.35))
+    >>> tower(torch.zeros(2, 3, 48, 48)).shape
+    torch.Size([2, 112])
+    """
+
+    def __init__(self, settings: ImageSettings) -> None:
+        super().__init__()
+        stage = partial(MBConvConfig, width_mult=settings.width, depth_mult=settings.depth)
+        # BatchNorm epsilon as in TensorFlow's EfficientNet; torchvision's B0–B4 use 1e-5.
+        norm: Callable[..., nn.Module] = partial(
+            nn.BatchNorm2d, eps=1e-3, momentum=settings.batch_norm_momentum
+        )
+        network = EfficientNet(
+            [stage(*numbers) for numbers in _STAGES],
+            dropout=0.0,
+            stochastic_depth_prob=settings.stochastic_depth,
+            norm_layer=norm,
+            last_channel=8,  # the head convolution is built by torchvision and dropped below
+        )
+        self.trunk = network.features[:-1]
+        trunk_width = MBConvConfig.adjust_channels(320, settings.width)
+        self.projection = (
+            nn.Linear(trunk_width, settings.projection) if settings.projection else nn.Identity()
+        )
+        self.width = settings.projection or trunk_width
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return one embedding a picture, not normalised: (B, 3, H, W) → (B, D).
+
+        >>> ImageTower(ImageSettings(width=0.35, depth=0.35))(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 112])
+        """
+        features = self.trunk(pixels)  # (B, D, H/32, W/32)
+        pooled = features.mean(dim=(2, 3))  # (B, D)
+        return self.projection(pooled)

@@ -1,0 +1,216 @@
+"""Every number of a recipe in one place: the toy, CC-3M, and the paper's sizes.
+
+A preset is a frozen value. Change one number with :func:`replace_fields`, which is what
+``align-edu train --set recipe.batch_size=64`` does.
+"""
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from align_edu.errors import InputError
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Size of the EfficientNet trunk and of its input (paper: Sections 4.1 and 5)."""
+
+    width: float = 4.3  # multiplier on the channels of EfficientNet-B0; 4.3 is L2
+    depth: float = 5.3  # multiplier on its blocks
+    resize: int = 346  # pixels a side after resizing, aspect squashed
+    crop: int = 289  # pixels a side that the tower sees: random in training, central after
+    projection: int | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
+    batch_norm_momentum: float = 0.01  # torch's meaning; TensorFlow calls this 0.99
+    stochastic_depth: float = 0.2
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """Size of the BERT tower and of its vocabulary (paper: Sections 4.1 and 5)."""
+
+    layers: int = 24
+    width: int = 1024
+    heads: int = 16
+    vocabulary_size: int = 100_000
+    max_length: int = 64  # word pieces, [CLS] and [SEP] included
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class LossSettings:
+    """Eq. (1) + eq. (2), their label smoothing and their temperature (paper: Sections 4.1, 5)."""
+
+    label_smoothing: float = 0.1
+    temperature: float = 1.0  # where sigma starts
+    learned: bool = True
+    log_temperature: bool = False  # learn log sigma instead of sigma
+    negatives: float = 1.0  # fraction of in-batch negatives (paper: Table 8)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Optimiser, schedule and batch (paper: Section 5)."""
+
+    optimizer: Literal["lamb", "adamw"] = "lamb"
+    learning_rate: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 1e-5
+    steps: int = 1_200_000
+    warmup: float = 10_000 / 1_200_000  # fraction of the run spent in linear warm-up
+    batch_size: int = 16_384
+    compile: bool = False  # compile the image tower where a C++ compiler is found
+    workers: int = 0  # processes that read images; 0 reads in the training process
+    pixel_cache_gib: float = 2.0  # decoded pictures are kept in memory up to this size
+    checkpoint_steps: int = 1_000
+    log_steps: int = 10
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A whole recipe: towers, loss and training.
+
+    >>> get_preset("l2_large").image.crop
+    289
+    """
+
+    name: str
+    image: ImageSettings = field(default_factory=ImageSettings)
+    text: TextSettings = field(default_factory=TextSettings)
+    loss: LossSettings = field(default_factory=LossSettings)
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the preset as plain JSON values.
+
+        >>> get_preset("toy").to_dict()["name"]
+        'toy'
+        """
+        return dataclasses.asdict(self)
+
+
+_BERT_MINI = TextSettings(layers=4, width=256, heads=4)
+_BERT_BASE = TextSettings(layers=12, width=768, heads=12)
+_B3 = ImageSettings(width=1.2, depth=1.4, projection=640)
+_B5 = ImageSettings(width=1.6, depth=2.2, projection=640)
+_B7 = ImageSettings(width=2.0, depth=3.1)
+
+PRESETS: dict[str, Preset] = {
+    preset.name: preset
+    for preset in (
+        # Small enough to learn the toy world in five minutes on two CPU cores. Where it
+        # differs from the paper, notebooks/README.md says why.
+        Preset(
+            name="toy",
+            image=ImageSettings(0.35, 0.35, resize=58, crop=48, stochastic_depth=0.0),
+            text=TextSettings(
+                layers=2, width=128, heads=2, vocabulary_size=2_000, max_length=64, dropout=0.0
+            ),
+            loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
+            recipe=Recipe(
+                optimizer="adamw",
+                learning_rate=3e-3,
+                beta2=0.98,
+                weight_decay=1e-2,
+                steps=2_000,
+                warmup=0.1,
+                batch_size=128,
+                compile=True,
+                checkpoint_steps=200,
+            ),
+        ),
+        # Section 6.2, Table 9: a tenth of the default number of steps.
+        Preset(
+            name="cc3m",
+            image=_B3,
+            text=_BERT_MINI,
+            recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
+        ),
+        # Section 6.1, Table 8: the baseline of the ablations.
+        Preset(name="b5_base", image=_B5, text=_BERT_BASE),
+        # The size of the released weights: EfficientNet-B7, BERT-Base with its English vocabulary.
+        Preset(
+            name="b7_base",
+            image=_B7,
+            text=dataclasses.replace(_BERT_BASE, vocabulary_size=30_522),
+        ),
+        # Section 5: the model of the paper's main results.
+        Preset(name="l2_large"),
+    )
+}
+
+
+def get_preset(name: str) -> Preset:
+    """Return the preset called ``name``.
+
+    Raises InputError for an unknown name.
+
+    >>> get_preset("cc3m").recipe.steps
+    120000
+    """
+    if name not in PRESETS:
+        raise InputError(f"preset {name!r} does not exist; choose one of {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
+    """Return the preset with some fields changed, given as ``{"part.field": "value"}``.
+
+    Values are JSON (``0.1``, ``true``, ``null``) or plain words. Raises InputError for an
+    unknown field or a value of another type.
+
+    >>> replace_fields(get_preset("toy"), {"recipe.batch_size": "64"}).recipe.batch_size
+    64
+    """
+    for path, text in changes.items():
+        part_name, _, field_name = path.partition(".")
+        part = getattr(preset, part_name, None)
+        names = {f.name for f in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
+        if field_name not in names:
+            known = [
+                f"{part}.{f.name}"
+                for part in ("image", "text", "loss", "recipe")
+                for f in dataclasses.fields(getattr(preset, part))
+            ]
+            raise InputError(f"--set {path}: no such field; choose one of {', '.join(known)}")
+        value = _same_type(path, text, getattr(part, field_name))
+        preset = dataclasses.replace(
+            preset, **{part_name: dataclasses.replace(part, **{field_name: value})}
+        )
+    return preset
+
+
+def preset_from_dict(values: dict[str, Any]) -> Preset:
+    """Return the preset that :meth:`Preset.to_dict` wrote.
+
+    >>> preset_from_dict(get_preset("toy").to_dict()) == get_preset("toy")
+    True
+    """
+    try:
+        return Preset(
+            name=values["name"],
+            image=ImageSettings(**values["image"]),
+            text=TextSettings(**values["text"]),
+            loss=LossSettings(**values["loss"]),
+            recipe=Recipe(**values["recipe"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"config.json: not a preset of this version ({error})") from error
+
+
+def _same_type(path: str, text: str, now: Any) -> Any:
+    """Read ``text`` as a value of the type that the field has ``now``."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = text
+    if now is None or value is None:
+        return value
+    if isinstance(now, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not type(now):
+        raise InputError(
+            f"--set {path}={text}: a value like {now!r} is needed ({type(now).__name__})"
+        )
+    return value
