@@ -1,0 +1,37 @@
+"""align_edu: the ALIGN paper as a course that is the reproduction.
+
+Names load when they are first used, so that importing the package is quick.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "World": "world",
+    "read_pairs": "pairs",
+    "filter_pairs": "filters",
+    "train_wordpiece": "wordpiece",
+    "TextTower": "text_tower",
+    "ImageTower": "image_tower",
+    "Align": "align",
+    "Temperature": "loss",
+    "contrastive_loss": "loss",
+    "train": "training",
+    "load_run": "training",
+    "retrieval_recall": "evaluation",
+    "ImageIndex": "search",
+    "combine_query": "search",
+}
+__all__ = ["presets", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "presets":
+        return import_module("align_edu.presets")
+    if name not in _HOME:
+        raise AttributeError(f"align_edu has no {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"align_edu.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

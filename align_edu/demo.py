@@ -1,0 +1,200 @@
+"""The whole main job: noisy pairs in, a model that searches out, with a report."""
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from align_edu.errors import InputError
+from align_edu.files import read_json, write_json
+
+T = TypeVar("T")
+
+QUERIES = (
+    "two red cats in the snow",
+    "a blue car on the beach at sunset",
+    "a poster of a yellow fish underwater",
+    "a large green tree in the rain",
+    "three orange balloons in a park",
+    "a white house in the mountains",
+)
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    minutes: float = 4.5,
+    seed: int = 0,
+    pairs: int = 100_000,
+    scenes: int = 1_000,
+    preset: str = "toy",
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Make toy CC-3M, filter it, train ALIGN on it, measure retrieval, and search.
+
+    out: folder for everything; an unfinished demo in it is finished. minutes: of training.
+    seed: of the world and the model; the benchmark has a seed of its own, which no training
+    data shares. pairs: raw pairs. scenes: of the benchmark. Returns what ``results.json``
+    holds; ``report.html`` beside it shows the same.
+    Raises InputError for bad numbers or a folder of another demo.
+
+    Paper: Sections 3 to 5 from end to end, at toy size.
+    """
+    from align_edu.evaluation import evaluate_retrieval, write_result
+    from align_edu.filters import filter_pairs
+    from align_edu.presets import get_preset
+    from align_edu.search import ImageIndex
+    from align_edu.training import train
+    from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+    from align_edu.world import World
+
+    out, recipe = Path(out), get_preset(preset)
+    stage = _Stages(out, {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes})
+    world = World(seed=seed, image_size=recipe.image.resize)
+    exam = World(seed=2**32 - 1 - seed)  # the benchmark's own seed
+    stage(
+        "benchmark", lambda: exam.write_benchmark(out / "benchmark", scenes, progress=progress)
+    )
+    stage(
+        "world",
+        lambda: world.write(out / "world", pairs, benchmark=out / "benchmark", progress=progress),
+    )
+    stage(
+        "filter",
+        lambda: filter_pairs(
+            out / "world", out / "filtered", against=[out / "benchmark"], progress=progress
+        ),
+    )
+    vocabulary = out / "tokenizer.json"
+    stage(
+        "vocabulary",
+        lambda: save_wordpiece(
+            train_wordpiece(_captions(out / "filtered"), recipe.text.vocabulary_size), vocabulary
+        ),
+    )
+    run = stage(
+        "train",
+        lambda: train(
+            recipe,
+            [out / "filtered"],
+            out / "run",
+            minutes=minutes,
+            seed=seed,
+            resume=True,
+            tokenizer=load_wordpiece(vocabulary),
+            progress=progress,
+        ),
+    )
+    retrieval = stage("evaluate", lambda: evaluate_retrieval(run, out / "benchmark"))
+    write_result(out / "run", "retrieval", retrieval)
+    index = stage("index", lambda: ImageIndex.build(run, out / "benchmark"))
+    index.save(out / "index")
+    results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, retrieval)
+    stage("report", lambda: _report(out, run, index, results))
+    write_json(out / "results.json", results)
+    return results
+
+
+class _Stages:
+    """Says which stage runs, times it, and refuses a folder that holds another demo."""
+
+    def __init__(self, out: Path, made_with: dict[str, Any]) -> None:
+        self.path, self.made_with = out / "demo.json", made_with
+        self.seconds: dict[str, float] = {}
+        if self.path.exists():
+            there = read_json(self.path)
+            if there.get("made_with") != made_with:
+                raise InputError(f"{out}: holds another demo; choose another folder with --out")
+            self.seconds = there["seconds"]
+        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"{out}: is not empty and holds no demo; choose another with --out")
+        self._store()
+
+    def __call__(self, name: str, act: Callable[[], T]) -> T:
+        sys.stderr.write(f"{name} …\n")
+        started = time.perf_counter()
+        result = act()
+        # A stage that an earlier call finished is quick now; its real time is the longer one.
+        now = round(time.perf_counter() - started, 1)
+        self.seconds[name] = max(now, self.seconds.get(name, 0.0))
+        self._store()
+        return result
+
+    def _store(self) -> None:
+        write_json(self.path, {"made_with": self.made_with, "seconds": self.seconds})
+
+
+def _captions(filtered: Path) -> list[str]:
+    from align_edu.pairs import read_pairs
+
+    return [text for text in read_pairs(filtered)["caption"].to_pylist() if text]
+
+
+def _results(out: Path, run: Any, retrieval: dict[str, Any]) -> dict[str, Any]:
+    """Everything of results.json but the seconds."""
+    from align_edu.training.metrics import read_metrics
+    from align_edu.training.run import software_versions
+
+    funnel = read_json(out / "filtered" / "funnel.json")
+    last = read_metrics(run.folder)[-1]
+    return {
+        "retrieval": retrieval,
+        "pairs": {"raw": funnel["raw"], "kept": funnel["kept"], "seen": last["pairs_seen"]},
+        "steps": last["step"],
+        "loss": last["loss"],
+        "temperature": last["temperature"],
+        "parameters": sum(p.numel() for p in run.model.parameters()),
+        "versions": software_versions(),
+        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "funnel": funnel,
+    }
+
+
+def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
+    """Draw report.html from the files of the demo."""
+    from align_edu.pairs import decode_image, read_split
+    from align_edu.show import Found, similarity_matrix, training_curves, write_report
+    from align_edu.training.metrics import read_metrics
+
+    benchmark = read_split(out / "benchmark")
+    first = {image: text for text, image in reversed(list(enumerate(benchmark.text_to_image)))}
+    shown = range(min(8, len(benchmark.images)))
+    pictures = [decode_image(benchmark.images[i].read_bytes()) for i in shown]
+    captions = [benchmark.texts[first[i]] for i in shown]
+    similarity = run.encode_images(pictures) @ run.encode_texts(captions).T  # (I, T)
+    true_queries = [(benchmark.texts[first[i]], benchmark.images[i]) for i in shown[:4]]
+    gallery = []
+    for query, answer in [*true_queries, *((text, None) for text in QUERIES)]:
+        hits = index.search(run.encode_texts([query])[0], k=6)
+        images = [decode_image(hit.path.read_bytes()) for hit in hits]
+        correct = [answer is not None and hit.path.samefile(answer) for hit in hits]
+        gallery.append(Found(query, images, [hit.score for hit in hits], correct))
+    return write_report(
+        out / "report.html",
+        results,
+        samples=_samples(out / "world"),
+        training=training_curves(read_metrics(run.folder)),
+        gallery=gallery,
+        similarity=similarity_matrix(similarity.numpy(), pictures, captions),
+    )
+
+
+def _samples(world: Path, each: int = 1, clean: int = 6) -> list[Any]:
+    """A few raw pairs of the first shard: clean ones, and one of each kind of noise."""
+    from align_edu.pairs import decode_image, open_pairs, read_pairs
+    from align_edu.show import Sample
+
+    first = world / "00000.parquet"
+    kinds = dict(zip(*(read_pairs(first)[name].to_pylist() for name in ("key", "noise")), strict=True))
+    source = open_pairs([first.with_suffix(".tar")])
+    left = dict.fromkeys(kinds.values(), each) | {"clean": clean}
+    samples = []
+    for i, key in enumerate(source.keys):
+        if left[kinds[key]] > 0:
+            left[kinds[key]] -= 1
+            picture = decode_image(source.image_bytes(i))
+            samples.append(Sample(picture, source.captions[i], kinds[key]))
+    return sorted(samples, key=lambda sample: (sample.noise != "clean", sample.noise))

@@ -1,0 +1,140 @@
+"""Training batches: a shuffled pass over the pairs an epoch, exact for any step."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from align_edu.errors import InputError
+from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.pairs.pixels import random_crops, resize_picture
+from align_edu.pairs.shards import PairSource
+from align_edu.presets import Preset
+from align_edu.wordpiece import encode_texts
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training batch: pixels (B, 3, C, C), ids and mask (B, L) of B texts; what was skipped."""
+
+    pixels: Tensor
+    ids: Tensor
+    mask: Tensor
+    texts: list[str]
+    skipped: Counter[str]
+
+
+class TrainingBatches(Dataset[Batch]):
+    """Batch number ``step`` of a run, made from the seed alone.
+
+    Each epoch is one shuffled pass; the last, incomplete batch of a pass is dropped. Which
+    pairs, crops and flips step s uses depends on (seed, s) only, so a resumed run goes on
+    exactly where the broken one stopped, with any number of workers.
+    """
+
+    def __init__(
+        self, source: PairSource, tokenizer: Tokenizer, preset: Preset, seed: int, progress: bool
+    ) -> None:
+        self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
+        self.skipped: Counter[str] = Counter(source.skipped)
+        self.pictures: Tensor | None = None
+        self.kept = list(range(len(source)))
+        size = len(source) * 3 * preset.image.resize**2
+        if size <= preset.recipe.pixel_cache_gib * 2**30:
+            self._decode_all(progress)
+        self.batches_per_epoch = len(self.kept) // preset.recipe.batch_size
+        if self.batches_per_epoch == 0:
+            raise InputError(
+                f"{len(self.kept)} readable pairs do not fill one batch of"
+                f" {preset.recipe.batch_size}; give more data or set recipe.batch_size"
+            )
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+
+    def __getitem__(self, step: int) -> Batch:
+        """Return the batch of ``step``, counted from 0."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch = epoch
+            self._order = torch.randperm(len(self.kept), generator=self._generator(1, epoch))
+        size = self.preset.recipe.batch_size
+        rows = self._order[position * size : (position + 1) * size]
+        skipped: Counter[str] = Counter()
+        if self.pictures is None:
+            read = [self._read(int(row), skipped) for row in rows]
+            pictures = torch.stack([picture for _, picture in read])
+            rows = torch.tensor([row for row, _ in read])
+        else:
+            pictures = self.pictures[rows]
+        pixels = random_crops(pictures, self.preset.image, self._generator(2, step))
+        texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
+        ids, mask = encode_texts(self.tokenizer, texts, self.preset.text.max_length)
+        return Batch(pixels, ids, mask, texts, skipped)
+
+    def from_step(self, step: int) -> Iterator[Batch]:
+        """Yield the batches from ``step`` on, without end."""
+        loader = DataLoader(
+            self,
+            batch_size=None,  # a Batch comes whole from __getitem__
+            sampler=_CountFrom(step),
+            num_workers=self.preset.recipe.workers,
+        )
+        for batch in loader:
+            self.skipped.update(batch.skipped)
+            yield batch
+
+    def _generator(self, *parts: int) -> torch.Generator:
+        """A generator of its own for each purpose and number."""
+        number = self.seed
+        for part in parts:
+            number = (number * 1_000_003 + part + 1) % 2**63
+        return torch.Generator().manual_seed(number)
+
+    def _decode_all(self, progress: bool) -> None:
+        """Read every picture once; drop and count those that cannot be read."""
+        kept, pictures = (
+            [],
+            torch.empty(
+                (len(self.source), 3, self.preset.image.resize, self.preset.image.resize),
+                dtype=torch.uint8,
+            ),
+        )
+        bar = tqdm(range(len(self.source)), "reading pictures", disable=not progress, unit=" pairs")
+        for i in bar:
+            try:
+                picture = decode_image(self.source.image_bytes(i))
+            except BrokenImage as broken:
+                self.skipped[broken.reason] += 1
+                continue
+            pictures[len(kept)] = resize_picture(picture, self.preset.image)
+            kept.append(i)
+        self.kept, self.pictures = kept, pictures[: len(kept)]
+
+    def _read(self, row: int, skipped: Counter[str]) -> tuple[int, Tensor]:
+        """Read one picture; a broken one is counted and the next pair takes its place."""
+        for next_row in range(row, row + len(self.kept)):
+            row = next_row % len(self.kept)
+            try:
+                picture = decode_image(self.source.image_bytes(self.kept[row]))
+            except BrokenImage as broken:
+                skipped[broken.reason] += 1
+                continue
+            return row, resize_picture(picture, self.preset.image)
+        raise InputError("no picture of the data can be read; check the shards")
+
+
+class _CountFrom:
+    """The step numbers from ``first`` on, for a loader without end."""
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+
+    def __iter__(self) -> Iterator[int]:
+        step = self.first
+        while True:
+            yield step
+            step += 1

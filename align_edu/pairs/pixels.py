@@ -1,0 +1,74 @@
+"""Pixels as in the paper: resize to 346, crop 289; the toy's sizes are in the same ratio."""
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as v2
+
+from align_edu.presets import ImageSettings
+
+
+def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
+    """Return a picture squashed to ``resize`` × ``resize``: (3, R, R) uint8.
+
+    Paper: Section 5 (resize to 346 × 346, whatever the aspect).
+
+    >>> resize_picture(Image.new("RGB", (80, 60)), ImageSettings(resize=58, crop=48)).shape
+    torch.Size([3, 58, 58])
+    """
+    if picture.size != (settings.resize, settings.resize):
+        picture = v2.resize(
+            picture,
+            [settings.resize, settings.resize],
+            interpolation=InterpolationMode.BILINEAR,
+            antialias=True,
+        )
+    return v2.pil_to_tensor(picture.convert("RGB"))
+
+
+def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Generator) -> Tensor:
+    """Return training input: a random crop of each picture, flipped half of the time.
+
+    pictures: (B, 3, R, R) uint8. Returns (B, 3, C, C) float in [-1, 1].
+
+    Paper: Section 5 (random crop with additional random horizontal flip).
+
+    >>> pictures = torch.zeros(2, 3, 58, 58, dtype=torch.uint8)
+    >>> settings = ImageSettings(resize=58, crop=48)
+    >>> random_crops(pictures, settings, torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3, 48, 48])
+    """
+    size, room = settings.crop, pictures.shape[-1] - settings.crop
+    corners = torch.randint(0, room + 1, (len(pictures), 2), generator=generator).tolist()
+    flips = (torch.rand(len(pictures), generator=generator) < 0.5).tolist()
+    crops = [
+        v2.crop_image(picture, top, left, size, size)
+        for picture, (top, left) in zip(pictures, corners, strict=True)
+    ]
+    crops = [
+        v2.horizontal_flip_image(crop) if flip else crop
+        for crop, flip in zip(crops, flips, strict=True)
+    ]
+    return scale_pixels(torch.stack(crops))
+
+
+def central_crops(pictures: Tensor, settings: ImageSettings) -> Tensor:
+    """Return evaluation input: the central crop of each picture, (B, 3, C, C) in [-1, 1].
+
+    Paper: Section 5 (central crop in evaluation).
+
+    >>> central_crops(torch.zeros(2, 3, 58, 58, dtype=torch.uint8), ImageSettings(crop=48)).shape
+    torch.Size([2, 3, 48, 48])
+    """
+    return scale_pixels(v2.center_crop_image(pictures, [settings.crop, settings.crop]))
+
+
+def scale_pixels(pictures: Tensor) -> Tensor:
+    """Return bytes 0…255 as floats -1…1, in the memory order convolutions like best.
+
+    >>> scale_pixels(torch.tensor([[[[255]]]], dtype=torch.uint8)).item()
+    1.0
+    """
+    pixels = pictures.to(torch.float32, memory_format=torch.channels_last)
+    return pixels.div_(127.5).sub_(1.0)

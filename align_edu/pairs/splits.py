@@ -1,0 +1,127 @@
+"""Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align_edu.errors import InputError
+from align_edu.pairs.tar_index import is_safe_name
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Images, their texts, and which belongs to which.
+
+    Attributes
+    ----------
+    images : I image files.
+    texts : T texts, image by image.
+    text_to_image : T indices; text t describes images[text_to_image[t]].
+    held_out : I flags; True where the toy world never shows the composition in training.
+    """
+
+    images: list[Path]
+    texts: list[str]
+    text_to_image: list[int]
+    held_out: list[bool]
+
+
+def read_split(path: str | Path, split: str = "test") -> Benchmark:
+    """Read one split of a retrieval benchmark in Karpathy's JSON form.
+
+    Parameters
+    ----------
+    path : a folder that holds one dataset_*.json, or that file. The images lie beside it, in
+        `images/`, or in COCO's `filepath` folder (train2014, val2014) in either.
+    split : "train", "restval" (COCO), "val" or "test".
+
+    Returns
+    -------
+    Benchmark with every text of every image; a few COCO images have six or seven.
+
+    Raises
+    ------
+    InputError if the JSON is missing or broken, the split is unknown, an image file is
+        missing, or an image has no text.
+
+    Paper: Section 4.2; the Karpathy splits are those of Table 1.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "1.jpg").write_bytes(b"")
+    >>> entry = {"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a red cat"}]}
+    >>> _ = (folder / "dataset_toy.json").write_text(json.dumps({"images": [entry]}))
+    >>> read_split(folder).texts
+    ['a red cat']
+    """
+    path = _json_file(Path(path))
+    entries = _entries(path)
+    chosen = [entry for entry in entries if entry.get("split") == split]
+    if not chosen:
+        found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
+        raise InputError(f"{path}: no image of split {split!r}; it has these splits: {found}")
+    images: list[Path] = []
+    texts: list[str] = []
+    text_to_image: list[int] = []
+    for number, entry in enumerate(chosen):
+        images.append(_image_file(path, entry))
+        sentences = _sentences(path, entry)
+        texts += sentences
+        text_to_image += [number] * len(sentences)
+    _all_present(path, images)
+    held_out = [bool(entry.get("held_out", False)) for entry in chosen]
+    return Benchmark(images, texts, text_to_image, held_out)
+
+
+def _json_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise InputError(f"{path}: no such benchmark; give a folder with a dataset_*.json")
+    found = sorted(path.glob("dataset*.json"))
+    if len(found) != 1:
+        raise InputError(f"{path}: needs one dataset_*.json in it, found {len(found)}")
+    return found[0]
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["images"]
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path}: broken JSON ({error})") from None
+    except (KeyError, TypeError):
+        raise InputError(f"{path}: not Karpathy's form, the list `images` is missing") from None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: not Karpathy's form, `images` must be a list of objects")
+    return entries
+
+
+def _sentences(path: Path, entry: dict[str, Any]) -> list[str]:
+    try:
+        sentences = [str(sentence["raw"]).strip() for sentence in entry["sentences"]]
+    except (KeyError, TypeError):
+        sentences = []
+    if not sentences or not all(sentences):
+        raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
+    return sentences
+
+
+def _image_file(path: Path, entry: dict[str, Any]) -> Path:
+    name = entry.get("filename")
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{path}: an image without `filename`")
+    inner = f"{entry['filepath']}/{name}" if entry.get("filepath") else name
+    if not is_safe_name(inner):
+        raise InputError(f"{path}: the file name {inner!r} points outside the benchmark")
+    folder = path.parent
+    places = [folder / "images" / name, folder / name, folder / inner, folder / "images" / inner]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def _all_present(path: Path, images: list[Path]) -> None:
+    missing = [image for image in images if not image.is_file()]
+    if missing:
+        raise InputError(
+            f"{path}: {len(missing)} of {len(images)} images are missing, such as {missing[0]}"
+        )

@@ -1,0 +1,177 @@
+"""Tables of image-text pairs: parquet, CC-3M's TSV, and folders of shards."""
+
+import json
+import os
+import tarfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from align_edu.errors import InputError
+from align_edu.pairs.tar_index import tar_members
+
+# Other names of our columns: LAION's and COYO's tables.
+OTHER_NAMES = {"TEXT": "caption", "text": "caption", "URL": "url"}
+SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
+KEPT_PAIRS = "pairs.parquet"
+
+
+def read_pairs(path: str | Path) -> pa.Table:
+    """Read a table of image-text pairs, toy or real.
+
+    Parameters
+    ----------
+    path : one of
+        a parquet file (img2dataset's columns; LAION's TEXT and URL become caption and url);
+        a TSV in CC-3M's form: no header, caption and url separated by a tab;
+        a folder of img2dataset shards: their parquets, or a tar's JSON where it has none;
+        the output folder of `filter_pairs`.
+
+    Returns
+    -------
+    Table with at least the column `caption` (string). Rows follow the files' names.
+
+    Raises
+    ------
+    InputError if the path is missing, empty, unreadable, or holds no captions.
+
+    Paper: Section 3 (raw alt-text and image pairs). CC-3M's form: Sharma et al., 2018.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
+    >>> _ = path.write_text("a red cat on a beach\\thttp://example.org/1.jpg\\n")
+    >>> read_pairs(path).to_pylist()
+    [{'caption': 'a red cat on a beach', 'url': 'http://example.org/1.jpg'}]
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give a parquet, a TSV or shards")
+    if path.is_dir():
+        table = _read_folder(path)
+    elif path.suffix == ".tar":
+        table = _read_tar(path)
+    elif path.suffix == ".parquet":
+        table = _read_parquet(path)
+    else:
+        table = _read_tsv(path)
+    names = _our_names(table.column_names)
+    table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+    if "caption" not in table.column_names:
+        raise InputError(f"{path}: no texts, the column `caption` is missing")
+    kind = table.schema.field("caption").type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise InputError(f"{path}: the column `caption` holds {kind}, it must hold strings")
+    return table
+
+
+def _our_names(names: list[str]) -> list[str]:
+    ours = [OTHER_NAMES.get(name, name) for name in names]
+    return ours if len(set(ours)) == len(ours) else names
+
+
+def _read_parquet(path: Path) -> pa.Table:
+    try:
+        return pa.parquet.read_table(path, partitioning=None)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a whole parquet file ({reason}); write it again") from None
+
+
+def _read_tsv(path: Path) -> pa.Table:
+    csv = pa.csv
+    try:
+        return csv.read_csv(
+            path,
+            # One thread, so that errors tell the row.
+            read_options=csv.ReadOptions(use_threads=False, column_names=["caption", "url"]),
+            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
+            convert_options=csv.ConvertOptions(
+                column_types={"caption": pa.string(), "url": pa.string()},
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
+        raise InputError(
+            f"{path}: {reason[:160]}; a pairs TSV has two columns, caption and url, "
+            "separated by a tab, without header"
+        ) from None
+
+
+def _read_folder(folder: Path) -> pa.Table:
+    if (folder / KEPT_PAIRS).is_file():
+        return _read_parquet(folder / KEPT_PAIRS)
+    parquets = {path.stem: path for path in folder.glob("*.parquet")}
+    tars = {path.stem: path for path in folder.glob("*.tar") if path.stem not in parquets}
+    if not parquets and not tars:
+        raise InputError(f"{folder}: no shard in it; it must hold .parquet or .tar files")
+    tables = [
+        _read_parquet(parquets[stem]) if stem in parquets else _read_tar(tars[stem])
+        for stem in sorted({**parquets, **tars})
+    ]
+    try:
+        # Permissive: a column that is all null in one shard may be text in another.
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise InputError(f"{folder}: its tables do not fit together ({error})") from None
+
+
+def _read_tar(path: Path) -> pa.Table:
+    """The table that img2dataset would have written beside this tar."""
+    rows: dict[str, dict[str, object]] = {}
+    try:
+        with path.open("rb") as file:
+            for name, offset, size in tar_members(path):
+                key, _, ending = name.rpartition("/")[2].partition(".")
+                if ending == "json":
+                    values = json.loads(os.pread(file.fileno(), size, offset))
+                    rows.setdefault(key, {}).update({"key": key} | values)
+                elif ending == "txt":
+                    text = os.pread(file.fileno(), size, offset).decode("utf-8", "replace")
+                    rows.setdefault(key, {"key": key}).setdefault("caption", text)
+        table = pa.Table.from_pylist(list(rows.values()))
+    except (tarfile.TarError, OSError, ValueError, TypeError, pa.ArrowException) as error:
+        raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
+    if "caption" not in {name for row in rows.values() for name in row}:
+        raise InputError(f"{path}: shard without texts; its images need KEY.txt or KEY.json")
+    return table
+
+
+def is_filtered(path: Path) -> bool:
+    """Tell whether a path is the output of `filter_pairs` (its folder or its pairs.parquet).
+
+    >>> is_filtered(Path("no/such/folder"))
+    False
+    """
+    return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
+
+
+def filtered_keys(path: Path) -> set[str]:
+    """Read the keys of the pairs that a filter kept; raises InputError if it has none."""
+    table = read_pairs(path)
+    if "key" not in table.column_names:
+        raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
+    return set(table["key"].to_pylist())
+
+
+def filtered_source(path: Path) -> Path:
+    """Find the folder of shards from which a filter's output was made.
+
+    Raises InputError if the output names none (it was made from a TSV, say) or if it is gone.
+    """
+    folder = path if path.is_dir() else path.parent
+    try:
+        metadata = pa.parquet.read_schema(folder / KEPT_PAIRS).metadata or {}
+    except (pa.ArrowException, OSError):
+        metadata = {}
+    if SOURCE not in metadata:
+        raise InputError(f"{folder}: made from a table without shards, so it has no images")
+    places = json.loads(metadata[SOURCE])
+    for place in (folder / places["relative"], Path(places["absolute"])):
+        if place.exists():
+            return place.resolve()
+    raise InputError(
+        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
+    )

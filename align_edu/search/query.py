@@ -1,0 +1,75 @@
+"""One search, from words and a picture on disk to the images that were found."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from align_edu.errors import InputError
+from align_edu.evaluation.embed import Encoder, embed_images
+from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
+from align_edu.search.index import Hit, ImageIndex
+
+
+def search(
+    index: ImageIndex | str | Path,
+    text: str | None = None,
+    image: str | Path | None = None,
+    plus: Sequence[str] = (),
+    minus: Sequence[str] = (),
+    top: int = 10,
+    run: Encoder | None = None,
+) -> list[Hit]:
+    """Find images by a text, an image, or an image with texts added and taken away.
+
+    Parameters
+    ----------
+    index : an index, or the folder of one.
+    text : words that describe the images; weight 2.
+    image : a picture to start from; weight 1, and never among its own results.
+    plus, minus : texts to add and to take away; weights 2 and -2.
+    top : how many images.
+    run : the run that built the index; loaded from the folder the index names when None.
+
+    Returns hits, the best first. Raises InputError when there is nothing to search for, when
+    the index or its run cannot be read, and when the picture is broken.
+
+    Paper: Section 7, image + text queries, with the weights of footnote 4.
+    """
+    words = [(TEXT_WEIGHT, one) for one in (text, *plus) if one is not None]
+    if not words and image is None:
+        raise InputError("nothing to search for; give a text, an image or a text to add")
+    words += [(-TEXT_WEIGHT, one) for one in minus]
+    if any(not one.strip() for _, one in words):
+        raise InputError("a text of the query is empty; write at least one word")
+    if not isinstance(index, ImageIndex):
+        index = ImageIndex.load(index)
+    terms = _terms(run or _run_of(index), words, image)
+    return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
+
+
+def _terms(
+    run: Encoder, words: list[tuple[float, str]], image: str | Path | None
+) -> list[tuple[float, Tensor]]:
+    terms: list[tuple[float, Tensor]] = []
+    if words:
+        vectors = run.encode_texts([one for _, one in words])
+        terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
+    if image is not None:
+        terms.append((IMAGE_WEIGHT, _embed_one(run, Path(image))))
+    return terms
+
+
+def _embed_one(run: Encoder, file: Path) -> Tensor:
+    found = embed_images(run, [file])
+    if found.skipped:
+        raise InputError(f"{file}: not a readable image ({found.skipped[file]}); give another one")
+    return found.embeddings[0]
+
+
+def _run_of(index: ImageIndex) -> Encoder:
+    if index.run is None:
+        raise InputError("the index names no run; give the run that built it")
+    from align_edu.training.run import load_run
+
+    return load_run(index.run)

@@ -1,0 +1,25 @@
+"""Figures in one style, and the report of a run."""
+
+from align_edu.show.figures import funnel_bars, recall_bars, training_curves
+from align_edu.show.pictures import (
+    picture_grid,
+    save_search_picture,
+    search_gallery,
+    similarity_matrix,
+)
+from align_edu.show.report import Found, Sample, write_report
+from align_edu.show.style import to_png
+
+__all__ = [
+    "Found",
+    "Sample",
+    "funnel_bars",
+    "picture_grid",
+    "recall_bars",
+    "save_search_picture",
+    "search_gallery",
+    "similarity_matrix",
+    "to_png",
+    "training_curves",
+    "write_report",
+]

@@ -1,0 +1,267 @@
+"""The training loop, from the first batch to the last checkpoint."""
+
+import copy
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from align_edu.align import Align
+from align_edu.errors import InputError
+from align_edu.files import read_json, write_json
+from align_edu.loss import chance_loss, contrastive_loss, loss_floor
+from align_edu.pairs.batches import Batch, TrainingBatches
+from align_edu.pairs.shards import open_pairs
+from align_edu.presets import Preset
+from align_edu.training.checkpoint import (
+    load_checkpoint,
+    newest_checkpoint,
+    save_checkpoint,
+    save_tensors,
+)
+from align_edu.training.metrics import MetricsLog, Row
+from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
+from align_edu.training.run import Run, software_versions
+from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on, told in one sentence; the last checkpoint is kept."""
+
+
+@dataclass
+class Trainer:
+    """What one run needs: the model, its optimiser, its batches, and how far it is."""
+
+    preset: Preset
+    model: Align
+    optimizer: torch.optim.Optimizer
+    batches: TrainingBatches
+    budget: Budget
+    seed: int
+    device: torch.device
+    image_tower: nn.Module  # the model's own, or its compiled form
+    step: int = 0
+    seconds: float = 0.0
+
+    def progress(self) -> float:
+        """Return the fraction of the run that is over, 0…1."""
+        return self.budget.progress(self.step, self.seconds)
+
+    def train_step(self, batch: Batch) -> float:
+        """Take one optimiser step and return the batch's loss.
+
+        Paper: Section 4.1 (loss), Section 5 (schedule).
+        """
+        recipe, loss_settings = self.preset.recipe, self.preset.loss
+        progress = self.budget.progress(self.step + 1, self.seconds)
+        rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = contrastive_loss(
+            *self.embed(batch),
+            self.model.temperature(),
+            label_smoothing=loss_settings.label_smoothing,
+            negatives=loss_settings.negatives,
+        )
+        value = loss.item()
+        if not math.isfinite(value):
+            raise TrainingStopped(
+                f"step {self.step}: the loss is {value}; lower recipe.learning_rate"
+                " or raise loss.temperature and start again from the last checkpoint"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        return value
+
+    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the two towers' outputs for a batch, each (B, D)."""
+        pixels = batch.pixels.to(self.device, non_blocking=True)
+        ids, mask = batch.ids.to(self.device), batch.mask.to(self.device)
+        cuda = self.device.type == "cuda"
+        # Dropout and stochastic depth read the global generator; each step lends it a seed of
+        # its own, so that a resumed run draws the same.
+        with torch.random.fork_rng([self.device] if cuda else []):
+            torch.manual_seed(self.seed * 1_000_003 + self.step)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
+                return self.image_tower(pixels), self.model.text_tower(ids, mask)
+
+
+def train(
+    preset: Preset,
+    data: Sequence[str | Path],
+    out: str | Path,
+    *,
+    steps: int | None = None,
+    minutes: float | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    tokenizer: Tokenizer | None = None,
+    device: str | None = None,
+    progress: bool = True,
+    tensorboard: bool = False,
+) -> Run:
+    """Train ALIGN from scratch on image–text pairs and return the trained run.
+
+    data: folders of shards, tar files, or outputs of ``filter``. out: the run's folder.
+    steps or minutes: the length (default: the preset's steps). resume: go on from the last
+    checkpoint in ``out``; a run by steps then ends exactly as an unbroken one. tokenizer: a
+    WordPiece vocabulary; without one it is trained on the data's own texts. device: "cpu",
+    "cuda", or None for the best that is there. progress: show a live line. tensorboard: also
+    write event files.
+    Raises InputError for bad input, TrainingStopped for a loss that is not finite.
+
+    Paper: Section 4.1 and Section 5.
+    """
+    out = Path(out)
+    if steps is None and minutes is None:
+        steps = preset.recipe.steps
+    budget = Budget(steps, minutes)
+    settings = {"preset": preset.to_dict(), "seed": seed, "steps": steps, "minutes": minutes}
+    _check_folder(out, settings, resume)
+    source = open_pairs(data)
+    if resume and (out / "tokenizer.json").exists():
+        tokenizer = load_wordpiece(out / "tokenizer.json")
+    elif tokenizer is None:
+        tokenizer = train_wordpiece(
+            source.captions, preset.text.vocabulary_size, at_most=True
+        )
+    batches = TrainingBatches(source, tokenizer, preset, seed, progress)
+    trainer = _build(preset, batches, tokenizer, budget, seed, device)
+    save_wordpiece(tokenizer, out / "tokenizer.json")
+    write_json(
+        out / "config.json",
+        settings | {"data": [str(path) for path in data], "versions": software_versions()},
+    )
+    newest = newest_checkpoint(out / "checkpoints")
+    if newest is not None:
+        state = load_checkpoint(newest, trainer.model, trainer.optimizer)
+        trainer.step, trainer.seconds = state["step"], state["seconds"]
+    with MetricsLog(out, trainer.step, progress=progress, tensorboard=tensorboard) as log:
+        _run(trainer, out, log)
+    save_tensors(out / "model.safetensors", trainer.model.state_dict(), {"format": "pt"})
+    _report_skipped(batches, progress)
+    return Run(out, preset, tokenizer, trainer.model.eval())
+
+
+def _check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
+    """Refuse to overwrite another run, and to resume with other settings."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the run")
+    if not (out / "config.json").exists():
+        return
+    if not resume:
+        raise InputError(
+            f"{out}: already holds a run; go on with --resume or choose another folder"
+        )
+    there = read_json(out / "config.json")
+    for name, value in settings.items():
+        if there.get(name) != value:
+            raise InputError(
+                f"{out}: the checkpoints are of another run ({name} differs);"
+                " resume with the same preset, length and seed"
+            )
+
+
+def _build(
+    preset: Preset,
+    batches: TrainingBatches,
+    tokenizer: Tokenizer,
+    budget: Budget,
+    seed: int,
+    device: str | None,
+) -> Trainer:
+    """Make the model and its optimiser on the device."""
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    model = Align(preset, tokenizer.get_vocab_size(), seed).to(where)
+    model.image_tower.to(memory_format=torch.channels_last)
+    model.train()
+    tower: nn.Module = model.image_tower
+    if preset.recipe.compile:
+        tower = compiled_or_same(tower, preset, where)
+    return Trainer(
+        preset, model, build_optimizer(model, preset.recipe), batches, budget, seed, where, tower
+    )
+
+
+def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> nn.Module:
+    """Return the tower compiled for this machine, or as it is where that does not work.
+
+    Compiling needs a C++ compiler and Python's headers. Without them training is slower,
+    not different.
+    """
+    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        return tower
+    before = copy.deepcopy(tower.state_dict())
+    shape = (preset.recipe.batch_size, 3, preset.image.crop, preset.image.crop)
+    sample = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
+    compiled = torch.compile(tower)
+    try:
+        compiled(sample).sum().backward()
+    except Exception as error:  # the compiler's failures have no common type
+        tqdm.write(f"note: the image tower is not compiled ({type(error).__name__}); see doctor")
+        compiled = tower
+    tower.load_state_dict(before)  # the trial must leave no trace in the statistics
+    tower.zero_grad(set_to_none=True)
+    return compiled
+
+
+def _run(trainer: Trainer, out: Path, log: MetricsLog) -> None:
+    """Take steps until the budget is used up, with metrics and checkpoints on the way."""
+    recipe = trainer.preset.recipe
+    losses: list[float] = []
+    logged_at = trainer.seconds
+    started = time.perf_counter() - trainer.seconds
+    for batch in _batches(trainer):
+        losses.append(trainer.train_step(batch))
+        trainer.seconds = time.perf_counter() - started
+        if trainer.step % recipe.log_steps == 0 or trainer.progress() >= 1.0:
+            row = _row(trainer, losses, trainer.seconds - logged_at)
+            log.write(row, trainer.progress())
+            losses, logged_at = [], trainer.seconds
+        if trainer.step % recipe.checkpoint_steps == 0 or trainer.progress() >= 1.0:
+            state = {"step": trainer.step, "seconds": trainer.seconds}
+            save_checkpoint(out / "checkpoints", trainer.model, trainer.optimizer, state)
+
+
+def _batches(trainer: Trainer) -> Iterator[Batch]:
+    """Yield batches until the budget is used up."""
+    if trainer.progress() >= 1.0:
+        return
+    for batch in trainer.batches.from_step(trainer.step):
+        yield batch
+        if trainer.progress() >= 1.0:
+            return
+
+
+def _row(trainer: Trainer, losses: list[float], seconds: float) -> Row:
+    """One line of metrics.jsonl: the mean loss and the speed since the line before."""
+    size = trainer.preset.recipe.batch_size
+    return {
+        "step": trainer.step,
+        "loss": sum(losses) / len(losses),
+        "floor": loss_floor(size, trainer.preset.loss.label_smoothing),
+        "chance": chance_loss(size),
+        "temperature": trainer.model.temperature().item(),
+        "learning_rate": trainer.optimizer.param_groups[0]["lr"],
+        "pairs_per_second": round(len(losses) * size / seconds, 1),
+        "seconds": round(trainer.seconds, 3),
+        "pairs_seen": trainer.step * size,
+    }
+
+
+def _report_skipped(batches: TrainingBatches, progress: bool) -> None:
+    """Say how many pairs were passed over, and why; nothing is skipped in silence."""
+    if batches.skipped and progress:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(batches.skipped.items()))
+        tqdm.write(f"skipped pairs: {reasons}")

@@ -1,0 +1,182 @@
+"""WordPiece: words to pieces to numbers, the vocabulary trained on our own alt-texts."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+
+from align_edu.errors import InputError
+from align_edu.files import written_whole
+
+SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0 to 4
+PAD, UNK, CLS, SEP, MASK = range(5)
+MAX_TOKENS = 64
+MAX_LETTERS = 1000  # words with rarer letters become [UNK], as in BERT's trainer
+MIN_COUNT = 2  # a piece seen once teaches nothing
+
+
+def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -> Tokenizer:
+    """Learn a WordPiece vocabulary from alt-texts, uncased as BERT's.
+
+    The same texts, in any order, give the same vocabulary.
+
+    Parameters
+    ----------
+    texts : alt-texts, best those that the filters kept.
+    size : number of entries, the five special tokens included.
+    at_most : take fewer entries, without an error, where the texts give no more.
+
+    Returns
+    -------
+    Tokenizer with [PAD] = 0, [UNK] = 1, [CLS] = 2, [SEP] = 3, [MASK] = 4.
+
+    Raises
+    ------
+    InputError if the texts do not give so many pieces, or if `size` cannot hold their letters.
+
+    Paper: Section 4.1 (100k entries, generated from the training texts).
+
+    >>> tokenizer = train_wordpiece(["a red cat", "a red cap", "red cats"], 22)
+    >>> tokenizer.encode("Red CAT").tokens
+    ['[CLS]', 'red', 'ca', '##t', '[SEP]']
+    """
+    words = _count_words(texts)
+    letters, words = _common_letters(words)
+    start = SPECIAL_TOKENS + letters
+    if size < len(start):
+        raise InputError(
+            f"a vocabulary of {size} cannot hold the {len(start)} letters and special tokens of "
+            f"these texts; ask for {len(start)} or more"
+        )
+    vocabulary = _learn(words, start, size)
+    if len(vocabulary) < size and not at_most:
+        raise InputError(
+            f"a vocabulary of {size} is larger than these texts allow; they give "
+            f"{len(vocabulary)} pieces, so ask for at most that many or give more texts"
+        )
+    return _bert_tokenizer(vocabulary)
+
+
+def _bert_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(SPECIAL_TOKENS)
+    return tokenizer
+
+
+def _count_words(texts: Iterable[str]) -> Counter[str]:
+    normalize = normalizers.BertNormalizer(lowercase=True).normalize_str
+    split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
+    words: Counter[str] = Counter()
+    for text in texts:
+        words.update(word for word, _ in split(normalize(text)))
+    return words
+
+
+def _common_letters(words: Counter[str]) -> tuple[list[str], Counter[str]]:
+    """The letters at the start and inside (##) of words, and the words made of them."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            counts[letter] += count
+    ranked = sorted(counts, key=lambda letter: (-counts[letter], letter))
+    common = set(ranked[:MAX_LETTERS])
+    words = Counter({word: count for word, count in words.items() if common.issuperset(word)})
+    inside = {"##" + letter for word in words for letter in word[1:]}
+    return sorted(common) + sorted(inside), words
+
+
+def _learn(words: Counter[str], start: list[str], size: int) -> dict[str, int]:
+    """Merge the most frequent pairs of pieces until the vocabulary has its size.
+
+    The trainer numbers letters in the order of a hash map that differs in each run, and breaks
+    ties between merges by those numbers. Giving it all letters first, in our order, as if they
+    were special tokens, makes its result the same every time.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size, min_frequency=MIN_COUNT, special_tokens=start, show_progress=False
+    )
+    tokenizer.train_from_iterator(
+        (" ".join([word] * count) for word, count in sorted(words.items())), trainer
+    )
+    return tokenizer.get_vocab()
+
+
+def encode_texts(
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int = MAX_TOKENS
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn texts into token ids for the text tower: [CLS] pieces [SEP], padded.
+
+    Parameters
+    ----------
+    tokenizer : from `train_wordpiece` or `load_wordpiece`.
+    texts : B texts.
+    max_length : tokens, [CLS] and [SEP] included; longer texts lose their end, not their [SEP].
+
+    Returns
+    -------
+    ids, mask : (B, L) int64, L the length of the longest text; mask is 1 on tokens, 0 on padding.
+
+    Paper: Section 5 (input texts of at most 64 WordPiece tokens).
+
+    >>> tokenizer = train_wordpiece(["a red cat", "a red cap", "red cats"], 22)
+    >>> ids, mask = encode_texts(tokenizer, ["red", "a red"])
+    >>> mask.tolist()
+    [[1, 1, 1, 0], [1, 1, 1, 1]]
+    """
+    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    rows = [row if len(row) <= max_length else [*row[: max_length - 1], SEP] for row in rows]
+    lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)  # (B,)
+    longest = max(map(len, rows), default=0)
+    ids = torch.tensor(  # (B, L)
+        [row + [PAD] * (longest - len(row)) for row in rows], dtype=torch.int64
+    ).reshape(len(rows), longest)
+    mask = (torch.arange(longest) < lengths[:, None]).long()  # (B, L)
+    return ids, mask
+
+
+def save_wordpiece(tokenizer: Tokenizer, path: str | Path) -> None:
+    """Write a tokenizer as one tokenizer.json, whole or not at all.
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "tokenizer.json"
+    >>> save_wordpiece(train_wordpiece(["a red cat", "a red cap"], 20), path)
+    >>> load_wordpiece(path).get_vocab_size()
+    20
+    """
+    with written_whole(Path(path)) as beside:
+        beside.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
+
+
+def load_wordpiece(path: str | Path) -> Tokenizer:
+    """Read a tokenizer.json that `save_wordpiece` wrote; raises InputError if it is none.
+
+    >>> load_wordpiece("no.json")
+    Traceback (most recent call last):
+    align_edu.errors.InputError: no.json: no such file; make one by `align-edu vocabulary`
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; make one by `align-edu vocabulary`")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{path}: not a tokenizer file ({error})") from None
+    if [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(5)):
+        raise InputError(f"{path}: its first five entries must be {', '.join(SPECIAL_TOKENS)}")
+    return tokenizer

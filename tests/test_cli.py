@@ -1,0 +1,153 @@
+"""The front door as a user meets it: commands, exit statuses, one-line errors."""
+
+import json
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from align_edu.cli import main
+from align_edu.world import World
+from tests.test_training import TINY
+
+SETS = [
+    f"--set={part}.{name}={json.dumps(value)}"
+    for part in ("image", "text", "loss", "recipe")
+    for name, value in vars(getattr(TINY, part)).items()
+]
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory):
+    return World(seed=5, image_size=40).write(tmp_path_factory.mktemp("cli") / "w", 160, workers=1)
+
+
+@pytest.fixture(scope="module")
+def trained(shards, tmp_path_factory):
+    out = tmp_path_factory.mktemp("cli") / "run"
+    command = ["train", "--preset", "toy", "--data", str(shards), "--out", str(out), "--steps", "6"]
+    assert main([*command, *SETS]) == 0
+    return out
+
+
+def fails(capsys, *argv):
+    """Run a command that must fail with status 2 and one line; return the line."""
+    assert main([str(word) for word in argv]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and "Traceback" not in told.err
+    return told.err
+
+
+def test_the_whole_chain_works_from_the_command_line(shards, trained, tmp_path, capsys):
+    world, bench = tmp_path / "w", tmp_path / "b"
+    assert main(["world", str(bench), "--pairs", "12", "--seed", "9", "--benchmark"]) == 0
+    command = ["world", str(world), "--pairs", "60", "--seed", "2", "--workers", "1"]
+    assert main([*command, "--against", str(bench)]) == 0
+    capsys.readouterr()
+    assert main(["filter", str(world), str(tmp_path / "kept"), "--against", str(bench), "--json"]) == 0
+    funnel = json.loads(capsys.readouterr().out)
+    assert funnel["raw"] == 60 and 0 < funnel["kept"] < 60
+    assert main(["vocabulary", str(tmp_path / "kept"), str(tmp_path), "--size", "120"]) == 0
+    assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["type"] == "WordPiece"
+    capsys.readouterr()
+
+    assert main(["evaluate", str(trained), "--benchmark", str(bench), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["images"] == 12 and 0 <= result["image_to_text"]["R@1"] <= 1
+    assert json.loads((trained / "results" / "retrieval.json").read_text()) == result
+
+    index = tmp_path / "index"
+    assert main(["index", str(trained), str(bench / "images"), str(index)]) == 0
+    capsys.readouterr()
+    assert main(["search", str(index), "a red cat", "--top", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    scores = [hit["score"] for hit in found["hits"]]
+    assert len(scores) == 3 and scores == sorted(scores, reverse=True)
+    assert Image.open(found["picture"]).width > 100
+    some = str(next((bench / "images").iterdir()))
+    assert main(["search", str(index), "--image", some, "--plus", "snow", "--minus", "red"]) == 0
+    assert "picture:" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path, capsys):
+    out, empty = tmp_path / "out", tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "one.tsv").write_text("a caption without an address\n")
+    with tarfile.open(tmp_path / "no_pairs.tar", "w"):
+        pass
+    train = ["train", "--out", out, "--steps", 2, *SETS, "--data"]
+    assert "/nowhere" in fails(capsys, *train, "/nowhere")
+    fails(capsys, *train, empty)
+    fails(capsys, *train, tmp_path / "no_pairs.tar")
+    assert "row 1" in fails(capsys, "filter", tmp_path / "one.tsv", out)
+    fails(capsys, "filter", "/nowhere", out)
+    fails(capsys, "vocabulary", shards, out, "--size", 10_000_000)
+    fails(capsys, *train, shards, "--set", "recipe.batch_size=0.5")
+    fails(capsys, *train, shards, "--set", "batch_size")
+    fails(capsys, *train, shards, "--preset", "huge")
+    fails(capsys, *train, shards, "--minutes", "nan")
+    fails(capsys, "evaluate", empty, "--benchmark", empty)
+    fails(capsys, "index", "/nowhere", empty, out)
+    fails(capsys, "search", empty, "a cat")
+    fails(capsys, "world", out, "--pairs", 0)
+    fails(capsys, "world", out, "--pairs", 10, "--noise", 2)
+    assert not out.exists()
+
+
+def test_a_shard_without_texts_is_refused(tmp_path, capsys):
+    real = Path(__file__).parents[2] / "shared" / "real" / "shards"
+    if not real.exists():
+        pytest.skip("the real shards are not on this machine")
+    assert "text" in fails(
+        capsys, "train", "--data", real / "image1.tar", "--out", tmp_path / "r", "--steps", 1
+    )
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_checkpoint_of_another_preset_is_refused(shards, trained, capsys):
+    command = ["train", "--data", shards, "--out", trained, "--steps", "6", "--resume"]
+    assert "preset differs" in fails(capsys, *command)
+    assert "already holds a run" in fails(capsys, *command[:-1], *SETS)
+
+
+def test_an_unknown_command_says_which_exist(capsys):
+    line = fails(capsys, "trane")
+    for name in ("demo", "world", "filter", "vocabulary", "train", "evaluate", "index", "search"):
+        assert name in line
+
+
+def test_the_doctor_answers_in_json_too(capsys):
+    main(["doctor", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert {"torch", "torchvision"} <= {finding["name"] for finding in answer["findings"]}
+
+
+def test_every_command_explains_itself(capsys):
+    for name in ("demo", "world", "filter", "vocabulary", "train", "evaluate", "index", "search"):
+        with pytest.raises(SystemExit) as stop:
+            main([name, "--help"])
+        assert stop.value.code == 0 and "usage: align-edu" in capsys.readouterr().out
+
+
+def test_importing_the_package_adds_less_than_a_second_and_no_heavy_module():
+    code = (
+        "import sys, torch, time; t = time.perf_counter(); import align_edu;"
+        "print(time.perf_counter() - t);"
+        "print([m for m in ('torch_xla', 'faiss', 'timm', 'polars', 'matplotlib', 'transformers')"
+        " if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seconds, heavy = done.stdout.splitlines()
+    assert float(seconds) < 1 and heavy == "[]"
+
+
+def test_each_promised_name_is_there_and_an_unknown_one_is_refused():
+    import align_edu
+
+    for name in align_edu.__all__:
+        assert getattr(align_edu, name) is not None and name in dir(align_edu)
+    with pytest.raises(AttributeError, match="contrastive_loss"):
+        align_edu.contrastive_los  # noqa: B018

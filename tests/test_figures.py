@@ -1,0 +1,214 @@
+"""Figures: what they show, that no words are cut, and that they leave matplotlib alone."""
+
+import io
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+
+from align_edu.search import Hit
+from align_edu.show import (
+    funnel_bars,
+    picture_grid,
+    recall_bars,
+    save_search_picture,
+    search_gallery,
+    similarity_matrix,
+    to_png,
+    training_curves,
+)
+from align_edu.show.style import FONT, course_style, printable, wrapped
+
+CAPTIONS = [
+    "a small red cat on a snowy mountain at night under the stars, seen from far away",
+    "from $5 ^^ to $9",
+    "DSC_20190203_123456789.JPG THUMBNAIL FOR VERSION AS OF 21:57",
+    "снег и 猫 на крыше",
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft",
+]
+RECALL = {"R@1": 0.853, "R@5": 0.981, "R@10": 1.0}
+HELD_OUT = {"R@1": 0.612, "R@5": 0.85, "R@10": 0.9}
+RESULT = {
+    "image_to_text": RECALL,
+    "text_to_image": RECALL,
+    "held_out": {"image_to_text": HELD_OUT, "text_to_image": HELD_OUT},
+}
+ROWS = [
+    {"step": s, "loss": 9.7 / s + 1, "floor": 0.4, "chance": 9.7, "temperature": 0.07 - s / 1e5}
+    for s in range(1, 2000, 50)
+]
+FUNNEL = {
+    "raw": 100_000,
+    "kept": 90_000,
+    "steps": [
+        {"says": "shorter side <= 200 px", "applied": True, "pairs_in": 100_000, "dropped": 3_000},
+        {"says": "hash of an image", "applied": False, "pairs_in": 97_000, "dropped": 0},
+        {"says": "a rare unigram or bigram", "applied": True, "pairs_in": 97_000, "dropped": 7_000},
+    ],
+}
+
+
+def pictures(count: int) -> list[Image.Image]:
+    sizes = [(58, 58), (128, 80), (40, 120)]
+    return [Image.new("RGB", sizes[i % 3], (40 * i % 255, 99, 160)) for i in range(count)]
+
+
+def gallery() -> Figure:
+    return search_gallery(
+        CAPTIONS,
+        [pictures(6) for _ in CAPTIONS],
+        [[0.9, 0.8, 0.7, 0.6, 0.5, -0.4]] * len(CAPTIONS),
+        [[place == row for place in range(6)] for row in range(len(CAPTIONS))],
+        "What words find",
+    )
+
+
+def matrix() -> Figure:
+    return similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS, "Images against texts")
+
+
+FIGURES: dict[str, Callable[[], Figure]] = {
+    "grid": lambda: picture_grid(pictures(10), CAPTIONS * 2, 4, "Raw pairs", [True] * 10),
+    "gallery": gallery,
+    "matrix": matrix,
+    "large matrix": lambda: similarity_matrix(np.random.default_rng(0).random((40, 40))),
+    "funnel": lambda: funnel_bars(FUNNEL, "What the filters keep"),
+    "training": lambda: training_curves(ROWS, title="Training"),
+    "training with recall": lambda: training_curves(ROWS, [(500, 0.4), (1000, 0.8)], "Training"),
+    "one step": lambda: training_curves(ROWS[:1]),
+    "recall": lambda: recall_bars(RESULT, "Retrieval"),
+}
+
+
+@pytest.fixture(params=list(FIGURES))
+def figure(request: pytest.FixtureRequest) -> Figure:
+    return FIGURES[request.param]()
+
+
+def test_nothing_is_cut_at_the_edge_and_no_letter_is_missing(figure: Figure) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing letter or a failed layout is a warning
+        png = to_png(figure)
+    assert Image.open(io.BytesIO(png)).width == 800
+    needed, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    pixel = 0.01  # inches
+    assert needed.x0 >= -pixel and needed.y0 >= -pixel
+    assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
+
+
+def test_captions_below_neighbours_do_not_overlap() -> None:
+    drawn = picture_grid(pictures(12), (CAPTIONS * 3)[:12], 6)
+    to_png(drawn)
+    boxes = [axes.xaxis.label.get_window_extent() for axes in drawn.axes]
+    for left, right in zip(boxes[:5], boxes[1:6], strict=True):
+        assert left.x1 <= right.x0 + 1
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_figure_made_twice_gives_the_same_bytes_and_fits_a_notebook(name: str) -> None:
+    png = to_png(FIGURES[name]())
+    assert png == to_png(FIGURES[name]())
+    assert len(png) < 60_000
+
+
+def test_a_notebook_shows_a_figure_as_a_picture(figure: Figure) -> None:
+    assert figure._repr_png_()[:8] == b"\x89PNG\r\n\x1a\n"  # type: ignore[attr-defined]
+
+
+def test_drawing_leaves_the_settings_of_matplotlib_as_they_were(figure: Figure) -> None:
+    before = dict(matplotlib.rcParams)
+    to_png(figure)
+    assert dict(matplotlib.rcParams) == before
+    with course_style():
+        assert matplotlib.rcParams["font.family"] == [FONT]
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_figures_do_not_start_pyplot() -> None:
+    code = (
+        "import sys; from align_edu.show import to_png, recall_bars; r = {'R@1': .5};"
+        "to_png(recall_bars({'image_to_text': r, 'text_to_image': r}));"
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_the_funnel_shows_what_is_left_after_each_applied_rule() -> None:
+    axes = funnel_bars(FUNNEL).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "raw pairs",
+        "shorter side <= 200 px",
+        "a rare unigram or bigram",
+    ]
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == ["100,000", "97,000  (−3,000)", "90,000  (−7,000)"]
+
+
+def test_the_loss_is_drawn_beside_its_floor_and_chance_level() -> None:
+    loss, sigma = training_curves(ROWS).axes
+    drawn = [line.get_ydata()[-1] for line in loss.lines]  # type: ignore[index]
+    assert drawn == [9.7, 0.4, ROWS[-1]["loss"]]
+    assert {text.get_text() for text in loss.texts} == {"knows nothing", "lowest possible"}
+    assert list(sigma.lines[0].get_ydata()) == [row["temperature"] for row in ROWS]  # type: ignore[arg-type]
+
+
+def test_recall_bars_stand_for_all_and_for_held_out_scenes() -> None:
+    drawn = recall_bars(RESULT)
+    heights = [bar.get_height() for bar in drawn.axes[0].patches if isinstance(bar, Rectangle)]
+    assert heights == [*RECALL.values(), *HELD_OUT.values()]
+    assert len(recall_bars({k: RESULT[k] for k in ("image_to_text", "text_to_image")}).legends) == 0
+
+
+def test_the_matrix_has_one_text_a_row_and_one_image_a_column() -> None:
+    similarity = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.8, 0.4]])  # 2 images, 3 texts
+    axes = similarity_matrix(similarity, pictures(2), ["one", "two", "three"]).axes[0]
+    assert np.allclose(np.asarray(axes.images[0].get_array()), similarity.T)
+    assert [text.get_text() for text in axes.texts] == [
+        *("0.90", "0.30"),
+        *("0.10", "0.80"),
+        *("0.20", "0.40"),
+    ]
+    assert len(axes.images) == 1 + 2
+    assert len(axes.patches) == 2  # the framed cells
+
+
+def test_the_gallery_frames_and_ticks_the_correct_picture() -> None:
+    labels = [axes.get_xlabel() for axes in gallery().axes if axes.axison]
+    assert labels[:6] == ["✓ 0.90", "0.80", "0.70", "0.60", "0.50", "-0.40"]
+    assert labels[7] == "✓ 0.80"
+
+
+def test_the_pictures_of_a_search_are_saved_with_a_frame_for_a_missing_one(tmp_path: Path) -> None:
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
+    hits = [Hit(tmp_path / "red.png", 0.91, 1), Hit(tmp_path / "gone.png", 0.42, 2)]
+    path = save_search_picture(tmp_path / "found.png", "a red thing", hits)
+    shown = np.asarray(Image.open(path).convert("RGB"), np.int64)  # (H, W, 3)
+    assert shown.shape[1] == 5 * 160
+    # Five columns: the middle of the first cell is red, that of the second a light grey.
+    assert np.abs(shown[110, 80] - [200, 30, 30]).max() < 4
+    assert shown[110, 240].min() > 200
+
+
+def test_letters_that_the_font_lacks_become_boxes_and_spaces_are_tidied() -> None:
+    assert printable("two\n cats\t猫 🐈") == "two cats □ □"
+
+
+def test_a_long_title_is_cut_and_not_lost_at_the_edge() -> None:
+    figure = picture_grid(pictures(1), title="a very long query " * 20)
+    to_png(figure)
+    assert figure.get_tightbbox().x1 <= 8
+    assert figure.get_suptitle().startswith("a very long query a very")
+
+
+def test_long_text_is_cut_with_an_ellipsis() -> None:
+    assert wrapped("one two three four five", 9, 2) == "one two\nthree…"

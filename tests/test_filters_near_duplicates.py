@@ -1,0 +1,177 @@
+"""Near-duplicates: found through resizing, compression and light, and not among other images."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image, ImageEnhance
+
+from align_edu.errors import InputError
+from align_edu.filters import Rules, filter_pairs
+from align_edu.filters.near_duplicates import (
+    evaluation_images,
+    hash_images,
+    near_duplicates,
+    nearest_distance,
+    perceptual_hash,
+)
+from align_edu.world.draw import draw
+from align_edu.world.scene import child_rng, sample_scene
+from tests.tar_writer import write_tar
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+MOST_BITS = Rules().max_distance
+assert MOST_BITS is not None
+
+
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def toy_pictures(n: int, seed: int, size: int) -> list[Image.Image]:
+    return [
+        draw(sample_scene(child_rng(seed, 1, i)), child_rng(seed, 2, i), size) for i in range(n)
+    ]
+
+
+def real_photographs(n: int) -> list[Image.Image]:
+    if not (REAL / "coco").exists():
+        pytest.skip("../shared/real is not here")
+    paths = sorted((REAL / "coco" / "images").glob("*.jpg"))[:n]
+    return [Image.open(path).convert("RGB") for path in paths]
+
+
+def brighter(image: Image.Image) -> bytes:
+    return jpeg(ImageEnhance.Brightness(image).enhance(1.2))
+
+
+def cropped(image: Image.Image) -> bytes:
+    """5 % off the width and the height."""
+    dx, dy = image.width / 40, image.height / 40
+    box = (round(dx), round(dy), round(image.width - dx), round(image.height - dy))
+    return jpeg(image.crop(box))
+
+
+EDITS: list[Callable[[Image.Image], bytes]] = [
+    lambda image: jpeg(image.resize((58, 58), Image.Resampling.BICUBIC)),
+    lambda image: jpeg(image, quality=25),
+    brighter,
+    cropped,
+]
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=["resize", "compress", "brighten", "crop"])
+@pytest.mark.parametrize("pictures", ["toy", "real"])
+def test_a_known_edit_of_an_evaluation_image_is_found(
+    pictures: str, edit: Callable[[Image.Image], bytes]
+) -> None:
+    originals = toy_pictures(40, 3, 128) if pictures == "toy" else real_photographs(40)
+    before = np.stack([perceptual_hash(jpeg(image)) for image in originals])
+    after = np.stack([perceptual_hash(edit(image)) for image in originals])
+    bits = np.bitwise_count(before ^ after).sum(1)
+    assert (bits <= MOST_BITS).mean() >= 0.95
+
+
+def test_other_toy_drawings_are_not_taken_for_evaluation_images() -> None:
+    one, other = (
+        np.stack([perceptual_hash(jpeg(image)) for image in toy_pictures(150, seed, 58)])
+        for seed in (11, 12)
+    )
+    bits = np.bitwise_count(one[:, None] ^ other[None]).sum(-1)  # (150, 150)
+    assert (bits <= MOST_BITS).mean() <= 1e-4
+
+
+def test_the_distance_is_the_smallest_number_of_different_bits() -> None:
+    rng = np.random.default_rng(0)
+    hashes = rng.integers(0, 256, (20, 32), np.uint8)
+    others = rng.integers(0, 256, (30, 32), np.uint8)
+    expected = [
+        min(sum(bin(a ^ b).count("1") for a, b in zip(one, two)) for two in others.tolist())
+        for one in hashes.tolist()
+    ]
+    assert nearest_distance(hashes, others).tolist() == expected
+
+
+def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreadable(
+    tmp_path: Path,
+) -> None:
+    places = []
+    for i, image in enumerate(toy_pictures(30, 5, 58) * 20):
+        path = tmp_path / f"{i}.jpg"
+        path.write_bytes(b"broken" if i == 7 else jpeg(image))
+        places.append((path, 0, path.stat().st_size))
+    one, two = (hash_images(places, workers) for workers in (1, 2))
+    assert np.array_equal(one[0], two[0]) and np.array_equal(one[1], two[1])
+    assert np.flatnonzero(~one[1]).tolist() == [7]
+
+
+def make_world(folder: Path) -> tuple[Path, Path]:
+    """Three pairs, of which 1 is a small copy of an evaluation image, as is 2 by its sha256."""
+    test_image, other = toy_pictures(2, 21, 128)
+    evaluation = folder / "evaluation"
+    (evaluation / "class").mkdir(parents=True)
+    (evaluation / "class" / "a.jpg").write_bytes(jpeg(test_image))
+    copy = jpeg(test_image.resize((58, 58)), 80)
+    images = {"0": jpeg(other.resize((58, 58))), "1": copy, "2": copy, "3": b"broken"}
+    hashes = {"0": "zero", "1": "copy", "2": "copy", "3": "three", "4": "absent"}
+    members = [
+        member
+        for key, data in images.items()
+        for member in ((f"{key}.jpg", data), (f"{key}.txt", b"a red cat on a beach"))
+    ]
+    write_tar(folder / "raw" / "00000.tar", members)
+    rows = [{"key": k, "caption": "a red cat on a beach", "sha256": v} for k, v in hashes.items()]
+    pa.parquet.write_table(pa.Table.from_pylist(rows), folder / "raw" / "00000.parquet")
+    return folder / "raw", evaluation
+
+
+@pytest.mark.parametrize("source", ["raw", "raw/00000.parquet"])
+def test_the_filter_drops_all_pairs_of_a_near_duplicate(tmp_path: Path, source: str) -> None:
+    _, evaluation = make_world(tmp_path)
+    funnel = filter_pairs(tmp_path / source, tmp_path / "kept", against=[evaluation])
+    step = next(step for step in funnel.steps if step.rule == "near_duplicate")
+    assert (step.applied, step.dropped) == (True, 2)
+    assert step.note == "1 pairs without image and 1 unreadable images not checked"
+    kept = pa.parquet.read_table(tmp_path / "kept" / "pairs.parquet")
+    assert kept["key"].to_pylist() == ["0", "3", "4"]
+
+
+def test_a_filter_output_can_be_filtered_again_against_an_evaluation_set(tmp_path: Path) -> None:
+    raw, evaluation = make_world(tmp_path)
+    filter_pairs(raw, tmp_path / "once")
+    funnel = filter_pairs(tmp_path / "once", tmp_path / "twice", against=[evaluation])
+    assert (funnel.raw, funnel.kept) == (5, 3)
+    assert funnel.source == "../raw"
+
+
+def test_pairs_without_images_cannot_be_compared(tmp_path: Path) -> None:
+    _, evaluation = make_world(tmp_path)
+    (tmp_path / "pairs.tsv").write_text("a red cat\thttp://x/1\n")
+    with pytest.raises(InputError, match="only in shards"):
+        filter_pairs(tmp_path / "pairs.tsv", tmp_path / "kept", against=[evaluation])
+    assert not (tmp_path / "kept").exists()
+
+
+def test_an_evaluation_image_that_cannot_be_decoded_is_told(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"broken")
+    with pytest.raises(InputError, match="bad.jpg"):
+        near_duplicates([], [tmp_path], 10)
+
+
+def test_an_evaluation_set_is_a_folder_of_images_or_a_benchmark_s_test_split(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError, match="no image"):
+        evaluation_images(tmp_path)
+    for name in ("b/2.PNG", "a/1.jpg", "a/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert evaluation_images(tmp_path) == [tmp_path / "a/1.jpg", tmp_path / "b/2.PNG"]
+    entry = '{"filename": "1.jpg", "filepath": "a", "split": "test", "sentences": [{"raw": "x"}]}'
+    (tmp_path / "dataset_x.json").write_text(f'{{"images": [{entry}]}}')
+    assert evaluation_images(tmp_path) == [tmp_path / "a/1.jpg"]

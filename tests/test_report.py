@@ -1,0 +1,186 @@
+"""The report: one file, complete, safe to open, and readable by a program that knows HTML."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from align_edu.errors import InputError
+from align_edu.show import Found, Sample, similarity_matrix, training_curves, write_report
+
+EVIL = '<script>alert("1")</script> & "><img src=x onerror=alert(1)>'
+RECALL = {"R@1": 0.8534, "R@5": 0.98, "R@10": 1.0}
+RESULTS: dict[str, Any] = {
+    "retrieval": {
+        "image_to_text": RECALL,
+        "text_to_image": RECALL | {"R@1": 0.8671},
+        "images": 1000,
+        "texts": 5000,
+        "held_out": {
+            "image_to_text": RECALL | {"R@1": 0.611},
+            "text_to_image": RECALL,
+            "images": 63,
+            "texts": 315,
+        },
+    },
+    "seconds": {"world": 41.0, "train": 299.6, "evaluate": 9.4},
+    "pairs": {"raw": 120_000, "kept": 98_765, "seen": 290_000},
+    "parameters": 1_234_567,
+    "temperature": 0.03125,
+    "seed": 7,
+    "versions": {"torch": "2.9.0"},
+    "machine": "two <cores>",
+    "funnel": {
+        "raw": 120_000,
+        "kept": 98_765,
+        "steps": [
+            {
+                "rule": "short_side",
+                "says": "shorter side <= 200 px",
+                "applied": True,
+                "note": "",
+                "pairs_in": 120_000,
+                "dropped": 21_235,
+            },
+            {
+                "rule": "near_duplicate",
+                "says": "near-duplicate",
+                "applied": False,
+                "note": "no evaluation set given",
+                "pairs_in": 98_765,
+                "dropped": 0,
+            },
+        ],
+    },
+}
+
+
+class Reader(HTMLParser):
+    """Collects tags and text; knows whether every tag was closed."""
+
+    EMPTY = {"meta", "img", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+    picture = Image.new("RGB", (300, 200), "teal")
+    row = {"step": 1, "loss": 5.0, "floor": 0.3, "chance": 9.7, "temperature": 0.07}
+    path = write_report(
+        tmp_path_factory.mktemp("run") / "report.html",
+        RESULTS,
+        samples=[Sample(picture, EVIL, "clean"), Sample(picture, "IMG_1.JPG", "file_name")],
+        training=training_curves([row]),
+        gallery=[Found(EVIL, [picture, picture], [0.91, 0.5], [False, True])],
+        similarity=similarity_matrix([[0.9]], [picture], ["a cat"]),  # type: ignore[arg-type]
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_section_is_there_in_order_and_every_tag_is_closed(whole: str) -> None:
+    reader = Reader(whole)
+    assert reader.open == []
+    assert re.findall("<h2>(.*?)</h2>", whole) == [
+        "The funnel",
+        "Raw pairs",
+        "Training",
+        "Retrieval",
+        "Searching with words",
+        "Images against texts",
+        "Details",
+    ]
+
+
+def test_the_headline_and_the_tables_hold_the_numbers(whole: str) -> None:
+    text = Reader(whole).text
+    for number in ("85.3 %", "86.7 %", "5 min 50 s", "5 min 0 s", "98,765", "1.23 M", "0.0312"):
+        assert number in text
+    assert "61.1 %" in text and "63 of the scenes" in text  # held out
+    assert "shorter side <= 200 px 21,235 98,765 17.7 %" in text
+    assert "near-duplicate (not applied: no evaluation set given)" in text
+    assert "file name IMG_1.JPG" in text
+    assert "✓ 0.50" in text
+
+
+def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole: str) -> None:
+    for tag, attributes in Reader(whole).tags:
+        assert tag not in ("script", "link", "iframe", "object", "a", "base")
+        assert not [name for name in attributes if name.startswith("on") or name == "href"]
+        if "src" in attributes:
+            assert str(attributes["src"]).startswith("data:image/")
+    assert "http:" not in whole and "https:" not in whole
+    assert "url(" not in whole and "@import" not in whole
+    assert "default-src 'none'" in whole
+
+
+def test_words_of_the_web_are_shown_and_not_obeyed(whole: str) -> None:
+    reader = Reader(whole)
+    assert reader.text.count(EVIL) == 2  # once as a caption, once as a query
+    assert EVIL in [attributes.get("alt") for tag, attributes in reader.tags if tag == "img"]
+    assert "<cores>" in reader.text
+
+
+def test_every_picture_inside_is_whole_and_described(whole: str) -> None:
+    images = [attributes for tag, attributes in Reader(whole).tags if tag == "img"]
+    assert len(images) == 4 + 4  # thumbnails; funnel, training, recall, matrix
+    for attributes in images:
+        assert attributes["alt"]
+        data = str(attributes["src"]).split(",")[1]
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
+        picture.load()
+        assert max(picture.size) in (160, 800)
+
+
+def test_a_phone_gets_a_page_of_its_own_width(whole: str) -> None:
+    assert 'name="viewport" content="width=device-width' in whole
+
+
+def test_what_is_not_given_is_left_out(tmp_path: Path) -> None:
+    path = write_report(tmp_path / "report.html", {"temperature": 0.07})
+    text = path.read_text(encoding="utf-8")
+    assert Reader(text).open == []
+    assert "<section>" not in text and "0.0700" in text
+
+
+def test_a_report_that_cannot_be_written_leaves_the_older_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_report(tmp_path / "report.html", {"temperature": 0.07})
+    older = path.read_text(encoding="utf-8")
+
+    def full(self: Path, *_: Any, **__: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(path, {"temperature": 0.01})
+    assert path.read_text(encoding="utf-8") == older
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,260 @@
+"""Recall at k: what counts as a hit, what a tie is worth, and what a benchmark returns."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import top_k_accuracy_score
+from torch import Tensor
+from torch.nn import functional as F
+
+from align_edu.errors import InputError
+from align_edu.evaluation import (
+    evaluate_retrieval,
+    retrieval_ranks,
+    retrieval_recall,
+    retrieval_table,
+    write_result,
+)
+
+GENERATOR = torch.Generator().manual_seed(7)
+
+
+def unit(*shape: int) -> Tensor:
+    return F.normalize(torch.randn(*shape, generator=GENERATOR), dim=1)
+
+
+def recall_by_hand(image: Tensor, text: Tensor, owner: list[int], ks: tuple[int, ...]) -> dict:
+    """Independent and slow: plain loops over similarities, wrong candidates sorted before right."""
+    x, y = image.double().tolist(), text.double().tolist()
+
+    def similarity(i: int, t: int) -> float:
+        return float(np.float32(sum(a * b for a, b in zip(x[i], y[t], strict=True))))
+
+    def hit(scores: list[float], right: list[bool], k: int) -> bool:
+        order = sorted(range(len(scores)), key=lambda j: (-scores[j], right[j]))
+        return any(right[j] for j in order[:k])
+
+    images, texts = range(len(x)), range(len(y))
+    rows = {
+        "image_to_text": [
+            ([similarity(i, t) for t in texts], [owner[t] == i for t in texts]) for i in images
+        ],
+        "text_to_image": [
+            ([similarity(i, t) for i in images], [owner[t] == i for i in images]) for t in texts
+        ],
+    }
+    return {
+        name: {f"R@{k}": sum(hit(s, r, k) for s, r in queries) / len(queries) for k in ks}
+        for name, queries in rows.items()
+    }
+
+
+@pytest.mark.parametrize("images,texts,width", [(4, 4, 3), (5, 13, 8), (30, 150, 16), (7, 9, 2)])
+def test_recall_equals_a_slow_count_in_plain_python(images: int, texts: int, width: int) -> None:
+    owner = (
+        list(range(images)) + torch.randint(images, (texts - images,), generator=GENERATOR).tolist()
+    )
+    image = unit(images, width)
+    text = F.normalize(image[owner] + 0.6 * unit(texts, width), dim=1)
+    assert retrieval_recall(image, text, owner, (1, 2, 5)) == recall_by_hand(
+        image, text, owner, (1, 2, 5)
+    )
+
+
+def test_recall_of_coarse_embeddings_full_of_ties_equals_the_slow_count() -> None:
+    image = torch.randint(-1, 2, (12, 3), generator=GENERATOR).float()
+    text = torch.randint(-1, 2, (31, 3), generator=GENERATOR).float()
+    owner = [t % 12 for t in range(31)]
+    assert retrieval_recall(image, text, owner, (1, 3)) == recall_by_hand(
+        image, text, owner, (1, 3)
+    )
+
+
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k: int) -> None:
+    image = unit(40, 12)
+    owner = torch.arange(200) % 40
+    text = F.normalize(image[owner] + 0.3 * torch.randn(200, 12, generator=GENERATOR), dim=1)
+    expected = top_k_accuracy_score(owner, (text @ image.T).numpy(), k=k, labels=range(40))
+    measured = retrieval_recall(image, text, owner)["text_to_image"][f"R@{k}"]
+    assert measured == pytest.approx(expected, abs=1e-12)
+    assert 0.1 < measured < 1
+
+
+def test_an_image_is_a_hit_when_any_of_its_texts_is_in_the_top_k() -> None:
+    image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    # The best text of image 0 is its second one; its first is the worst of all.
+    text = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.6, 0.8]])
+    found = retrieval_recall(image, text, [0, 0, 1], (1, 2))
+    assert found["image_to_text"] == {"R@1": 1.0, "R@2": 1.0}
+    assert found["text_to_image"] == {"R@1": 2 / 3, "R@2": 1.0}
+
+
+def test_other_texts_of_the_same_image_push_nothing_down() -> None:
+    image = torch.eye(2)
+    text = torch.tensor([[1.0, 0.0]] * 5 + [[0.0, 1.0]] * 5)  # five equal texts an image
+    ranks = retrieval_ranks(image, text, [0] * 5 + [1] * 5)
+    assert ranks["image_to_text"].tolist() == [1, 1]
+    assert ranks["text_to_image"].tolist() == [1] * 10
+
+
+@pytest.mark.parametrize("width", [1, 64, 100, 640])
+def test_a_collapsed_model_gets_nothing_at_rank_one(width: int) -> None:
+    one = unit(1, width)
+    image, text = one.repeat(300, 1), one.repeat(1500, 1)
+    owner = torch.arange(1500) // 5  # sorted, as benchmarks are
+    found = retrieval_recall(image, text, owner)
+    assert set(found["image_to_text"].values()) == set(found["text_to_image"].values()) == {0.0}
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 256])
+def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(
+    chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In float32 the place in the matrix decides the last bit, and a single row is worst.
+    monkeypatch.setattr("align_edu.evaluation.retrieval.CHUNK", chunk)
+    image, text = unit(1, 640).repeat(307, 1), unit(1, 640).repeat(307, 1)
+    ranks = retrieval_ranks(image, text, range(307))
+    assert ranks["image_to_text"].tolist() == ranks["text_to_image"].tolist() == [307] * 307
+
+
+def test_recall_does_not_depend_on_the_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, text = unit(50, 33), unit(170, 33)
+    owner = torch.arange(170) % 50
+    whole = retrieval_ranks(image, text, owner)
+    for chunk in (1, 7, 50):
+        monkeypatch.setattr("align_edu.evaluation.retrieval.CHUNK", chunk)
+        assert all(
+            torch.equal(whole[name], ranks)
+            for name, ranks in retrieval_ranks(image, text, owner).items()
+        )
+
+
+def test_k_above_the_gallery_is_a_hit_for_everyone() -> None:
+    found = retrieval_recall(unit(3, 4), unit(3, 4), [0, 1, 2], (100,))
+    assert found == {"image_to_text": {"R@100": 1.0}, "text_to_image": {"R@100": 1.0}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_embeddings_that_are_not_finite_are_refused_with_their_row(value: float) -> None:
+    broken = unit(3, 4)
+    broken[2, 1] = value
+    with pytest.raises(InputError, match="text embeddings, row 2"):
+        retrieval_recall(unit(3, 4), broken, [0, 1, 2])
+    with pytest.raises(InputError, match="image embeddings, row 2"):
+        retrieval_recall(broken, unit(3, 4), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    "image,text,owner,ks,sentence",
+    [
+        ((3, 4), (3, 5), [0, 1, 2], (1,), "same D"),
+        ((3,), (3, 4), [0, 1, 2], (1,), "same D"),
+        ((0, 4), (0, 4), [], (1,), "I > 0"),
+        ((3, 4), (3, 4), [0, 1], (1,), "one whole number a text"),
+        ((3, 4), (3, 4), [0.0, 1.0, 2.0], (1,), "one whole number a text"),
+        ((3, 4), (3, 4), [0, 1, 3], (1,), "row 2: 3 is no image index"),
+        ((3, 4), (3, 4), [0, -1, 2], (1,), "row 1: -1 is no image index"),
+        ((3, 4), (3, 4), [0, 2, 2], (1,), "image 1 has no text"),
+        ((3, 4), (3, 4), [0, 1, 2], (0,), "at least 1"),
+        ((3, 4), (3, 4), [0, 1, 2], (), "at least 1"),
+    ],
+)
+def test_shapes_and_numbers_that_make_no_sense_are_refused(
+    image: tuple, text: tuple, owner: list, ks: tuple, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        retrieval_recall(torch.ones(image), torch.ones(text), owner, ks)
+
+
+class ColourRun:
+    """Embeds a picture by its mean colour and a text by the colour it names."""
+
+    colours = {"red": (1.0, 0, 0), "green": (0, 1.0, 0), "blue": (0, 0, 1.0)}
+
+    def encode_images(self, pictures: list[Image.Image]) -> Tensor:
+        means = [np.asarray(picture, np.float32).mean(axis=(0, 1)) for picture in pictures]
+        return F.normalize(torch.tensor(np.array(means)), dim=1)
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        return torch.tensor([self.colours[text.split()[-1]] for text in texts])
+
+
+@pytest.fixture
+def benchmark(tmp_path: Path) -> Path:
+    """Three pictures with two texts each; both texts of the held-out blue one are wrong."""
+    folder = tmp_path / "benchmark"
+    (folder / "images").mkdir(parents=True)
+    said = {"red": "red", "green": "green", "blue": "red"}
+    entries = []
+    for name, words in said.items():
+        Image.new("RGB", (8, 8), name).save(folder / "images" / f"{name}.png")
+        raw = [{"raw": f"a {words}"}, {"raw": f"the {words}"}]
+        entry = {"filename": f"{name}.png", "split": "test", "sentences": raw}
+        entries.append(entry | {"held_out": name == "blue"})
+    (folder / "dataset_toy.json").write_text(json.dumps({"images": entries}))
+    return folder
+
+
+def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark: Path) -> None:
+    result = evaluate_retrieval(ColourRun(), benchmark)
+    # By hand: the red picture ties with blue's texts, so it is lost at rank 1 and, with two
+    # such texts, found at rank 3. Each of blue's texts finds red first, then green or blue.
+    assert result["image_to_text"] == {"R@1": 1 / 3, "R@5": 1.0, "R@10": 1.0}
+    assert result["text_to_image"] == {"R@1": 4 / 6, "R@5": 1.0, "R@10": 1.0}
+    assert (result["images"], result["texts"]) == (3, 6)
+    assert result["held_out"] == {
+        "image_to_text": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
+        "text_to_image": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
+        "images": 1,
+        "texts": 2,
+    }
+    table = retrieval_table(result)
+    assert "text to image               66.7" in table and "held out" in table
+
+
+def test_a_benchmark_without_held_out_scenes_has_no_such_part(benchmark: Path) -> None:
+    path = benchmark / "dataset_toy.json"
+    path.write_text(path.read_text().replace("true", "false"))
+    result = evaluate_retrieval(ColourRun(), benchmark)
+    assert "held_out" not in result
+    assert "held out" not in retrieval_table(result)
+
+
+def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark: Path) -> None:
+    file = benchmark / "images" / "green.png"
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(InputError, match="green.png"):
+        evaluate_retrieval(ColourRun(), benchmark)
+
+
+def test_a_result_is_written_whole_into_the_run(tmp_path: Path, benchmark: Path) -> None:
+    result = evaluate_retrieval(ColourRun(), benchmark)
+    path = write_result(tmp_path / "run", "retrieval", result)
+    assert path == tmp_path / "run" / "results" / "retrieval.json"
+    assert json.loads(path.read_text()) == result
+    assert [file.name for file in path.parent.iterdir()] == ["retrieval.json"]
+
+
+def test_progress_is_shown_on_standard_error_only(
+    benchmark: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_retrieval(ColourRun(), benchmark, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "6/6" in err
+
+
+def test_a_picture_in_other_colour_modes_is_embedded_as_rgb(tmp_path: Path) -> None:
+    from align_edu.evaluation.embed import embed_images
+
+    data = io.BytesIO()
+    Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(data, "JPEG")
+    (tmp_path / "red.jpg").write_bytes(data.getvalue())
+    found = embed_images(ColourRun(), [tmp_path / "red.jpg", tmp_path / "missing.jpg"])
+    assert found.embeddings[0, 0] > 0.99
+    assert found.skipped == {tmp_path / "missing.jpg": "unreadable file"}
