@@ -46,7 +46,8 @@ demo: setup
 	.venv/bin/align-edu demo --out runs/demo
 
 test: lint
-	$(CUT) $(PY) -m pytest tests align_edu notebooks --nbval --cov
+	$(CUT) $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
+		--nbval-cell-timeout=60 --cov=align_edu --cov-report=term
 
 lint: setup
 	$(PY) -m ruff check .

@@ -41,8 +41,8 @@ class Align(nn.Module):
 
         >>> from align_edu.presets import get_preset
         >>> model = Align(get_preset("toy"), vocabulary_size=100)
-        >>> model.encode_image(torch.zeros(1, 3, 48, 48)).norm(dim=1).round().item()
-        1.0
+        >>> model.encode_image(torch.rand(2, 3, 48, 48)).norm(dim=1).round().tolist()
+        [1.0, 1.0]
         """
         return F.normalize(self.image_tower(pixels), dim=1)
 

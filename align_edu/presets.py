@@ -52,7 +52,7 @@ class LossSettings:
 class Recipe:
     """Optimiser, schedule and batch (paper: Section 5)."""
 
-    optimizer: Literal["lamb", "adamw"] = "lamb"
+    optimizer: Literal["lamb", "adamw", "muon"] = "lamb"
     learning_rate: float = 1e-3
     beta1: float = 0.9
     beta2: float = 0.999
@@ -105,7 +105,7 @@ PRESETS: dict[str, Preset] = {
             name="toy",
             image=ImageSettings(0.35, 0.35, resize=58, crop=48, stochastic_depth=0.0),
             text=TextSettings(
-                layers=2, width=128, heads=2, vocabulary_size=2_000, max_length=64, dropout=0.0
+                layers=2, width=128, heads=2, vocabulary_size=1_000, max_length=64, dropout=0.0
             ),
             loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
             recipe=Recipe(
@@ -201,6 +201,7 @@ def preset_from_dict(values: dict[str, Any]) -> Preset:
 
 def _same_type(path: str, text: str, now: Any) -> Any:
     """Read ``text`` as a value of the type that the field has ``now``."""
+    value: Any
     try:
         value = json.loads(text)
     except json.JSONDecodeError:

@@ -38,6 +38,7 @@ class TextTower(nn.Module):
             max_position_embeddings=max(settings.max_length, 64),
             hidden_dropout_prob=settings.dropout,
             attention_probs_dropout_prob=settings.dropout,
+            initializer_range=settings.width**-0.5,
         )
         self.bert = BertModel(config, add_pooling_layer=False)
         self.projection = nn.Linear(settings.width, width)

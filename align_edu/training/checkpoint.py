@@ -91,6 +91,11 @@ def load_checkpoint(
         else:
             packed["param_groups"][int(index)][name] = value
     optimizer.load_state_dict(packed)
+    for p, entries in optimizer.state.items():
+        for name, value in entries.items():
+            if isinstance(value, Tensor) and value.shape == p.shape:
+                # In the weight's own memory order: sums over it then round as they did before.
+                entries[name] = torch.empty_like(p, dtype=value.dtype).copy_(value)
     return json.loads(metadata["state"])
 
 

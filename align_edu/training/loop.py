@@ -1,8 +1,6 @@
 """The training loop, from the first batch to the last checkpoint."""
 
-import copy
 import math
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +25,7 @@ from align_edu.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from align_edu.training.machine import best_device, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 from align_edu.training.run import Run, software_versions
@@ -79,7 +78,7 @@ class Trainer:
                 " or raise loss.temperature and start again from the last checkpoint"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.step += 1
         return value
@@ -182,38 +181,16 @@ def _build(
     device: str | None,
 ) -> Trainer:
     """Make the model and its optimiser on the device."""
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = Align(preset, tokenizer.get_vocab_size(), seed).to(where)
+    where = best_device(device)
+    keep_freed_memory()
+    model = Align(preset, tokenizer.get_vocab_size(), seed).to(where).train()
     model.image_tower.to(memory_format=torch.channels_last)
-    model.train()
     tower: nn.Module = model.image_tower
     if preset.recipe.compile:
         tower = compiled_or_same(tower, preset, where)
     return Trainer(
         preset, model, build_optimizer(model, preset.recipe), batches, budget, seed, where, tower
     )
-
-
-def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> nn.Module:
-    """Return the tower compiled for this machine, or as it is where that does not work.
-
-    Compiling needs a C++ compiler and Python's headers. Without them training is slower,
-    not different.
-    """
-    if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
-        return tower
-    before = copy.deepcopy(tower.state_dict())
-    shape = (preset.recipe.batch_size, 3, preset.image.crop, preset.image.crop)
-    sample = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
-    compiled = torch.compile(tower)
-    try:
-        compiled(sample).sum().backward()
-    except Exception as error:  # the compiler's failures have no common type
-        tqdm.write(f"note: the image tower is not compiled ({type(error).__name__}); see doctor")
-        compiled = tower
-    tower.load_state_dict(before)  # the trial must leave no trace in the statistics
-    tower.zero_grad(set_to_none=True)
-    return compiled
 
 
 def _run(trainer: Trainer, out: Path, log: MetricsLog) -> None:

@@ -1,6 +1,7 @@
 """The recipe: LAMB, linear warm-up, linear decay, and how long a run lasts."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
 
     Paper: Section 5.
 
-    >>> [learning_rate_factor(p, 0.1) for p in (0.05, 0.1, 0.55, 1.0)]
+    >>> [round(learning_rate_factor(p, 0.1), 6) for p in (0.05, 0.1, 0.55, 1.0)]
     [0.5, 1.0, 0.5, 0.0]
     """
     if progress < warmup:
@@ -64,48 +65,72 @@ class Budget:
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the optimiser of the recipe over all parameters of ``model``.
 
-    LAMB adapts every parameter and decays all but those of BatchNorm; it has no gradient
-    clipping (timm's is on by default, the paper's LAMB has none). AdamW, the toy's choice,
-    decays matrices only.
+    "lamb", the paper's, adapts every parameter and decays all but those of BatchNorm; it has
+    no gradient clipping (timm's is on by default). "adamw" decays matrices only. "muon", the
+    toy's, orthogonalises the update of each matrix (Jordan et al., 2024) and leaves the rest
+    to Adam. Raises InputError for another name.
 
     Paper: Section 5 (LAMB, weight decay ratio 1e-5).
 
     >>> build_optimizer(nn.Linear(2, 2), Recipe()).__class__.__name__
     'Lamb'
     """
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    betas = (recipe.beta1, recipe.beta2)
-    if recipe.optimizer == "lamb":
-        from timm.optim.lamb import Lamb
+    builders = {"lamb": _lamb, "adamw": _adamw, "muon": _muon}
+    if recipe.optimizer not in builders:
+        raise InputError(f"recipe.optimizer {recipe.optimizer!r}: choose {', '.join(builders)}")
+    return builders[recipe.optimizer](model, recipe)
 
-        norms = {
-            id(p)
-            for module in model.modules()
-            if isinstance(module, nn.BatchNorm2d)
-            for p in module.parameters()
-        }
-        groups = [
-            {"params": [p for _, p in named if id(p) not in norms]},
-            {"params": [p for _, p in named if id(p) in norms], "weight_decay": 0.0},
-        ]
-        return Lamb(
-            [group for group in groups if group["params"]],
-            lr=recipe.learning_rate,
-            betas=betas,
-            weight_decay=recipe.weight_decay,
-            max_grad_norm=None,
-            always_adapt=True,
-        )
-    if recipe.optimizer == "adamw":
-        groups = [
-            {"params": [p for _, p in named if p.ndim >= 2]},
-            {"params": [p for _, p in named if p.ndim < 2], "weight_decay": 0.0},
-        ]
-        return torch.optim.AdamW(
-            [group for group in groups if group["params"]],
-            lr=recipe.learning_rate,
-            betas=betas,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
-    raise InputError(f"recipe.optimizer {recipe.optimizer!r}: choose 'lamb' or 'adamw'")
+
+def _lamb(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    from timm.optim.lamb import Lamb
+
+    plain = _parameters_of(model, nn.BatchNorm2d)
+    return Lamb(
+        _groups(model, plain, {"weight_decay": 0.0}),
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=None,
+        always_adapt=True,
+    )
+
+
+def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    plain = {id(p) for p in model.parameters() if p.ndim < 2}
+    return torch.optim.AdamW(
+        _groups(model, plain, {"weight_decay": 0.0}),
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def _muon(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    from timm.optim.muon import Muon
+
+    # Rows of an embedding table are words, not directions; scalars and vectors have none.
+    plain = {id(p) for p in model.parameters() if p.ndim < 2}
+    plain |= _parameters_of(model, nn.Embedding)
+    return Muon(
+        _groups(model, plain, {"weight_decay": 0.0, "use_fallback": True}),
+        lr=recipe.learning_rate,
+        betas=(recipe.beta1, recipe.beta2),
+        weight_decay=recipe.weight_decay,
+        momentum=0.95,
+        nesterov=True,
+    )
+
+
+def _parameters_of(model: nn.Module, kind: type[nn.Module]) -> set[int]:
+    modules = (module for module in model.modules() if isinstance(module, kind))
+    return {id(p) for module in modules for p in module.parameters()}
+
+
+def _groups(model: nn.Module, plain: set[int], options: dict[str, Any]) -> list[dict[str, Any]]:
+    """All parameters in two groups: the others, and the ``plain`` ones with ``options``."""
+    learned = [p for p in model.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in learned if id(p) not in plain]},
+        {"params": [p for p in learned if id(p) in plain], **options},
+    ]
+    return [group for group in groups if group["params"]]

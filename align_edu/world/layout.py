@@ -7,14 +7,15 @@ from align_edu.world.artwork import artwork
 from align_edu.world.brush import Dice
 from align_edu.world.scene import Scene, Thing
 
-# Longest side of an object as a part of the picture"s side.
-ALONE = {"small": 0.27, "medium": 0.46, "large": 0.72}
-SEVERAL = {"small": 0.22, "medium": 0.295, "large": 0.39}
-PAIRED = {"small": 0.25, "medium": 0.35, "large": 0.45}
-PARTNER = 0.36
+# Longest side of an object as a part of the picture's side.
+ALONE = {"small": 0.36, "medium": 0.58, "large": 0.86}
+SEVERAL = {"small": 0.27, "medium": 0.34, "large": 0.42}
+PAIRED = {"small": 0.28, "medium": 0.37, "large": 0.46}
+PARTNER = 0.39
 
 # Objects keep this far from the edges: a random crop to 48 of 58 pixels cuts 0.17 at worst.
 MARGIN = 0.09
+PAIR_MARGIN = 0.07
 SHAKE = 0.012
 TURN = 9.0
 FREE_TURN = 28.0
@@ -62,8 +63,8 @@ class Spot:
     Parameters
     ----------
     thing : what stands there.
-    x, y : its centre, parts of the picture"s side.
-    scale : its longest side, a part of the picture"s side.
+    x, y : its centre, parts of the picture's side.
+    scale : its longest side, a part of the picture's side.
     turn : its tilt in radians.
     mirrored : whether it looks to the left.
     stretch : width over height, relative to the artwork.
@@ -122,9 +123,9 @@ def _several(scene: Scene, dice: Dice) -> list[Spot]:
 def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
     """The main object and the other one along one axis, as near or far as the room allows."""
     scale = PAIRED[scene.size]
-    room = 1.0 - 2 * MARGIN - scale - PARTNER
+    room = 1.0 - 2 * PAIR_MARGIN - scale - PARTNER
     gap = room * dice.between(0.2, 0.7)
-    start = MARGIN + (room - gap) * dice.between(0.2, 0.8)
+    start = PAIR_MARGIN + (room - gap) * dice.between(0.2, 0.8)
     first, second = start + scale / 2, start + scale + gap + PARTNER / 2
     if scene.relation == "below":
         first, second = 1.0 - first, 1.0 - second

@@ -1,0 +1,8 @@
+"""The lab: opens a notebook, checks exercises, asks quizzes. The model code never imports it."""
+
+from align_edu.lab import doctor
+from align_edu.lab.checks import check, hint, reveal, yours_or_ours
+from align_edu.lab.quiz import quiz
+from align_edu.lab.start import rng, start
+
+__all__ = ["check", "doctor", "hint", "quiz", "reveal", "rng", "start", "yours_or_ours"]

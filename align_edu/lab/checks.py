@@ -1,0 +1,159 @@
+"""Checks that say what was expected, what came, and which mistake it looks like."""
+
+import copy
+import dis
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from align_edu.lab.exercises import Exercise, find_exercise
+
+# The instructions of a function whose body is `...`, `pass` or only a docstring.
+_EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
+
+Outcome = float | str  # what a function gave: a number, or in words what came instead
+
+
+class CheckFailed(AssertionError):
+    """A student's function is not right yet. In a notebook it shows as one sentence."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def check(function: Callable[..., Any], seed: int = 0) -> None:
+    """Try the function of an exercise, which is found by its name, and say what came of it.
+
+    Raises CheckFailed with the likely mistake. A function that is still `...` passes, and the
+    check says that it is to be written. Another seed gives other random cases.
+
+    >>> def chance_loss(n):
+    ...     return math.log(n)
+    >>> check(chance_loss)
+    Traceback (most recent call last):
+    align_edu.lab.checks.CheckFailed: chance_loss(2): expected 1.38629, got 0.693147. That is one
+    direction only. The loss is the sum of two: image to text and text to image.
+    """
+    exercise = find_exercise(function.__name__)
+    if is_stub(function):
+        print(f"{exercise.name}: still to be written.")
+        return
+    problem = find_mistake(exercise, function, seed)
+    if problem:
+        raise CheckFailed(problem)
+    print(f"{exercise.name}: right.")
+
+
+def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> str | None:
+    """Return what is wrong with a function, in one or two sentences, or None.
+
+    >>> find_mistake(find_exercise("chance_loss"), lambda n: 2 * math.log(n))
+    """
+    cases = exercise.cases(torch.Generator().manual_seed(seed))
+    expected = [_run(exercise.reference, case) for case in cases]
+    got = [_run(function, case) for case in cases]
+    failed = [not _same(a, b) for a, b in zip(expected, got, strict=True)]
+    if not any(failed):
+        return None
+    first = failed.index(True)
+    call = f"{exercise.name}({', '.join(_shown(value) for value in cases[first])})"
+    problem = f"{call}: expected {_said(expected[first])}, got {_said(got[first])}."
+    for wrong in exercise.wrong:
+        if all(_same(_run(wrong.function, case), b) for case, b in zip(cases, got, strict=True)):
+            return f"{problem} {wrong.mistake}"
+    return problem
+
+
+def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the student's function, or the reference while its body is still `...`.
+
+    >>> def recall_at_1(similarity):
+    ...     ...
+    >>> yours_or_ours(recall_at_1)(torch.eye(3))
+    recall_at_1: ours is in use until yours is written.
+    1.0
+    """
+    exercise = find_exercise(function.__name__)
+    if is_stub(function):
+        print(f"{exercise.name}: ours is in use until yours is written.")
+        return exercise.reference
+    print(f"{exercise.name}: yours is in use.")
+    return function
+
+
+def hint(name: str, step: int | None = None) -> None:
+    """Print the names of an exercise's hints, or one of them: 1, 2 or 3.
+
+    >>> hint("chance_loss", 2)
+    What loss does a probability give? Minus its natural logarithm.
+    """
+    hints = find_exercise(name).hints
+    if step is None:
+        for number, each in enumerate(hints, 1):
+            print(f'{each.name}  lab.hint("{name}", {number})')
+        return
+    chosen = hints[min(max(step, 1), len(hints)) - 1]
+    print(f"{chosen.name} {chosen.text}")
+
+
+def reveal(name: str) -> None:
+    """Print the shipped source of an exercise's answer.
+
+    >>> reveal("chance_loss")
+    def chance_loss(n: int) -> float:
+    ...
+        return 2 * math.log(n)
+    """
+    exercise = find_exercise(name)
+    for function in (exercise.reference, *exercise.builds_on):
+        print(inspect.getsource(function))
+
+
+def is_stub(function: Callable[..., Any]) -> bool:
+    """Whether nothing is written yet: the body is `...`, `pass` or a docstring.
+
+    >>> is_stub(lambda n: ...), is_stub(lambda n: 0)
+    (True, False)
+    """
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    steps = list(dis.get_instructions(code))
+    if any(step.opname not in _EMPTY for step in steps):
+        return False
+    values = {step.argval for step in steps if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
+    return values <= {None, ...}
+
+
+def _run(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
+    """Call the function on its own copy of the case."""
+    try:
+        value = function(*copy.deepcopy(case))
+    except Exception as error:  # whatever a student's code may raise
+        return f"{type(error).__name__}: {error}"
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _same(a: Outcome, b: Outcome) -> bool:
+    if isinstance(a, str) or isinstance(b, str):
+        return str(a).partition(":")[0] == str(b).partition(":")[0]  # the kind of error
+    return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7)
+
+
+def _said(outcome: Outcome) -> str:
+    return outcome if isinstance(outcome, str) else f"{outcome:.6g}"
+
+
+def _shown(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    if value.numel() > 9:
+        return f"a {' × '.join(map(str, value.shape))} matrix"
+    return repr([[round(v, 3) for v in row] for row in value.tolist()])

@@ -1,0 +1,131 @@
+"""A quiz with feedback for every option: widgets in JupyterLab, plain text elsewhere."""
+
+import html
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from align_edu.errors import InputError
+
+LETTERS = "abcdefgh"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One answer to choose, and what is said to who chooses it."""
+
+    text: str
+    right: bool
+    feedback: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with one right option, and the part of the paper that answers it."""
+
+    question: str
+    paper: str
+    options: tuple[Option, ...]
+
+    def answer(self, letter: str) -> str:
+        """Return the feedback for a choice.
+
+        >>> load_questions("00")[1].answer("b")
+        'No (b). A common belief. The paper trains both towers from scratch. (Section 4.1)'
+        """
+        place = LETTERS.find(letter.lower())
+        if len(letter) != 1 or not 0 <= place < len(self.options):
+            return f"{letter!r} is not an option; choose a to {LETTERS[len(self.options) - 1]}."
+        option = self.options[place]
+        verdict = "Right" if option.right else "No"
+        return f"{verdict} ({letter.lower()}). {option.feedback} ({self.paper})"
+
+
+class Quiz:
+    """The questions of a notebook; shows itself as widgets where there are widgets."""
+
+    def __init__(self, number: str, questions: tuple[Question, ...]) -> None:
+        self.number = number
+        self.questions = questions
+
+    def __str__(self) -> str:
+        lines = [f'Answer with lab.quiz("{self.number}", "…"), one letter a question.']
+        for place, question in enumerate(self.questions, 1):
+            lines.append(f"\n{place}. {question.question}")
+            lines += [
+                f"   {letter}  {option.text}"
+                for letter, option in zip(LETTERS, question.options, strict=False)
+            ]
+        return "\n".join(lines)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        """The text, and the widgets for a front end that can show them."""
+        try:
+            widget = self.widget()
+        except ImportError:
+            return {"text/plain": str(self)}
+        return {**widget._repr_mimebundle_(), "text/plain": str(self)}
+
+    def widget(self) -> Any:
+        """Return the quiz as one widget. Raises ImportError without ipywidgets."""
+        import ipywidgets
+
+        return ipywidgets.VBox([_question_widget(question) for question in self.questions])
+
+
+def _question_widget(question: Question) -> Any:
+    import ipywidgets
+
+    choice = ipywidgets.RadioButtons(
+        options=[(option.text, letter) for letter, option in zip(LETTERS, question.options)],
+        value=None,
+        layout={"width": "max-content"},
+    )
+    feedback = ipywidgets.HTML()
+
+    def react(change: dict[str, Any]) -> None:
+        feedback.value = html.escape(question.answer(change["new"]), quote=False)
+
+    choice.observe(react, names="value")
+    title = ipywidgets.HTML(f"<b>{html.escape(question.question, quote=False)}</b>")
+    return ipywidgets.VBox([title, choice, feedback])
+
+
+def quiz(number: str, answers: str | None = None) -> Quiz | None:
+    """Return the quiz of a notebook, or print the feedback to answers given as letters.
+
+    Raises InputError where a notebook has no quiz.
+
+    >>> quiz("00", "ba")
+    1. Right (b). Yes. The paper trades quality for scale, ... (Section 3)
+    2. Right (a). Yes: the image and the text encoder are both trained from scratch, ...
+    """
+    questions = load_questions(number)
+    if answers is None:
+        return Quiz(number, questions)
+    letters = [letter for letter in answers if letter.isalnum()]
+    for place, (question, letter) in enumerate(zip(questions, letters, strict=False), 1):
+        print(f"{place}. {question.answer(letter)}")
+    return None
+
+
+def load_questions(number: str) -> tuple[Question, ...]:
+    """Return the questions of a notebook's quiz.
+
+    Raises InputError where it has none.
+
+    >>> len(load_questions("00"))
+    4
+    """
+    folder = resources.files("align_edu.lab") / "quizzes"
+    file = folder / f"{number}.json"
+    if not file.is_file():
+        known = sorted(each.name.removesuffix(".json") for each in folder.iterdir())
+        raise InputError(f"notebook {number!r} has no quiz; there are quizzes for {known}")
+    return tuple(
+        Question(
+            row["question"], row["paper"], tuple(Option(**option) for option in row["options"])
+        )
+        for row in json.loads(file.read_text(encoding="utf-8"))
+    )

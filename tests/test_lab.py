@@ -1,0 +1,371 @@
+"""The lab: checks name the mistake, right answers pass, stubs run, quizzes give feedback."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from align_edu import lab
+from align_edu.errors import InputError
+from align_edu.evaluation import retrieval_recall
+from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
+from align_edu.lab.course import COURSE, find_lesson
+from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.quiz import LETTERS, Quiz, load_questions
+
+Answer = Callable[..., Any]
+WRONG = [(name, wrong) for name, exercise in EXERCISES.items() for wrong in exercise.wrong]
+
+
+# Right answers, written in unusual ways.
+
+
+def chance_by_cross_entropy(n: int) -> torch.Tensor:
+    logits = torch.zeros(1, n, dtype=torch.float64)
+    return 2 * F.cross_entropy(logits, torch.tensor([0]))
+
+
+def chance_by_a_product(n: int) -> float:
+    return -math.log((1 / n) ** 2)
+
+
+def recall_by_loop(similarity: torch.Tensor) -> float:
+    hits = 0
+    for i, row in enumerate(similarity.tolist()):
+        hits += all(row[i] > other for j, other in enumerate(row) if j != i)
+    return hits / len(similarity)
+
+
+def recall_by_sorting(similarity: torch.Tensor) -> torch.Tensor:
+    order = similarity.argsort(dim=1, descending=True, stable=True)
+    return (order[:, 0] == torch.arange(len(similarity))).double().mean()
+
+
+def rate_by_interpolation(step: int, total: int, warmup: int, peak: float) -> float:
+    import numpy as np
+
+    points, values = ([0, warmup, total], [0, peak, 0]) if warmup else ([0, total], [peak, 0])
+    return float(np.interp(step, points, values))
+
+
+def rate_by_two_lines(step: int, total: int, warmup: int, peak: float) -> float:
+    up = step / warmup if warmup else math.inf
+    return peak * min(up, (total - step) / (total - warmup))
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("chance_loss", chance_by_cross_entropy),
+        ("chance_loss", chance_by_a_product),
+        ("recall_at_1", recall_by_loop),
+        ("recall_at_1", recall_by_sorting),
+        ("learning_rate_at", rate_by_interpolation),
+        ("learning_rate_at", rate_by_two_lines),
+    ],
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_an_unusual_right_answer_passes(name: str, function: Answer, seed: int) -> None:
+    assert find_mistake(find_exercise(name), function, seed) is None
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+@pytest.mark.parametrize(("name", "wrong"), WRONG)
+def test_each_wrong_answer_is_rejected_and_named(name: str, wrong: Any, seed: int) -> None:
+    problem = find_mistake(find_exercise(name), wrong.function, seed)
+    assert problem is not None
+    assert problem.endswith(wrong.mistake)
+
+
+def test_each_exercise_knows_six_wrong_answers_with_names_of_their_own() -> None:
+    for exercise in EXERCISES.values():
+        names = {wrong.mistake for wrong in exercise.wrong}
+        assert len(names) == len(exercise.wrong) >= 6
+
+
+# The same mistakes, as other people would write them: the name must not hang on the code.
+
+
+def sums_one_direction(n: int) -> float:
+    return -math.log(1 / n)
+
+
+def uses_bits(n: int) -> float:
+    return 2 * math.log(n) / math.log(2)
+
+
+def looks_down_columns(similarity: torch.Tensor) -> float:
+    return recall_by_loop(similarity.T)
+
+
+def counts_hits(similarity: torch.Tensor) -> float:
+    return recall_by_loop(similarity) * similarity.shape[0]
+
+
+def lets_ties_win(similarity: torch.Tensor) -> float:
+    rows = similarity.tolist()
+    return sum(row[i] == max(row) for i, row in enumerate(rows)) / len(rows)
+
+
+def starts_at_the_peak(step: int, total: int, warmup: int, peak: float) -> float:
+    return peak - peak * step / total
+
+
+def cosine(step: int, total: int, warmup: int, peak: float) -> float:
+    if step < warmup:
+        return peak * step / warmup
+    return peak * math.cos(0.5 * math.pi * (step - warmup) / (total - warmup)) ** 2
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "words"),
+    [
+        ("chance_loss", sums_one_direction, "one direction only"),
+        ("chance_loss", uses_bits, "in bits"),
+        ("recall_at_1", looks_down_columns, "down the columns"),
+        ("recall_at_1", counts_hits, "how many rows"),
+        ("recall_at_1", lets_ties_win, "count a tie as a hit"),
+        ("learning_rate_at", starts_at_the_peak, "no warm-up"),
+        ("learning_rate_at", cosine, "cosine decay"),
+    ],
+)
+def test_a_mistake_is_named_however_it_is_written(name: str, function: Answer, words: str) -> None:
+    assert words in str(find_mistake(find_exercise(name), function))
+
+
+def test_an_unknown_mistake_says_what_was_expected_and_what_came() -> None:
+    problem = find_mistake(find_exercise("chance_loss"), lambda n: 7.0)
+    assert problem == "chance_loss(2): expected 1.38629, got 7."
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (lambda n: undefined_name, "NameError"),  # type: ignore[name-defined]  # noqa: F821
+        (lambda n: [1, 2], "got a list"),
+        (lambda n: print(end=""), "got nothing"),
+        (lambda: 1.0, "TypeError"),
+    ],
+)
+def test_a_broken_answer_is_told_and_does_not_break_the_check(function: Answer, words: str) -> None:
+    assert words in str(find_mistake(find_exercise("chance_loss"), function))
+
+
+def test_an_answer_that_changes_its_input_is_judged_by_what_it_returns() -> None:
+    def recall_at_1(similarity: torch.Tensor) -> float:
+        result = recall_by_loop(similarity)
+        similarity.zero_()
+        return result
+
+    lab.check(recall_at_1)
+    assert find_mistake(find_exercise("recall_at_1"), recall_at_1) is None
+
+
+def test_references_agree_with_the_library_and_with_the_paper() -> None:
+    recall = find_exercise("recall_at_1").reference
+    for seed in range(5):
+        matrix = torch.randn(20, 20, generator=torch.Generator().manual_seed(seed))
+        matrix += 2 * torch.eye(20)
+        library = retrieval_recall(matrix, torch.eye(20), range(20), ks=(1,))
+        assert recall(matrix) == pytest.approx(library["image_to_text"]["R@1"])
+    rate = find_exercise("learning_rate_at").reference
+    assert rate(5_000, 1_200_000, 10_000, 1e-3) == pytest.approx(5e-4)  # Section 5
+    assert rate(10_000, 1_200_000, 10_000, 1e-3) == pytest.approx(1e-3)
+    assert rate(1_200_000, 1_200_000, 10_000, 1e-3) == 0
+
+
+def test_check_finds_the_exercise_by_name_and_raises_one_sentence() -> None:
+    def chance_loss(n: int) -> float:
+        return math.log(n)
+
+    with pytest.raises(CheckFailed, match="expected 1.38629, got 0.693147") as caught:
+        lab.check(chance_loss)
+    assert caught.value._render_traceback_() == [str(caught.value)]
+
+
+def test_check_says_that_a_right_answer_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.check(find_exercise("learning_rate_at").reference)
+    assert capsys.readouterr().out == "learning_rate_at: right.\n"
+
+
+def test_an_unknown_exercise_says_which_exist() -> None:
+    with pytest.raises(InputError, match="chance_loss"):
+        lab.check(math.sqrt)
+
+
+def test_a_stub_runs_with_our_answer_and_a_written_one_with_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def chance_loss(n: int) -> float:  # type: ignore[empty-body]
+        ...
+
+    lab.check(chance_loss)
+    assert lab.yours_or_ours(chance_loss)(128) == pytest.approx(9.704, abs=1e-3)
+    said = capsys.readouterr().out
+    assert "still to be written" in said
+    assert "ours is in use" in said
+
+    def chance_loss(n: int) -> float:
+        return 1.0
+
+    assert lab.yours_or_ours(chance_loss) is chance_loss
+    assert "yours is in use" in capsys.readouterr().out
+
+
+def test_only_an_empty_body_is_a_stub() -> None:
+    def dots() -> None: ...
+
+    def returns_dots() -> Any:
+        return ...
+
+    def zero() -> int:
+        return 0
+
+    def calls() -> None:
+        print()
+
+    assert [is_stub(f) for f in (dots, returns_dots)] == [True, True]
+    assert [is_stub(f) for f in (zero, calls, len)] == [False, False, False]
+
+
+def test_hints_are_listed_and_given_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.hint("recall_at_1")
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    lab.hint("recall_at_1", 1)
+    assert capsys.readouterr().out.startswith("Rows or columns?")
+
+
+def test_reveal_shows_the_shipped_code_and_what_it_builds_on(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lab.reveal("learning_rate_at")
+    shown = capsys.readouterr().out
+    assert "def learning_rate_at" in shown
+    assert "def learning_rate_factor" in shown
+
+
+def test_start_prints_title_cost_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
+    lab.start("08")
+    said = capsys.readouterr().out
+    assert said.startswith("Training on toy CC-3M: ")
+    assert torch.__version__ in said
+    assert "no network" in said
+    lab.start("20")
+    assert "not measured yet" in capsys.readouterr().out
+
+
+def test_start_refuses_a_notebook_that_does_not_exist() -> None:
+    with pytest.raises(InputError, match="00 to 20"):
+        lab.start("21")
+
+
+def test_random_numbers_depend_on_notebook_and_name_only() -> None:
+    def draw(number: str, name: str) -> list[float]:
+        lab.start(number)
+        return torch.rand(4, generator=lab.rng(name)).tolist()
+
+    first = draw("00", "crops")
+    torch.rand(100)
+    assert draw("00", "crops") == first
+    assert draw("00", "negatives") != first
+    assert draw("08", "crops") != first
+
+
+def test_the_lab_leaves_the_global_generator_alone() -> None:
+    before = torch.get_rng_state()
+    lab.start("00")
+    lab.rng("crops")
+    lab.check(find_exercise("recall_at_1").reference)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_course_has_21_notebooks_in_order() -> None:
+    assert [lesson.number for lesson in COURSE] == [f"{n:02}" for n in range(21)]
+    assert find_lesson("03").title == "Words to vectors with BERT"
+    assert find_lesson("18").title == "CLIP ALIGN SigLIP"
+
+
+# Quizzes.
+
+
+@pytest.mark.parametrize("number", ["00", "08"])
+def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
+    questions = load_questions(number)
+    assert 3 <= len(questions) <= 5
+    for question in questions:
+        assert sum(option.right for option in question.options) == 1
+        assert all(option.feedback and option.text for option in question.options)
+        assert "Section" in question.paper or "eq." in question.paper
+
+
+def right_option(number: str, words: str) -> str:
+    (question,) = (q for q in load_questions(number) if words in q.question)
+    return next(option.text for option in question.options if option.right)
+
+
+def test_numbers_in_right_answers_are_recomputed() -> None:
+    assert right_option("00", "batch of 128") == f"{2 * math.log(128):.2f}"
+    assert right_option("08", "one batch of the paper") == f"{1024 * 16:,}"
+    assert right_option("08", "at step 5,000") == f"{1e-3 * 5_000 / 10_000:g}"
+    seen = 1_200_000 * 16_384
+    assert f"{seen / 1e9:.1f}" == "19.7"
+    assert 10.5 < seen / 1.8e9 < 11.5
+    assert right_option("08", "see each of") == "About 11 to 12 times"
+    n, epsilon = 16_384, 0.1
+    targets = torch.full((n,), epsilon / n, dtype=torch.float64)
+    targets[0] += 1 - epsilon
+    floor = -2 * (targets * targets.log()).sum().item()
+    assert right_option("08", "where is its floor") == f"{floor:.2f}"
+
+
+def test_numbers_in_wrong_answers_are_what_their_feedback_says() -> None:
+    feedback = {o.text: o.feedback for q in load_questions("08") for o in q.options}
+    assert "2 ln 16,384" in feedback[f"{2 * math.log(16_384):.2f}"]
+    assert "without the warm-up" in feedback[f"{1e-3 * (1 - 5_000 / 1_200_000):.6f}"]
+    assert "19.7 / 1.8 = 10.9" in feedback["About 11 to 12 times"]
+    assert "CC-3M" in feedback["About 600 times"]
+    assert 120_000 * 16_384 / 3e6 == pytest.approx(655, abs=1)
+
+
+def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert lab.quiz("08", "a, c") is None
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("1. No (a). That is what one core holds.")
+    assert said[1].startswith("2. No (c).")
+    assert lab.quiz("08", "z") is None
+    assert "choose a to c" in capsys.readouterr().out
+
+
+def test_a_notebook_without_a_quiz_says_which_have_one() -> None:
+    with pytest.raises(InputError, match="00.*08"):
+        lab.quiz("20")
+
+
+def test_a_quiz_shows_every_question_as_text_where_there_are_no_widgets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    quiz = lab.quiz("00")
+    assert isinstance(quiz, Quiz)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    bundle = quiz._repr_mimebundle_()
+    assert set(bundle) == {"text/plain"}
+    for question in quiz.questions:
+        assert question.question in bundle["text/plain"]
+        assert all(option.text in bundle["text/plain"] for option in question.options)
+
+
+def test_a_click_on_any_option_shows_its_feedback() -> None:
+    quiz = lab.quiz("00")
+    assert isinstance(quiz, Quiz)
+    box = quiz.widget()
+    for question, part in zip(quiz.questions, box.children, strict=True):
+        _, choice, feedback = part.children
+        for letter, option in zip(LETTERS, question.options, strict=False):
+            choice.value = letter
+            assert option.feedback in feedback.value
+    assert "application/vnd.jupyter.widget-view+json" in quiz._repr_mimebundle_()

@@ -1,0 +1,78 @@
+"""The README and the course map name what is there, and nothing else."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from align_edu.cli import main
+from align_edu.lab.course import COURSE
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each table row."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|") and not line.startswith("|---")
+    ]
+
+
+def test_the_file_map_names_every_module_once_with_what_it_is_for() -> None:
+    part = README.partition("<!-- modules -->")[2].partition("<!-- end of modules -->")[0]
+    entries = [row for row in rows(part) if row[0].endswith(".py`")]
+    named = [row[0].strip("`") for row in entries]
+    there = [
+        path.relative_to(ROOT / "align_edu").as_posix()
+        for path in (ROOT / "align_edu").rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    assert sorted(named) == sorted(there)
+    assert all(row[1] for row in entries)
+
+
+def test_every_file_that_the_pages_name_exists() -> None:
+    for page, text in ((ROOT / "README.md", README), (ROOT / "notebooks" / "README.md", MAP)):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    beside = README.partition("| beside the package |")[2].partition("\n\n")[0]
+    for name in re.findall(r"`([^`]+)`", beside):
+        assert (ROOT / name).exists(), f"README names {name}"
+
+
+def test_the_notebook_table_has_the_written_notebooks_with_their_minutes() -> None:
+    table = {row[0]: row[1:] for row in rows(README) if row[0].startswith("[")}
+    expected = {
+        f"[{lesson.file}](notebooks/{lesson.file}.ipynb)": [
+            lesson.question,
+            lesson.paper,
+            f"{lesson.minutes:g}",
+        ]
+        for lesson in COURSE
+        if lesson.minutes
+    }
+    assert table == expected
+
+
+def test_the_course_map_has_all_notebooks_in_order_with_their_state() -> None:
+    table = [row for row in rows(MAP) if re.match(r"\[?\d\d_", row[0])]
+    assert [re.search(r"\d\d_\w+", row[0]).group() for row in table] == [  # type: ignore[union-attr]
+        lesson.file for lesson in COURSE
+    ]
+    for row, lesson in zip(table, COURSE, strict=True):
+        written = (ROOT / "notebooks" / f"{lesson.file}.ipynb").exists()
+        assert row[1:] == [lesson.question, lesson.paper, "available" if written else "planned"]
+
+
+def test_the_commands_that_the_readme_shows_exist() -> None:
+    block = README.partition("## The command line")[2].split("```")[1]
+    shown = re.findall(r"^align-edu (\S+)", block, re.MULTILINE)
+    assert {"world", "filter", "train", "evaluate", "index", "search"} <= set(shown)
+    for command in set(shown):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
