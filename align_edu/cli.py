@@ -74,6 +74,10 @@ def _world(args: argparse.Namespace) -> Answer:
     out = world.write(
         args.out, args.pairs, workers=args.workers, benchmark=args.against, progress=True
     )
+    if args.tsv is not None:
+        from align_edu.pairs import read_pairs, write_tsv
+
+        write_tsv(read_pairs(out), args.tsv)
     return {"out": str(out), "pairs": args.pairs}, f"{args.pairs} pairs in {out}"
 
 
@@ -202,6 +206,7 @@ def _add_data_commands(command: Callable[..., _Parser]) -> None:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
     sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
+    sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
 
     sub = command("filter", _filter, "apply the paper's Section 3 filters to a pairs table")

@@ -6,10 +6,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from align_edu.errors import InputError
 from align_edu.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from align_edu.presets import Preset
 
 T = TypeVar("T")
 
@@ -43,59 +46,76 @@ def run_demo(
 
     Paper: Sections 3 to 5 from end to end, at toy size.
     """
-    from align_edu.evaluation import evaluate_retrieval, write_result
-    from align_edu.filters import filter_pairs
+    from align_edu.evaluation import write_result
     from align_edu.presets import get_preset
-    from align_edu.search import ImageIndex
-    from align_edu.training import train
-    from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
-    from align_edu.world import World
 
     out, recipe = Path(out), get_preset(preset)
     stage = _Stages(out, {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes})
+    _make_data(stage, out, recipe, progress)
+    run, retrieval, index = _train_and_measure(stage, out, recipe, progress)
+    write_result(out / "run", "retrieval", retrieval)
+    index.save(out / "index")
+    results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, retrieval)
+    stage("report", lambda: _report(out, run, index, results))
+    write_json(out / "results.json", results)
+    return results
+
+
+def _make_data(stage: "_Stages", out: Path, recipe: "Preset", progress: bool) -> None:
+    """Draw the benchmark and the raw pairs, filter them, learn the vocabulary."""
+    from align_edu.filters import filter_pairs
+    from align_edu.wordpiece import save_wordpiece, train_wordpiece
+    from align_edu.world import World
+
+    seed, benchmark = stage.made_with["seed"], out / "benchmark"
     world = World(seed=seed, image_size=recipe.image.resize)
     exam = World(seed=2**32 - 1 - seed)  # the benchmark's own seed
+    scenes, pairs = stage.made_with["scenes"], stage.made_with["pairs"]
+    stage("benchmark", lambda: exam.write_benchmark(benchmark, scenes, progress=progress))
     stage(
-        "benchmark", lambda: exam.write_benchmark(out / "benchmark", scenes, progress=progress)
-    )
-    stage(
-        "world",
-        lambda: world.write(out / "world", pairs, benchmark=out / "benchmark", progress=progress),
+        "world", lambda: world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
     )
     stage(
         "filter",
         lambda: filter_pairs(
-            out / "world", out / "filtered", against=[out / "benchmark"], progress=progress
+            out / "world", out / "filtered", against=[benchmark], progress=progress
         ),
     )
-    vocabulary = out / "tokenizer.json"
+    size = recipe.text.vocabulary_size
     stage(
         "vocabulary",
         lambda: save_wordpiece(
-            train_wordpiece(_captions(out / "filtered"), recipe.text.vocabulary_size), vocabulary
+            train_wordpiece(_captions(out / "filtered"), size, at_most=True),
+            out / "tokenizer.json",
         ),
     )
+
+
+def _train_and_measure(
+    stage: "_Stages", out: Path, recipe: "Preset", progress: bool
+) -> tuple[Any, dict[str, Any], Any]:
+    """Train on the kept pairs, measure retrieval on the benchmark, index its pictures."""
+    from align_edu.evaluation import evaluate_retrieval
+    from align_edu.search import ImageIndex
+    from align_edu.training import train
+    from align_edu.wordpiece import load_wordpiece
+
     run = stage(
         "train",
         lambda: train(
             recipe,
             [out / "filtered"],
             out / "run",
-            minutes=minutes,
-            seed=seed,
+            minutes=stage.made_with["minutes"],
+            seed=stage.made_with["seed"],
             resume=True,
-            tokenizer=load_wordpiece(vocabulary),
+            tokenizer=load_wordpiece(out / "tokenizer.json"),
             progress=progress,
         ),
     )
     retrieval = stage("evaluate", lambda: evaluate_retrieval(run, out / "benchmark"))
-    write_result(out / "run", "retrieval", retrieval)
     index = stage("index", lambda: ImageIndex.build(run, out / "benchmark"))
-    index.save(out / "index")
-    results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, retrieval)
-    stage("report", lambda: _report(out, run, index, results))
-    write_json(out / "results.json", results)
-    return results
+    return run, retrieval, index
 
 
 class _Stages:
@@ -188,7 +208,8 @@ def _samples(world: Path, each: int = 1, clean: int = 6) -> list[Any]:
     from align_edu.show import Sample
 
     first = world / "00000.parquet"
-    kinds = dict(zip(*(read_pairs(first)[name].to_pylist() for name in ("key", "noise")), strict=True))
+    table = read_pairs(first)
+    kinds = dict(zip(table["key"].to_pylist(), table["noise"].to_pylist(), strict=True))
     source = open_pairs([first.with_suffix(".tar")])
     left = dict.fromkeys(kinds.values(), each) | {"clean": clean}
     samples = []

@@ -7,7 +7,7 @@ class InputError(ValueError):
     The command line prints the sentence and exits with status 2; it never shows a
     traceback for it.
 
-    >>> raise InputError("pairs.tsv, row 3: one column where two are needed; separate caption and url by a tab")
+    >>> raise InputError("pairs.tsv, row 3: one column; separate caption and url by a tab")
     Traceback (most recent call last):
-    align_edu.errors.InputError: pairs.tsv, row 3: one column where two are needed; separate caption and url by a tab
+    align_edu.errors.InputError: pairs.tsv, row 3: one column; separate caption and url by a tab
     """

@@ -28,7 +28,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
-        os.replace(beside, path)
+        beside.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(

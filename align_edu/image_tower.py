@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 

@@ -6,7 +6,7 @@ A preset is a frozen value. Change one number with :func:`replace_fields`, which
 
 import dataclasses
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from align_edu.errors import InputError
@@ -90,6 +90,7 @@ class Preset:
         return dataclasses.asdict(self)
 
 
+_PARTS = ("image", "text", "loss", "recipe")
 _BERT_MINI = TextSettings(layers=4, width=256, heads=4)
 _BERT_BASE = TextSettings(layers=12, width=768, heads=12)
 _B3 = ImageSettings(width=1.2, depth=1.4, projection=640)
@@ -103,20 +104,19 @@ PRESETS: dict[str, Preset] = {
         # differs from the paper, notebooks/README.md says why.
         Preset(
             name="toy",
-            image=ImageSettings(0.35, 0.35, resize=58, crop=48, stochastic_depth=0.0),
-            text=TextSettings(
-                layers=2, width=128, heads=2, vocabulary_size=1_000, max_length=64, dropout=0.0
+            image=ImageSettings(
+                0.35, 0.35, resize=58, crop=48, batch_norm_momentum=0.1, stochastic_depth=0.0
             ),
+            text=TextSettings(layers=2, width=128, heads=2, vocabulary_size=1_000, dropout=0.0),
             loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
             recipe=Recipe(
-                optimizer="adamw",
-                learning_rate=3e-3,
+                optimizer="muon",
+                learning_rate=6e-3,
                 beta2=0.98,
                 weight_decay=1e-2,
-                steps=2_000,
-                warmup=0.1,
+                steps=1_500,
+                warmup=0.06,
                 batch_size=128,
-                compile=True,
                 checkpoint_steps=200,
             ),
         ),
@@ -165,15 +165,10 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
     """
     for path, text in changes.items():
         part_name, _, field_name = path.partition(".")
-        part = getattr(preset, part_name, None)
-        names = {f.name for f in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else {}
-        if field_name not in names:
-            known = [
-                f"{part}.{f.name}"
-                for part in ("image", "text", "loss", "recipe")
-                for f in dataclasses.fields(getattr(preset, part))
-            ]
+        known = [f"{name}.{f.name}" for name in _PARTS for f in fields(getattr(preset, name))]
+        if path not in known:
             raise InputError(f"--set {path}: no such field; choose one of {', '.join(known)}")
+        part = getattr(preset, part_name)
         value = _same_type(path, text, getattr(part, field_name))
         preset = dataclasses.replace(
             preset, **{part_name: dataclasses.replace(part, **{field_name: value})}

@@ -179,7 +179,7 @@ def test_about_half_of_the_captions_tell_every_fact() -> None:
     for _ in range(2_000):
         scene = sample_scene(rng)
         full += plain_photo(read(caption(scene, rng))) in expected_readings(scene)
-    assert full / 2_000 == pytest.approx(0.6, abs=0.04)
+    assert full / 2_000 == pytest.approx(0.7, abs=0.04)
 
 
 def test_articles_follow_the_sound_of_the_next_word() -> None:
@@ -225,7 +225,7 @@ def test_the_main_word_is_used_in_about_seven_of_ten_captions() -> None:
     scene = Scene(Thing("car", "blue"), 1, "medium", "forest", "clear", "photo")
     texts = [bare(caption(scene, rng, "full")).split() for _ in range(1_500)]
     for word in ("car", "blue"):
-        assert sum(word in text for text in texts) / 1_500 == pytest.approx(0.82, abs=0.04)
+        assert sum(word in text for text in texts) / 1_500 == pytest.approx(0.85, abs=0.04)
 
 
 def test_the_order_of_the_facts_and_the_writing_vary() -> None:

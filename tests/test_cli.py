@@ -47,7 +47,9 @@ def test_the_whole_chain_works_from_the_command_line(shards, trained, tmp_path, 
     command = ["world", str(world), "--pairs", "60", "--seed", "2", "--workers", "1"]
     assert main([*command, "--against", str(bench)]) == 0
     capsys.readouterr()
-    assert main(["filter", str(world), str(tmp_path / "kept"), "--against", str(bench), "--json"]) == 0
+    assert (
+        main(["filter", str(world), str(tmp_path / "kept"), "--against", str(bench), "--json"]) == 0
+    )
     funnel = json.loads(capsys.readouterr().out)
     assert funnel["raw"] == 60 and 0 < funnel["kept"] < 60
     assert main(["vocabulary", str(tmp_path / "kept"), str(tmp_path), "--size", "120"]) == 0

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from align_edu.align import Align
+from align_edu.errors import InputError
 from align_edu.image_tower import ImageTower
 from align_edu.presets import (
     PRESETS,
@@ -17,7 +18,6 @@ from align_edu.presets import (
     preset_from_dict,
     replace_fields,
 )
-from align_edu.errors import InputError
 from align_edu.text_tower import TextTower
 
 TOY = get_preset("toy")
@@ -112,7 +112,10 @@ def test_align_gives_unit_vectors_and_the_same_weights_for_the_same_seed():
     assert torch.allclose(image.norm(dim=1), torch.ones(4), atol=1e-5)
     assert torch.allclose(text.norm(dim=1), torch.ones(4), atol=1e-5)
     for (name, a), b, c in zip(
-        one.state_dict().items(), same.state_dict().values(), other.state_dict().values(), strict=True
+        one.state_dict().items(),
+        same.state_dict().values(),
+        other.state_dict().values(),
+        strict=True,
     ):
         assert torch.equal(a, b), name
         if name.endswith("projection.weight"):

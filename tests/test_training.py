@@ -140,9 +140,7 @@ def test_a_run_cut_at_a_checkpoint_ends_as_the_unbroken_one(shards, tmp_path, op
 def test_workers_that_read_uncached_pictures_change_nothing(shards, tmp_path):
     train(TINY, [shards], tmp_path / "cached", steps=6, progress=False)
     for workers in ("0", "2"):
-        preset = replace_fields(
-            TINY, {"recipe.pixel_cache_gib": "0", "recipe.workers": workers}
-        )
+        preset = replace_fields(TINY, {"recipe.pixel_cache_gib": "0", "recipe.workers": workers})
         train(preset, [shards], tmp_path / workers, steps=6, progress=False)
         assert weights(tmp_path / workers) == weights(tmp_path / "cached")
 
@@ -158,13 +156,13 @@ chance, kills = random.Random(8), 0
 while True:
     child = os.fork()
     if child == 0:
-        train(TINY, [data], out, steps=60, resume=True, progress=False)
+        train(TINY, [data], out, steps=400, resume=True, progress=False)
         os._exit(0)
     if kills < 10:
         before = {p.name for p in Path(out, "checkpoints").glob("*")}
         while kills and before == {p.name for p in Path(out, "checkpoints").glob("0*")}:
             time.sleep(0.002)  # each life gets at least one checkpoint further
-        time.sleep(chance.random() * 0.25)
+        time.sleep(chance.random() * 0.15)
         os.kill(child, signal.SIGKILL)
         kills += 1
     if os.waitpid(child, 0)[1] == 0:
@@ -174,7 +172,7 @@ print(kills)
 
 
 def test_killed_at_ten_random_moments_a_run_ends_bit_for_bit_as_the_unbroken_one(shards, tmp_path):
-    train(TINY, [shards], tmp_path / "whole", steps=60, progress=False)
+    train(TINY, [shards], tmp_path / "whole", steps=400, progress=False)
     script = tmp_path / "killer.py"
     script.write_text(KILLER)
     root = str(Path(__file__).parents[1])

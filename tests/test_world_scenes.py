@@ -89,7 +89,7 @@ def test_colours_and_places_have_milder_tails(scenes: list[Scene]) -> None:
     places = Counter(scene.place for scene in scenes)
     assert 1.5 < colours["red"] / colours["turquoise"] < 3.0
     # 16 ranks, exponent 0.4: 16 ** 0.4 = 3.03
-    assert places["room"] / places["space"] == pytest.approx(3.03, rel=0.15)
+    assert places["beach"] / places["space"] == pytest.approx(3.03, rel=0.15)
 
 
 def test_a_third_of_scenes_has_a_second_object_of_another_kind(scenes: list[Scene]) -> None:

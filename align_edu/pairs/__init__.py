@@ -3,7 +3,7 @@
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.pairs.splits import Benchmark, read_split
-from align_edu.pairs.table import read_pairs
+from align_edu.pairs.table import read_pairs, write_tsv
 
 __all__ = [
     "Benchmark",
@@ -13,4 +13,5 @@ __all__ = [
     "open_pairs",
     "read_pairs",
     "read_split",
+    "write_tsv",
 ]

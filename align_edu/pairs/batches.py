@@ -1,5 +1,7 @@
 """Training batches: a shuffled pass over the pairs an epoch, exact for any step."""
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ from align_edu.errors import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import random_crops, resize_picture
 from align_edu.pairs.shards import PairSource
-from align_edu.presets import Preset
+from align_edu.presets import ImageSettings, Preset
 from align_edu.wordpiece import encode_texts
+
+_CHUNK = 256  # pictures that a process decodes at a time
+_ALONE = 20_000  # up to so many, starting processes takes longer than decoding
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class TrainingBatches(Dataset[Batch]):
             batch_size=None,  # a Batch comes whole from __getitem__
             sampler=_CountFrom(step),
             num_workers=self.preset.recipe.workers,
+            generator=torch.Generator(),
         )
         for batch in loader:
             self.skipped.update(batch.skipped)
@@ -96,22 +102,21 @@ class TrainingBatches(Dataset[Batch]):
 
     def _decode_all(self, progress: bool) -> None:
         """Read every picture once; drop and count those that cannot be read."""
-        kept, pictures = (
-            [],
-            torch.empty(
-                (len(self.source), 3, self.preset.image.resize, self.preset.image.resize),
-                dtype=torch.uint8,
-            ),
+        side = self.preset.image.resize
+        kept: list[int] = []
+        pictures = torch.empty((len(self.source), 3, side, side), dtype=torch.uint8)
+        chunks = DataLoader(
+            _PictureChunks(self.source, self.preset.image),
+            batch_size=None,
+            num_workers=_decoders(len(self.source)),
+            generator=torch.Generator(),  # the loader must not draw from the global one
         )
-        bar = tqdm(range(len(self.source)), "reading pictures", disable=not progress, unit=" pairs")
-        for i in bar:
-            try:
-                picture = decode_image(self.source.image_bytes(i))
-            except BrokenImage as broken:
-                self.skipped[broken.reason] += 1
-                continue
-            pictures[len(kept)] = resize_picture(picture, self.preset.image)
-            kept.append(i)
+        with tqdm(total=len(self.source), desc="reading pictures", disable=not progress) as bar:
+            for rows, read, broken in chunks:
+                pictures[len(kept) : len(kept) + len(rows)] = read
+                kept += rows
+                self.skipped.update(broken)
+                bar.update(len(rows) + broken.total())
         self.kept, self.pictures = kept, pictures[: len(kept)]
 
     def _read(self, row: int, skipped: Counter[str]) -> tuple[int, Tensor]:
@@ -138,3 +143,34 @@ class _CountFrom:
         while True:
             yield step
             step += 1
+
+
+class _PictureChunks(Dataset[tuple[list[int], Tensor, Counter[str]]]):
+    """All pictures of a source, a chunk at a time: rows, (n, 3, R, R) uint8, and what is broken."""
+
+    def __init__(self, source: PairSource, settings: ImageSettings) -> None:
+        self.source, self.settings = source, settings
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // _CHUNK)
+
+    def __getitem__(self, chunk: int) -> tuple[list[int], Tensor, Counter[str]]:
+        rows: list[int] = []
+        pictures: list[Tensor] = []
+        broken: Counter[str] = Counter()
+        for row in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.source))):
+            try:
+                picture = decode_image(self.source.image_bytes(row))
+            except BrokenImage as error:
+                broken[error.reason] += 1
+                continue
+            pictures.append(resize_picture(picture, self.settings))
+            rows.append(row)
+        side = self.settings.resize
+        none = torch.empty((0, 3, side, side), dtype=torch.uint8)
+        return rows, torch.stack(pictures) if pictures else none, broken
+
+
+def _decoders(pictures: int) -> int:
+    """Processes for decoding: none for few pictures, or where processes start from scratch."""
+    return (os.cpu_count() or 1) if pictures > _ALONE and sys.platform == "linux" else 0

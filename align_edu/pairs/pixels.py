@@ -1,5 +1,6 @@
 """Pixels as in the paper: resize to 346, crop 289; the toy's sizes are in the same ratio."""
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -11,6 +12,8 @@ from align_edu.presets import ImageSettings
 
 def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
     """Return a picture squashed to ``resize`` × ``resize``: (3, R, R) uint8.
+
+    The picture is RGB, as ``decode_image`` gives it.
 
     Paper: Section 5 (resize to 346 × 346, whatever the aspect).
 
@@ -24,7 +27,7 @@ def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
             interpolation=InterpolationMode.BILINEAR,
             antialias=True,
         )
-    return v2.pil_to_tensor(picture.convert("RGB"))
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
 def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Generator) -> Tensor:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from align_edu.errors import InputError
+from align_edu.files import written_whole
 from align_edu.pairs.tar_index import tar_members
 
 # Other names of our columns: LAION's and COYO's tables.
@@ -64,6 +66,37 @@ def read_pairs(path: str | Path) -> pa.Table:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: the column `caption` holds {kind}, it must hold strings")
     return table
+
+
+def write_tsv(pairs: pa.Table, path: str | Path) -> int:
+    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
+
+    As there, captions are in lower case with spaces around punctuation. On toy pairs, whose
+    truth is known, only the clean ones are written: CC-3M was cleaned heavily.
+
+    Raises InputError when the columns caption and url are missing or the file cannot be written.
+
+    Paper: Section 6.2 (Conceptual Captions).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
+    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
+    1
+    >>> path.read_text()
+    'two cats , asleep .\\thttp://x/1\\n'
+    """
+    if not {"caption", "url"} <= set(pairs.column_names):
+        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
+    clean = pairs["noise"].to_pylist() if "noise" in pairs.column_names else ["clean"] * len(pairs)
+    rows = zip(pairs["caption"].to_pylist(), pairs["url"].to_pylist(), clean, strict=True)
+    lines = [
+        " ".join(re.findall(r"\w+|[^\w\s]", caption.lower())) + f"\t{url}\n"
+        for caption, url, noise in rows
+        if caption and url and noise == "clean"
+    ]
+    with written_whole(Path(path)) as beside:
+        beside.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
 
 
 def _our_names(names: list[str]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.align import Align
@@ -25,7 +25,7 @@ from align_edu.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from align_edu.training.machine import best_device, compiled_or_same, keep_freed_memory
+from align_edu.training.machine import Tower, best_device, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 from align_edu.training.run import Run, software_versions
@@ -47,7 +47,7 @@ class Trainer:
     budget: Budget
     seed: int
     device: torch.device
-    image_tower: nn.Module  # the model's own, or its compiled form
+    image_tower: Tower  # the model's own, or its compiled form
     step: int = 0
     seconds: float = 0.0
 
@@ -78,7 +78,7 @@ class Trainer:
                 " or raise loss.temperature and start again from the last checkpoint"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         self.step += 1
         return value
@@ -132,9 +132,7 @@ def train(
     if resume and (out / "tokenizer.json").exists():
         tokenizer = load_wordpiece(out / "tokenizer.json")
     elif tokenizer is None:
-        tokenizer = train_wordpiece(
-            source.captions, preset.text.vocabulary_size, at_most=True
-        )
+        tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
     batches = TrainingBatches(source, tokenizer, preset, seed, progress)
     trainer = _build(preset, batches, tokenizer, budget, seed, device)
     save_wordpiece(tokenizer, out / "tokenizer.json")
@@ -142,10 +140,7 @@ def train(
         out / "config.json",
         settings | {"data": [str(path) for path in data], "versions": software_versions()},
     )
-    newest = newest_checkpoint(out / "checkpoints")
-    if newest is not None:
-        state = load_checkpoint(newest, trainer.model, trainer.optimizer)
-        trainer.step, trainer.seconds = state["step"], state["seconds"]
+    _go_on(trainer, out / "checkpoints")
     with MetricsLog(out, trainer.step, progress=progress, tensorboard=tensorboard) as log:
         _run(trainer, out, log)
     save_tensors(out / "model.safetensors", trainer.model.state_dict(), {"format": "pt"})
@@ -184,13 +179,21 @@ def _build(
     where = best_device(device)
     keep_freed_memory()
     model = Align(preset, tokenizer.get_vocab_size(), seed).to(where).train()
-    model.image_tower.to(memory_format=torch.channels_last)
-    tower: nn.Module = model.image_tower
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    tower: Tower = model.image_tower
     if preset.recipe.compile:
-        tower = compiled_or_same(tower, preset, where)
+        tower = compiled_or_same(model.image_tower, preset, where)
     return Trainer(
         preset, model, build_optimizer(model, preset.recipe), batches, budget, seed, where, tower
     )
+
+
+def _go_on(trainer: Trainer, checkpoints: Path) -> None:
+    """Continue from the newest checkpoint, if there is one."""
+    newest = newest_checkpoint(checkpoints)
+    if newest is not None:
+        state = load_checkpoint(newest, trainer.model, trainer.optimizer)
+        trainer.step, trainer.seconds = state["step"], state["seconds"]
 
 
 def _run(trainer: Trainer, out: Path, log: MetricsLog) -> None:

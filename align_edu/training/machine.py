@@ -4,12 +4,15 @@ import copy
 import ctypes
 import platform
 import shutil
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from align_edu.presets import Preset
+
+Tower = Callable[[Tensor], Tensor]
 
 # glibc's names for mallopt (malloc.h).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
@@ -38,7 +41,7 @@ def keep_freed_memory() -> bool:
     return all(libc.mallopt(name, value) == 1 for name, value in settings)
 
 
-def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> nn.Module:
+def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> Tower:
     """Return the tower compiled for this machine, or as it is where that does not work.
 
     Compiling needs a C++ compiler and Python's headers. Without them training is slower,
@@ -49,7 +52,7 @@ def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> 
     before = copy.deepcopy(tower.state_dict())
     shape = (preset.recipe.batch_size, 3, preset.image.crop, preset.image.crop)
     sample = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
-    compiled: nn.Module = torch.compile(tower)  # type: ignore[assignment]
+    compiled: Tower = torch.compile(tower)
     try:
         compiled(sample).sum().backward()
     except Exception as error:  # the compiler's failures have no common type

@@ -28,7 +28,7 @@ class MetricsLog:
             total=100,
             desc="training",
             disable=not progress,
-            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {elapsed} gone, {remaining} left{postfix}",
+            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}",
         )
         self._events = _event_writer(folder / "tensorboard") if tensorboard else None
 

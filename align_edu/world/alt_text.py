@@ -5,9 +5,9 @@ one object of medium size, clear weather, a photo. Completeness varies as on the
 
 | completeness | share | tells |
 |---|---|---|
-| full | 60 % | every fact that is not usual |
-| most | 27 % | all but one or two of them |
-| brief | 13 % | the kind of object and one or two of them |
+| full | 70 % | every fact that is not usual |
+| most | 20 % | all but one or two of them |
+| brief | 10 % | the kind of object and one or two of them |
 """
 
 import re
@@ -35,7 +35,7 @@ from align_edu.world.words import (
 )
 
 FEWEST_WORDS, MOST_WORDS = 3, 20
-COMPLETENESS_SHARES = {"full": 0.6, "most": 0.27, "brief": 0.13}
+COMPLETENESS_SHARES = {"full": 0.7, "most": 0.2, "brief": 0.1}
 ARTICLES = ("a", "an", "the")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 

@@ -8,7 +8,7 @@ their frequency written beside them.
 
 from dataclasses import dataclass
 
-KIND_EXPONENT = 0.8
+KIND_EXPONENT = 0.65
 COLOUR_EXPONENT = 0.3
 PLACE_EXPONENT = 0.4
 # Scenes with two objects of one kind are drawn again, which leaves 0.35 with a second object.
@@ -115,18 +115,18 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 }
 
 PLACES: dict[str, Place] = _places(
-    ("room", False, False),
     ("beach", True, True),
     ("street", True, True),
-    ("forest", True, True),
-    ("night city", True, False),
-    ("meadow", True, True),
-    ("kitchen", False, False),
-    ("snow", True, True),
-    ("mountains", True, True),
     ("park", True, True),
+    ("forest", True, True),
+    ("snow", True, True),
+    ("meadow", True, True),
+    ("room", False, False),
+    ("mountains", True, True),
     ("farm", True, True),
     ("desert", True, True),
+    ("night city", True, False),
+    ("kitchen", False, False),
     ("library", False, False),
     ("stage", False, False),
     ("underwater", False, False),

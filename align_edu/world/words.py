@@ -10,7 +10,7 @@ import numpy as np
 
 from align_edu.world.catalog import KINDS
 
-MAIN_WORD_SHARE = 0.82
+MAIN_WORD_SHARE = 0.85
 T = TypeVar("T")
 
 # Rarer names of each kind, as (one, several).

@@ -25,7 +25,7 @@ VOCABULARY = 1_000
 
 
 def batch(preset: Preset) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pixels and word pieces as the toy world gives them: texts of 7 to 22 pieces, 11 on average."""
+    """Pixels and word pieces as the toy world gives them: 7 to 22 pieces, 11 on average."""
     generator = torch.Generator().manual_seed(0)
     size, side = preset.recipe.batch_size, preset.image.crop
     pixels = torch.rand(size, 3, side, side, generator=generator) * 2 - 1
@@ -81,9 +81,7 @@ def theirs(preset: Preset) -> Callable[[], None]:
     pixels, ids, mask = batch(preset)
 
     def step() -> None:
-        loss = model(
-            pixel_values=pixels, input_ids=ids, attention_mask=mask, return_loss=True
-        ).loss
+        loss = model(pixel_values=pixels, input_ids=ids, attention_mask=mask, return_loss=True).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -105,7 +103,7 @@ def main() -> None:
         f"align_edu, {toy.recipe.optimizer}": ours(toy),
     }
     seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for name, step in steps.items():
+    for step in steps.values():
         step()
     for _ in range(rounds):
         for name, step in steps.items():

@@ -1,0 +1,73 @@
+"""The main job in small: every stage, its report, and going on after an interruption."""
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+
+from align_edu.demo import run_demo
+from align_edu.errors import InputError
+
+SMALL = {"minutes": 0.15, "pairs": 700, "scenes": 20, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demo") / "out"
+    return out, run_demo(out, **SMALL)
+
+
+def test_the_results_hold_what_is_promised(demo):
+    out, results = demo
+    assert json.loads((out / "results.json").read_text()) == results
+    for direction in ("image_to_text", "text_to_image"):
+        recall = results["retrieval"][direction]
+        assert 0 <= recall["R@1"] <= recall["R@5"] <= recall["R@10"] <= 1
+    assert results["retrieval"]["images"] == 20 and results["retrieval"]["texts"] == 100
+    assert results["pairs"]["raw"] == 700 > results["pairs"]["kept"] > 300
+    assert results["pairs"]["seen"] == results["steps"] * 128
+    assert results["parameters"] > 100_000 and 0 < results["temperature"] < 1
+    stages = ["benchmark", "world", "filter", "vocabulary", "train", "evaluate", "index", "report"]
+    assert list(results["seconds"]) == stages and results["seconds"]["train"] >= 9
+    assert results["seed"] == 0 and results["versions"]["torch"] and results["machine"]["cores"]
+
+
+def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
+    class Addresses(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.pictures, self.others = 0, []
+
+        def handle_starttag(self, tag, attrs):
+            for name, value in attrs:
+                if name in ("src", "href"):
+                    if value.startswith("data:image/png;base64,"):
+                        self.pictures += 1
+                    else:
+                        self.others.append(value)
+
+    page = Addresses()
+    text = (demo[0] / "report.html").read_text(encoding="utf-8")
+    page.feed(text)
+    assert page.others == [] and page.pictures > 20
+    for heading in ("Raw pairs", "Training", "R@1"):
+        assert heading in text
+
+
+def test_a_finished_demo_is_not_made_again_and_another_one_is_refused(demo):
+    out, results = demo
+    weights = (out / "run" / "model.safetensors").stat().st_mtime_ns
+    shard = (out / "world" / "00000.tar").stat().st_mtime_ns
+    again = run_demo(out, **SMALL)
+    assert again["retrieval"] == results["retrieval"]
+    assert (out / "world" / "00000.tar").stat().st_mtime_ns == shard
+    assert again["steps"] == results["steps"] and weights > 0
+    with pytest.raises(InputError, match="another demo"):
+        run_demo(out, **(SMALL | {"seed": 1}))
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds no demo"):
+        run_demo(tmp_path, **SMALL)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
