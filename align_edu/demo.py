@@ -168,7 +168,10 @@ def _results(out: Path, run: Any, retrieval: dict[str, Any]) -> dict[str, Any]:
         "temperature": last["temperature"],
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "versions": software_versions(),
-        "machine": {"system": platform.platform(), "cores": os.cpu_count()},
+        "machine": {
+            "system": f"{platform.system()} {platform.machine()}",
+            "cores": os.cpu_count(),
+        },
         "funnel": funnel,
     }
 
