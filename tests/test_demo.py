@@ -41,7 +41,7 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
         def handle_starttag(self, tag, attrs):
             for name, value in attrs:
                 if name in ("src", "href"):
-                    if value.startswith("data:image/png;base64,"):
+                    if value.startswith("data:image/"):
                         self.pictures += 1
                     else:
                         self.others.append(value)

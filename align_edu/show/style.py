@@ -60,6 +60,12 @@ class Picture(Figure):
     def _repr_png_(self) -> bytes:
         return to_png(self)
 
+    def _ipython_display_(self) -> None:
+        # Once some library has imported pyplot, IPython draws every figure its own, larger way.
+        from IPython.display import display
+
+        display({"image/png": to_png(self), "text/plain": "<Picture>"}, raw=True)
+
 
 @contextmanager
 def course_style() -> Iterator[None]:
