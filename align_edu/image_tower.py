@@ -30,6 +30,7 @@ class ImageTower(nn.Module):
 
     Paper: Section 4.1 (tower, no 1×1 convolution), Section 6.1 (linear layer for B1, B3, B5).
 
+    >>> import torch
     >>> tower = ImageTower(ImageSettings(width=0.35, depth=0.35))
     >>> tower(torch.zeros(2, 3, 48, 48)).shape
     torch.Size([2, 112])
@@ -59,6 +60,7 @@ class ImageTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Return one embedding a picture, not normalised: (B, 3, H, W) → (B, D).
 
+        >>> import torch
         >>> ImageTower(ImageSettings(width=0.35, depth=0.35))(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 112])
         """

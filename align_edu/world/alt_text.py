@@ -257,7 +257,7 @@ def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed")
 
     >>> scene = Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo")
     >>> caption(scene, np.random.default_rng(1), "full")
-    'a photo of two red dogs by the sea in the rain'
+    'a photo of two red dogs on the beach in the rain'
     """
     if completeness not in (*COMPLETENESS_SHARES, "mixed"):
         raise InputError(f"completeness {completeness!r}: use full, most, brief or mixed")
@@ -281,8 +281,8 @@ def full_captions(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[st
     >>> scene = Scene(Thing("dog", "red"), 1, "large", "snow", "clear", "sketch")
     >>> for text in full_captions(scene, np.random.default_rng(0), n=2):
     ...     print(text)
-    a sketch of a large scarlet hound in the snow
-    Sketch of a large red pooch in the snow.
+    a sketch of a large crimson dog in the snow
+    A sketch of a large red hound in the snow.
     """
     told = frozenset(tellable_facts(scene))
     wordings: dict[str, str] = {}
