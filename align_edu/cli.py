@@ -180,6 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, act: Callable[[argparse.Namespace], Answer], about: str) -> _Parser:
+        """Add one command and the option that all of them have."""
         sub = commands.add_parser(name, help=about, description=about)
         sub.set_defaults(command=act)
         sub.add_argument("--json", action="store_true", help="one JSON object on standard output")
