@@ -104,6 +104,7 @@ def _vocabulary(args: argparse.Namespace) -> Answer:
 def _train(args: argparse.Namespace) -> Answer:
     from align_edu.presets import get_preset, replace_fields
     from align_edu.training import train
+    from align_edu.training.metrics import read_metrics
     from align_edu.wordpiece import load_wordpiece
 
     changes = dict(_change(text) for text in args.set)
@@ -119,7 +120,7 @@ def _train(args: argparse.Namespace) -> Answer:
         device=args.device,
         tensorboard=args.tensorboard,
     )
-    row = json.loads((run.folder / "metrics.jsonl").read_text().splitlines()[-1])
+    row = read_metrics(run.folder)[-1]
     text = f"trained {row['step']} steps, loss {row['loss']:.3f} (floor {row['floor']:.3f})"
     return row | {"out": str(run.folder)}, f"{text}; the run is in {run.folder}"
 

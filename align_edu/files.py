@@ -30,12 +30,21 @@ def written_whole(path: Path) -> Iterator[Path]:
         yield beside
         beside.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"{path}: cannot be written ({reason}); free some space or choose another folder"
-        ) from error
+        raise cannot_write(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """Return the one sentence for a file or folder that the system refused to write.
+
+    >>> print(cannot_write(Path("a.txt"), OSError(28, "No space left on device")))
+    a.txt: cannot be written (No space left on device); free some space or choose another folder
+    """
+    reason = error.strerror or str(error)
+    return InputError(
+        f"{path}: cannot be written ({reason}); free some space or choose another folder"
+    )
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from align_edu.errors import InputError
-from align_edu.files import read_json, write_json
+from align_edu.files import cannot_write, read_json, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
@@ -194,10 +194,7 @@ def write_benchmark(
         _fill(unfinished, made_with, progress)
         unfinished.replace(out)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise InputError(
-            f"{out}: cannot be written ({reason}); free some space or choose another folder"
-        ) from error
+        raise cannot_write(out, error) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return out
