@@ -38,7 +38,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Make toy CC-3M, filter it, train ALIGN on it, measure retrieval, and search.
 
-    out: folder for everything; an unfinished demo in it is finished. minutes: of training.
+    out: folder for everything; an unfinished demo in it is finished, a finished one is only
+    read. minutes: of training.
     seed: of the world and the model; the benchmark has a seed of its own, which no training
     data shares. pairs: raw pairs. scenes: of the benchmark. Returns what ``results.json``
     holds; ``report.html`` beside it shows the same.
@@ -51,6 +52,8 @@ def run_demo(
 
     out, recipe = Path(out), get_preset(preset)
     stage = _Stages(out, {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes})
+    if (out / "results.json").exists():  # written last: all is done
+        return read_json(out / "results.json")
     _make_data(stage, out, recipe, progress)
     run, retrieval, index = _train_and_measure(stage, out, recipe, progress)
     write_result(out / "run", "retrieval", retrieval)
@@ -71,18 +74,18 @@ def _make_data(stage: "_Stages", out: Path, recipe: "Preset", progress: bool) ->
     world = World(seed=seed, image_size=recipe.image.resize)
     exam = World(seed=2**32 - 1 - seed)  # the benchmark's own seed
     scenes, pairs = stage.made_with["scenes"], stage.made_with["pairs"]
-    stage("benchmark", lambda: exam.write_benchmark(benchmark, scenes, progress=progress))
-    stage(
+    stage.once("benchmark", lambda: exam.write_benchmark(benchmark, scenes, progress=progress))
+    stage.once(
         "world", lambda: world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
     )
-    stage(
+    stage.once(
         "filter",
         lambda: filter_pairs(
             out / "world", out / "filtered", against=[benchmark], progress=progress
         ),
     )
     size = recipe.text.vocabulary_size
-    stage(
+    stage.once(
         "vocabulary",
         lambda: save_wordpiece(
             train_wordpiece(_captions(out / "filtered"), size, at_most=True),
@@ -142,6 +145,11 @@ class _Stages:
         self.seconds[name] = max(now, self.seconds.get(name, 0.0))
         self._store()
         return result
+
+    def once(self, name: str, act: Callable[[], object]) -> None:
+        """Run a stage whose result is in its files, unless an earlier call finished it."""
+        if name not in self.seconds:
+            self(name, act)
 
     def _store(self) -> None:
         write_json(self.path, {"made_with": self.made_with, "seconds": self.seconds})

@@ -1,6 +1,7 @@
 """The main job in small: every stage, its report, and going on after an interruption."""
 
 import json
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -54,16 +55,33 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
         assert heading in text
 
 
-def test_a_finished_demo_is_not_made_again_and_another_one_is_refused(demo):
+def modified(out):
+    """When each file of the demo was last written."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+
+
+def test_a_finished_demo_is_only_read_and_another_one_is_refused(demo):
     out, results = demo
-    weights = (out / "run" / "model.safetensors").stat().st_mtime_ns
-    shard = (out / "world" / "00000.tar").stat().st_mtime_ns
-    again = run_demo(out, **SMALL)
-    assert again["retrieval"] == results["retrieval"]
-    assert (out / "world" / "00000.tar").stat().st_mtime_ns == shard
-    assert again["steps"] == results["steps"] and weights > 0
+    before = modified(out)
+    assert run_demo(out, **SMALL) == results
+    after = modified(out)
+    assert {path for path in after if after[path] != before.get(path)} == {out / "demo.json"}
     with pytest.raises(InputError, match="another demo"):
         run_demo(out, **(SMALL | {"seed": 1}))
+
+
+def test_a_demo_broken_off_after_training_makes_nothing_twice(demo, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(demo[0], out)
+    for name in ("results.json", "report.html"):
+        (out / name).unlink()
+    before = modified(out)
+    assert run_demo(out, **SMALL)["retrieval"] == demo[1]["retrieval"]
+    after = modified(out)
+    for part in ("world", "filtered", "benchmark"):
+        assert all(after[path] == before[path] for path in after if path.is_relative_to(out / part))
+    assert after[out / "run" / "model.safetensors"] == before[out / "run" / "model.safetensors"]
+    assert (out / "report.html").exists()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path):

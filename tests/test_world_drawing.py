@@ -101,9 +101,7 @@ def test_a_picture_is_the_same_at_any_size() -> None:
 def test_the_count_is_the_number_of_separate_objects(count: int, size: str) -> None:
     for seed, kind in enumerate(("apple", "car", "cat", "house", "balloon", "shirt", "key")):
         scene = replace(PLAIN, thing=Thing(kind, "red"), count=count, size=size)
-        found = components(object_mask(scene, seed, size=116))
-        # Four large ones fill the picture, and their outlines may touch.
-        assert found == count or (size, count) == ("large", 4) and 1 <= found <= 4
+        assert components(object_mask(scene, seed, size=116)) == count
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -114,8 +112,7 @@ def test_small_medium_and_large_are_clearly_apart(count: int) -> None:
         )
         for size in catalog.SIZES
     }
-    assert area["large"] > 1.4 * area["medium"]
-    assert area["medium"] > 1.4 * area["small"]
+    assert area["large"] > 1.5 * area["medium"] > 2.2 * area["small"]
 
 
 @pytest.mark.parametrize("relation", catalog.RELATIONS)
@@ -143,8 +140,8 @@ def test_objects_of_usual_size_keep_clear_of_the_edge() -> None:
         for count in (1, 4):
             scene = replace(PLAIN, thing=Thing(kind, "red"), count=count)
             where = np.argwhere(object_mask(scene, seed))
-            assert where.min() >= 2
-            assert where.max() <= 55
+            assert where.min() >= 3
+            assert where.max() <= 54
 
 
 def _mean_of(place: str, weather: str) -> np.ndarray:

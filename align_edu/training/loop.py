@@ -28,7 +28,7 @@ from align_edu.training.checkpoint import (
 from align_edu.training.machine import Tower, best_device, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
-from align_edu.training.run import Run, software_versions
+from align_edu.training.run import Run, load_run, software_versions
 from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 
 
@@ -128,6 +128,8 @@ def train(
     budget = Budget(steps, minutes)
     settings = {"preset": preset.to_dict(), "seed": seed, "steps": steps, "minutes": minutes}
     _check_folder(out, settings, resume)
+    if resume and (out / "model.safetensors").exists():  # written last: nothing is left to do
+        return load_run(out, str(best_device(device)))
     source = open_pairs(data)
     if resume and (out / "tokenizer.json").exists():
         tokenizer = load_wordpiece(out / "tokenizer.json")
