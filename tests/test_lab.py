@@ -145,7 +145,7 @@ def test_an_unknown_mistake_says_what_was_expected_and_what_came() -> None:
     ("function", "words"),
     [
         (lambda n: undefined_name, "NameError"),  # type: ignore[name-defined]  # noqa: F821
-        (lambda n: [1, 2], "got a list"),
+        (lambda n: [1, 2], "got the list of 1, 2"),
         (lambda n: print(end=""), "got nothing"),
         (lambda: 1.0, "TypeError"),
     ],

@@ -1,9 +1,12 @@
 """The funnel: what each rule took out, and on the toy world how rightly."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
+import polars as pl
+import pyarrow as pa
 
 EXAMPLES = 10
 CLEAN = "clean"
@@ -43,19 +46,53 @@ class Truth:
 
     Attributes
     ----------
-    precision : fraction of the dropped pairs that are noise.
-    recall : fraction of the noise that was dropped.
-    clean_dropped : fraction of the clean pairs that were dropped.
     pairs, dropped : kind of noise -> number of pairs, and of those dropped by any rule.
     by_rule : kind of noise -> rule -> pairs that the rule alone would drop.
+
+    >>> truth = Truth({"clean": 8, "junk": 4}, {"clean": 1, "junk": 3}, {})
+    >>> truth.precision, truth.recall, truth.clean_dropped
+    (0.75, 0.75, 0.125)
     """
 
-    precision: float
-    recall: float
-    clean_dropped: float
     pairs: dict[str, int]
     dropped: dict[str, int]
     by_rule: dict[str, dict[str, int]]
+
+    @property
+    def precision(self) -> float:
+        """Fraction of the dropped pairs that are noise."""
+        return _fraction(self._noisy(self.dropped), sum(self.dropped.values()))
+
+    @property
+    def recall(self) -> float:
+        """Fraction of the noise that was dropped."""
+        return _fraction(self._noisy(self.dropped), self._noisy(self.pairs))
+
+    @property
+    def clean_dropped(self) -> float:
+        """Fraction of the clean pairs that were dropped."""
+        return _fraction(self.dropped.get(CLEAN, 0), self.pairs.get(CLEAN, 0))
+
+    def of_rule(self, rule: str) -> tuple[float, float]:
+        """Precision of one rule alone, and its recall over all noise."""
+        dropped = {kind: rules[rule] for kind, rules in self.by_rule.items()}
+        noisy = self._noisy(dropped)
+        return _fraction(noisy, sum(dropped.values())), _fraction(noisy, self._noisy(self.pairs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give counts and fractions as plain values, each rule's precision and recall too."""
+        rules = next(iter(self.by_rule.values()), {})
+        judged = {rule: dict(zip(("precision", "recall"), self.of_rule(rule))) for rule in rules}
+        fractions = {
+            "precision": self.precision,
+            "recall": self.recall,
+            "clean_dropped": self.clean_dropped,
+        }
+        return fractions | asdict(self) | {"rules": judged}
+
+    @staticmethod
+    def _noisy(counts: dict[str, int]) -> int:
+        return sum(count for kind, count in counts.items() if kind != CLEAN)
 
 
 @dataclass(frozen=True)
@@ -79,7 +116,8 @@ class Funnel:
     def to_dict(self) -> dict[str, Any]:
         """Give all of it as plain values for funnel.json, with each step's share."""
         steps = [asdict(step) | {"share": step.share} for step in self.steps]
-        return asdict(self) | {"steps": steps}
+        truth = self.truth and self.truth.to_dict()
+        return asdict(self) | {"steps": steps, "truth": truth}
 
     def __str__(self) -> str:
         rows = [["rule", "drops", "pairs in", "dropped", "share", "alone"]]
@@ -97,85 +135,93 @@ class Funnel:
         return text if self.truth is None else f"{text}\n\n{_truth_table(self.truth)}"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One rule on the raw data: the mask of N pairs that it drops, None if it was not applied."""
+class Said(NamedTuple):
+    """A rule as the funnel tells it: name, bound in words, why it is not applied, what it found."""
 
     rule: str
     says: str
-    drops: np.ndarray | None
-    note: str = ""
+    absent: str | None
+    note: str
 
 
-def build_steps(
-    outcomes: list[Outcome], captions: list[str | None]
-) -> tuple[list[Step], np.ndarray]:
-    """Apply the rules one after another.
+def tally(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, Any]:
+    """Count what the rules do to one chunk of the raw pairs, as plain values.
 
     Parameters
     ----------
-    outcomes : what each rule drops from the raw data, in the funnel's order.
-    captions : N alt-texts, for the examples.
+    table : N raw pairs, with the column `caption`.
+    drops : N rows, a column for each rule applied, in the funnel's order: true where the rule
+        alone would drop the pair.
+    kept : (N,) true where the pair stays.
 
-    Returns
-    -------
-    The funnel's steps, and the mask of the N pairs that stay.
+    >>> table = pa.table({"caption": ["x", "a cat"]})
+    >>> drops = pl.DataFrame({"length": [True, True], "rare_words": [True, False]})
+    >>> counts = tally(table, drops, pl.Series([False, False]))
+    >>> counts["dropped"], counts["alone"]
+    ({'length': 2, 'rare_words': 0}, {'length': 2, 'rare_words': 1})
     """
-    kept = np.ones(len(captions), bool)
-    steps = []
-    for outcome in outcomes:
-        drops = np.zeros(len(captions), bool) if outcome.drops is None else outcome.drops
-        gone = np.flatnonzero(drops & kept)
-        examples = dict.fromkeys(captions[i] or "" for i in gone[: 100 * EXAMPLES].tolist())
-        steps.append(
-            Step(
-                rule=outcome.rule,
-                says=outcome.says,
-                applied=outcome.drops is not None,
-                note=outcome.note,
-                pairs_in=int(kept.sum()),
-                dropped=len(gone),
-                alone=int(drops.sum()),
-                examples=list(examples)[:EXAMPLES],
-            )
+    captions = pl.Series(pl.from_arrow(table["caption"])).cast(pl.String)
+    left = pl.repeat(True, table.num_rows, eager=True)
+    dropped, examples = {}, {}
+    for rule in drops.columns:
+        gone = drops[rule] & left
+        dropped[rule] = int(gone.sum())
+        texts = captions.filter(gone).head(100 * EXAMPLES).fill_null("")
+        examples[rule] = texts.unique(maintain_order=True).head(EXAMPLES).to_list()
+        left &= ~drops[rule]
+    counts = {"raw": table.num_rows, "kept": int(kept.sum()), "dropped": dropped}
+    alone = {rule: int(drops[rule].sum()) for rule in drops.columns}
+    noise = _noise(table, drops, kept) if "noise" in table.column_names else None
+    return counts | {"alone": alone, "examples": examples, "noise": noise}
+
+
+def _noise(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, dict[str, int]]:
+    """Kind of noise -> its pairs, those dropped by any rule, and by each rule alone."""
+    kinds = pl.Series("kind", pl.from_arrow(table["noise"])).cast(pl.String).fill_null("unknown")
+    rows = drops.with_columns(kinds, (~kept).alias("any"))
+    sums = rows.group_by("kind").agg(pl.len().alias("pairs"), pl.col("any", *drops.columns).sum())
+    return {row.pop("kind"): row for row in sums.to_dicts()}
+
+
+def add_up(said: Sequence[Said], tallies: Sequence[dict[str, Any]], source: str | None) -> Funnel:
+    """Make the funnel of the counts of all chunks."""
+    raw, kept = (sum(counts[name] for counts in tallies) for name in ("raw", "kept"))
+    left, steps = raw, []
+    for rule, says, absent, note in said:
+        applied = absent is None
+        dropped, alone = (
+            sum(counts[name][rule] for counts in tallies) if applied else 0
+            for name in ("dropped", "alone")
         )
-        kept &= ~drops
-    return steps, kept
-
-
-def judge(noise: np.ndarray, kept: np.ndarray, masks: dict[str, np.ndarray]) -> Truth:
-    """Compare what was dropped with the truth.
-
-    Parameters
-    ----------
-    noise : (N,) names, "clean" or a kind of noise.
-    kept : (N,) bool.
-    masks : rule -> (N,) bool, what the rule alone would drop.
-
-    >>> noise = np.array(["clean", "one_word", "one_word", "other_caption"])
-    >>> kept = np.array([True, False, False, True])
-    >>> truth = judge(noise, kept, {"length": ~kept})
-    >>> truth.precision, round(truth.recall, 3), truth.by_rule["one_word"]
-    (1.0, 0.667, {'length': 2})
-    """
-    noisy, gone = noise != CLEAN, ~kept
-    kinds = sorted(set(noise.tolist()))
-    of_kind = {kind: noise == kind for kind in kinds}
-    return Truth(
-        precision=_fraction(noisy & gone, gone),
-        recall=_fraction(noisy & gone, noisy),
-        clean_dropped=_fraction(~noisy & gone, ~noisy),
-        pairs={kind: int(of_kind[kind].sum()) for kind in kinds},
-        dropped={kind: int((of_kind[kind] & gone).sum()) for kind in kinds},
-        by_rule={
-            kind: {rule: int((of_kind[kind] & mask).sum()) for rule, mask in masks.items()}
-            for kind in kinds
-        },
+        found = [text for counts in tallies if applied for text in counts["examples"][rule]]
+        examples = list(dict.fromkeys(found))[:EXAMPLES]
+        steps.append(Step(rule, says, applied, absent or note, left, dropped, alone, examples))
+        left -= dropped
+    applied_rules = [step.rule for step in steps if step.applied]
+    return Funnel(
+        raw, kept, steps, _truth([counts["noise"] for counts in tallies], applied_rules), source
     )
 
 
-def _fraction(part: np.ndarray, whole: np.ndarray) -> float:
-    return float(part.sum() / whole.sum()) if whole.any() else 0.0
+def _truth(
+    chunks: Sequence[dict[str, dict[str, int]] | None], rules: Sequence[str]
+) -> Truth | None:
+    totals: dict[str, Counter[str]] = {}
+    for chunk in chunks:
+        for kind, counts in (chunk or {}).items():
+            totals.setdefault(kind, Counter()).update(counts)
+    if not totals:
+        return None
+    kinds = sorted(totals)
+    return Truth(
+        pairs={kind: totals[kind]["pairs"] for kind in kinds},
+        dropped={kind: totals[kind]["any"] for kind in kinds},
+        by_rule={kind: {rule: totals[kind][rule] for rule in rules} for kind in kinds},
+    )
+
+
+def _fraction(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
 
 
 def _truth_table(truth: Truth) -> str:

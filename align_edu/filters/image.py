@@ -1,4 +1,4 @@
-"""Section 3's image filters; each expression is true for the rows that a rule drops."""
+"""Section 3's image filters; each expression is true for what a rule drops."""
 
 import polars as pl
 
@@ -16,9 +16,8 @@ def image_identity(columns: list[str]) -> pl.Expr:
     ['aa', 'http://x/2']
     """
     known = [name for name in ("sha256", "url") if name in columns]
-    return pl.coalesce([pl.col(name).cast(pl.String).replace("", None) for name in known]).alias(
-        "image"
-    )
+    parts = [pl.col(name).cast(pl.String).replace("", None) for name in known]
+    return pl.coalesce([*parts, pl.lit(None, pl.String)]).alias("image")
 
 
 def unsafe_score(column: pl.Series) -> pl.Series:
@@ -33,20 +32,20 @@ def unsafe_score(column: pl.Series) -> pl.Series:
 
 
 def pornographic(max_unsafe: float) -> pl.Expr:
-    """Score above the bound; an image without a score stays.
+    """Pairs whose image scores above the bound; an image without a score stays.
 
-    >>> table = pl.DataFrame({"unsafe": [0.9, 0.5, None]})
-    >>> table.select(pornographic(0.5)).to_series().to_list()
+    >>> pairs = pl.DataFrame({"unsafe": [0.9, 0.5, None]})
+    >>> pairs.select(pornographic(0.5)).to_series().to_list()
     [True, False, False]
     """
     return (pl.col("unsafe") > max_unsafe).fill_null(False)
 
 
 def short_side(min_side: float) -> pl.Expr:
-    """Shorter side not larger than `min_side` pixels; an unknown size counts as too small.
+    """Pairs whose image is at most `min_side` pixels short; an unknown size is too small.
 
-    >>> table = pl.DataFrame({"original_width": [201, 200], "original_height": [300, 300]})
-    >>> table.select(short_side(200)).to_series().to_list()
+    >>> pairs = pl.DataFrame({"original_width": [201, 200], "original_height": [300, 300]})
+    >>> pairs.select(short_side(200)).to_series().to_list()
     [False, True]
     """
     width, height = map(pl.col, SIZE)
@@ -54,10 +53,10 @@ def short_side(min_side: float) -> pl.Expr:
 
 
 def aspect_ratio(max_aspect: float) -> pl.Expr:
-    """Longer side at least `max_aspect` times the shorter.
+    """Pairs whose image's longer side is at least `max_aspect` times the shorter.
 
-    >>> table = pl.DataFrame({"original_width": [899, 900], "original_height": [300, 300]})
-    >>> table.select(aspect_ratio(3)).to_series().to_list()
+    >>> pairs = pl.DataFrame({"original_width": [899, 900], "original_height": [300, 300]})
+    >>> pairs.select(aspect_ratio(3)).to_series().to_list()
     [False, True]
     """
     longer, shorter = pl.max_horizontal(*SIZE), pl.min_horizontal(*SIZE)
@@ -65,11 +64,22 @@ def aspect_ratio(max_aspect: float) -> pl.Expr:
 
 
 def texts_per_image(max_texts: int) -> pl.Expr:
-    """Image with more than `max_texts` alt-texts in the raw data; each row is one alt-text.
+    """Images with more than `max_texts` alt-texts in the raw data; each pair is one alt-text.
 
-    >>> table = pl.DataFrame({"image": ["a", "a", "b"], "caption": ["x", "y", "z"]})
-    >>> table.select(texts_per_image(1)).to_series().to_list()
-    [True, True, False]
+    >>> images = pl.DataFrame({"image": ["a", "b"], "texts": [1001, 1000]})
+    >>> images.select(texts_per_image(1000)).to_series().to_list()
+    [True, False]
     """
-    count = pl.col("caption").count().over("image")
-    return pl.col("image").is_not_null() & (count > max_texts)
+    return pl.col("texts") > max_texts
+
+
+def near_duplicate(max_distance: int) -> pl.Expr:
+    """Images whose hash differs in at most `max_distance` bits from an evaluation image's.
+
+    An image that could not be hashed stays.
+
+    >>> images = pl.DataFrame({"image": ["a", "b", "c"], "distance": [66, 67, None]})
+    >>> images.select(near_duplicate(66)).to_series().to_list()
+    [True, False, False]
+    """
+    return (pl.col("distance") <= max_distance).fill_null(False)

@@ -163,38 +163,17 @@ def evaluation_images(path: str | Path) -> list[Path]:
     return found
 
 
-def near_duplicates(
-    images: Sequence[Place],
-    against: Sequence[str | Path],
-    max_distance: int,
-    workers: int | None = None,
-    progress: bool = False,
-) -> tuple[np.ndarray, int]:
-    """Find images that are the same as an evaluation image, or nearly.
+def evaluation_hashes(against: Sequence[str | Path], workers: int | None = None) -> np.ndarray:
+    """Hash the images of evaluation sets: (M, 32) uint8.
 
-    Parameters
-    ----------
-    images : N images.
-    against : evaluation sets, as for `evaluation_images`.
-    max_distance : bits of 256 in which a near-duplicate's hash may differ.
+    against : as for `evaluation_images`. workers : processes; as many as cores if None.
 
-    Returns
-    -------
-    found : (N,) bool; an unreadable image is none.
-    unreadable : number of the N images that could not be decoded.
-
-    Raises
-    ------
-    InputError if an evaluation set has no image, or one that cannot be decoded.
+    Raises InputError if a set has no image, or one that cannot be decoded.
 
     Paper: Section 3 (near-duplicates of test images of all evaluation sets are removed).
     """
     files = [file for path in against for file in evaluation_images(path)]
-    others, fine = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
+    hashes, fine = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
     if not fine.all():
         raise InputError(f"{files[int(fine.argmin())]}: this evaluation image cannot be decoded")
-    hashes, readable = hash_images(images, workers, progress)
-    if not len(hashes):
-        return readable, 0
-    found = readable & (nearest_distance(hashes, others) <= max_distance)
-    return found, int((~readable).sum())
+    return hashes

@@ -1,9 +1,13 @@
-"""The bounds of the filters, all in one place; the defaults are the paper's."""
+"""The rules of Section 3 in their order, and their bounds; the defaults are the paper's."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
 
 from align_edu.errors import InputError
+from align_edu.filters import image, text
 
 
 @dataclass(frozen=True)
@@ -12,8 +16,9 @@ class Rules:
 
     Attributes
     ----------
-    max_unsafe : an image with a larger score in a column `nsfw` or `punsafe` goes (the paper
-        gives no bound; 0.5 is ours). In a column of words, "NSFW" goes.
+    max_unsafe : an image with a larger score in a column `nsfw` or `punsafe`, or from a
+        classifier, goes (the paper gives no bound; 0.5 is ours). In a column of words, "NSFW"
+        goes.
     min_side : pixels; an image stays if its shorter side is larger than this.
     max_aspect : an image stays if its longer / shorter side is smaller than this.
     max_texts_per_image : an image with more alt-texts than this goes, with all its pairs.
@@ -23,7 +28,7 @@ class Rules:
     max_images_per_text : an alt-text that more images share than this goes.
     vocabulary_size : an alt-text goes if one of its unigrams or bigrams is not among this many
         most frequent ones of the raw data; the paper's number is 100 million. "auto" is for
-        data too small for that number, see `filters.text.auto_vocabulary`.
+        data too small for that number, see `filters.vocabulary`.
     min_words, max_words : an alt-text with fewer or with more unigrams than these goes.
 
     Paper: Section 3. Bounds are strict, as there.
@@ -50,3 +55,70 @@ class Rules:
                 raise InputError(f"rule {name}: {value!r} is no bound; give a number of 0 or more")
         if self.vocabulary_size == 0:
             raise InputError("rule vocabulary_size: 0 would drop every pair; give 1 or more")
+
+    @property
+    def words(self) -> tuple[int | None, int | None] | None:
+        """Both bounds on the number of words, None if both are off."""
+        bounds = (self.min_words, self.max_words)
+        return None if bounds == (None, None) else bounds
+
+
+class Rule(NamedTuple):
+    """One filter: a name, an expression, and what the expression looks at.
+
+    Attributes
+    ----------
+    name : as in the funnel.
+    of : what its expression judges: one pair by itself, or the total that all raw pairs give
+        for an image, for a text, or for a token (a unigram or a bigram).
+    bound : its bound among `Rules`; None where it is off.
+    drops : bound -> expression, true for what the rule drops.
+    needs : the columns without which it cannot be applied.
+    says : the rule in words.
+    """
+
+    name: str
+    of: Literal["pair", "image", "text", "token"]
+    bound: Callable[[Rules], Any]
+    drops: Callable[[Any], pl.Expr]
+    needs: tuple[str, ...]
+    says: Callable[[Any], str]
+
+
+def _length(words: tuple[int | None, int | None]) -> str:
+    bounds = zip("<>", words)
+    return " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None) + " words"
+
+
+# The funnel's order: the paper's, images before texts.
+RULES = (
+    Rule(
+        "pornographic", "pair", lambda r: r.max_unsafe, image.pornographic, ("unsafe",),
+        lambda bound: f"score > {bound}",
+    ),
+    Rule(
+        "short_side", "pair", lambda r: r.min_side, image.short_side, image.SIZE,
+        lambda bound: f"shorter side <= {bound} px",
+    ),
+    Rule(
+        "aspect_ratio", "pair", lambda r: r.max_aspect, image.aspect_ratio, image.SIZE,
+        lambda bound: f"longer / shorter side >= {bound}",
+    ),
+    Rule(
+        "texts_per_image", "image", lambda r: r.max_texts_per_image, image.texts_per_image,
+        ("image",), lambda bound: f"image with > {bound} alt-texts",
+    ),
+    Rule(
+        "near_duplicate", "image", lambda r: r.max_distance, image.near_duplicate, ("distance",),
+        lambda bound: f"hash within {bound} bits of an evaluation image",
+    ),
+    Rule(
+        "images_per_text", "text", lambda r: r.max_images_per_text, text.images_per_text,
+        ("image",), lambda bound: f"alt-text of > {bound} images",
+    ),
+    Rule(
+        "rare_words", "token", lambda r: r.vocabulary_size, lambda edge: text.rare_words(*edge),
+        (), lambda bound: "a unigram or bigram that is rare in the raw data",
+    ),
+    Rule("length", "pair", lambda r: r.words, lambda words: text.length(*words), (), _length),
+)  # fmt: skip

@@ -1,9 +1,11 @@
-"""From raw pairs to kept pairs: all rules over one table, on one machine."""
+"""From raw pairs to kept pairs: three passes, on this machine or on a cluster."""
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,14 +15,28 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.errors import InputError
-from align_edu.files import write_json, written_whole
-from align_edu.filters import image, text
-from align_edu.filters.funnel import Funnel, Outcome, Truth, build_steps, judge
-from align_edu.filters.near_duplicates import near_duplicates
-from align_edu.filters.rules import Rules
-from align_edu.pairs.shards import open_pairs
-from align_edu.pairs.table import KEPT_PAIRS, SOURCE, filtered_source, is_filtered, read_pairs
+from align_edu.files import read_json, write_json, written_whole
+from align_edu.filters import image
+from align_edu.filters.describe import COLUMNS, describe, prepared
+from align_edu.filters.engine import Engine, open_engine
+from align_edu.filters.funnel import Funnel, Said, add_up
+from align_edu.filters.job import Job
+from align_edu.filters.judge import judge
+from align_edu.filters.near_duplicates import evaluation_hashes
+from align_edu.filters.rules import RULES, Rule, Rules
+from align_edu.filters.totals import (
+    add_up_images,
+    add_up_texts,
+    add_up_tokens,
+    find_edge,
+    find_rare,
+)
+from align_edu.filters.unsafe import load_classifier
+from align_edu.pairs.chunks import Chunks, open_chunks
+from align_edu.pairs.table import KEPT_PAIRS, SOURCE, filtered_source, is_filtered, table_files
 
+SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
+WORK = ".filtering"  # folder in the output, while it is made
 # What a user can add to a table that lacks one of our own columns.
 LACKING = {"unsafe": " or ".join(image.SCORES), "image": "sha256 or url"}
 
@@ -32,13 +48,16 @@ def filter_pairs(
     rules: Rules | None = None,
     vocabulary_size: int | None = None,
     against: Sequence[str | Path] = (),
+    unsafe_model: str | Path | None = None,
+    engine: Literal["local", "cluster"] = "local",
     workers: int | None = None,
     progress: bool = False,
 ) -> Funnel:
     """Drop noisy pairs by the paper's minimal, frequency-based rules.
 
     Frequencies (alt-texts of an image, images of an alt-text, words) are counted over all raw
-    pairs, whatever other rules drop.
+    pairs, whatever other rules drop. The pairs may be larger than memory. A run that was
+    broken off goes on where it stopped, if it is called again with the same arguments.
 
     Parameters
     ----------
@@ -49,8 +68,12 @@ def filter_pairs(
     vocabulary_size : replaces the one in `rules`.
     against : evaluation sets whose near-duplicates go: benchmarks or folders of images. The
         pairs must then be shards, or the output of an earlier filter.
+    unsafe_model : folder of a transformers image classifier, for shards without a column of
+        scores; its labels must tell what is unsafe.
+    engine : "local", or "cluster": the workers of the Dask scheduler whose address is in
+        DASK_SCHEDULER_ADDRESS, or of a cluster on this machine. All must see the same files.
     workers : processes that hash images; as many as there are cores if None.
-    progress : show a progress bar while hashing.
+    progress : show progress bars.
 
     Returns
     -------
@@ -72,44 +95,118 @@ def filter_pairs(
     out, rules = Path(out), rules or Rules()
     if vocabulary_size is not None:
         rules = replace(rules, vocabulary_size=vocabulary_size)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the filter's output")
-    table, shards = _open_table(pairs, out)
-    rows = _rows(table)
-    outcomes = [
-        *_image_rules(rows, rules),
-        _near_duplicates(table, rows, rules, shards, against, workers, progress),
-        *_text_rules(rows, rules),
-    ]
-    steps, kept = build_steps(outcomes, rows["caption"].to_list())
-    funnel = Funnel(
-        raw=table.num_rows,
-        kept=int(kept.sum()),
-        steps=steps,
-        truth=_truth(table, kept, outcomes),
-        source=None if shards is None else os.path.relpath(shards, out.resolve()),
-    )
-    _write(table.filter(pa.array(kept)), funnel, shards, out)
+    _check_place(pairs, out)
+    new, work = not out.exists(), out.absolute() / WORK
+    try:
+        raw = _open(pairs, work, {"rules": asdict(rules), "against": list(map(str, against))})
+        job = Job(work, raw.chunks, rules, _absent(raw, rules, against, unsafe_model))
+        job = _with_pictures(job, pairs, against, unsafe_model, engine, workers)
+    except InputError:
+        shutil.rmtree(out if new else work, ignore_errors=True)
+        raise
+    with open_engine(engine, progress) as runs:
+        said, tallies = _passes(runs, job, raw.rows)
+    shards = _shards_of(pairs)
+    source = None if shards is None else os.path.relpath(shards, out.resolve())
+    funnel = add_up(said, tallies, source)
+    _write(job, raw, funnel, shards, out)
+    shutil.rmtree(work, ignore_errors=True)
     return funnel
 
 
-def _open_table(pairs: str | Path | pa.Table, out: Path) -> tuple[pa.Table, Path | None]:
-    """The raw pairs, and where their images are."""
-    if isinstance(pairs, pa.Table):
-        table, shards, name = pairs, None, "the table"
-    else:
-        table, shards, name = read_pairs(pairs), _shards_of(Path(pairs)), str(pairs)
-        if Path(pairs).resolve() in (out.resolve(), out.resolve() / KEPT_PAIRS):
-            raise InputError(f"{out}: holds the raw pairs; give another folder for the output")
-    if "caption" not in table.column_names:
+def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the filter's output")
+    places = (out.resolve(), out.resolve() / KEPT_PAIRS)
+    if not isinstance(pairs, pa.Table) and Path(pairs).resolve() in places:
+        raise InputError(f"{out}: holds the raw pairs; give another folder for the output")
+
+
+def _open(pairs: str | Path | pa.Table, work: Path, settings: dict[str, Any]) -> Chunks:
+    """The raw pairs in chunks; unfinished work stays only if it was of the same pairs and rules."""
+    name = "the table" if isinstance(pairs, pa.Table) else str(pairs)
+    if not isinstance(pairs, pa.Table):
+        states = [(path.absolute(), path.stat()) for path in table_files(pairs)]
+        settings |= {"files": [[str(path), s.st_size, s.st_mtime_ns] for path, s in states]}
+    note = work / "settings.json"
+    if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
+        shutil.rmtree(work, ignore_errors=True)
+    raw = open_chunks(pairs, work / "raw")
+    if "caption" not in raw.schema.names:
         raise InputError(f"{name}: no texts, the column `caption` is missing")
-    if table.num_rows == 0:
+    if raw.rows == 0:
         raise InputError(f"{name}: holds no pairs")
-    return table, shards
+    known = [column for column in COLUMNS if column in raw.schema.names]
+    prepared(pl.DataFrame(pl.from_arrow(raw.schema.empty_table().select(known))))
+    write_json(note, settings)
+    return raw
 
 
-def _shards_of(path: Path) -> Path | None:
+def _absent(
+    raw: Chunks, rules: Rules, against: Sequence[object], unsafe_model: object
+) -> dict[str, str]:
+    """Why some rules cannot be applied."""
+    columns = set(raw.schema.names)
+    if {"sha256", "url"} & columns:
+        columns.add("image")
+    if set(image.SCORES) & columns or unsafe_model is not None:
+        columns.add("unsafe")
+    if against:
+        columns.add("distance")
+    absent = {}
+    for rule in RULES:
+        lacking = [LACKING.get(name, name) for name in rule.needs if name not in columns]
+        if rule.bound(rules) is None:
+            absent[rule.name] = "turned off"
+        elif lacking == ["distance"]:
+            absent[rule.name] = "no evaluation set given"
+        elif lacking:
+            absent[rule.name] = f"no column {' and '.join(lacking)}"
+    return absent
+
+
+def _with_pictures(
+    job: Job,
+    pairs: str | Path | pa.Table,
+    against: Sequence[str | Path],
+    unsafe_model: str | Path | None,
+    engine: str,
+    workers: int | None,
+) -> Job:
+    """Make ready what rules need that look at the pictures themselves."""
+    hashed = "near_duplicate" not in job.absent
+    scored = unsafe_model is not None and "pornographic" not in job.absent
+    if not hashed and not scored:
+        return job
+    shards = _shards_of(pairs)
+    if shards is None:
+        what = "near-duplicates" if hashed else "unsafe images"
+        raise InputError(f"{what} can be found only in shards: these pairs have no images")
+    # A worker of a cluster may not start processes of its own.
+    processes = 1 if engine == "cluster" else workers or os.cpu_count() or 1
+    hashes = job.work / "against.npy"
+    if hashed and not hashes.exists():
+        found = evaluation_hashes(against, processes)
+        with written_whole(hashes) as beside, beside.open("wb") as file:
+            np.save(file, found)
+    model = None
+    if scored:
+        load_classifier(Path(str(unsafe_model)))  # complains at once, not in the middle
+        model = Path(str(unsafe_model)).absolute()
+    return replace(
+        job,
+        pictures=shards,
+        against=hashes if hashed else None,
+        unsafe_model=model,
+        processes=processes,
+    )
+
+
+def _shards_of(pairs: str | Path | pa.Table) -> Path | None:
     """Where the images of a pairs table lie: a folder of shards, a single .tar, or nowhere."""
+    if isinstance(pairs, pa.Table):
+        return None
+    path = Path(pairs)
     if is_filtered(path):
         try:
             return filtered_source(path)
@@ -121,134 +218,71 @@ def _shards_of(path: Path) -> Path | None:
     return folder.resolve() if next(folder.glob("*.tar"), None) is not None else None
 
 
-def _rows(table: pa.Table) -> pl.DataFrame:
-    """The columns that the rules look at, with the text normalised."""
-    names = ["caption", "sha256", "url", *image.SIZE, *image.SCORES]
-    rows = pl.DataFrame(pl.from_arrow(table.select([n for n in names if n in table.column_names])))
-    columns = rows.columns
-    for name, dtype in rows.schema.items():
-        number, word = dtype.is_numeric(), dtype == pl.String
-        fits = number if name in image.SIZE else word or (number and name in image.SCORES)
-        if not fits and dtype != pl.Null:
-            raise InputError(f"column `{name}` holds {dtype}, which its rule cannot read")
-    derived: list[pl.Expr | pl.Series] = [
-        text.normalised(pl.col("caption").cast(pl.String)).alias("text")
-    ]
-    derived += [
-        pl.col(name).cast(pl.Float64).fill_nan(None) for name in image.SIZE if name in columns
-    ]
-    derived += [image.unsafe_score(rows[name]) for name in image.SCORES if name in columns][:1]
-    if "sha256" in columns or "url" in columns:
-        derived.append(image.image_identity(columns))
-    return rows.with_columns(derived)
+def _passes(engine: Engine, job: Job, pairs: int) -> tuple[list[Said], list[dict[str, Any]]]:
+    """Describe each chunk, add up over all of them, and judge each chunk by the totals."""
+    chunks = range(len(job.chunks))
+    engine.each(describe, job, chunks, "reading the pairs")
+    job = replace(job, shares=_shares(job))
+    shares, notes = range(job.shares), {}
+    if job.applied("image"):
+        seen = engine.each(add_up_images, job, shares, "adding up images")
+        absent = sum(counts["not looked at"] for counts in seen)
+        if absent and job.against is not None:
+            notes["near_duplicate"] = f"{absent:,} pairs without a readable image not checked"
+    if job.applied("text"):
+        engine.each(add_up_texts, job, shares, "adding up alt-texts")
+    if job.applied("token"):
+        counted = engine.each(add_up_tokens, job, shares, "adding up words")
+        sizes = sum((Counter({int(n): m for n, m in c.items()}) for c in counted), Counter())
+        edge, notes["rare_words"] = find_edge(job, sizes, pairs)
+        if edge is None:
+            job = replace(job, absent={**job.absent, "rare_words": notes["rare_words"]})
+        else:
+            job = replace(job, edge=edge)
+            engine.each(find_rare, job, shares, "finding rare words")
+    tallies = engine.each(judge, job, chunks, "filtering")
+    return [_said(rule, job, notes.get(rule.name, "")) for rule in RULES], tallies
 
 
-def _outcome(
-    rows: pl.DataFrame,
-    rule: str,
-    says: str,
-    bound: Any,
-    drops: Callable[[Any], pl.Expr],
-    needs: Sequence[str],
-) -> Outcome:
-    """Apply one rule's expression, unless it is off (no bound) or lacks a column."""
-    if bound is None:
-        return Outcome(rule, says, None, "turned off")
-    lacking = [LACKING.get(name, name) for name in needs if name not in rows.columns]
-    if lacking:
-        return Outcome(rule, says, None, f"no column {' and '.join(lacking)}")
-    return Outcome(rule, says, rows.select(drops(bound)).to_series().to_numpy())
-
-
-def _image_rules(rows: pl.DataFrame, rules: Rules) -> list[Outcome]:
-    unsafe, side, aspect = rules.max_unsafe, rules.min_side, rules.max_aspect
-    texts, size = rules.max_texts_per_image, image.SIZE
-    many, wide = f"image with > {texts} alt-texts", f"longer / shorter side >= {aspect}"
-    return [
-        _outcome(rows, "pornographic", f"score > {unsafe}", unsafe, image.pornographic, ["unsafe"]),
-        _outcome(rows, "short_side", f"shorter side <= {side} px", side, image.short_side, size),
-        _outcome(rows, "aspect_ratio", wide, aspect, image.aspect_ratio, size),
-        _outcome(rows, "texts_per_image", many, texts, image.texts_per_image, ["image"]),
-    ]
-
-
-def _text_rules(rows: pl.DataFrame, rules: Rules) -> list[Outcome]:
-    images = rules.max_images_per_text
-    shared = f"alt-text of > {images} images"
-    bounds = (("<", rules.min_words), (">", rules.max_words))
-    words = " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
-    length = text.length(rules.min_words, rules.max_words)
-    return [
-        _outcome(rows, "images_per_text", shared, images, text.images_per_text, ["image"]),
-        _rare_words(rows, rules.vocabulary_size),
-        _outcome(rows, "length", f"{words} words", words or None, lambda _: length, []),
-    ]
-
-
-def _rare_words(rows: pl.DataFrame, size: int | Literal["auto"] | None) -> Outcome:
-    rule, says = "rare_words", "a unigram or bigram that is rare in the raw data"
-    if size is None:
-        return Outcome(rule, says, None, "turned off")
-    words = text.unigrams(rows)
-    if size == "auto":
-        vocabulary, note = text.auto_vocabulary(words, len(rows))
-        if vocabulary is None:
-            return Outcome(rule, says, None, note)
-        says, tokens = "a unigram that is rare in the raw data", words
-    else:
-        vocabulary, tokens = (
-            text.frequent_tokens(words, size),
-            pl.concat([words, text.bigrams(words)]),
+def _shares(job: Job) -> int:
+    """Into how many shares the counts are divided, so that each fits into memory."""
+    names = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
+    rows = [
+        sum(
+            pa.parquet.read_metadata(job.table(name, chunk)).num_rows
+            for chunk in range(len(job.chunks))
         )
-        note = f"vocabulary of {len(vocabulary):,} unigrams and bigrams"
-    drops = text.holds_other_tokens(tokens, vocabulary, len(rows))
-    return Outcome(rule, says, drops.to_numpy(), note)
+        for name in names
+    ]
+    return 1 + max(rows, default=0) // SHARE_ROWS
 
 
-def _near_duplicates(
-    table: pa.Table,
-    rows: pl.DataFrame,
-    rules: Rules,
-    shards: Path | None,
-    against: Sequence[str | Path],
-    workers: int | None,
-    progress: bool,
-) -> Outcome:
-    """Hash each image once, however many pairs have it."""
-    rule, says = "near_duplicate", f"hash within {rules.max_distance} bits of an evaluation image"
-    if rules.max_distance is None or not against:
-        return Outcome(rule, says, None, "no evaluation set given" if not against else "turned off")
-    if shards is None or "key" not in table.column_names:
-        raise InputError("near-duplicates can be found only in shards: these pairs have no images")
-    source = open_pairs([shards])
-    number_of = {key: number for number, key in enumerate(source.keys)}
-    numbers = [number_of.get(key, -1) for key in table["key"].to_pylist()]
-    known = rows["image"].to_list() if "image" in rows.columns else [None] * len(rows)
-    identity = [name or number for name, number in zip(known, numbers, strict=True)]
-    first = {name: number for name, number in zip(identity, numbers, strict=True) if number >= 0}
-    places = [source.place(number) for number in first.values()]
-    found, unreadable = near_duplicates(places, against, rules.max_distance, workers, progress)
-    duplicates = {name for name, hit in zip(first, found.tolist(), strict=True) if hit}
-    drops = np.array([name in duplicates for name in identity], bool)
-    absent = len(numbers) - sum(name in first for name in identity)
-    note = f"{absent} pairs without image and {unreadable} unreadable images not checked"
-    return Outcome(rule, says, drops, note if absent or unreadable else "")
+def _said(rule: Rule, job: Job, note: str) -> Said:
+    bound = rule.bound(job.rules)
+    says = "" if bound is None else rule.says(bound)
+    return Said(rule.name, says, job.absent.get(rule.name), note)
 
 
-def _truth(table: pa.Table, kept: np.ndarray, outcomes: list[Outcome]) -> Truth | None:
-    if "noise" not in table.column_names:
-        return None
-    noise = np.array([str(kind) for kind in table["noise"].to_pylist()])
-    masks = {outcome.rule: outcome.drops for outcome in outcomes if outcome.drops is not None}
-    return judge(noise, kept, masks)
-
-
-def _write(kept: pa.Table, funnel: Funnel, shards: Path | None, out: Path) -> None:
-    metadata = {key: value for key, value in (kept.schema.metadata or {}).items() if key != SOURCE}
+def _write(job: Job, raw: Chunks, funnel: Funnel, shards: Path | None, out: Path) -> None:
+    """Put the kept parts together; where pairs.parquet is, funnel.json is too."""
+    metadata = {k: v for k, v in (raw.schema.metadata or {}).items() if k != SOURCE}
     if shards is not None:
         places = {"relative": funnel.source, "absolute": str(shards)}
         metadata[SOURCE] = json.dumps(places).encode()
-    # The table gets its name last: where it is, the funnel is too.
+    schema = raw.schema.with_metadata(metadata or None)
     with written_whole(out / KEPT_PAIRS) as beside:
-        pa.parquet.write_table(kept.replace_schema_metadata(metadata), beside)
+        with pa.parquet.ParquetWriter(beside, schema) as writer:
+            for chunk in range(len(job.chunks)):
+                writer.write_table(_fitted(pa.parquet.read_table(job.table("kept", chunk)), schema))
         write_json(out / "funnel.json", funnel.to_dict())
+
+
+def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """One chunk with the columns and types of the whole table."""
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

@@ -1,11 +1,8 @@
-"""Section 3's text filters; each expression is true for the rows that a rule drops."""
+"""Section 3's text filters; each expression is true for what a rule drops."""
 
 import polars as pl
 
-# From so many pairs on, a word seen fewer times than the second number counts as rare.
-RARE_BELOW = ((5_000, 3), (2_000, 2))
-# If more of all words than this would be rare, the data is too small to tell.
-MOST_RARE = 0.10
+_ODD = 0x9E3779B97F4A7C15  # mixes the first word's fingerprint, so that order matters
 
 
 def normalised(caption: pl.Expr) -> pl.Expr:
@@ -43,88 +40,114 @@ def length(min_words: int | None, max_words: int | None) -> pl.Expr:
 
 
 def images_per_text(max_images: int) -> pl.Expr:
-    """Text that more than `max_images` different images have in the raw data.
+    """Texts that more than `max_images` different images have in the raw data.
 
-    >>> table = pl.DataFrame({"text": ["logo", "logo", "a cat"], "image": ["1", "2", "2"]})
-    >>> table.select(images_per_text(1)).to_series().to_list()
-    [True, True, False]
+    >>> texts = pl.DataFrame({"text": ["alt img", "a cat"], "images": [11, 10]})
+    >>> texts.select(images_per_text(10)).to_series().to_list()
+    [True, False]
     """
-    return pl.col("image").drop_nulls().n_unique().over("text") > max_images
+    return pl.col("images") > max_images
 
 
-def unigrams(table: pl.DataFrame) -> pl.DataFrame:
-    """Each word of a column `text`, with the number of the row that it is in.
+def rare_words(least: int, last: str | None = None) -> pl.Expr:
+    """Tokens seen fewer than `least` times; of those seen so often, the ones after `last`.
 
-    >>> unigrams(pl.DataFrame({"text": ["a cat", "", "rain"]})).rows()
+    >>> tokens = pl.DataFrame({"spelling": ["a", "cat", "dog", "fig"], "count": [9, 2, 2, 1]})
+    >>> tokens.select(rare_words(2, last="cat")).to_series().to_list()
+    [False, False, True, True]
+    """
+    rarer = pl.col("count") < least
+    if last is None:
+        return rarer
+    return rarer | ((pl.col("count") == least) & (pl.col("spelling") > last))
+
+
+def fingerprint(values: pl.Expr) -> pl.Expr:
+    """Stand for each text by 64 bits, null for null; equal texts have equal fingerprints.
+
+    Among a billion different texts, the chance that any two share one is 3 %.
+
+    >>> table = pl.DataFrame({"text": ["a cat", "a cat", "a dog", None]})
+    >>> prints = table.select(fingerprint(pl.col("text"))).to_series()
+    >>> prints[0] == prints[1], prints[0] == prints[2], prints[3] is None
+    (True, False, True)
+    """
+    return pl.when(values.is_not_null()).then(values.hash(seed=0))
+
+
+def words(texts: pl.DataFrame) -> pl.DataFrame:
+    """Each word of a column `text`, its fingerprint, and the number of the row that it is in.
+
+    >>> words(pl.DataFrame({"text": ["a cat", "", "rain"]})).select("row", "word").rows()
     [(0, 'a'), (0, 'cat'), (2, 'rain')]
     """
-    words = table.select(pl.col("text").str.split(" ").alias("token")).with_row_index("row")
-    return words.explode("token").filter(pl.col("token") != "")
+    split = texts.select(pl.col("text").str.split(" ").alias("word")).with_row_index("row")
+    exploded = split.explode("word").filter(pl.col("word") != "")
+    return exploded.with_columns(fingerprint(pl.col("word")).alias("unigram"))
 
 
-def bigrams(words: pl.DataFrame) -> pl.DataFrame:
-    """Each two neighbouring words of a row, joined by a space.
+def bigrams(unigrams: pl.DataFrame) -> pl.DataFrame:
+    """Each two neighbouring words of a row: `at` is the first one's position in the table.
 
-    >>> bigrams(pl.DataFrame({"row": [0, 0, 2], "token": ["a", "cat", "rain"]})).rows()
-    [(0, 'a cat')]
+    The fingerprint of a bigram is made of those of its words, so that it need not be spelled.
+
+    >>> two = bigrams(words(pl.DataFrame({"text": ["a red cat", "rain", "a red"]})))
+    >>> two["at"].to_list(), two["token"][0] == two["token"][2]
+    ([0, 1, 4], True)
     """
-    pair = pl.col("token") + " " + pl.col("token").shift(-1)
-    together = pl.col("row") == pl.col("row").shift(-1)
-    return words.with_columns(token=pair, together=together).filter("together").drop("together")
+    following = pl.col("unigram").shift(-1)
+    return (
+        unigrams.lazy()
+        .select(
+            (pl.col("unigram") * pl.lit(_ODD, pl.UInt64) + following).alias("token"),
+            pl.row_index("at"),
+            "row",
+            (pl.col("row") == pl.col("row").shift(-1)).alias("neighbours"),
+        )
+        .filter("neighbours")
+        .drop("neighbours")
+        .collect()
+    )
 
 
-def frequent_tokens(words: pl.DataFrame, size: int) -> pl.DataFrame:
-    """The `size` most frequent unigrams and bigrams; ties go to the first by the alphabet.
+def count_tokens(unigrams: pl.DataFrame, with_bigrams: bool) -> pl.DataFrame:
+    """Count each different unigram, and each bigram: `token`, `count`, `spelling`.
 
-    Paper: Section 3 ranks unigrams and bigrams together, by their count in the raw data.
-
-    >>> words = pl.DataFrame({"row": [0, 0, 1, 1], "token": ["a", "cat", "a", "dog"]})
-    >>> frequent_tokens(words, 2)["token"].to_list()
-    ['a', 'a cat']
+    >>> counts = count_tokens(words(pl.DataFrame({"text": ["a cat", "a dog"]})), True)
+    >>> counts.sort("spelling").select("spelling", "count").rows()
+    [('a', 2), ('a cat', 1), ('a dog', 1), ('cat', 1), ('dog', 1)]
     """
-    counts = pl.concat([words, bigrams(words)]).group_by("token").len("count")
-    return counts.sort(["count", "token"], descending=[True, False]).head(size)
+    one = pl.col("unigram").alias("token"), pl.row_index("at"), pl.lit(False).alias("double")
+    tokens = [unigrams.lazy().select(one)]
+    if with_bigrams:
+        tokens.append(bigrams(unigrams).lazy().select("token", "at", pl.lit(True).alias("double")))
+    counts = (
+        pl.concat(tokens)
+        .group_by("token")
+        .agg(pl.len().alias("count"), pl.first("at", "double"))
+        .collect(engine="streaming")
+    )
+    word, at = unigrams["word"], counts["at"]
+    following = word.gather((at + 1).clip(upper_bound=max(0, len(word) - 1)))
+    spelled = counts.with_columns(word.gather(at).alias("first"), following.alias("second"))
+    pair = pl.concat_str("first", "second", separator=" ")
+    spelling = pl.when("double").then(pair).otherwise("first").alias("spelling")
+    return spelled.select("token", "count", spelling)
 
 
-def auto_vocabulary(words: pl.DataFrame, pairs: int) -> tuple[pl.DataFrame | None, str]:
-    """Choose the vocabulary for data too small for the paper's 100 million tokens.
+def rows_with(tokens: pl.Series, pairs: pl.DataFrame, with_bigrams: bool) -> pl.Series:
+    """Tell for each pair whether its column `words` (fingerprints) holds one of the tokens.
 
-    Differs from the paper, whose number would keep everything here: the vocabulary holds each
-    unigram that was seen at least 3 times (2 times below 5,000 pairs), and bigrams are not
-    judged. Most bigrams of good words are singletons in small data: among 100,000 toy pairs,
-    4 % of the clean ones hold a bigram seen once, while no clean pair holds such a unigram and
-    every identifier, query string and nearly every file name (99.9 %) does. Below 2,000 pairs,
-    or where a tenth of all words would be rare, no word can be called rare, and the rule is
-    not applied (of 300 toy pairs it would drop 28 % of the clean ones).
-
-    Parameters
-    ----------
-    words : all unigrams of the raw data, as `unigrams` gives them.
-    pairs : number of raw pairs.
-
-    Returns
-    -------
-    Table with the column `token`, or None if the rule should not be applied; and a note.
-    """
-    rare_below = next((count for least, count in RARE_BELOW if pairs >= least), None)
-    if rare_below is None:
-        return None, f"{pairs:,} pairs are too few to tell rare words ({RARE_BELOW[-1][0]:,} do)"
-    counts = words.group_by("token").len("count")
-    known = counts.filter(pl.col("count") >= rare_below)
-    rare = 1 - known["count"].sum() / max(1, len(words))
-    if rare > MOST_RARE:
-        return None, f"too little data: {rare:.0%} of all words were seen under {rare_below} times"
-    note = f"{len(known):,} unigrams seen {rare_below} times or more; bigrams not judged"
-    return known, note
-
-
-def holds_other_tokens(tokens: pl.DataFrame, vocabulary: pl.DataFrame, rows: int) -> pl.Series:
-    """Tell for each row whether it holds a token outside the vocabulary.
-
-    >>> tokens = pl.DataFrame({"row": [0, 0, 2], "token": ["a", "cat", "x7q"]})
-    >>> holds_other_tokens(tokens, pl.DataFrame({"token": ["a", "cat"]}), 3).to_list()
+    >>> texts = pl.DataFrame({"text": ["a cat", "", "rain"]})
+    >>> by_row = words(texts).group_by("row", maintain_order=True).agg("unigram")
+    >>> pairs = pl.DataFrame({"words": [by_row["unigram"][0], [], by_row["unigram"][1]]})
+    >>> rows_with(words(texts)["unigram"][2:], pairs, with_bigrams=False).to_list()
     [False, False, True]
     """
-    other = tokens.join(vocabulary, on="token", how="anti").select(pl.col("row").unique())
-    marked = pl.DataFrame({"row": pl.arange(0, rows, dtype=pl.UInt32, eager=True)})
-    return marked.select(pl.col("row").is_in(other["row"].implode())).to_series()
+    unigrams = pairs.select(pl.col("words").alias("unigram")).with_row_index("row")
+    unigrams = unigrams.explode("unigram").drop_nulls()
+    found = [unigrams.filter(pl.col("unigram").is_in(tokens.implode()))["row"]]
+    if with_bigrams:
+        found.append(bigrams(unigrams).filter(pl.col("token").is_in(tokens.implode()))["row"])
+    rows = pl.arange(0, pairs.height, dtype=pl.UInt32, eager=True)
+    return rows.is_in(pl.concat(found).cast(pl.UInt32).implode())

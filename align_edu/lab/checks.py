@@ -4,18 +4,28 @@ import copy
 import dis
 import inspect
 import math
+import textwrap
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from align_edu.lab.exercises import Exercise, find_exercise
+from align_edu.lab.exercise import Exercise
+from align_edu.lab.exercises import find_exercise
 
 # The instructions of a function whose body is `...`, `pass` or only a docstring.
 _EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
 
-Outcome = float | str  # what a function gave: a number, or in words what came instead
+
+class Values(NamedTuple):
+    """A list, tuple or set that a function gave; the order of a set does not count."""
+
+    kind: str
+    items: tuple[Any, ...]
+
+
+Outcome = float | str | Values  # a number, several values, or in words what came instead
 
 
 class CheckFailed(AssertionError):
@@ -138,16 +148,26 @@ def _run(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
-        return "nothing" if value is None else f"a {type(value).__name__}"
+        pass
+    if isinstance(value, (list, tuple)):
+        return Values("list", tuple(value))
+    if isinstance(value, (set, frozenset)):
+        return Values("set", tuple(sorted(value, key=repr)))
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def _same(a: Outcome, b: Outcome) -> bool:
+    if isinstance(a, Values) or isinstance(b, Values):
+        return a == b
     if isinstance(a, str) or isinstance(b, str):
         return str(a).partition(":")[0] == str(b).partition(":")[0]  # the kind of error
     return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7)
 
 
 def _said(outcome: Outcome) -> str:
+    if isinstance(outcome, Values):
+        text = ", ".join(map(repr, outcome.items))
+        return f"the {outcome.kind} of {textwrap.shorten(text, 200) or 'nothing'}"
     return outcome if isinstance(outcome, str) else f"{outcome:.6g}"
 
 

@@ -48,17 +48,8 @@ def read_pairs(path: str | Path) -> pa.Table:
     [{'caption': 'a red cat on a beach', 'url': 'http://example.org/1.jpg'}]
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file or folder; give a parquet, a TSV or shards")
-    if path.is_dir():
-        table = _read_folder(path)
-    elif path.suffix == ".tar":
-        table = _read_tar(path)
-    elif path.suffix == ".parquet":
-        table = _read_parquet(path)
-    else:
-        table = _read_tsv(path)
-    names = _our_names(table.column_names)
+    table = _read_files(path)
+    names = our_names(table.column_names)
     table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
     if "caption" not in table.column_names:
         raise InputError(f"{path}: no texts, the column `caption` is missing")
@@ -99,7 +90,12 @@ def write_tsv(pairs: pa.Table, path: str | Path) -> int:
     return len(lines)
 
 
-def _our_names(names: list[str]) -> list[str]:
+def our_names(names: list[str]) -> list[str]:
+    """Give the columns of other tables (LAION's, COYO's) our names.
+
+    >>> our_names(["URL", "TEXT", "similarity"])
+    ['url', 'caption', 'similarity']
+    """
     ours = [OTHER_NAMES.get(name, name) for name in names]
     return ours if len(set(ours)) == len(ours) else names
 
@@ -133,22 +129,44 @@ def _read_tsv(path: Path) -> pa.Table:
         ) from None
 
 
-def _read_folder(folder: Path) -> pa.Table:
-    if (folder / KEPT_PAIRS).is_file():
-        return _read_parquet(folder / KEPT_PAIRS)
-    parquets = {path.stem: path for path in folder.glob("*.parquet")}
-    tars = {path.stem: path for path in folder.glob("*.tar") if path.stem not in parquets}
-    if not parquets and not tars:
-        raise InputError(f"{folder}: no shard in it; it must hold .parquet or .tar files")
-    tables = [
-        _read_parquet(parquets[stem]) if stem in parquets else _read_tar(tars[stem])
-        for stem in sorted({**parquets, **tars})
-    ]
+def table_files(path: str | Path) -> list[Path]:
+    """List the files that hold a table of pairs: parquets, tars without a parquet, or one file.
+
+    Raises InputError if the path is missing or a folder without shards.
+
+    >>> table_files("no/pairs")
+    Traceback (most recent call last):
+    align_edu.errors.InputError: no/pairs: no such file or folder; give a parquet, a TSV or shards
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give a parquet, a TSV or shards")
+    if not path.is_dir():
+        return [path]
+    if (path / KEPT_PAIRS).is_file():
+        return [path / KEPT_PAIRS]
+    tars = {file.stem: file for file in path.glob("*.tar")}
+    parquets = {file.stem: file for file in path.glob("*.parquet")}
+    files = tars | parquets
+    if not files:
+        raise InputError(f"{path}: no shard in it; it must hold .parquet or .tar files")
+    return [files[stem] for stem in sorted(files)]
+
+
+def _read_files(path: Path) -> pa.Table:
+    tables = [_read_file(file) for file in table_files(path)]
+    if len(tables) == 1:
+        return tables[0]
     try:
         # Permissive: a column that is all null in one shard may be text in another.
         return pa.concat_tables(tables, promote_options="permissive")
     except pa.ArrowException as error:
-        raise InputError(f"{folder}: its tables do not fit together ({error})") from None
+        raise InputError(f"{path}: its tables do not fit together ({error})") from None
+
+
+def _read_file(path: Path) -> pa.Table:
+    readers = {".tar": _read_tar, ".parquet": _read_parquet}
+    return readers.get(path.suffix, _read_tsv)(path)
 
 
 def _read_tar(path: Path) -> pa.Table:

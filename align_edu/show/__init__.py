@@ -1,6 +1,7 @@
 """Figures in one style, and the report of a run."""
 
 from align_edu.show.figures import funnel_bars, recall_bars, training_curves
+from align_edu.show.filter_figures import hash_curve, rule_matrix
 from align_edu.show.pictures import (
     picture_grid,
     save_search_picture,
@@ -14,8 +15,10 @@ __all__ = [
     "Found",
     "Sample",
     "funnel_bars",
+    "hash_curve",
     "picture_grid",
     "recall_bars",
+    "rule_matrix",
     "save_search_picture",
     "search_gallery",
     "similarity_matrix",

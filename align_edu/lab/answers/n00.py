@@ -1,24 +1,49 @@
-"""Realistic wrong answers to the exercises, each with the mistake it shows.
-
-A check compares what a student's function returns with what these return, and so can say
-which mistake it looks like.
-"""
+"""Exercises of notebook 00."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
+from align_edu.loss import chance_loss
 
-@dataclass(frozen=True)
-class WrongAnswer:
-    """A function that someone might well write, and what is wrong with it."""
 
-    function: Callable[..., Any]
-    mistake: str
+def recall_at_1(similarity: Tensor) -> float:
+    """Return the fraction of images whose own text is the most similar one.
+
+    similarity: (N, N), image i in row i, its own text in column i. A wrong text that is
+    exactly as similar counts as more similar.
+
+    Paper: Section 5.1.
+
+    >>> recall_at_1(torch.tensor([[0.9, 0.2], [0.8, 0.3]]))
+    0.5
+    """
+    own = similarity.diagonal()[:, None]  # (N, 1)
+    at_least_as_similar = (similarity >= own).sum(dim=1)  # (N,), the own text included
+    return (at_least_as_similar == 1).float().mean().item()
+
+
+def _recall_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
+    by_hand = [
+        [[0.9, 0.1, 0.2], [0.3, 0.8, 0.4], [0.1, 0.7, 0.6]],  # the last row misses: 2/3
+        [[0.2, 0.1], [0.9, 0.3]],  # rows 1/2, columns 1/2 of another pair
+        [[0.3, 0.1, 0.9], [0.2, 0.4, 0.1], [0.4, 0.3, 0.2]],  # rows 1/3
+        [[0.7, 0.2, 0.1], [0.5, 0.5, 0.1], [0.1, 0.2, 0.6]],  # row 2 ties with a wrong text: 2/3
+        [[-0.5]],
+    ]
+    sizes = (4, 7, 50)
+    random = [torch.rand(n, n, generator=generator) * 2 - 1 for n in sizes]
+    return [(torch.tensor(rows),) for rows in by_hand] + [
+        (matrix + 0.7 * torch.eye(len(matrix)),) for matrix in random
+    ]
+
+
+def _chance_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
+    random = torch.randint(3, 5000, (4,), generator=generator).tolist()
+    return [(n,) for n in (2, 128, 16384, *random)]
 
 
 def _diagonal_is_largest(similarity: Tensor, dim: int) -> Tensor:
@@ -71,79 +96,6 @@ RECALL_AT_1 = (
     ),
 )
 
-
-def _ramp(step: int, warmup: int) -> float:
-    return step / warmup if step < warmup else 1.0
-
-
-def _decay(step: int, total: int, warmup: int) -> float:
-    return (total - step) / (total - warmup)
-
-
-LEARNING_RATE_AT = (
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * (total - step) / total,
-        "There is no warm-up: the rate must start at zero and rise to the peak first.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * _ramp(step, warmup),
-        "It never decays: after the warm-up the rate must fall to zero at the last step.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else 1 - step / total)
-        ),
-        "The rate jumps where the warm-up ends: the decay must start from the peak there, so count "
-        "its steps from the end of the warm-up.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else 1 - (step - warmup) / total)
-        ),
-        "The rate does not reach zero at the last step: the decay has total - warmup steps, not "
-        "total.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (step // warmup if step < warmup else (total - step) // (total - warmup))
-        ),
-        "You divide with //, which rounds down to a whole number: use /.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak
-            * (
-                _ramp(step, warmup)
-                if step < warmup
-                else (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-            )
-        ),
-        "That is a cosine decay. The paper's decay is linear.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * ((step + 1) / warmup if step < warmup else _decay(step, total, warmup))
-        ),
-        "The warm-up is one step ahead: at step 0 the rate is zero.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * min(step / warmup, _decay(step, total, warmup)),
-        "You divide by zero when there is no warm-up: ask whether step is below warmup first.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            _ramp(step, warmup) if step < warmup else _decay(step, total, warmup)
-        ),
-        "You return a fraction of the peak: multiply by the peak.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else (step - warmup) / (total - warmup))
-        ),
-        "After the warm-up the rate rises again from zero: the decay goes the other way round.",
-    ),
-)
-
 CHANCE_LOSS = (
     WrongAnswer(
         lambda n: math.log(n),
@@ -181,5 +133,30 @@ CHANCE_LOSS = (
     WrongAnswer(
         lambda n: 2 / n,
         "That is twice the probability of the right choice. The loss is minus its logarithm.",
+    ),
+)
+
+EXERCISES = (
+    Exercise(
+        "00",
+        chance_loss,
+        _chance_cases,
+        CHANCE_LOSS,
+        (
+            Hint("How likely is a blind guess?", "One choice in N is right: 1/N."),
+            Hint("What loss does a probability give?", "Minus its natural logarithm."),
+            Hint("How many losses are added?", "Two: image to text and text to image."),
+        ),
+    ),
+    Exercise(
+        "00",
+        recall_at_1,
+        _recall_cases,
+        RECALL_AT_1,
+        (
+            Hint("Rows or columns?", "A row holds one image's similarities to all texts."),
+            Hint("Where is the right answer?", "Row i is a hit when column i is its largest."),
+            Hint("A number or a fraction?", "Average the hits: `.float().mean()`."),
+        ),
     ),
 )

@@ -1,0 +1,48 @@
+"""The last pass: each chunk's pairs against every rule, and what stays."""
+
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet
+
+from align_edu.files import written_whole
+from align_edu.filters import text
+from align_edu.filters.funnel import tally
+from align_edu.filters.job import Job
+from align_edu.filters.rules import RULES
+
+
+def judge(job: Job, number: int) -> dict[str, Any]:
+    """Write the pairs of a chunk that stay, their columns unchanged; return the funnel's counts."""
+    pairs = pl.read_parquet(job.table("pairs", number))
+    drops = pairs.select([rule.name for rule, _ in job.applied("pair")])
+    for rule, _ in job.applied("image"):
+        dropped = _totals(job, "dropped_images").filter(rule.name)
+        drops = drops.with_columns(_among(pairs["picture"], dropped, "picture").alias(rule.name))
+    for rule, _ in job.applied("text"):
+        dropped = _totals(job, "dropped_texts")
+        drops = drops.with_columns(_among(pairs["text"], dropped, "text").alias(rule.name))
+    for rule, _ in job.applied("token"):
+        rare = _totals(job, "rare_tokens").filter(pl.col("chunk") == number)
+        tokens = rare.select("token").collect().to_series()
+        found = text.rows_with(tokens, pairs, job.with_bigrams)
+        drops = drops.with_columns(found.alias(rule.name))
+    drops = drops.select([rule.name for rule in RULES if rule.name in drops.columns])
+    kept = pl.repeat(True, pairs.height, eager=True)
+    for column in drops.iter_columns():
+        kept &= ~column
+    table = job.chunks[number].read()
+    with written_whole(job.table("kept", number)) as beside:
+        pa.parquet.write_table(table.filter(pa.array(kept.to_numpy())), beside)
+    return tally(table, drops, kept)
+
+
+def _totals(job: Job, name: str) -> pl.LazyFrame:
+    return pl.scan_parquet([job.table(name, share) for share in range(job.shares)])
+
+
+def _among(prints: pl.Series, dropped: pl.LazyFrame, key: str) -> pl.Series:
+    """Tell which fingerprints are among the dropped ones; an unknown one (null) is not."""
+    found = dropped.select(key).collect().to_series()
+    return prints.is_in(found.implode()).fill_null(False)
