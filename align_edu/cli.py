@@ -82,10 +82,18 @@ def _world(args: argparse.Namespace) -> Answer:
 
 
 def _filter(args: argparse.Namespace) -> Answer:
-    from align_edu.filters import Rules, filter_pairs
+    from align_edu.filters import filter_pairs, rules_from_text
 
-    rules = Rules() if args.vocabulary_size is None else Rules(vocabulary_size=args.vocabulary_size)
-    funnel = filter_pairs(args.pairs, args.out, rules=rules, against=args.against, progress=True)
+    funnel = filter_pairs(
+        args.pairs,
+        args.out,
+        rules=rules_from_text(args.rule),
+        vocabulary_size=args.vocabulary_size,
+        against=args.against,
+        unsafe_model=args.unsafe_model,
+        engine=args.engine,
+        progress=True,
+    )
     return funnel.to_dict(), str(funnel)
 
 
@@ -215,7 +223,31 @@ def _add_data_commands(command: Callable[..., _Parser]) -> None:
     sub.add_argument("pairs", type=Path, help="parquet, CC-3M TSV, or a folder of shards")
     sub.add_argument("out", type=Path)
     sub.add_argument("--vocabulary-size", type=int, help="unigrams and bigrams that count as known")
-    sub.add_argument("--against", type=Path, action="append", default=[], metavar="BENCHMARK")
+    sub.add_argument(
+        "--against",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BENCHMARK",
+        help="drop near-duplicates of its images",
+    )
+    sub.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="another bound, as in min_side=100; NAME=none turns the rule off",
+    )
+    sub.add_argument(
+        "--unsafe-model",
+        type=Path,
+        metavar="DIR",
+        help="an image classifier that scores what is pornographic",
+    )
+    sub.add_argument(
+        "--engine", choices=["local", "cluster"], default="local",
+        help="cluster: the Dask scheduler at DASK_SCHEDULER_ADDRESS, or a new one here",
+    )  # fmt: skip
 
     sub = command("vocabulary", _vocabulary, "train a WordPiece vocabulary on alt-texts")
     sub.add_argument("pairs", type=Path)

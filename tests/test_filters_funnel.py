@@ -187,6 +187,7 @@ def test_an_older_output_survives_a_write_that_fails(tmp_path: Path, monkeypatch
     table = pa.table({"caption": ["a red cat", "cat"]})
     filter_pairs(table, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(before) == ["funnel.json", "pairs.parquet"]
 
     def full_disk(*args: object) -> None:
         raise OSError(28, "No space left on device")

@@ -12,9 +12,9 @@ from PIL import Image, ImageEnhance
 from align_edu.errors import InputError
 from align_edu.filters import Rules, filter_pairs
 from align_edu.filters.near_duplicates import (
+    evaluation_hashes,
     evaluation_images,
     hash_images,
-    near_duplicates,
     nearest_distance,
     perceptual_hash,
 )
@@ -136,7 +136,7 @@ def test_the_filter_drops_all_pairs_of_a_near_duplicate(tmp_path: Path, source: 
     funnel = filter_pairs(tmp_path / source, tmp_path / "kept", against=[evaluation])
     step = next(step for step in funnel.steps if step.rule == "near_duplicate")
     assert (step.applied, step.dropped) == (True, 2)
-    assert step.note == "1 pairs without image and 1 unreadable images not checked"
+    assert step.note == "2 pairs without a readable image not checked"
     kept = pa.parquet.read_table(tmp_path / "kept" / "pairs.parquet")
     assert kept["key"].to_pylist() == ["0", "3", "4"]
 
@@ -160,7 +160,7 @@ def test_pairs_without_images_cannot_be_compared(tmp_path: Path) -> None:
 def test_an_evaluation_image_that_cannot_be_decoded_is_told(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"broken")
     with pytest.raises(InputError, match="bad.jpg"):
-        near_duplicates([], [tmp_path], 10)
+        evaluation_hashes([tmp_path])
 
 
 def test_an_evaluation_set_is_a_folder_of_images_or_a_benchmark_s_test_split(

@@ -1,6 +1,11 @@
 """The lab: checks name the mistake, right answers pass, stubs run, quizzes give feedback."""
 
+import heapq
+import itertools
 import math
+import re
+import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -56,6 +61,71 @@ def rate_by_two_lines(step: int, total: int, warmup: int, peak: float) -> float:
     return peak * min(up, (total - step) / (total - warmup))
 
 
+def keeps(letter: str) -> bool:
+    return unicodedata.category(letter)[0] in "LNM"
+
+
+def words_by_runs(text: str) -> int:
+    letters = unicodedata.normalize("NFKC", text)
+    return sum(1 for kept, _ in itertools.groupby(letters, keeps) if kept)
+
+
+def words_by_their_first_letters(text: str) -> int:
+    letters = [" ", *unicodedata.normalize("NFKC", text)]
+    return sum(keeps(b) and not keeps(a) for a, b in itertools.pairwise(letters))
+
+
+def normal_form(text: str) -> str:
+    letters = unicodedata.normalize("NFKC", text).lower()
+    return " ".join("".join(c if keeps(c) else "\t" for c in letters).split())
+
+
+def shared_by_a_set_of_images(texts: list[str], images: list[str], most: int) -> set[str]:
+    owners: dict[str, set[str]] = {}
+    for text, image in zip(texts, images, strict=True):
+        owners.setdefault(normal_form(text), set()).add(image)
+    return {text for text, some in owners.items() if len(some) > most}
+
+
+def shared_by_sorting(texts: list[str], images: list[str], most: int) -> frozenset[str]:
+    pairs = sorted({(normal_form(t), i) for t, i in zip(texts, images, strict=True)})
+    groups = itertools.groupby(text for text, _ in pairs)
+    return frozenset(text for text, group in groups if len(list(group)) >= most + 1)
+
+
+def keeps_by_whole_division(width: int, height: int) -> bool:
+    return not (width <= 200 or height <= 200) and max(width, height) // min(width, height) < 3
+
+
+def keeps_by_both_ratios(width: int, height: int) -> int:
+    return int(all(a > 200 and b / a < 3 for a, b in ((width, height), (height, width))))
+
+
+def rare_by_rank(texts: list[str], size: int) -> tuple[int, ...]:
+    counts: Counter[str] = Counter()
+    for text in texts:
+        words = text.split()
+        counts.update(words)
+        counts.update(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))
+    alphabetical = sorted(counts)
+    order = sorted(alphabetical, key=counts.__getitem__, reverse=True)  # stable: ties stay
+    rank = {token: place for place, token in enumerate(order)}
+    padded = [f" {text} " for text in texts]
+    rare = [token for token in rank if rank[token] >= size]
+    return tuple(i for i, text in enumerate(padded) if any(f" {t} " in text for t in rare))
+
+
+def rare_by_heap(texts: list[str], size: int) -> list[int]:
+    tokens = [
+        [" ".join(words[i : i + n]) for n in (1, 2) for i in range(len(words) - n + 1)]
+        for words in map(str.split, texts)
+    ]
+    counts = Counter(itertools.chain(*tokens))
+    best = heapq.nsmallest(size, ((-count, token) for token, count in counts.items()))
+    known = {token for _, token in best}
+    return [i for i in range(len(texts)) if any(token not in known for token in tokens[i])]
+
+
 @pytest.mark.parametrize(
     ("name", "function"),
     [
@@ -63,6 +133,14 @@ def rate_by_two_lines(step: int, total: int, warmup: int, peak: float) -> float:
         ("chance_loss", chance_by_a_product),
         ("recall_at_1", recall_by_loop),
         ("recall_at_1", recall_by_sorting),
+        ("count_words", words_by_runs),
+        ("count_words", words_by_their_first_letters),
+        ("shared_texts", shared_by_a_set_of_images),
+        ("shared_texts", shared_by_sorting),
+        ("keeps_image", keeps_by_whole_division),
+        ("keeps_image", keeps_by_both_ratios),
+        ("rare_texts", rare_by_rank),
+        ("rare_texts", rare_by_heap),
         ("learning_rate_at", rate_by_interpolation),
         ("learning_rate_at", rate_by_two_lines),
     ],
@@ -120,6 +198,45 @@ def cosine(step: int, total: int, warmup: int, peak: float) -> float:
     return peak * math.cos(0.5 * math.pi * (step - warmup) / (total - warmup)) ** 2
 
 
+def parts_at_white_space(text: str) -> int:
+    return len(re.findall(r"\S+", text))
+
+
+def counts_each_word_once(text: str) -> int:
+    return len(dict.fromkeys(normal_form(text).split()))
+
+
+def counts_pairs(texts: list[str], images: list[str], most: int) -> set[str]:
+    counts = Counter(map(normal_form, texts))
+    return {text for text in counts if counts[text] > most}
+
+
+def lets_the_bound_fall(texts: list[str], images: list[str], most: int) -> set[str]:
+    return shared_by_a_set_of_images(texts, images, most - 1)
+
+
+def keeps_the_bound(width: int, height: int) -> bool:
+    return all(side >= 200 for side in (width, height)) and 1 / 3 < width / height < 3
+
+
+def lets_towers_pass(width: int, height: int) -> bool:
+    return width > 200 and height > 200 and width / height < 3
+
+
+def keeps_all_ties(texts: list[str], size: int) -> list[int]:
+    known_words = [text.split() for text in texts]
+    tokens = [words + list(map(" ".join, itertools.pairwise(words))) for words in known_words]
+    counts = Counter(itertools.chain(*tokens))
+    common = counts.most_common(size)
+    return [i for i, some in enumerate(tokens) if any(counts[t] < common[-1][1] for t in some)]
+
+
+def looks_at_words(texts: list[str], size: int) -> list[int]:
+    counts = Counter(" ".join(texts).split())
+    order = sorted(sorted(counts), key=lambda word: -counts[word])
+    return [i for i, text in enumerate(texts) if not set(text.split()) <= set(order[:size])]
+
+
 @pytest.mark.parametrize(
     ("name", "function", "words"),
     [
@@ -128,6 +245,14 @@ def cosine(step: int, total: int, warmup: int, peak: float) -> float:
         ("recall_at_1", looks_down_columns, "down the columns"),
         ("recall_at_1", counts_hits, "how many rows"),
         ("recall_at_1", lets_ties_win, "count a tie as a hit"),
+        ("count_words", parts_at_white_space, "white space only"),
+        ("count_words", counts_each_word_once, "different words"),
+        ("shared_texts", counts_pairs, "You count pairs"),
+        ("shared_texts", lets_the_bound_fall, "The bound is strict"),
+        ("keeps_image", keeps_the_bound, "exactly 200 pixels"),
+        ("keeps_image", lets_towers_pass, "tall, narrow"),
+        ("rare_texts", keeps_all_ties, "all tokens in that are tied"),
+        ("rare_texts", looks_at_words, "unigrams only"),
         ("learning_rate_at", starts_at_the_peak, "no warm-up"),
         ("learning_rate_at", cosine, "cosine decay"),
     ],
@@ -291,7 +416,7 @@ def test_the_course_has_21_notebooks_in_order() -> None:
 # Quizzes.
 
 
-@pytest.mark.parametrize("number", ["00", "08"])
+@pytest.mark.parametrize("number", ["00", "01", "02", "08"])
 def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
     questions = load_questions(number)
     assert 3 <= len(questions) <= 5
@@ -328,6 +453,34 @@ def test_numbers_in_wrong_answers_are_what_their_feedback_says() -> None:
     assert "19.7 / 1.8 = 10.9" in feedback["About 11 to 12 times"]
     assert "CC-3M" in feedback["About 600 times"]
     assert 120_000 * 16_384 / 3e6 == pytest.approx(655, abs=1)
+
+
+def test_numbers_in_the_quiz_on_alt_text_are_recomputed() -> None:
+    text = "image_tid 25&id mggqpuwe-qdpd&cache 0&lan_code 0"  # Section 3
+    assert right_option("01", text) == str(find_exercise("count_words").reference(text))
+    feedback = {o.text: o.feedback for q in load_questions("01") for o in q.options}
+    assert "splitting at spaces" in feedback[str(len(text.split()))]
+    assert "\\w+" in feedback[str(len(re.findall(r"\w+", text)))]
+    assert right_option("01", "how many times as many") == f"{1.8e9 / 3e6:.0f} times"
+    shared = find_exercise("shared_texts").reference
+    texts, images = ["Home"] * 8 + ["HOME."] * 8, [f"{n}.jpg" for n in range(16)]
+    assert shared(texts, images, 10) == shared(texts, images, 15) == {"home"}
+    assert shared(texts, images, 16) == set()
+    assert right_option("01", "rule on shared texts").startswith("One text of 16 images")
+
+
+def test_numbers_in_the_quiz_on_filters_are_recomputed() -> None:
+    keeps = find_exercise("keeps_image").reference
+    sizes = next(q for q in load_questions("02") if "by its size" in q.question).options
+    for option in sizes:
+        width, height = map(int, re.findall(r"\d+", option.text))
+        assert keeps(width, height) == option.right
+    shared = find_exercise("shared_texts").reference
+    images = [f"{n}.jpg" for n in range(40)]
+    assert shared(["home"] * 40, images, 10) == {"home"}  # over all the data
+    machines = [shared(["home"] * 4, images[n::10], 10) for n in range(10)]
+    assert right_option("02", "Ten machines") == str(sum(4 * len(found) for found in machines))
+    assert f"{0.1 * 1.8e9 / 3e6:.0f} times as many" in right_option("02", "CC-3M")
 
 
 def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,8 @@
 """The rules of Section 3 in their order, and their bounds; the defaults are the paper's."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -51,7 +52,8 @@ class Rules:
         for name, value in vars(self).items():
             if value == "auto" and name == "vocabulary_size":
                 continue
-            if value is not None and (isinstance(value, str) or not value >= 0):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and value >= 0):
                 raise InputError(f"rule {name}: {value!r} is no bound; give a number of 0 or more")
         if self.vocabulary_size == 0:
             raise InputError("rule vocabulary_size: 0 would drop every pair; give 1 or more")
@@ -61,6 +63,29 @@ class Rules:
         """Both bounds on the number of words, None if both are off."""
         bounds = (self.min_words, self.max_words)
         return None if bounds == (None, None) else bounds
+
+
+def rules_from_text(changes: Sequence[str]) -> Rules:
+    """Return the paper's rules with some bounds changed, given as ``name=number``.
+
+    ``none`` turns a rule off. Raises InputError for an unknown name or a bad number.
+
+    >>> rules_from_text(["min_side=100", "max_aspect=none"]).max_aspect is None
+    True
+    """
+    bounds: dict[str, Any] = {}
+    known = [field.name for field in fields(Rules)]
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in known:
+            raise InputError(f"--rule {change}: no such rule; choose one of {', '.join(known)}")
+        try:
+            bounds[name] = value if value == "auto" else json.loads(value.replace("none", "null"))
+        except json.JSONDecodeError:
+            raise InputError(
+                f"--rule {change}: write it as name=number, or name=none to turn the rule off"
+            ) from None
+    return Rules(**bounds)
 
 
 class Rule(NamedTuple):

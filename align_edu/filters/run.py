@@ -32,7 +32,7 @@ from align_edu.filters.totals import (
     find_rare,
 )
 from align_edu.filters.unsafe import load_classifier
-from align_edu.pairs.chunks import Chunks, open_chunks
+from align_edu.pairs.chunks import CHUNK_ROWS, Chunks, open_chunks
 from align_edu.pairs.table import KEPT_PAIRS, SOURCE, filtered_source, is_filtered, table_files
 
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
@@ -131,7 +131,7 @@ def _open(pairs: str | Path | pa.Table, work: Path, settings: dict[str, Any]) ->
     note = work / "settings.json"
     if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
         shutil.rmtree(work, ignore_errors=True)
-    raw = open_chunks(pairs, work / "raw")
+    raw = open_chunks(pairs, work / "raw", CHUNK_ROWS)
     if "caption" not in raw.schema.names:
         raise InputError(f"{name}: no texts, the column `caption` is missing")
     if raw.rows == 0:

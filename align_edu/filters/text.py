@@ -138,10 +138,8 @@ def count_tokens(unigrams: pl.DataFrame, with_bigrams: bool) -> pl.DataFrame:
 def rows_with(tokens: pl.Series, pairs: pl.DataFrame, with_bigrams: bool) -> pl.Series:
     """Tell for each pair whether its column `words` (fingerprints) holds one of the tokens.
 
-    >>> texts = pl.DataFrame({"text": ["a cat", "", "rain"]})
-    >>> by_row = words(texts).group_by("row", maintain_order=True).agg("unigram")
-    >>> pairs = pl.DataFrame({"words": [by_row["unigram"][0], [], by_row["unigram"][1]]})
-    >>> rows_with(words(texts)["unigram"][2:], pairs, with_bigrams=False).to_list()
+    >>> pairs = pl.DataFrame({"words": [[5, 7], None, [9]]}, {"words": pl.List(pl.UInt64)})
+    >>> rows_with(pl.Series([9], dtype=pl.UInt64), pairs, with_bigrams=False).to_list()
     [False, False, True]
     """
     unigrams = pairs.select(pl.col("words").alias("unigram")).with_row_index("row")

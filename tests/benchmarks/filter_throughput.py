@@ -1,0 +1,167 @@
+"""Pairs per second of the filters: ours beside a DuckDB query written by hand, in one run.
+
+Texts of 1 to 24 words in Zipf's proportions, image sizes and addresses; every rule that needs
+no picture, with unigrams and bigrams. Both read the same parquet file and write the kept rows.
+They run in turn, each in a process of its own, so that the peak of memory is each one's own.
+The kept rows are compared. Quote ratios.
+
+    python tests/benchmarks/filter_throughput.py --pairs 1000000 --rounds 3
+    python tests/benchmarks/filter_throughput.py --pairs 10000000 --rounds 1 --only ours
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+# The same rules in SQL. NFKC has no counterpart in DuckDB, whose own form is NFC; the texts
+# here are ASCII, for which both are the same.
+QUERY = r"""
+CREATE TEMP TABLE pair AS
+    SELECT row_number() OVER () AS row, *,
+           coalesce(nullif(sha256, ''), nullif(url, '')) AS image,
+           trim(regexp_replace(lower(nfc_normalize(coalesce(caption, ''))),
+                '[^\p{L}\p{N}\p{M}]+', ' ', 'g')) AS text
+    FROM read_parquet('RAW');
+CREATE TEMP TABLE word AS
+    SELECT row, unnest(words) AS token, generate_subscripts(words, 1) AS place
+    FROM (SELECT row, string_split(text, ' ') AS words FROM pair WHERE text <> '');
+CREATE TEMP TABLE token AS
+    SELECT row, token FROM word
+    UNION ALL
+    SELECT row, token || ' ' || after FROM
+        (SELECT row, token, lead(token) OVER (PARTITION BY row ORDER BY place) AS after FROM word)
+    WHERE after IS NOT NULL;
+CREATE TEMP TABLE vocabulary AS
+    SELECT token FROM (SELECT token, count(*) AS n FROM token GROUP BY token)
+    ORDER BY n DESC, token LIMIT SIZE;
+COPY (
+    SELECT key, caption, url, sha256, original_width, original_height FROM pair
+    WHERE original_width > 200 AND original_height > 200
+      AND greatest(original_width, original_height)
+          < 3 * least(original_width, original_height)
+      AND (image IS NULL OR image NOT IN
+          (SELECT image FROM pair WHERE image IS NOT NULL GROUP BY image
+           HAVING count(caption) > 1000))
+      AND text NOT IN (SELECT text FROM pair GROUP BY text HAVING count(DISTINCT image) > 10)
+      AND row NOT IN (SELECT row FROM token ANTI JOIN vocabulary USING (token))
+      AND text <> '' AND len(string_split(text, ' ')) BETWEEN 3 AND 20
+    ORDER BY row
+) TO 'OUT' (FORMAT parquet);
+"""
+
+
+def make_pairs(path: Path, pairs: int, seed: int = 0, step: int = 500_000) -> None:
+    """Write raw pairs: a new word comes with every few pairs, however many there are."""
+    import pyarrow.parquet as pq
+
+    rng, writer = np.random.default_rng(seed), None
+    for start in range(0, pairs, step):
+        count = min(step, pairs - start)
+        lengths = rng.integers(1, 25, count)
+        ranks = np.minimum(rng.zipf(1.3, int(lengths.sum())), 2**40)
+        words = pl.Series(ranks).cast(pl.String).str.zfill(3)
+        rows = pl.Series(np.repeat(np.arange(count), lengths))
+        texts = pl.DataFrame({"row": rows, "word": "w" + words})
+        # Most images have one alt-text or two; ten are everywhere.
+        image = np.where(
+            rng.random(count) < 0.02, rng.integers(0, 10, count), rng.integers(10, pairs, count)
+        )
+        texts = texts.group_by("row", maintain_order=True).agg(pl.col("word").str.join(" "))
+        table = pl.DataFrame(
+            {
+                "key": pl.Series(range(start, start + count)).cast(pl.String),
+                "caption": texts["word"],
+                "url": "http://example.org/"
+                + pl.Series(range(start, start + count)).cast(pl.String),
+                "sha256": "i" + pl.Series(image).cast(pl.String),
+                "original_width": rng.integers(100, 1200, count),
+                "original_height": rng.integers(100, 1200, count),
+            }
+        ).to_arrow()
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+
+
+def ours(raw: Path, out: Path, size: int) -> None:
+    """Run our filters."""
+    from align_edu.filters import filter_pairs
+
+    filter_pairs(raw, out, vocabulary_size=size)
+
+
+def duckdb_query(raw: Path, out: Path, size: int) -> None:
+    """Run the query."""
+    import duckdb
+
+    out.mkdir()
+    query = QUERY.replace("RAW", str(raw)).replace("OUT", str(out / "pairs.parquet"))
+    duckdb.sql(query.replace("SIZE", str(size)))
+
+
+def timed(name: str, raw: Path, out: Path, size: int) -> dict[str, float]:
+    """Run one of them in a process of its own: seconds and peak memory in GB."""
+    command = [sys.executable, __file__, "--one", name, str(raw), str(out), str(size)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(said.splitlines()[-1])
+
+
+def one(name: str, raw: str, out: str, size: str) -> None:
+    """In the process of its own: run, and print what it took."""
+    act = {"ours": ours, "duckdb": duckdb_query}[name]
+    started = time.perf_counter()
+    act(Path(raw), Path(out), int(size))
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
+    print(json.dumps({"seconds": seconds, "peak": peak}))
+
+
+def main() -> None:
+    """Make the pairs, run both in turn, compare what they keep, print."""
+    if sys.argv[1:2] == ["--one"]:
+        one(*sys.argv[2:])
+        return
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--vocabulary-size", type=int, help="default: as many as pairs")
+    parser.add_argument("--only", choices=["ours", "duckdb"])
+    args = parser.parse_args()
+    names = [args.only] if args.only else ["ours", "duckdb"]
+    work = Path(tempfile.mkdtemp())
+    try:
+        make_pairs(work / "raw.parquet", args.pairs)
+        figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for _ in range(args.rounds):
+            for name in names:
+                shutil.rmtree(work / name, ignore_errors=True)
+                size = args.vocabulary_size or args.pairs
+                figures[name].append(timed(name, work / "raw.parquet", work / name, size))
+        kept = {name: pl.read_parquet(work / name / "pairs.parquet")["key"] for name in names}
+        seconds = {n: statistics.median(f["seconds"] for f in figures[n]) for n in names}
+        for name in names:
+            peak = max(f["peak"] for f in figures[name])
+            print(
+                f"{name:7} {seconds[name]:7.1f} s  {args.pairs / seconds[name]:10,.0f} pairs/s"
+                f"  peak {peak:.1f} GB  kept {len(kept[name]):,} of {args.pairs:,}"
+            )
+        if not args.only:
+            print("the same pairs kept:", kept["ours"].equals(kept["duckdb"]))
+            print(f"ours is {seconds['duckdb'] / seconds['ours']:.2f} x the query's speed")
+    finally:
+        shutil.rmtree(work)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""What the perceptual hash recognises: edits of images with known truth, at every distance.
+
+Toy drawings, and photographs from a folder if one is given. For each edit, the share of edited
+images within each distance of their original, and for pairs of different images the share taken
+for duplicates. The default of `Rules.max_distance` is chosen from this table. `--picture` draws
+the curves.
+
+    python tests/benchmarks/near_duplicates.py [PHOTOGRAPHS ...] [--picture curve.png]
+"""
+
+import argparse
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+
+from align_edu.filters import Rules
+from align_edu.filters.near_duplicates import perceptual_hash
+from align_edu.world.draw import draw
+from align_edu.world.scene import child_rng, sample_scene
+
+DISTANCES = (40, 50, 58, 62, 66, 70, 74, 80, 90)
+
+
+def jpeg(image: Image.Image, quality: int = 90) -> bytes:
+    """The image as the bytes of a JPEG."""
+    file = io.BytesIO()
+    image.convert("RGB").save(file, "JPEG", quality=quality)
+    return file.getvalue()
+
+
+def crop(share: float) -> Callable[[Image.Image], bytes]:
+    """Take `share` off the width and the height, half of it on each side."""
+
+    def edit(image: Image.Image) -> bytes:
+        dx, dy = image.width * share / 2, image.height * share / 2
+        box = (round(dx), round(dy), round(image.width - dx), round(image.height - dy))
+        return jpeg(image.crop(box))
+
+    return edit
+
+
+def watermark(image: Image.Image) -> bytes:
+    """Write across the lower part, half transparent."""
+    layer = Image.new("RGBA", image.size)
+    pen = ImageDraw.Draw(layer)
+    size = image.height / 8
+    pen.text(
+        (image.width * 0.1, image.height * 0.8), "PHOTO STOCK", (255, 255, 255, 150), font_size=size
+    )
+    return jpeg(Image.alpha_composite(image.convert("RGBA"), layer))
+
+
+def border(image: Image.Image) -> bytes:
+    """Add a white border of a twentieth of the longer side."""
+    return jpeg(ImageOps.expand(image, max(1, max(image.size) // 20), "white"))
+
+
+EDITS: dict[str, Callable[[Image.Image], bytes]] = {
+    "resized to 58": lambda image: jpeg(image.resize((58, 58), Image.Resampling.BICUBIC)),
+    "compressed to 20": lambda image: jpeg(image, 20),
+    "30 % brighter": lambda image: jpeg(ImageEnhance.Brightness(image).enhance(1.3)),
+    "30 % darker": lambda image: jpeg(ImageEnhance.Brightness(image).enhance(0.7)),
+    "half the colour": lambda image: jpeg(ImageEnhance.Color(image).enhance(0.5)),
+    "watermark": watermark,
+    "turned by 2 degrees": lambda image: jpeg(image.rotate(2, Image.Resampling.BICUBIC)),
+    "crop 5 %": crop(0.05),
+    "crop 10 %": crop(0.10),
+    "crop 20 %": crop(0.20),
+    "border": border,
+    "mirrored": lambda image: jpeg(ImageOps.mirror(image)),
+}
+
+
+def toy_drawings(count: int, seed: int, size: int) -> list[Image.Image]:
+    """Drawings of random scenes."""
+    return [
+        draw(sample_scene(child_rng(seed, 1, i)), child_rng(seed, 2, i), size) for i in range(count)
+    ]
+
+
+def photographs(folders: list[Path]) -> list[Image.Image]:
+    """All pictures below the folders."""
+    endings = (".jpg", ".jpeg", ".png", ".webp")
+    paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix in endings)
+    return [Image.open(path).convert("RGB") for path in paths]
+
+
+def bits_apart(images: list[Image.Image], edit: Callable[[Image.Image], bytes]) -> np.ndarray:
+    """Different bits of each image and its edited form: (N,)."""
+    before = np.stack([perceptual_hash(jpeg(image)) for image in images])
+    after = np.stack([perceptual_hash(edit(image)) for image in images])
+    return np.bitwise_count(before ^ after).sum(axis=1)
+
+
+def bits_between(images: list[Image.Image]) -> np.ndarray:
+    """Different bits of each two different images."""
+    hashes = np.stack([perceptual_hash(jpeg(image)) for image in images])
+    pairs = [np.bitwise_count(hashes[i] ^ hashes[i + 1 :]).sum(axis=1) for i in range(len(hashes))]
+    return np.concatenate(pairs)
+
+
+def main() -> None:
+    """Print the tables, draw the curves."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photographs", type=Path, nargs="*")
+    parser.add_argument("--images", type=int, default=200, help="toy drawings that are edited")
+    parser.add_argument("--others", type=int, default=1500, help="toy drawings that are compared")
+    parser.add_argument("--picture", type=Path)
+    args = parser.parse_args()
+    sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
+    if args.photographs:
+        real = photographs(args.photographs)
+        sets["photographs"] = (real, real)
+    for name, (images, others) in sets.items():
+        print(f"{name}: {len(images)} images; found within so many bits of 256")
+        print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
+        far = {edit: bits_apart(images, act) for edit, act in EDITS.items()}
+        for edit, bits in far.items():
+            print(f"{edit:20}" + "".join(f"{(bits <= d).mean():8.3f}" for d in DISTANCES))
+        between = bits_between(others)
+        print(
+            f"{'different images':20}" + "".join(f"{(between <= d).mean():8.1e}" for d in DISTANCES)
+        )
+        print(f"({len(between):,} pairs of different images)\n")
+        if args.picture:
+            save_curve(args.picture.with_stem(f"{args.picture.stem}_{name}"), far, name)
+
+
+def save_curve(path: Path, far: dict[str, np.ndarray], name: str) -> None:
+    """Draw the share found at every distance."""
+    from align_edu.show import hash_curve, to_png
+
+    bits = list(range(0, 130, 2))
+    found = {edit: [float((apart <= b).mean()) for b in bits] for edit, apart in far.items()}
+    chosen = Rules().max_distance or 0
+    path.write_bytes(to_png(hash_curve(bits, found, chosen, f"What the hash recognises: {name}")))
+
+
+if __name__ == "__main__":
+    main()

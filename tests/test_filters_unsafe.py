@@ -1,0 +1,101 @@
+"""A user's own image classifier as the first filter; ours are tiny, with random weights."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+from align_edu.cli import main
+from align_edu.errors import InputError
+from align_edu.filters import Rules, filter_pairs
+from tests.tar_writer import write_tar
+from tests.test_filters_near_duplicates import jpeg, toy_pictures
+
+SIZE = 16
+
+
+def save_classifier(folder: Path, labels: list[str]) -> ViTForImageClassification:
+    """A small classifier with random weights, as transformers saves it."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        config = ViTConfig(
+            hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+            image_size=SIZE, patch_size=4, id2label=dict(enumerate(labels)),
+            initializer_range=1.0,
+        )  # fmt: skip
+        model = ViTForImageClassification(config).eval()
+    model.save_pretrained(folder)
+    ViTImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
+    return model
+
+
+@pytest.fixture
+def shards(tmp_path: Path) -> tuple[Path, list[Image.Image]]:
+    pictures = toy_pictures(40, 7, 64)
+    members, rows = [], []
+    for i, picture in enumerate(pictures):
+        data = b"broken" if i == 3 else jpeg(picture)
+        members += [(f"{i}.jpg", data), (f"{i}.txt", b"a red cat on a beach")]
+        rows.append({"key": str(i), "caption": "a red cat on a beach", "sha256": f"s{i}"})
+    write_tar(tmp_path / "raw" / "00000.tar", members)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "raw" / "00000.parquet")
+    return tmp_path / "raw", pictures
+
+
+def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path) -> None:
+    raw, pictures = shards
+    model = save_classifier(tmp_path / "model", ["drawings", "hentai", "neutral", "porn"])
+    pixels = torch.stack(
+        [
+            torch.tensor(
+                list(p.resize((SIZE, SIZE), Image.Resampling.BILINEAR).get_flattened_data())
+            ).T.reshape(3, SIZE, SIZE)
+            for p in (reread(picture) for picture in pictures)
+        ]
+    )
+    with torch.no_grad():
+        unsafe = model(pixel_values=pixels / 127.5 - 1).logits.softmax(1)[:, [1, 3]].sum(1)
+    bound = float(unsafe.median())
+    sure = [i for i, score in enumerate(unsafe.tolist()) if abs(score - bound) > 0.02 and i != 3]
+    assert len(sure) > 15
+    rules = Rules(max_unsafe=bound, max_images_per_text=None)
+    funnel = filter_pairs(raw, tmp_path / "out", rules=rules, unsafe_model=tmp_path / "model")
+    kept = set(pa.parquet.read_table(tmp_path / "out" / "pairs.parquet")["key"].to_pylist())
+    assert {i for i in sure if str(i) in kept} == {i for i in sure if unsafe[i] <= bound}
+    assert "3" in kept  # a picture that cannot be decoded has no score
+    assert funnel.steps[0].rule == "pornographic" and funnel.steps[0].applied
+
+
+def reread(picture: Image.Image) -> Image.Image:
+    import io
+
+    return Image.open(io.BytesIO(jpeg(picture)))
+
+
+def test_without_scores_and_classifier_the_funnel_says_that_it_is_not_applied(
+    shards, tmp_path: Path
+) -> None:
+    step = filter_pairs(shards[0], tmp_path / "out").steps[0]
+    assert (step.rule, step.applied) == ("pornographic", False)
+    assert step.note == "no column nsfw or NSFW or punsafe"
+
+
+def test_a_classifier_that_cannot_tell_is_refused(shards, tmp_path: Path, capsys) -> None:
+    save_classifier(tmp_path / "cats", ["cat", "dog"])
+    with pytest.raises(InputError, match="it has cat, dog"):
+        filter_pairs(shards[0], tmp_path / "out", unsafe_model=tmp_path / "cats")
+    command = ["filter", str(shards[0]), str(tmp_path / "out"), "--unsafe-model"]
+    assert main([*command, str(tmp_path / "nowhere")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_needs_pictures(tmp_path: Path) -> None:
+    save_classifier(tmp_path / "model", ["safe", "nsfw"])
+    table = pa.table({"caption": ["a red cat"], "url": ["x"]})
+    with pytest.raises(InputError, match="unsafe images can be found only in shards"):
+        filter_pairs(table, tmp_path / "out", unsafe_model=tmp_path / "model")
