@@ -88,6 +88,7 @@ def test_a_classifier_that_cannot_tell_is_refused(shards, tmp_path: Path, capsys
     save_classifier(tmp_path / "cats", ["cat", "dog"])
     with pytest.raises(InputError, match="it has cat, dog"):
         filter_pairs(shards[0], tmp_path / "out", unsafe_model=tmp_path / "cats")
+    capsys.readouterr()
     command = ["filter", str(shards[0]), str(tmp_path / "out"), "--unsafe-model"]
     assert main([*command, str(tmp_path / "nowhere")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -40,6 +40,8 @@ def load_classifier(folder: Path) -> tuple[Any, Any, list[int]]:
     """
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a transformers image classifier's")
     try:
         processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
         model = AutoModelForImageClassification.from_pretrained(
