@@ -18,6 +18,8 @@ _HOME = {
     "contrastive_loss": "loss",
     "train": "training",
     "load_run": "training",
+    "load_hf": "hub",
+    "save_hf": "hub",
     "retrieval_recall": "evaluation",
     "ImageIndex": "search",
     "combine_query": "search",

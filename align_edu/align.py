@@ -28,6 +28,7 @@ class Align(nn.Module):
 
     def __init__(self, preset: Preset, vocabulary_size: int, seed: int = 0) -> None:
         super().__init__()
+        self.preset = preset
         with torch.random.fork_rng():  # torch's initialisers read the global generator
             torch.manual_seed(seed)
             self.image_tower = ImageTower(preset.image)

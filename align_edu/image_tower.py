@@ -1,12 +1,19 @@
 """The image tower: EfficientNet without its 1×1 head convolution, globally pooled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
+from align_edu.errors import InputError
+from align_edu.padding import set_padding
 from align_edu.presets import ImageSettings
+
+SMALLEST = 32  # pixels a side: five times halved, one is left
 
 # EfficientNet-B0 stage by stage (Tan and Le, 2019, Table 1):
 # expansion, kernel, stride, channels in, channels out, blocks.
@@ -26,7 +33,7 @@ class ImageTower(nn.Module):
 
     Parameters are those of :class:`align_edu.presets.ImageSettings`. The output width is
     ``width`` × 320 rounded to a multiple of 8 (640 for B7, 1376 for L2) or ``projection``.
-    It does not depend on the resolution.
+    It does not depend on the resolution. Raises InputError for an unknown padding.
 
     Paper: Section 4.1 (tower, no 1×1 convolution), Section 6.1 (linear layer for B1, B3, B5).
 
@@ -51,19 +58,66 @@ class ImageTower(nn.Module):
             last_channel=8,  # the head convolution is built by torchvision and dropped below
         )
         self.trunk = network.features[:-1]
+        set_padding(self.trunk, settings.padding)
         trunk_width = MBConvConfig.adjust_channels(320, settings.width)
         self.projection = (
             nn.Linear(trunk_width, settings.projection) if settings.projection else nn.Identity()
         )
         self.width = settings.projection or trunk_width
+        self.recompute = settings.recompute
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return one embedding a picture, not normalised: (B, 3, H, W) → (B, D).
+
+        Raises InputError for pictures of fewer than 32 pixels a side.
 
         >>> import torch
         >>> ImageTower(ImageSettings(width=0.35, depth=0.35))(torch.zeros(1, 3, 64, 64)).shape
         torch.Size([1, 112])
         """
-        features = self.trunk(pixels)  # (B, D, H/32, W/32)
+        if min(pixels.shape[-2:]) < SMALLEST:
+            raise InputError(
+                f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels: the image tower halves"
+                f" them five times; give it {SMALLEST}×{SMALLEST} or more"
+            )
+        if self.recompute and torch.is_grad_enabled():
+            features = pixels
+            for block in self._blocks():
+                features = _recomputed(block, features)
+        else:
+            features = self.trunk(pixels)  # (B, D, H/32, W/32)
         pooled = features.mean(dim=(2, 3))  # (B, D)
         return self.projection(pooled)
+
+    def _blocks(self) -> Iterator[nn.Module]:
+        """The stem, then every block of every stage."""
+        yield self.trunk[0]
+        for stage in self.trunk[1:]:
+            yield from stage
+
+
+def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
+    """Return ``block(x)``, keeping only ``x``: the rest is computed again when it is needed."""
+    if torch.compiler.is_compiling():  # the compiler moves running statistics once by itself
+        return checkpoint(block, x, use_reentrant=False)
+    contexts = partial(_contexts, block)
+    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
+    """What surrounds the first computation of a block, and the second one."""
+    return nullcontext(), _statistics_kept(block)
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """Stop BatchNorm from counting the same batch twice in its running statistics."""
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, batches) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, batches

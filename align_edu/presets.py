@@ -22,7 +22,9 @@ class ImageSettings:
     crop: int = 289  # pixels a side that the tower sees: random in training, central after
     projection: int | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
     batch_norm_momentum: float = 0.01  # torch's meaning; TensorFlow calls this 0.99
-    stochastic_depth: float = 0.2
+    stochastic_depth: float = 0.2  # of the last block; each sample is dropped by itself
+    padding: Literal["tf_static", "same", "symmetric"] = "same"  # TensorFlow's SAME, as the paper
+    recompute: bool = False  # each block again in the backward pass: less memory, more time
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,8 @@ class TextSettings:
     vocabulary_size: int = 100_000
     max_length: int = 64  # word pieces, [CLS] and [SEP] included
     dropout: float = 0.1
+    positions: int = 512  # rows of BERT's table of positions; texts use the first max_length
+    pooler: bool = False  # keep BERT's pooler, which ALIGN never uses: the released weights have it
 
 
 @dataclass(frozen=True)
@@ -90,12 +94,33 @@ class Preset:
         return dataclasses.asdict(self)
 
 
+# EfficientNet by compound scaling (Tan and Le, 2019): multipliers of width and depth.
+IMAGE_SIZES: dict[str, ImageSettings] = {
+    name: ImageSettings(width, depth)
+    for name, width, depth in (
+        ("B0", 1.0, 1.0),
+        ("B1", 1.0, 1.1),
+        ("B2", 1.1, 1.2),
+        ("B3", 1.2, 1.4),
+        ("B4", 1.4, 1.8),
+        ("B5", 1.6, 2.2),
+        ("B6", 1.8, 2.6),
+        ("B7", 2.0, 3.1),
+        ("B8", 2.2, 3.6),
+        ("L2", 4.3, 5.3),
+    )
+}
+TEXT_SIZES: dict[str, TextSettings] = {
+    "mini": TextSettings(layers=4, width=256, heads=4),
+    "medium": TextSettings(layers=8, width=512, heads=8),
+    "base": TextSettings(layers=12, width=768, heads=12),
+    "large": TextSettings(layers=24, width=1024, heads=16),
+}
+
 _PARTS = ("image", "text", "loss", "recipe")
-_BERT_MINI = TextSettings(layers=4, width=256, heads=4)
-_BERT_BASE = TextSettings(layers=12, width=768, heads=12)
-_B3 = ImageSettings(width=1.2, depth=1.4, projection=640)
-_B5 = ImageSettings(width=1.6, depth=2.2, projection=640)
-_B7 = ImageSettings(width=2.0, depth=3.1)
+# What a config.json means that was written before these fields existed.
+_OLD_IMAGE = {"padding": "symmetric"}
+_OLD_TEXT = {"positions": 64}
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -105,9 +130,17 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="toy",
             image=ImageSettings(
-                0.35, 0.35, resize=58, crop=48, batch_norm_momentum=0.1, stochastic_depth=0.0
+                width=0.35,
+                depth=0.35,
+                resize=58,
+                crop=48,
+                batch_norm_momentum=0.1,
+                stochastic_depth=0.0,
+                padding="symmetric",
             ),
-            text=TextSettings(layers=2, width=128, heads=2, vocabulary_size=1_000, dropout=0.0),
+            text=TextSettings(
+                layers=2, width=128, heads=2, vocabulary_size=1_000, dropout=0.0, positions=64
+            ),
             loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
             recipe=Recipe(
                 optimizer="muon",
@@ -123,17 +156,21 @@ PRESETS: dict[str, Preset] = {
         # Section 6.2, Table 9: a tenth of the default number of steps.
         Preset(
             name="cc3m",
-            image=_B3,
-            text=_BERT_MINI,
+            image=dataclasses.replace(IMAGE_SIZES["B3"], projection=640),
+            text=TEXT_SIZES["mini"],
             recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
         ),
         # Section 6.1, Table 8: the baseline of the ablations.
-        Preset(name="b5_base", image=_B5, text=_BERT_BASE),
-        # The size of the released weights: EfficientNet-B7, BERT-Base with its English vocabulary.
+        Preset(
+            name="b5_base",
+            image=dataclasses.replace(IMAGE_SIZES["B5"], projection=640),
+            text=TEXT_SIZES["base"],
+        ),
+        # The released weights: EfficientNet-B7 with their padding, BERT-Base with its vocabulary.
         Preset(
             name="b7_base",
-            image=_B7,
-            text=dataclasses.replace(_BERT_BASE, vocabulary_size=30_522),
+            image=dataclasses.replace(IMAGE_SIZES["B7"], padding="tf_static"),
+            text=dataclasses.replace(TEXT_SIZES["base"], vocabulary_size=30_522),
         ),
         # Section 5: the model of the paper's main results.
         Preset(name="l2_large"),
@@ -177,7 +214,9 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
 
 
 def preset_from_dict(values: dict[str, Any]) -> Preset:
-    """Return the preset that :meth:`Preset.to_dict` wrote.
+    """Return the preset that :meth:`Preset.to_dict` wrote, in this version or an older one.
+
+    Raises InputError for values that are not a preset's.
 
     >>> preset_from_dict(get_preset("toy").to_dict()) == get_preset("toy")
     True
@@ -185,8 +224,8 @@ def preset_from_dict(values: dict[str, Any]) -> Preset:
     try:
         return Preset(
             name=values["name"],
-            image=ImageSettings(**values["image"]),
-            text=TextSettings(**values["text"]),
+            image=ImageSettings(**(_OLD_IMAGE | values["image"])),
+            text=TextSettings(**(_OLD_TEXT | values["text"])),
             loss=LossSettings(**values["loss"]),
             recipe=Recipe(**values["recipe"]),
         )

@@ -35,12 +35,14 @@ class TextTower(nn.Module):
             num_hidden_layers=settings.layers,
             num_attention_heads=settings.heads,
             intermediate_size=4 * settings.width,
-            max_position_embeddings=max(settings.max_length, 64),
+            max_position_embeddings=max(settings.max_length, settings.positions),
             hidden_dropout_prob=settings.dropout,
             attention_probs_dropout_prob=settings.dropout,
             initializer_range=settings.width**-0.5,
         )
-        self.bert = BertModel(config, add_pooling_layer=False)
+        self.bert = BertModel(config, add_pooling_layer=settings.pooler)
+        if self.bert.pooler is not None:
+            self.bert.pooler.requires_grad_(False)  # nothing flows through it
         self.projection = nn.Linear(settings.width, width)
         self.width = width
 

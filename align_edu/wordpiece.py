@@ -67,11 +67,26 @@ def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -
     return _bert_tokenizer(vocabulary)
 
 
+def tokenizer_from_pieces(pieces: Sequence[str]) -> Tokenizer:
+    """Return BERT's uncased tokenizer with these pieces, numbered in their order.
+
+    Raises InputError when one of the five special tokens is not among them.
+
+    >>> tokenizer_from_pieces([*SPECIAL_TOKENS, "red", "##s"]).encode("Reds").tokens
+    ['[CLS]', 'red', '##s', '[SEP]']
+    """
+    return _bert_tokenizer({piece: number for number, piece in enumerate(pieces)})
+
+
 def _bert_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
+    for token in SPECIAL_TOKENS:
+        if token not in vocabulary:
+            raise InputError(f"a vocabulary without {token} is not BERT's; give one that has it")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", SEP), ("[CLS]", CLS))
+    end, start = vocabulary["[SEP]"], vocabulary["[CLS]"]
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", start))
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
     return tokenizer
@@ -118,7 +133,11 @@ def _learn(words: Counter[str], start: list[str], size: int) -> dict[str, int]:
 
 
 def encode_texts(
-    tokenizer: Tokenizer, texts: Sequence[str], max_length: int = MAX_TOKENS
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int = MAX_TOKENS,
+    *,
+    fixed_length: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Turn texts into token ids for the text tower: [CLS] pieces [SEP], padded.
 
@@ -127,10 +146,12 @@ def encode_texts(
     tokenizer : from `train_wordpiece` or `load_wordpiece`.
     texts : B texts.
     max_length : tokens, [CLS] and [SEP] included; longer texts lose their end, not their [SEP].
+    fixed_length : pad to `max_length`, for devices that compile each shape anew (XLA).
 
     Returns
     -------
-    ids, mask : (B, L) int64, L the length of the longest text; mask is 1 on tokens, 0 on padding.
+    ids, mask : (B, L) int64, L the length of the longest text or `max_length`; mask is 1 on
+        tokens, 0 on padding.
 
     Paper: Section 5 (input texts of at most 64 WordPiece tokens).
 
@@ -140,9 +161,10 @@ def encode_texts(
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
     rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
-    rows = [row if len(row) <= max_length else [*row[: max_length - 1], SEP] for row in rows]
+    end = tokenizer.token_to_id("[SEP]") or SEP  # ours is 3, that of the released weights 102
+    rows = [row if len(row) <= max_length else [*row[: max_length - 1], end] for row in rows]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)  # (B,)
-    longest = max(map(len, rows), default=0)
+    longest = max_length if fixed_length else max(map(len, rows), default=0)
     ids = torch.tensor(  # (B, L)
         [row + [PAD] * (longest - len(row)) for row in rows], dtype=torch.int64
     ).reshape(len(rows), longest)

@@ -7,11 +7,14 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 import torch
+from tokenizers import models
 from torch.nn import functional as F
+from torchvision.models.efficientnet import MBConvConfig
 
 from align_edu import lab
 from align_edu.errors import InputError
@@ -20,6 +23,8 @@ from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.quiz import LETTERS, Quiz, load_questions
+from align_edu.presets import TEXT_SIZES, TextSettings, get_preset
+from align_edu.text_tower import TextTower
 
 Answer = Callable[..., Any]
 WRONG = [(name, wrong) for name, exercise in EXERCISES.items() for wrong in exercise.wrong]
@@ -126,6 +131,76 @@ def rare_by_heap(texts: list[str], size: int) -> list[int]:
     return [i for i in range(len(texts)) if any(token not in known for token in tokens[i])]
 
 
+def pieces_by_recursion(word: str, vocabulary: list[str], mark: str = "") -> tuple[str, ...]:
+    if not word:
+        return ()
+    fits = [n for n in range(1, len(word) + 1) if mark + word[:n] in vocabulary]
+    if not fits:
+        return ("[UNK]",)
+    rest = pieces_by_recursion(word[fits[-1] :], vocabulary, "##")
+    return ("[UNK]",) if "[UNK]" in rest else (mark + word[: fits[-1]], *rest)
+
+
+def pieces_by_the_library(word: str, vocabulary: list[str]) -> list[str]:
+    numbers = {piece: n for n, piece in enumerate(["[UNK]", *vocabulary])}
+    cut = models.WordPiece(numbers, unk_token="[UNK]").tokenize(word)
+    return [piece.value for piece in cut]
+
+
+def share_by_building_bert(vocabulary: int, width: int, layers: int, positions: int) -> float:
+    settings = TextSettings(
+        layers=layers, width=width, heads=1, max_length=positions, positions=positions
+    )
+    with torch.device("meta"):
+        bert = TextTower(settings, vocabulary, width=4).bert
+    total = sum(weight.numel() for weight in bert.parameters())
+    return bert.embeddings.word_embeddings.weight.numel() / total
+
+
+def share_of_one_column(vocabulary: int, width: int, layers: int, positions: int) -> Fraction:
+    return Fraction(vocabulary, vocabulary + positions + 4 + layers * (12 * width + 13))
+
+
+def channels_by_trying_multiples(channels: int, multiplier: float) -> int:
+    wanted = channels * multiplier
+    near = min(range(8, 8 * channels * 8, 8), key=lambda n: (abs(n - wanted), -n))
+    return near if 10 * near >= 9 * wanted else near + 8
+
+
+def channels_by_floor_of_halves(channels: int, multiplier: float) -> float:
+    eighths = channels * multiplier / 8
+    rounded = 8 * max(1, math.floor(eighths + 0.5))
+    return rounded + 8 * (rounded < 0.9 * 8 * eighths)
+
+
+def side_by_torch(side: int, kernel: int, stride: int, before: int, after: int) -> int:
+    padded = F.pad(torch.zeros(1, 1, side), (before, after))
+    return F.conv1d(padded, torch.zeros(1, 1, kernel), stride=stride).shape[-1]
+
+
+def side_by_walking(side: int, kernel: int, stride: int, before: int, after: int) -> int:
+    return len(range(-before, side + after - kernel + 1, stride))
+
+
+def cosine_by_torch(x: list[float], y: list[float]) -> torch.Tensor:
+    return F.cosine_similarity(torch.tensor(x), torch.tensor(y), dim=0)
+
+
+def cosine_by_the_law_of_cosines(x: list[float], y: list[float]) -> float:
+    u, v = ([a / math.dist(some, [0] * len(some)) for a in some] for some in (x, y))
+    return 1 - math.dist(u, v) ** 2 / 2
+
+
+def matches_by_loop(similarity: torch.Tensor) -> tuple[int, ...]:
+    rows = similarity.tolist()
+    return tuple(max(range(len(row)), key=row.__getitem__) for row in rows)
+
+
+def matches_by_sorting(similarity: torch.Tensor) -> list[torch.Tensor]:
+    order = similarity.argsort(dim=1, descending=True, stable=True)
+    return [row[0] for row in order]
+
+
 @pytest.mark.parametrize(
     ("name", "function"),
     [
@@ -141,6 +216,18 @@ def rare_by_heap(texts: list[str], size: int) -> list[int]:
         ("keeps_image", keeps_by_both_ratios),
         ("rare_texts", rare_by_rank),
         ("rare_texts", rare_by_heap),
+        ("wordpieces", pieces_by_recursion),
+        ("wordpieces", pieces_by_the_library),
+        ("embedding_share", share_by_building_bert),
+        ("embedding_share", share_of_one_column),
+        ("round_channels", channels_by_trying_multiples),
+        ("round_channels", channels_by_floor_of_halves),
+        ("output_side", side_by_torch),
+        ("output_side", side_by_walking),
+        ("cosine", cosine_by_torch),
+        ("cosine", cosine_by_the_law_of_cosines),
+        ("best_matches", matches_by_loop),
+        ("best_matches", matches_by_sorting),
         ("learning_rate_at", rate_by_interpolation),
         ("learning_rate_at", rate_by_two_lines),
     ],
@@ -237,6 +324,85 @@ def looks_at_words(texts: list[str], size: int) -> list[int]:
     return [i for i, text in enumerate(texts) if not set(text.split()) <= set(order[:size])]
 
 
+def forgets_the_mark(word: str, vocabulary: list[str]) -> list[str]:
+    found = re.match("|".join(sorted(map(re.escape, vocabulary), key=len, reverse=True)), word)
+    if found is None:
+        return ["[UNK]"]
+    rest = word[found.end() :]
+    others = forgets_the_mark(rest, vocabulary) if rest else []
+    return ["[UNK]"] if "[UNK]" in others else [found[0], *others]
+
+
+def goes_back(word: str, vocabulary: list[str]) -> list[str]:
+    begins = sorted((p for p in vocabulary if "#" not in p), key=len, reverse=True)
+    inside = sorted((p[2:] for p in vocabulary if "#" in p), key=len, reverse=True)
+
+    def cut(rest: str, parts: list[str]) -> list[str] | None:
+        if not rest:
+            return []
+        for part in parts:
+            if rest.startswith(part) and (tail := cut(rest[len(part) :], inside)) is not None:
+                return [part, *tail]
+        return None
+
+    parts = cut(word, begins)
+    return ["[UNK]"] if parts is None else [parts[0], *("##" + part for part in parts[1:])]
+
+
+def adds_a_pooler(vocabulary: int, width: int, layers: int, positions: int) -> float:
+    share = share_by_building_bert(vocabulary, width, layers, positions)
+    total = vocabulary * width / share
+    return vocabulary * width / (total + width * (width + 1))
+
+
+def forgets_the_way_back(vocabulary: int, width: int, layers: int, positions: int) -> float:
+    layer = 4 * (width**2 + width) + 4 * (width**2 + width) + 4 * width
+    total = (vocabulary + positions + 4) * width + layers * layer
+    return vocabulary * width / total
+
+
+def forgets_the_tenth(channels: int, multiplier: float) -> int:
+    return 8 * max(1, math.floor(channels * multiplier / 8 + 0.5))
+
+
+def takes_halves_to_even(channels: int, multiplier: float) -> int:
+    rounded = max(1, round(channels * multiplier / 8))
+    return 8 * (rounded + (rounded * 8 < 0.9 * channels * multiplier))
+
+
+def counts_steps(side: int, kernel: int, stride: int, before: int, after: int) -> int:
+    return side_by_walking(side, kernel, stride, before, after) - 1
+
+
+def hangs_over_the_edge(side: int, kernel: int, stride: int, before: int, after: int) -> int:
+    way = side + before + after - kernel
+    return len([place for place in range(0, way + stride, stride) if place < way + stride])
+
+
+def correlates(x: list[float], y: list[float]) -> torch.Tensor:
+    return torch.corrcoef(torch.tensor([x, y]))[0, 1]
+
+
+def forgets_the_root(x: list[float], y: list[float]) -> float:
+    u, v = torch.tensor(x), torch.tensor(y)
+    return (u @ v / (u.square().sum() * v.square().sum())).item()
+
+
+def searches_from_zero(similarity: torch.Tensor) -> list[int]:
+    found = []
+    for row in similarity.tolist():
+        best, place = 0.0, 0
+        for t, value in enumerate(row):
+            if value > best:
+                best, place = value, t
+        found.append(place)
+    return found
+
+
+def finds_images(similarity: torch.Tensor) -> list[int]:
+    return list(matches_by_loop(similarity.T))
+
+
 @pytest.mark.parametrize(
     ("name", "function", "words"),
     [
@@ -253,6 +419,18 @@ def looks_at_words(texts: list[str], size: int) -> list[int]:
         ("keeps_image", lets_towers_pass, "tall, narrow"),
         ("rare_texts", keeps_all_ties, "all tokens in that are tied"),
         ("rare_texts", looks_at_words, "unigrams only"),
+        ("wordpieces", forgets_the_mark, "The mark ## is missing"),
+        ("wordpieces", goes_back, "You go back"),
+        ("embedding_share", adds_a_pooler, "You count a pooler"),
+        ("embedding_share", forgets_the_way_back, "two matrices"),
+        ("round_channels", forgets_the_tenth, "one rule is missing"),
+        ("round_channels", takes_halves_to_even, "to the even number"),
+        ("output_side", counts_steps, "You count the steps"),
+        ("output_side", hangs_over_the_edge, "hangs over the edge"),
+        ("cosine", correlates, "a correlation"),
+        ("cosine", forgets_the_root, "The square root is missing"),
+        ("best_matches", searches_from_zero, "begins at 0"),
+        ("best_matches", finds_images, "down the columns"),
         ("learning_rate_at", starts_at_the_peak, "no warm-up"),
         ("learning_rate_at", cosine, "cosine decay"),
     ],
@@ -296,6 +474,12 @@ def test_references_agree_with_the_library_and_with_the_paper() -> None:
         matrix += 2 * torch.eye(20)
         library = retrieval_recall(matrix, torch.eye(20), range(20), ks=(1,))
         assert recall(matrix) == pytest.approx(library["image_to_text"]["R@1"])
+    widen = find_exercise("round_channels").reference
+    for width in range(2, 45):
+        for channels in range(1, 400):
+            library = MBConvConfig.adjust_channels(channels, width / 10)
+            assert widen(channels, width / 10) == library
+    assert [widen(320, w) for w in (2.0, 4.3)] == [640, 1376]  # Section 6.1
     rate = find_exercise("learning_rate_at").reference
     assert rate(5_000, 1_200_000, 10_000, 1e-3) == pytest.approx(5e-4)  # Section 5
     assert rate(10_000, 1_200_000, 10_000, 1e-3) == pytest.approx(1e-3)
@@ -416,7 +600,7 @@ def test_the_course_has_21_notebooks_in_order() -> None:
 # Quizzes.
 
 
-@pytest.mark.parametrize("number", ["00", "01", "02", "08"])
+@pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "08"])
 def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
     questions = load_questions(number)
     assert 3 <= len(questions) <= 5
@@ -481,6 +665,48 @@ def test_numbers_in_the_quiz_on_filters_are_recomputed() -> None:
     machines = [shared(["home"] * 4, images[n::10], 10) for n in range(10)]
     assert right_option("02", "Ten machines") == str(sum(4 * len(found) for found in machines))
     assert f"{0.1 * 1.8e9 / 3e6:.0f} times as many" in right_option("02", "CC-3M")
+
+
+def test_numbers_in_the_quiz_on_pixels_are_recomputed() -> None:
+    widen = find_exercise("round_channels").reference
+    feedback = {o.text: o.feedback for q in load_questions("04") for o in q.options}
+    assert right_option("04", "B5 has width") == str(widen(320, 1.6))
+    assert "head would give" in feedback[str(widen(1280, 1.6))]
+    assert "to match B7" in feedback[str(widen(320, 2.0))]
+    assert 1200 / 400 == 3  # "three times as slim"
+    full, depthwise, pointwise = 9 * 64 * 64, 9 * 64, 64 * 64
+    assert right_option("04", "how many times") == (
+        f"About {full / (depthwise + pointwise):.0f} times"
+    )
+    assert f"{full:,} against {depthwise} + {pointwise:,}" in feedback["About 8 times"]
+    assert f"{full // depthwise} times" in feedback
+
+
+def test_numbers_in_the_quiz_on_the_shared_space_are_recomputed() -> None:
+    x, y = [3.0, 4.0], [4.0, 3.0]
+    cosine_of = find_exercise("cosine").reference
+    assert right_option("05", "cosine of (3, 4)") == f"{cosine_of(x, y):.2f}"
+    feedback = {o.text: o.feedback for q in load_questions("05") for o in q.options}
+    assert "dot product. " in feedback[f"{3 * 4 + 4 * 3}"]
+    assert "divided by one length" in feedback[f"{(3 * 4 + 4 * 3) / 5:g}"]
+    assert "correlation" in feedback[f"{correlates(x, y):g}"]
+    assert right_option("05", "5,000 texts") == f"{1_000 + 5_000:,}"
+    assert "see both at once" in feedback[f"{1_000 * 5_000:,}"]
+    b7, base = get_preset("b7_base").image, get_preset("b7_base").text
+    assert 320 * b7.width == 640
+    assert f"from {base.width} to {320 * b7.width:.0f}" in right_option("05", "BERT-Base")
+
+
+def test_numbers_in_the_quiz_on_words_are_recomputed() -> None:
+    cut = find_exercise("wordpieces").reference
+    vocabulary = ["un", "una", "##able", "##ble"]
+    assert right_option("03", '"unable"') == " ".join(cut("unable", vocabulary))
+    options = {o.text: o.feedback for q in load_questions("03") for o in q.options}
+    mini, large = TEXT_SIZES["mini"], TEXT_SIZES["large"]
+    assert (mini.width, large.width, mini.vocabulary_size) == (256, 1024, 100_000)
+    assert right_option("03", "BERT-Mini") == f"{100_000 * mini.width / 1e6:.1f} million"
+    assert "BERT-Large" in options[f"{100_000 * large.width / 1e6:.1f} million"]
+    assert "64 numbers" in options[f"{100_000 * mini.max_length / 1e6:.1f} million"]
 
 
 def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:

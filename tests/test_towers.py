@@ -80,7 +80,7 @@ def test_a_training_step_moves_batch_norm_statistics_as_tensorflow_does():
 def test_the_text_tower_is_bert_and_reads_its_cls_embedding():
     from transformers import BertConfig, BertModel
 
-    settings = TextSettings(layers=2, width=32, heads=2, dropout=0.0)
+    settings = TextSettings(layers=2, width=32, heads=2, dropout=0.0, positions=64)
     tower = TextTower(settings, 100, width=16).eval()
     config = BertConfig(
         vocab_size=100,

@@ -18,7 +18,7 @@ from align_edu.files import read_json, write_json
 from align_edu.loss import chance_loss, contrastive_loss, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
 from align_edu.pairs.shards import open_pairs
-from align_edu.presets import Preset
+from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
@@ -161,6 +161,8 @@ def _check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
             f"{out}: already holds a run; go on with --resume or choose another folder"
         )
     there = read_json(out / "config.json")
+    if "preset" in there:  # an older version wrote fewer fields
+        there["preset"] = preset_from_dict(there["preset"]).to_dict()
     for name, value in settings.items():
         if there.get(name) != value:
             raise InputError(

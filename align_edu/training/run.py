@@ -20,6 +20,7 @@ from align_edu.training.checkpoint import load_tensors, load_weights
 from align_edu.wordpiece import encode_texts, load_wordpiece
 
 _ENCODE_BATCH = 256
+_ENCODE_PIXELS = _ENCODE_BATCH * 48 * 48  # of large pictures fewer at a time
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Run:
         self.model.eval()
         device = next(self.model.parameters()).device
         chunks = []
-        for start in range(0, len(pictures), _ENCODE_BATCH):
-            part = pictures[start : start + _ENCODE_BATCH]
+        batch = max(1, min(_ENCODE_BATCH, _ENCODE_PIXELS // self.preset.image.crop**2))
+        for start in range(0, len(pictures), batch):
+            part = pictures[start : start + batch]
             pixels = torch.stack([resize_picture(p, self.preset.image) for p in part])
             crops = central_crops(pixels, self.preset.image).to(device)
             chunks.append(self.model.encode_image(crops).float().cpu())

@@ -1,0 +1,98 @@
+"""Zeros around a picture: the three ways in which a stride-2 convolution meets the edge."""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from align_edu.errors import InputError
+
+Padding = Literal["tf_static", "same", "symmetric"]
+
+
+def edge_zeros(size: int, kernel: int, padding: Padding) -> tuple[int, int]:
+    """Return how many zeros a stride-2 convolution puts before and after ``size`` pixels.
+
+    size: pixels along one axis. kernel: odd width of the convolution. ``"same"`` is
+    TensorFlow's rule, the paper's: it pads as ``"tf_static"`` where the size is even and as
+    ``"symmetric"`` where it is odd. ``"tf_static"`` is what the released weights were trained
+    with, at every size; ``"symmetric"`` is torchvision's.
+
+    Paper: Section 4.1 (EfficientNet, in TensorFlow).
+
+    >>> [edge_zeros(289, 3, padding) for padding in ("tf_static", "same", "symmetric")]
+    [(0, 1), (1, 1), (1, 1)]
+    >>> [edge_zeros(288, 5, padding) for padding in ("tf_static", "same", "symmetric")]
+    [(1, 2), (1, 2), (2, 2)]
+    """
+    if padding == "symmetric" or (padding == "same" and size % 2 == 1):
+        return kernel // 2, kernel // 2
+    return kernel // 2 - 1, kernel // 2
+
+
+class StrideTwoConv2d(nn.Conv2d):
+    """A stride-2 convolution that chooses its zeros from the size of what it gets.
+
+    It takes over the weight of ``like``, a torch convolution of odd square kernel without bias.
+
+    >>> import torch
+    >>> like = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+    >>> [StrideTwoConv2d(like, p)(torch.zeros(1, 3, 289, 289)).shape[-1]
+    ...  for p in ("tf_static", "same", "symmetric")]
+    [144, 145, 145]
+    """
+
+    def __init__(self, like: nn.Conv2d, padding: Padding) -> None:
+        kernel = like.kernel_size[0]
+        super().__init__(
+            like.in_channels,
+            like.out_channels,
+            kernel,
+            stride=2,
+            groups=like.groups,
+            bias=False,
+            device="meta",  # its own weight is never made
+        )
+        self.weight = like.weight
+        self.kernel = kernel
+        self.rule = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C, H, W) → (B, C', H/2, W/2), rounded up or, by ``"tf_static"``, down.
+
+        >>> import torch
+        >>> like = nn.Conv2d(1, 1, 3, stride=2, bias=False)
+        >>> StrideTwoConv2d(like, "same")(torch.zeros(1, 1, 32, 33)).shape
+        torch.Size([1, 1, 16, 17])
+        """
+        rows = edge_zeros(x.shape[-2], self.kernel, self.rule)
+        columns = edge_zeros(x.shape[-1], self.kernel, self.rule)
+        inside = (rows[0], columns[0])
+        if rows[0] != rows[1] or columns[0] != columns[1]:
+            x, inside = F.pad(x, (*columns, *rows)), (0, 0)
+        return F.conv2d(x, self.weight, None, self.stride, inside, groups=self.groups)
+
+    def extra_repr(self) -> str:
+        """Return torch's own line about a convolution and the rule of the zeros."""
+        return f"{super().extra_repr()}, zeros={self.rule!r}"
+
+
+def set_padding(network: nn.Module, padding: Padding) -> None:
+    """Give every stride-2 convolution in ``network`` the zeros of ``padding``, in place.
+
+    Names and weights stay. Raises InputError for an unknown padding.
+
+    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False))
+    >>> set_padding(network, "same")
+    >>> type(network[0]).__name__, list(network.state_dict())
+    ('StrideTwoConv2d', ['0.weight'])
+    """
+    if padding not in get_args(Padding):
+        names = ", ".join(get_args(Padding))
+        raise InputError(f"image.padding {padding!r} does not exist; choose one of {names}")
+    if padding == "symmetric":  # as torchvision built them
+        return
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                setattr(parent, name, StrideTwoConv2d(child, padding))

@@ -1,0 +1,365 @@
+"""Every size in the paper, number for number: timm, torchvision, transformers, and hand work."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from align_edu.errors import InputError
+from align_edu.image_tower import ImageTower
+from align_edu.padding import edge_zeros
+from align_edu.presets import IMAGE_SIZES, PRESETS, TEXT_SIZES, get_preset, preset_from_dict
+from align_edu.text_tower import TextTower
+from align_edu.trunk_weights import load_trunk
+from align_edu.wordpiece import encode_texts, train_wordpiece
+
+SIDES = (64, 224, 256, 288, 289, 346, 380)
+# Millions of weights without head convolution and classifier, width of the last stage, GFLOP
+# of one picture of 289 × 289 pixels (two for each multiplication and addition).
+TRUNKS = {
+    "B0": (3.60, 320, 1.35),
+    "B1": (6.10, 320, 2.05),
+    "B2": (7.20, 352, None),
+    "B3": (10.10, 384, 3.48),
+    "B4": (16.74, 448, None),
+    "B5": (27.29, 512, 8.65),
+    "B6": (39.40, 576, None),
+    "B7": (62.14, 640, 19.16),
+    "B8": (82.61, 704, None),
+    "L2": (467.22, 1376, 139.77),
+}
+# Millions of weights with 30,522 and with 100,000 pieces, GFLOP of one text of 64 pieces.
+BERTS = {
+    "mini": (11.1, 28.9, 0.42),
+    "medium": (41.1, 76.7, 3.3),
+    "base": (108.9, 162.3, 11.0),
+    "large": (334.1, 405.2, 39.1),
+}
+
+
+def tower_of(size, padding, **changes):
+    """An image tower whose weights are not there yet."""
+    with torch.device("meta"):
+        tower = ImageTower(dataclasses.replace(IMAGE_SIZES[size], padding=padding, **changes))
+    return tower.to_empty(device="cpu").eval()
+
+
+def timm_trunk(size):
+    """timm's model of TensorFlow's EfficientNet, its weights not there yet."""
+    import timm
+
+    with torch.device("meta"):
+        return timm.create_model(f"tf_efficientnet_{size.lower()}")
+
+
+def with_random_weights(network, side=128):
+    """Give a network random weights, and its BatchNorm the statistics of random pictures.
+
+    Variances below their layer's mean are raised to it: else one thin channel in each of a
+    hundred layers multiplies the numbers to billions.
+    """
+    torch.manual_seed(0)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for p in network.parameters():
+            p.normal_(std=p[0].numel() ** -0.5 if p.ndim > 1 else 0.1)
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5)
+            norm.reset_running_stats()
+            norm.momentum = 1.0
+        network.train()(torch.randn(2, 3, side, side))
+        for norm in norms:
+            norm.running_mean.mul_(1.1)
+            norm.running_var.clamp_(min=norm.running_var.mean().item())
+            norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(0.9, 1.1))
+    return network.eval()
+
+
+def assert_same(ours, theirs):
+    assert theirs.abs().max() > 0.1  # no agreement about nothing
+    assert (ours - theirs).abs().max() <= 1e-4
+    assert (F.normalize(ours, dim=1) - F.normalize(theirs, dim=1)).abs().max() <= 1e-5
+
+
+def flops(network, *inputs):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*inputs)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+def test_a_trunk_has_as_many_weights_and_operations_as_published(size):
+    millions, width, gigaflops = TRUNKS[size]
+    theirs = timm_trunk(size)
+    with torch.device("meta"):
+        ours = ImageTower(IMAGE_SIZES[size])
+        pixels = torch.zeros(1, 3, 289, 289)
+    count = sum(p.numel() for p in ours.parameters())
+    head = (theirs.conv_head, theirs.bn2, theirs.classifier)
+    assert count == sum(p.numel() for p in theirs.parameters()) - sum(
+        p.numel() for part in head for p in part.parameters()
+    )
+    assert f"{count / 1e6:.2f}" == f"{millions:.2f}" and ours.width == width
+    operations = flops(ours, pixels)
+    trunk = nn.Sequential(theirs.conv_stem, theirs.bn1, theirs.blocks)
+    assert operations == flops(trunk, pixels)
+    assert gigaflops is None or operations == pytest.approx(gigaflops * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize("size", TEXT_SIZES)
+def test_a_text_tower_has_as_many_weights_and_operations_as_published(size):
+    settings = TEXT_SIZES[size]
+    h, layers = settings.width, settings.layers
+    for pieces, millions in zip((30_522, 100_000), BERTS[size], strict=False):
+        with torch.device("meta"):
+            tower = TextTower(settings, pieces, 640)
+            ids = torch.zeros(1, 64, dtype=torch.long)
+        # Tables of pieces, 512 positions, 2 segments; a norm; 4 + 8 matrices a layer, and
+        # biases and norms: by hand.
+        by_hand = (pieces + 512 + 2 + 2) * h + layers * (12 * h * h + 13 * h)
+        assert sum(p.numel() for p in tower.bert.parameters()) == by_hand
+        assert round(by_hand / 1e6, 1) == millions
+    assert flops(tower.bert, ids) == pytest.approx(BERTS[size][2] * 1e9, rel=0.02)
+
+
+def test_the_presets_have_the_papers_towers_and_its_padding():
+    towers = {"cc3m": ("B3", "mini"), "b5_base": ("B5", "base"), "b7_base": ("B7", "base")}
+    for name, (image, text) in (towers | {"l2_large": ("L2", "large")}).items():
+        preset = get_preset(name)
+        assert (preset.image.width, preset.image.depth) == (
+            IMAGE_SIZES[image].width,
+            IMAGE_SIZES[image].depth,
+        )
+        assert preset.text.layers == TEXT_SIZES[text].layers
+    paddings = {name: preset.image.padding for name, preset in PRESETS.items()}
+    assert paddings.pop("toy") == "symmetric" and paddings.pop("b7_base") == "tf_static"
+    assert set(paddings.values()) == {"same"}
+
+
+def test_a_configuration_of_before_there_was_a_choice_means_symmetric_padding():
+    values = get_preset("toy").to_dict()
+    for name in ("padding", "recompute"):
+        del values["image"][name]
+    for name in ("positions", "pooler"):
+        del values["text"][name]
+    assert preset_from_dict(values) == get_preset("toy")
+
+
+@pytest.mark.parametrize("size", range(32, 48))
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_same_padding_is_tensorflows_rule(size, kernel):
+    # tf.nn: the output has ceil(size / 2) pixels; zeros as needed, the odd one at the end.
+    needed = max((-(-size // 2) - 1) * 2 + kernel - size, 0)
+    assert edge_zeros(size, kernel, "same") == (needed // 2, needed - needed // 2)
+
+
+@pytest.mark.parametrize(("size", "sides"), [("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 289))])
+def test_with_static_padding_a_tower_is_alignmodels(size, sides):
+    from transformers import AlignVisionConfig, AlignVisionModel
+
+    settings = IMAGE_SIZES[size]
+    config = AlignVisionConfig(
+        width_coefficient=settings.width, depth_coefficient=settings.depth, hidden_dim=640
+    )
+    with torch.device("meta"):
+        theirs = AlignVisionModel(config)
+    with_random_weights(theirs.to_empty(device="cpu"))
+    ours = tower_of(size, "tf_static")
+    load_trunk(ours, theirs.state_dict(), "transformers")
+    for side in sides:
+        pixels = torch.randn(1, 3, side, side)
+        with torch.no_grad():
+            assert_same(ours(pixels), theirs(pixels).pooler_output)
+
+
+@pytest.mark.parametrize(
+    ("size", "sides"), [("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 289)), ("L2", (64,))]
+)
+def test_with_same_padding_a_tower_is_timms(size, sides):
+    theirs = timm_trunk(size).to_empty(device="cpu")
+    theirs.conv_head, theirs.bn2, theirs.classifier = (nn.Identity() for _ in range(3))
+    with_random_weights(theirs, side=64 if size == "L2" else 128)
+    ours = tower_of(size, "same")
+    load_trunk(ours, theirs.state_dict(), "timm")
+    for side in sides:
+        pixels = torch.randn(1, 3, side, side)
+        with torch.no_grad():
+            expected = theirs.blocks(theirs.bn1(theirs.conv_stem(pixels))).mean(dim=(2, 3))
+            assert_same(ours(pixels), expected)
+
+
+@pytest.mark.parametrize(("size", "sides"), [("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 289))])
+def test_with_symmetric_padding_a_tower_is_torchvisions(size, sides):
+    from torchvision import models
+
+    build = getattr(models, f"efficientnet_{size.lower()}")
+    with torch.device("meta"):
+        theirs = build()
+    for norm in (m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.eps = 1e-3  # theirs is 1e-5 up to B4
+    with_random_weights(theirs.to_empty(device="cpu"))
+    ours = tower_of(size, "symmetric")
+    load_trunk(ours, theirs.state_dict(), "torchvision")
+    for side in sides:
+        pixels = torch.randn(1, 3, side, side)
+        with torch.no_grad():
+            assert_same(ours(pixels), theirs.features[:-1](pixels).mean(dim=(2, 3)))
+
+
+def test_paddings_differ_where_the_size_is_odd_and_only_static_differs_there():
+    static = with_random_weights(tower_of("B0", "tf_static"))
+    same, symmetric = tower_of("B0", "same"), tower_of("B0", "symmetric")
+    for tower in (same, symmetric):
+        tower.load_state_dict(static.state_dict())
+    even, odd = torch.randn(1, 3, 288, 288), torch.randn(1, 3, 289, 289)
+    with torch.no_grad():
+        assert static.trunk(odd).shape[-1] == 9 and same.trunk(odd).shape[-1] == 10
+        assert torch.equal(static(even), same(even))
+        assert (static(even) - symmetric(even)).abs().max() > 0.01
+        assert (static(odd) - same(odd)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
+def test_any_size_from_32_pixels_on_gives_the_same_width(padding):
+    tower = with_random_weights(tower_of("B0", padding))
+    with torch.no_grad():
+        for height, width in ((32, 32), (33, 47), (65, 32)):
+            pixels = torch.randn(1, 3, height, width)
+            out = tower(pixels)
+            assert out.shape == (1, 320)
+            last = tower(pixels.to(memory_format=torch.channels_last))
+            assert torch.allclose(out, last, atol=1e-4)
+
+
+def test_a_picture_of_fewer_than_32_pixels_is_refused_in_one_line():
+    tower = ImageTower(get_preset("toy").image)
+    with pytest.raises(InputError, match="31×64 pixels.*give it 32×32 or more") as caught:
+        tower(torch.zeros(1, 3, 31, 64))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_padding_is_refused_in_one_line():
+    with pytest.raises(InputError, match="choose one of tf_static, same, symmetric"):
+        ImageTower(dataclasses.replace(get_preset("toy").image, padding="valid"))
+
+
+def train_step(tower, pixels, forward=None):
+    torch.manual_seed(7)  # stochastic depth
+    out = (forward or tower)(pixels)
+    out.square().sum().backward()
+    return out, [p.grad.clone() for p in tower.parameters()]
+
+
+def test_computing_blocks_again_changes_nothing_but_memory():
+    settings = dataclasses.replace(get_preset("toy").image, stochastic_depth=0.5, padding="same")
+    torch.manual_seed(0)
+    plain = ImageTower(settings).train()
+    again = ImageTower(dataclasses.replace(settings, recompute=True)).train()
+    again.load_state_dict(plain.state_dict())
+    pixels = torch.randn(4, 3, 65, 65).to(memory_format=torch.channels_last)
+    kept = {}
+    for name, tower in (("plain", plain), ("again", again)):
+        total = [0]
+
+        def keep(tensor, total=total):
+            total[0] += tensor.numel()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            torch.manual_seed(7)
+            tower(pixels)
+        kept[name] = total[0]
+    assert kept["again"] < kept["plain"] / 4
+    one, two = train_step(plain, pixels), train_step(again, pixels)
+    assert torch.equal(one[0], two[0])
+    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
+    # Above all, a batch is counted once in BatchNorm's running statistics.
+    for a, b in zip(plain.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_tower_compiles_as_one_graph(recompute):
+    settings = dataclasses.replace(get_preset("toy").image, padding="same", recompute=recompute)
+    torch.manual_seed(0)
+    tower = ImageTower(settings).train()
+    plain = ImageTower(settings).train()
+    plain.load_state_dict(tower.state_dict())
+    # The tracing is what could fail; the C++ compiler behind it need not be there.
+    compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
+    pixels = torch.randn(4, 3, 65, 65)
+    one, two = train_step(plain, pixels), train_step(tower, pixels, compiled)
+    assert torch.allclose(one[0], two[0], atol=1e-5)
+    a, b = (torch.cat([g.flatten() for g in grads]) for _, grads in (one, two))
+    assert (a - b).norm() <= 1e-4 * a.norm()
+    for a, b in zip(plain.buffers(), tower.buffers(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_stochastic_depth_drops_whole_samples():
+    tower = ImageTower(dataclasses.replace(get_preset("toy").image, stochastic_depth=0.5)).train()
+    block = next(b for stage in tower.trunk[1:] for b in stage if b.use_res_connect)
+    depth = block.stochastic_depth
+    torch.manual_seed(0)
+    out = depth(torch.ones(200, 2, 3, 3))
+    per_sample = out.flatten(1)
+    assert torch.equal(per_sample.min(dim=1).values, per_sample.max(dim=1).values)
+    assert per_sample.unique().tolist() == pytest.approx([0.0, 1 / (1 - depth.p)])
+    blocks = [b for stage in tower.trunk[1:] for b in stage]
+    rates = [b.stochastic_depth.p for b in blocks]
+    assert rates == pytest.approx([0.5 * i / len(blocks) for i in range(len(blocks))])
+
+
+def test_a_training_step_moves_every_running_statistic_by_a_hundredth():
+    settings = dataclasses.replace(IMAGE_SIZES["B0"], stochastic_depth=0.0)
+    torch.manual_seed(0)
+    tower = ImageTower(settings).train()
+    seen = {}
+    for norm in (m for m in tower.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.register_forward_hook(lambda m, inputs, _: seen.update({m: inputs[0].detach()}))
+    with torch.no_grad():
+        tower(torch.randn(2, 3, 64, 64))
+    assert len(seen) == 1 + 3 * 16 - 1
+    for norm, x in seen.items():
+        # TensorFlow's momentum 0.99 by hand: 0.99 × old + 0.01 × batch, from mean 0, variance 1.
+        values = x.transpose(0, 1).flatten(1)  # (C, B·H·W)
+        assert torch.allclose(norm.running_mean, 0.01 * values.mean(dim=1), atol=1e-6)
+        assert torch.allclose(norm.running_var, 0.99 + 0.01 * values.var(dim=1), rtol=1e-4)
+
+
+def test_texts_of_fixed_length_and_texts_padded_to_the_longest_are_equal():
+    words = ["red", "green", "blue", "cat", "dog", "house"]
+    texts = [" ".join(words[i % 6 : i % 6 + 1 + i % 5] * (1 + i % 4)) for i in range(70)]
+    tokenizer = train_wordpiece(texts, 60, at_most=True)
+    settings = dataclasses.replace(TEXT_SIZES["mini"], dropout=0.0)
+    torch.manual_seed(0)
+    tower = TextTower(settings, tokenizer.get_vocab_size(), 64).eval()
+    ids, mask = encode_texts(tokenizer, texts)
+    fixed, fixed_mask = encode_texts(tokenizer, texts, fixed_length=True)
+    assert ids.shape[1] < 64 and fixed.shape == (70, 64)
+    assert torch.equal(fixed_mask.sum(1), mask.sum(1))
+    with torch.no_grad():
+        one = tower(ids, mask)  # by length, 32 at a time
+        two = tower._encode(fixed, fixed_mask)  # as XLA computes them
+        three = tower._encode(ids, mask)  # as a GPU computes them
+    assert torch.allclose(one, two, atol=1e-5) and torch.allclose(one, three, atol=1e-5)
+
+
+def test_weights_of_another_size_or_another_library_are_refused_in_one_line():
+    tower = ImageTower(get_preset("toy").image)
+    weights = {f"features.{name}": w for name, w in tower.trunk.state_dict().items()}
+    with pytest.raises(InputError, match="conv_stem.weight is not there"):
+        load_trunk(tower, weights, "timm")
+    with pytest.raises(InputError, match="source 'keras' is not known"):
+        load_trunk(tower, weights, "keras")
+    wide = weights | {"features.0.0.weight": torch.zeros(99, 3, 3, 3)}
+    with pytest.raises(
+        InputError, match=r"features.0.0.weight is \(99, 3, 3, 3\), the tower needs"
+    ):
+        load_trunk(tower, wide, "torchvision")
+    deep = weights | {"features.7.9.block.0.0.weight": torch.zeros(1)}
+    with pytest.raises(InputError, match="features.7.9.block.0.0.weight has no place"):
+        load_trunk(tower, deep, "torchvision")
