@@ -120,13 +120,21 @@ class Funnel:
         return asdict(self) | {"steps": steps, "truth": truth}
 
     def __str__(self) -> str:
-        rows = [["rule", "drops", "pairs in", "dropped", "share", "alone"]]
+        head = ["rule", "drops", "pairs in", "dropped", "share", "alone"]
+        judged = ["precision", "recall"] if self.truth else []
+        rows = [head + judged]
         for step in self.steps:
             if not step.applied:
-                rows.append([step.rule, f"not applied: {step.note}", "", "", "", ""])
+                blank = [""] * (4 + len(judged))
+                rows.append([step.rule, f"not applied: {step.note}", *blank])
                 continue
             counts = [f"{step.pairs_in:,}", f"{step.dropped:,}", f"{step.share:.2%}"]
-            rows.append([step.rule, step.says, *counts, f"{step.alone:,}"])
+            right = (
+                [f"{share:.1%}" for share in self.truth.of_rule(step.rule)] if self.truth else []
+            )
+            if right and not step.alone:
+                right = ["-", "-"]
+            rows.append([step.rule, step.says, *counts, f"{step.alone:,}", *right])
         share = self.kept / self.raw if self.raw else 0.0
         text = (
             _aligned(rows, text_columns=2)
