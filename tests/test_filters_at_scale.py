@@ -14,7 +14,7 @@ import pytest
 
 from align_edu.cli import main
 from align_edu.errors import InputError
-from align_edu.filters import Rules, filter_pairs
+from align_edu.filters import Rules, engine, filter_pairs
 from align_edu.filters import run as filter_run
 from align_edu.filters.engine import open_engine
 from align_edu.pairs.chunks import open_chunks
@@ -101,6 +101,7 @@ def test_two_workers_of_a_cluster_keep_the_same_pairs(shards: Path, tmp_path: Pa
     options = [word for bound in bounds for word in ("--rule", bound)]
     local = filter_pairs(shards, tmp_path / "local", rules=RULES)
     with (
+        engine._environment_kept(),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as machines,
         Client(machines) as client,
     ):
@@ -133,8 +134,10 @@ def test_two_workers_of_a_cluster_keep_the_same_pairs(shards: Path, tmp_path: Pa
 def test_a_cluster_starts_on_this_machine_where_no_address_is_given(
     shards: Path, tmp_path: Path
 ) -> None:
+    before = dict(os.environ)
     far = filter_pairs(shards, tmp_path / "far", rules=RULES, engine="cluster")
     assert far == filter_pairs(shards, tmp_path / "local", rules=RULES)
+    assert dict(os.environ) == before
 
 
 def test_a_cluster_that_does_not_answer_is_told_in_one_line() -> None:

@@ -1,6 +1,7 @@
 """Section 3's rules: bounds, the paper's own examples, and the rule for small data."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,24 @@ def test_each_rule_can_be_turned_off(tmp_path: Path) -> None:
     rows = [{**bad, "url": str(i % 20)} for i in range(1100)]
     assert kept_rows(rows, tmp_path / "on") == []
     assert len(kept_rows(rows, tmp_path / "off", OFF)) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("alone", "stay"),
+    [
+        ({"max_texts_per_image": 2}, [3, 4]),
+        ({"max_images_per_text": 1}, [0, 1, 2]),
+        ({"vocabulary_size": 1}, [0, 1, 2, 3]),
+        ({"max_words": 0}, []),
+    ],
+)
+def test_each_rule_works_alone(tmp_path: Path, alone: dict[str, Any], stay: list[int]) -> None:
+    rows = [{"caption": "cat", "url": "x"}] * 3
+    rows += [{"caption": "cat", "url": "y"}, {"caption": "dog cat", "url": "z"}]
+    captions = ["cat", "cat", "cat", "dog", "dog"] if "max_images_per_text" in alone else None
+    if captions:
+        rows = [{**row, "caption": text} for row, text in zip(rows, captions)]
+    assert kept_rows(rows, tmp_path, replace(OFF, **alone)) == stay
 
 
 @pytest.mark.parametrize("bound", [{"min_side": -1}, {"max_aspect": "3"}, {"vocabulary_size": 0}])

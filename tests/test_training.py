@@ -1,6 +1,7 @@
 """The recipe, the loop, its checkpoints, and what it says when something is wrong."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from torch import nn
 
 from align_edu.errors import InputError
 from align_edu.presets import Recipe, get_preset, replace_fields
-from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, train
+from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, loop, train
 from align_edu.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from align_edu.training.metrics import read_metrics
 from align_edu.training.recipe import learning_rate_factor
@@ -253,11 +255,17 @@ def test_a_checkpoint_holds_no_pickle_and_names_its_step(tmp_path):
     assert json.loads(header["__metadata__"]["state"]) == {"step": 7}
 
 
-def test_the_minutes_are_honoured_and_the_learning_rate_ends_near_zero(shards, tmp_path):
+def test_the_minutes_are_honoured_and_the_learning_rate_ends_near_zero(
+    shards, tmp_path, monkeypatch
+):
+    clock = itertools.count(
+        start=100.0, step=0.125
+    )  # each look at it is an eighth of a second later
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     run = train(TINY, [shards], tmp_path / "run", minutes=0.05, progress=False)
     last = read_metrics(run.folder)[-1]
-    assert 3.0 <= last["seconds"] < 6.0
-    assert last["learning_rate"] < 0.1 * TINY.recipe.learning_rate
+    assert (last["step"], last["seconds"]) == (24, 3.0)
+    assert 0 < last["learning_rate"] < 0.05 * TINY.recipe.learning_rate
 
 
 def test_the_step_of_a_preset_is_its_default_length(shards, tmp_path):

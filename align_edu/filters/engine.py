@@ -1,5 +1,6 @@
 """Where the passes of a filter run: in this process, or on a cluster of other machines."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -77,24 +78,31 @@ def open_engine(name: Literal["local", "cluster"], progress: bool) -> Iterator[E
     if name != "cluster":
         raise InputError(f"engine {name!r}: choose local or cluster")
     try:
+        import dask
         from dask.distributed import Client
     except ImportError:
         raise InputError(
             "engine cluster needs Dask; install it with: pip install 'align-edu[scale]'"
         ) from None
+    here = {"threads_per_worker": 1, "dashboard_address": None}
+    with _environment_kept():
+        try:
+            # Without an address in the environment Dask starts a cluster on this machine.
+            known = dask.config.get("scheduler-address", None)
+            client = Client(**({"timeout": "10s"} if known else here))
+        except (OSError, TimeoutError) as error:
+            raise InputError(f"DASK_SCHEDULER_ADDRESS: no scheduler answers ({error})") from None
+        with client:
+            yield Cluster(progress, client)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Undo changes of the environment: for its workers Dask sets OMP_NUM_THREADS=1 in ours too."""
+    before = dict(os.environ)
     try:
-        # Without an address in the environment Dask starts a cluster on this machine.
-        client = Client(**_settings())
-    except (OSError, TimeoutError) as error:
-        raise InputError(f"DASK_SCHEDULER_ADDRESS: no scheduler answers ({error})") from None
-    with client:
-        yield Cluster(progress, client)
-
-
-def _settings() -> dict[str, object]:
-    import dask
-    import dask.distributed  # fills dask.config with its own settings
-
-    if dask.config.get("scheduler-address", None):
-        return {"timeout": "10s"}
-    return {"threads_per_worker": 1, "dashboard_address": None}
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)

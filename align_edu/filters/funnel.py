@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 
@@ -120,13 +121,21 @@ class Funnel:
         return asdict(self) | {"steps": steps, "truth": truth}
 
     def __str__(self) -> str:
-        rows = [["rule", "drops", "pairs in", "dropped", "share", "alone"]]
+        head = ["rule", "drops", "pairs in", "dropped", "share", "alone"]
+        judged = ["precision", "recall"] if self.truth else []
+        rows = [head + judged]
         for step in self.steps:
             if not step.applied:
-                rows.append([step.rule, f"not applied: {step.note}", "", "", "", ""])
+                blank = [""] * (4 + len(judged))
+                rows.append([step.rule, f"not applied: {step.note}", *blank])
                 continue
             counts = [f"{step.pairs_in:,}", f"{step.dropped:,}", f"{step.share:.2%}"]
-            rows.append([step.rule, step.says, *counts, f"{step.alone:,}"])
+            right = (
+                [f"{share:.1%}" for share in self.truth.of_rule(step.rule)] if self.truth else []
+            )
+            if right and not step.alone:
+                right = ["-", "-"]
+            rows.append([step.rule, step.says, *counts, f"{step.alone:,}", *right])
         share = self.kept / self.raw if self.raw else 0.0
         text = (
             _aligned(rows, text_columns=2)
@@ -160,17 +169,16 @@ def tally(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, An
     >>> counts["dropped"], counts["alone"]
     ({'length': 2, 'rare_words': 0}, {'length': 2, 'rare_words': 1})
     """
-    captions = pl.Series(pl.from_arrow(table["caption"])).cast(pl.String)
-    left = pl.repeat(True, table.num_rows, eager=True)
-    dropped, examples = {}, {}
-    for rule in drops.columns:
-        gone = drops[rule] & left
-        dropped[rule] = int(gone.sum())
-        texts = captions.filter(gone).head(100 * EXAMPLES).fill_null("")
-        examples[rule] = texts.unique(maintain_order=True).head(EXAMPLES).to_list()
-        left &= ~drops[rule]
+    left = np.ones(table.num_rows, bool)
+    dropped, alone, examples = {}, {}, {}
+    for rule, column in drops.to_dict().items():
+        mask = column.to_numpy()
+        rows = np.flatnonzero(mask & left)
+        dropped[rule], alone[rule] = len(rows), int(mask.sum())
+        texts = table["caption"].take(pa.array(rows[: 100 * EXAMPLES])).to_pylist()
+        examples[rule] = list(dict.fromkeys(text or "" for text in texts))[:EXAMPLES]
+        left &= ~mask
     counts = {"raw": table.num_rows, "kept": int(kept.sum()), "dropped": dropped}
-    alone = {rule: int(drops[rule].sum()) for rule in drops.columns}
     noise = _noise(table, drops, kept) if "noise" in table.column_names else None
     return counts | {"alone": alone, "examples": examples, "noise": noise}
 

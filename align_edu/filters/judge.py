@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
@@ -16,26 +17,24 @@ from align_edu.filters.rules import RULES
 def judge(job: Job, number: int) -> dict[str, Any]:
     """Write the pairs of a chunk that stay, their columns unchanged; return the funnel's counts."""
     pairs = pl.read_parquet(job.table("pairs", number))
-    drops = pairs.select([rule.name for rule, _ in job.applied("pair")])
+    drops = {rule.name: pairs[rule.name] for rule, _ in job.applied("pair")}
     for rule, _ in job.applied("image"):
         dropped = _totals(job, "dropped_images").filter(rule.name)
-        drops = drops.with_columns(_among(pairs["picture"], dropped, "picture").alias(rule.name))
+        drops[rule.name] = _among(pairs["picture"], dropped, "picture")
     for rule, _ in job.applied("text"):
-        dropped = _totals(job, "dropped_texts")
-        drops = drops.with_columns(_among(pairs["text"], dropped, "text").alias(rule.name))
+        drops[rule.name] = _among(pairs["text"], _totals(job, "dropped_texts"), "text")
     for rule, _ in job.applied("token"):
         rare = _totals(job, "rare_tokens").filter(pl.col("chunk") == number)
         tokens = rare.select("token").collect().to_series()
-        found = text.rows_with(tokens, pairs, job.with_bigrams)
-        drops = drops.with_columns(found.alias(rule.name))
-    drops = drops.select([rule.name for rule in RULES if rule.name in drops.columns])
-    kept = pl.repeat(True, pairs.height, eager=True)
-    for column in drops.iter_columns():
-        kept &= ~column
+        drops[rule.name] = text.rows_with(tokens, pairs, job.with_bigrams)
+    in_order = {rule.name: drops[rule.name] for rule in RULES if rule.name in drops}
+    kept = np.ones(pairs.height, bool)
+    for column in in_order.values():
+        kept &= ~column.to_numpy()
     table = job.chunks[number].read()
     with written_whole(job.table("kept", number)) as beside:
-        pa.parquet.write_table(table.filter(pa.array(kept.to_numpy())), beside)
-    return tally(table, drops, kept)
+        pa.parquet.write_table(table.filter(pa.array(kept)), beside)
+    return tally(table, pl.DataFrame(in_order), pl.Series("kept", kept))
 
 
 def _totals(job: Job, name: str) -> pl.LazyFrame:

@@ -2,22 +2,23 @@
 
 The hash is ImageHash's `phash` with 16 x 16 bits: the signs of the lowest frequencies of the
 grey image, so it does not see size, compression or colour. Two hashes of one image differ in
-few of the 256 bits. Measured on edits of 200 toy drawings and of 120 photographs, and between
-different images (1,000 toy evaluation images and 5,000 toy drawings; 210 photographs):
+few of the 256 bits. The default, 74, is the largest distance at which no more than a few of a
+million pairs of different images are taken for duplicates. `tests/benchmarks/near_duplicates.py`
+measures it, on 200 toy drawings (1,500 for the different images) and 210 photographs:
 
-| at most 66 bits of 256 | toy | photographs |
+| within 74 bits of 256 | toy | photographs |
 |---|---|---|
-| resized, compressed to quality 20, half the colour: found | 100 % | 100 % |
-| 30 % lighter or darker: found | 100 % | 100 % |
-| turned by 2 degrees: found | 100 % | 100 % |
-| 5 % of width and height cropped: found | 100 % | 96 % |
-| 10 % of width and height cropped: found | 50 % | 8 % |
-| mirrored: found | 0 % | 0 % |
-| different images taken for duplicates, per pair | 1.4e-6 | 0 of 21,945 |
+| resized to 58 pixels, compressed to quality 20, half the colour: found | 100 % | 100 % |
+| 30 % lighter or darker, a watermark, turned by 2 degrees: found | 100 % | 100 % |
+| 5 % of width and height cropped: found | 100 % | 99.5 % |
+| 10 % of width and height cropped: found | 78 % | 19 % |
+| a border of 5 % on each side: found | 72 % | 3 % |
+| 20 % of width and height cropped, mirrored: found | 0 % | 0 % |
+| different images taken for duplicates, per pair | 3.6e-6 | 0 of 21,945 |
 
-Where they find as many of the cropped photographs, other hashes take more toy images for
-duplicates: `dhash` of 256 bits 10 times as many, `phash` and `dhash` of 64 bits 10 and 60
-times, `average_hash` of 256 bits over 100 times.
+It misses large crops, borders and mirror images. At a distance that finds 95 % of the 5 %
+crops of photographs, `dhash` with as many bits takes 2 times as many different toy images for
+duplicates, and `average_hash` dozens of times.
 """
 
 import os
@@ -52,7 +53,7 @@ def perceptual_hash(data: bytes) -> np.ndarray:
     >>> ramp.save(large, "PNG")
     >>> ramp.resize((64, 64)).save(small, "JPEG")
     >>> different = perceptual_hash(large.getvalue()) ^ perceptual_hash(small.getvalue())
-    >>> bool(np.bitwise_count(different).sum() <= 66)
+    >>> bool(np.bitwise_count(different).sum() <= 74)
     True
     """
     import imagehash

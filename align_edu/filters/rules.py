@@ -42,7 +42,7 @@ class Rules:
     min_side: float | None = 200
     max_aspect: float | None = 3.0
     max_texts_per_image: int | None = 1000
-    max_distance: int | None = 66
+    max_distance: int | None = 74
     max_images_per_text: int | None = 10
     vocabulary_size: int | Literal["auto"] | None = "auto"
     min_words: int | None = 3
@@ -115,6 +115,8 @@ def _length(words: tuple[int | None, int | None]) -> str:
     return " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None) + " words"
 
 
+_OR_BIGRAM = " or bigram"
+
 # The funnel's order: the paper's, images before texts.
 RULES = (
     Rule(
@@ -143,7 +145,7 @@ RULES = (
     ),
     Rule(
         "rare_words", "token", lambda r: r.vocabulary_size, lambda edge: text.rare_words(*edge),
-        (), lambda bound: "a unigram or bigram that is rare in the raw data",
+        (), lambda size: f"a unigram{_OR_BIGRAM * (size != 'auto')} that is rare in the raw data",
     ),
     Rule("length", "pair", lambda r: r.words, lambda words: text.length(*words), (), _length),
 )  # fmt: skip

@@ -15,7 +15,16 @@ def normalised(caption: pl.Expr) -> pl.Expr:
     >>> table.select(normalised(pl.col("caption"))).to_series().to_list()
     ['alt img', 'a cat red', '']
     """
-    text = caption.fill_null("").str.normalize("NFKC").str.to_lowercase()
+    return words_only(caption.fill_null("").str.normalize("NFKC"))
+
+
+def words_only(text: pl.Expr) -> pl.Expr:
+    """The second half of `normalised`, for text that is in NFKC already, as all ASCII text is.
+
+    >>> pl.select(words_only(pl.lit("A  cat (red)!"))).item()
+    'a cat red'
+    """
+    text = text.str.to_lowercase()
     # A mark needs a letter before it: an emoji's variation selector alone is no word.
     words = text.str.replace_all(r"(?:[^\p{L}\p{N}\p{M}]+\p{M}*)+", " ")
     return words.str.replace(r"^\p{M}+ ?", "").str.strip_chars(" ")

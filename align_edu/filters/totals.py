@@ -74,7 +74,7 @@ def _last_in(job: Job, edge: Edge) -> str | None:
         return None
     files = [job.table("all_tokens", share) for share in range(job.shares)]
     tied = pl.scan_parquet(files).filter(pl.col("count") == edge.least).select("spelling")
-    return tied.sort("spelling").slice(edge.room - 1, 1).collect(engine="streaming").item()
+    return tied.collect().to_series().sort()[edge.room - 1]
 
 
 def find_rare(job: Job, share: int) -> None:

@@ -34,7 +34,7 @@ class Lesson:
         >>> find_lesson("08").title
         'Training on toy CC-3M'
         """
-        words = self.file[3:].replace("_", " ").capitalize()
+        words = self.file[3:].replace("_", " ").capitalize().replace("Alt text", "Alt-text")
         for spelling in ("BERT", "EfficientNet", "CC-3M", "TPU", "CLIP", "ALIGN", "SigLIP"):
             plain = spelling.replace("-", "")
             words = " ".join(spelling if w.lower() == plain.lower() else w for w in words.split())
@@ -43,8 +43,10 @@ class Lesson:
 
 COURSE = (
     Lesson("00_start_here", "What is ALIGN, and what will I build?", "Figure 1, Section 4.1", 0.5),
-    Lesson("01_alt_text_is_noisy", "What does text from the web look like?", "Section 3, Figure 2"),
-    Lesson("02_filtering_by_frequency", "Which noise can counting alone remove?", "Section 3"),
+    Lesson(
+        "01_alt_text_is_noisy", "What does text from the web look like?", "Section 3, Figure 2", 0.3
+    ),
+    Lesson("02_filtering_by_frequency", "Which noise can counting alone remove?", "Section 3", 0.5),
     Lesson("03_words_to_vectors_with_bert", "How does a text become a vector?", "Section 4.1"),
     Lesson(
         "04_pixels_to_vectors_with_efficientnet",

@@ -58,7 +58,9 @@ def picture_grid(
     cell = WIDTH / columns
     texts = [wrapped(text, int(cell / LETTER), 4) for text in captions or [""] * len(images)]
     lines = max((text.count("\n") + bool(text) for text in texts), default=0)
-    figure = new_figure(max(rows * (cell + 0.14 * lines), 0.5) + (0.4 if title else 0.0), title)
+    figure = new_figure(
+        max(rows * (cell + 0.06 + 0.15 * lines), 0.5) + (0.4 if title else 0.0), title
+    )
     with course_style():
         for number, (image, text) in enumerate(zip(images, texts, strict=True)):
             axes = figure.add_subplot(rows, columns, number + 1)

@@ -13,6 +13,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import imagehash
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
@@ -21,7 +22,26 @@ from align_edu.filters.near_duplicates import perceptual_hash
 from align_edu.world.draw import draw
 from align_edu.world.scene import child_rng, sample_scene
 
-DISTANCES = (40, 50, 58, 62, 66, 70, 74, 80, 90)
+DISTANCES = (30, 40, 50, 58, 66, 70, 74, 80, 90)
+
+
+def phash(image: bytes) -> np.ndarray:
+    """The hash in use."""
+    return perceptual_hash(image)
+
+
+def _other(function: Callable[..., imagehash.ImageHash]) -> Callable[[bytes], np.ndarray]:
+    def hashed(image: bytes) -> np.ndarray:
+        return np.packbits(function(Image.open(io.BytesIO(image)), hash_size=16).hash)
+
+    return hashed
+
+
+HASHES = {
+    "phash": phash,
+    "dhash": _other(imagehash.dhash),
+    "average_hash": _other(imagehash.average_hash),
+}
 
 
 def jpeg(image: Image.Image, quality: int = 90) -> bytes:
@@ -88,16 +108,20 @@ def photographs(folders: list[Path]) -> list[Image.Image]:
     return [Image.open(path).convert("RGB") for path in paths]
 
 
-def bits_apart(images: list[Image.Image], edit: Callable[[Image.Image], bytes]) -> np.ndarray:
+def bits_apart(
+    images: list[Image.Image],
+    edit: Callable[[Image.Image], bytes],
+    hashed: Callable[[bytes], np.ndarray],
+) -> np.ndarray:
     """Different bits of each image and its edited form: (N,)."""
-    before = np.stack([perceptual_hash(jpeg(image)) for image in images])
-    after = np.stack([perceptual_hash(edit(image)) for image in images])
+    before = np.stack([hashed(jpeg(image)) for image in images])
+    after = np.stack([hashed(edit(image)) for image in images])
     return np.bitwise_count(before ^ after).sum(axis=1)
 
 
-def bits_between(images: list[Image.Image]) -> np.ndarray:
+def bits_between(images: list[Image.Image], hashed: Callable[[bytes], np.ndarray]) -> np.ndarray:
     """Different bits of each two different images."""
-    hashes = np.stack([perceptual_hash(jpeg(image)) for image in images])
+    hashes = np.stack([hashed(jpeg(image)) for image in images])
     pairs = [np.bitwise_count(hashes[i] ^ hashes[i + 1 :]).sum(axis=1) for i in range(len(hashes))]
     return np.concatenate(pairs)
 
@@ -108,8 +132,10 @@ def main() -> None:
     parser.add_argument("photographs", type=Path, nargs="*")
     parser.add_argument("--images", type=int, default=200, help="toy drawings that are edited")
     parser.add_argument("--others", type=int, default=1500, help="toy drawings that are compared")
+    parser.add_argument("--hash", choices=HASHES, default="phash")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
+    hashed = HASHES[args.hash]
     sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
     if args.photographs:
         real = photographs(args.photographs)
@@ -117,10 +143,10 @@ def main() -> None:
     for name, (images, others) in sets.items():
         print(f"{name}: {len(images)} images; found within so many bits of 256")
         print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
-        far = {edit: bits_apart(images, act) for edit, act in EDITS.items()}
+        far = {edit: bits_apart(images, act, hashed) for edit, act in EDITS.items()}
         for edit, bits in far.items():
             print(f"{edit:20}" + "".join(f"{(bits <= d).mean():8.3f}" for d in DISTANCES))
-        between = bits_between(others)
+        between = bits_between(others, hashed)
         print(
             f"{'different images':20}" + "".join(f"{(between <= d).mean():8.1e}" for d in DISTANCES)
         )
