@@ -47,13 +47,14 @@ COURSE = (
         "01_alt_text_is_noisy", "What does text from the web look like?", "Section 3, Figure 2", 0.3
     ),
     Lesson("02_filtering_by_frequency", "Which noise can counting alone remove?", "Section 3", 0.5),
-    Lesson("03_words_to_vectors_with_bert", "How does a text become a vector?", "Section 4.1"),
+    Lesson("03_words_to_vectors_with_bert", "How does a text become a vector?", "Section 4.1", 0.5),
     Lesson(
         "04_pixels_to_vectors_with_efficientnet",
         "How does a picture become a vector?",
         "Section 4.1",
+        0.5,
     ),
-    Lesson("05_one_shared_space", "How can a picture and a text be compared?", "Section 4.1"),
+    Lesson("05_one_shared_space", "How can a picture and a text be compared?", "Section 4.1", 0.5),
     Lesson(
         "06_the_contrastive_loss_by_hand",
         "What does the loss pull together, and what apart?",
