@@ -122,7 +122,7 @@ def test_a_text_tower_has_as_many_weights_and_operations_as_published(size):
         by_hand = (pieces + 512 + 2 + 2) * h + layers * (12 * h * h + 13 * h)
         assert sum(p.numel() for p in tower.bert.parameters()) == by_hand
         assert round(by_hand / 1e6, 1) == millions
-    assert flops(tower.bert, ids) == pytest.approx(BERTS[size][2] * 1e9, rel=0.02)
+    assert flops(tower.bert, ids) == pytest.approx(BERTS[size][2] * 1e9, rel=0.01)
 
 
 def test_the_presets_have_the_papers_towers_and_its_padding():
@@ -207,127 +207,6 @@ def test_with_symmetric_padding_a_tower_is_torchvisions(size, sides):
         pixels = torch.randn(1, 3, side, side)
         with torch.no_grad():
             assert_same(ours(pixels), theirs.features[:-1](pixels).mean(dim=(2, 3)))
-
-
-def test_paddings_differ_where_the_size_is_odd_and_only_static_differs_there():
-    static = with_random_weights(tower_of("B0", "tf_static"))
-    same, symmetric = tower_of("B0", "same"), tower_of("B0", "symmetric")
-    for tower in (same, symmetric):
-        tower.load_state_dict(static.state_dict())
-    even, odd = torch.randn(1, 3, 288, 288), torch.randn(1, 3, 289, 289)
-    with torch.no_grad():
-        assert static.trunk(odd).shape[-1] == 9 and same.trunk(odd).shape[-1] == 10
-        assert torch.equal(static(even), same(even))
-        assert (static(even) - symmetric(even)).abs().max() > 0.01
-        assert (static(odd) - same(odd)).abs().max() > 0.01
-
-
-@pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
-def test_any_size_from_32_pixels_on_gives_the_same_width(padding):
-    tower = with_random_weights(tower_of("B0", padding))
-    with torch.no_grad():
-        for height, width in ((32, 32), (33, 47), (65, 32)):
-            pixels = torch.randn(1, 3, height, width)
-            out = tower(pixels)
-            assert out.shape == (1, 320)
-            last = tower(pixels.to(memory_format=torch.channels_last))
-            assert torch.allclose(out, last, atol=1e-4)
-
-
-def test_a_picture_of_fewer_than_32_pixels_is_refused_in_one_line():
-    tower = ImageTower(get_preset("toy").image)
-    with pytest.raises(InputError, match="31×64 pixels.*give it 32×32 or more") as caught:
-        tower(torch.zeros(1, 3, 31, 64))
-    assert "\n" not in str(caught.value)
-
-
-def test_an_unknown_padding_is_refused_in_one_line():
-    with pytest.raises(InputError, match="choose one of tf_static, same, symmetric"):
-        ImageTower(dataclasses.replace(get_preset("toy").image, padding="valid"))
-
-
-def train_step(tower, pixels, forward=None):
-    torch.manual_seed(7)  # stochastic depth
-    out = (forward or tower)(pixels)
-    out.square().sum().backward()
-    return out, [p.grad.clone() for p in tower.parameters()]
-
-
-def test_computing_blocks_again_changes_nothing_but_memory():
-    settings = dataclasses.replace(get_preset("toy").image, stochastic_depth=0.5, padding="same")
-    torch.manual_seed(0)
-    plain = ImageTower(settings).train()
-    again = ImageTower(dataclasses.replace(settings, recompute=True)).train()
-    again.load_state_dict(plain.state_dict())
-    pixels = torch.randn(4, 3, 65, 65).to(memory_format=torch.channels_last)
-    kept = {}
-    for name, tower in (("plain", plain), ("again", again)):
-        total = [0]
-
-        def keep(tensor, total=total):
-            total[0] += tensor.numel()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            torch.manual_seed(7)
-            tower(pixels)
-        kept[name] = total[0]
-    assert kept["again"] < kept["plain"] / 4
-    one, two = train_step(plain, pixels), train_step(again, pixels)
-    assert torch.equal(one[0], two[0])
-    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
-    # Above all, a batch is counted once in BatchNorm's running statistics.
-    for a, b in zip(plain.state_dict().values(), again.state_dict().values(), strict=True):
-        assert torch.equal(a, b)
-
-
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_tower_compiles_as_one_graph(recompute):
-    settings = dataclasses.replace(get_preset("toy").image, padding="same", recompute=recompute)
-    torch.manual_seed(0)
-    tower = ImageTower(settings).train()
-    plain = ImageTower(settings).train()
-    plain.load_state_dict(tower.state_dict())
-    # The tracing is what could fail; the C++ compiler behind it need not be there.
-    compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
-    pixels = torch.randn(4, 3, 65, 65)
-    one, two = train_step(plain, pixels), train_step(tower, pixels, compiled)
-    assert torch.allclose(one[0], two[0], atol=1e-5)
-    a, b = (torch.cat([g.flatten() for g in grads]) for _, grads in (one, two))
-    assert (a - b).norm() <= 1e-4 * a.norm()
-    for a, b in zip(plain.buffers(), tower.buffers(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
-
-
-def test_stochastic_depth_drops_whole_samples():
-    tower = ImageTower(dataclasses.replace(get_preset("toy").image, stochastic_depth=0.5)).train()
-    block = next(b for stage in tower.trunk[1:] for b in stage if b.use_res_connect)
-    depth = block.stochastic_depth
-    torch.manual_seed(0)
-    out = depth(torch.ones(200, 2, 3, 3))
-    per_sample = out.flatten(1)
-    assert torch.equal(per_sample.min(dim=1).values, per_sample.max(dim=1).values)
-    assert per_sample.unique().tolist() == pytest.approx([0.0, 1 / (1 - depth.p)])
-    blocks = [b for stage in tower.trunk[1:] for b in stage]
-    rates = [b.stochastic_depth.p for b in blocks]
-    assert rates == pytest.approx([0.5 * i / len(blocks) for i in range(len(blocks))])
-
-
-def test_a_training_step_moves_every_running_statistic_by_a_hundredth():
-    settings = dataclasses.replace(IMAGE_SIZES["B0"], stochastic_depth=0.0)
-    torch.manual_seed(0)
-    tower = ImageTower(settings).train()
-    seen = {}
-    for norm in (m for m in tower.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.register_forward_hook(lambda m, inputs, _: seen.update({m: inputs[0].detach()}))
-    with torch.no_grad():
-        tower(torch.randn(2, 3, 64, 64))
-    assert len(seen) == 1 + 3 * 16 - 1
-    for norm, x in seen.items():
-        # TensorFlow's momentum 0.99 by hand: 0.99 × old + 0.01 × batch, from mean 0, variance 1.
-        values = x.transpose(0, 1).flatten(1)  # (C, B·H·W)
-        assert torch.allclose(norm.running_mean, 0.01 * values.mean(dim=1), atol=1e-6)
-        assert torch.allclose(norm.running_var, 0.99 + 0.01 * values.var(dim=1), rtol=1e-4)
 
 
 def test_texts_of_fixed_length_and_texts_padded_to_the_longest_are_equal():
