@@ -15,6 +15,7 @@ import torch
 from tokenizers import models
 from torch.nn import functional as F
 from torchvision.models.efficientnet import MBConvConfig
+from torchvision.transforms.v2.functional import normalize
 
 from align_edu import lab
 from align_edu.errors import InputError
@@ -23,6 +24,8 @@ from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.quiz import LETTERS, Quiz, load_questions
+from align_edu.padding import edge_zeros
+from align_edu.pairs.pixels import scale_pixels
 from align_edu.presets import TEXT_SIZES, TextSettings, get_preset
 from align_edu.text_tower import TextTower
 
@@ -201,6 +204,24 @@ def matches_by_sorting(similarity: torch.Tensor) -> list[torch.Tensor]:
     return [row[0] for row in order]
 
 
+def scaled_by_the_library(value: int) -> torch.Tensor:
+    return scale_pixels(torch.full((1, 1, 1, 1), value, dtype=torch.uint8))
+
+
+def scaled_by_distance_from_the_ends(value: int) -> Fraction:
+    return Fraction(value - (255 - value), 255)
+
+
+def name_by_matrix_product(similarity: torch.Tensor) -> torch.Tensor:
+    prompts = len(similarity)
+    return (torch.full((prompts,), 1 / prompts, dtype=torch.float64) @ similarity.double()).argmax()
+
+
+def name_by_loop(similarity: torch.Tensor) -> int:
+    totals = [math.fsum(column) for column in similarity.T.tolist()]
+    return totals.index(max(totals))
+
+
 @pytest.mark.parametrize(
     ("name", "function"),
     [
@@ -230,6 +251,10 @@ def matches_by_sorting(similarity: torch.Tensor) -> list[torch.Tensor]:
         ("best_matches", matches_by_sorting),
         ("learning_rate_at", rate_by_interpolation),
         ("learning_rate_at", rate_by_two_lines),
+        ("scaled", scaled_by_the_library),
+        ("scaled", scaled_by_distance_from_the_ends),
+        ("name_index", name_by_matrix_product),
+        ("name_index", name_by_loop),
     ],
 )
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -403,6 +428,27 @@ def finds_images(similarity: torch.Tensor) -> list[int]:
     return list(matches_by_loop(similarity.T))
 
 
+def scales_to_one(value: int) -> torch.Tensor:
+    return torch.tensor(value, dtype=torch.uint8).double().div(255)
+
+
+def normalises_as_a_classifier(value: int) -> torch.Tensor:
+    mean, spread = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    pixel = torch.full((3, 1, 1), value / 255, dtype=torch.float64)
+    return normalize(pixel, mean, spread)[0]
+
+
+def trusts_one_prompt(similarity: torch.Tensor) -> int:
+    rows = similarity.tolist()
+    value, column = max((v, -k) for row in rows for k, v in enumerate(row))
+    return -column
+
+
+def counts_votes(similarity: torch.Tensor) -> int:
+    votes = Counter(row.index(max(row)) for row in similarity.tolist())
+    return min(votes, key=lambda column: (-votes[column], column))
+
+
 @pytest.mark.parametrize(
     ("name", "function", "words"),
     [
@@ -433,6 +479,10 @@ def finds_images(similarity: torch.Tensor) -> list[int]:
         ("best_matches", finds_images, "down the columns"),
         ("learning_rate_at", starts_at_the_peak, "no warm-up"),
         ("learning_rate_at", cosine, "cosine decay"),
+        ("scaled", scales_to_one, "from 0 to 1"),
+        ("scaled", normalises_as_a_classifier, "ImageNet's mean"),
+        ("name_index", trusts_one_prompt, "One lucky prompt"),
+        ("name_index", counts_votes, "count the votes"),
     ],
 )
 def test_a_mistake_is_named_however_it_is_written(name: str, function: Answer, words: str) -> None:
@@ -600,7 +650,7 @@ def test_the_course_has_21_notebooks_in_order() -> None:
 # Quizzes.
 
 
-@pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "08"])
+@pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "08", "17"])
 def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
     questions = load_questions(number)
     assert 3 <= len(questions) <= 5
@@ -707,6 +757,25 @@ def test_numbers_in_the_quiz_on_words_are_recomputed() -> None:
     assert right_option("03", "BERT-Mini") == f"{100_000 * mini.width / 1e6:.1f} million"
     assert "BERT-Large" in options[f"{100_000 * large.width / 1e6:.1f} million"]
     assert "64 numbers" in options[f"{100_000 * mini.max_length / 1e6:.1f} million"]
+
+
+def test_numbers_in_the_quiz_on_the_released_weights_are_recomputed() -> None:
+    zeros = {padding: edge_zeros(289, 3, padding) for padding in ("tf_static", "same")}
+    count = find_exercise("output_side").reference
+    places = {padding: str(count(289, 3, 2, *pair)) for padding, pair in zeros.items()}
+    assert zeros == {"tf_static": (0, 1), "same": (1, 1)}
+    assert right_option("17", "3 × 3 filters") == places["tf_static"]
+    feedback = {o.text: o.feedback for q in load_questions("17") for o in q.options}
+    assert '"same"' in feedback[places["same"]]
+    for padding, left in (("tf_static", 9), ("same", 10)):
+        side = 289
+        for kernel in (3, 3, 5, 3, 5):  # the layers with stride 2
+            side = count(side, kernel, 2, *edge_zeros(side, kernel, padding))
+        assert side == left
+    assert right_option("17", "AlignModel gives the loss 1.5") == f"{2 * 1.5:g}"
+    assert right_option("17", "the byte 51") == f"{find_exercise('scaled').reference(51):g}"
+    assert "scale from 0 to 1" in feedback[f"{51 / 255:g}"]
+    assert "ImageNet" in feedback[f"{normalises_as_a_classifier(51).item():.2f}"]
 
 
 def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:

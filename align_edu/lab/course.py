@@ -81,7 +81,7 @@ COURSE = (
     Lesson("14_bigger_towers", "Which tower should grow?", "Section 6.1, Figure 3, Table 7"),
     Lesson("15_bigger_batches", "How does a small machine train with a big batch?", "Section 5"),
     Lesson("16_full_scale_on_tpu", "What does the paper's run cost?", "Section 5"),
-    Lesson("17_the_released_weights", "What do the released weights know?", "Section 5.1"),
+    Lesson("17_the_released_weights", "What do the released weights know?", "Section 5.1", 0.5),
     Lesson("18_clip_align_siglip", "What separates ALIGN from CLIP and SigLIP?", "Section 2"),
     Lesson("19_limits_and_harms", "What should not be done with it?", "Section 9"),
     Lesson("20_questions", "What have I learned?", "all sections"),
