@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -26,6 +27,20 @@ def _cut_the_network() -> None:
 
 
 _cut_the_network()
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder like that of the released weights, tiny and random; not to be changed."""
+    from tests.tiny_released import save_released
+
+    return save_released(tmp_path_factory.mktemp("released") / "align-tiny")
+
+
+@pytest.fixture
+def copy(released: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be spoilt."""
+    return shutil.copytree(released, tmp_path / "copy")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,0 +1,121 @@
+"""A folder like that of the released weights, tiny and random, and ways to spoil a copy of it."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AlignConfig,
+    AlignModel,
+    AlignProcessor,
+    EfficientNetImageProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from align_edu.errors import InputError
+from align_edu.wordpiece import tokenizer_from_pieces
+from tests.test_towers_exact import with_random_weights
+
+TEXTS = ["a red cat", "green dogs", "a blue house in snow", "cat"]
+# BERT's own numbering: [PAD] is 0, [UNK] 100 and so on, far from ours.
+WORDS = ["a", "red", "green", "blue", "cat", "dog", "house", "in", "snow", "##s"]
+PIECES = [
+    "[PAD]",
+    *(f"[unused{i}]" for i in range(99)),
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    *WORDS,
+]
+
+
+def tiny_config(**vision):
+    return AlignConfig(
+        projection_dim=112,
+        temperature_init_value=0.05,
+        text_config={
+            "vocab_size": len(PIECES),
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 128,
+        },
+        vision_config={
+            "image_size": 64,
+            "width_coefficient": 0.35,
+            "depth_coefficient": 0.35,
+            "hidden_dim": 112,
+            "depthwise_padding": [],
+            **vision,
+        },
+    )
+
+
+def tiny_processor():
+    pictures = EfficientNetImageProcessor(
+        size={"height": 77, "width": 77},
+        crop_size={"height": 64, "width": 64},
+        do_center_crop=True,
+        rescale_factor=1 / 127.5,
+        rescale_offset=True,
+        do_normalize=False,
+        include_top=False,
+        resample=2,
+    )
+    names = ("pad", "unk", "cls", "sep", "mask")
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer_from_pieces(PIECES),
+        model_max_length=64,
+        **{f"{name}_token": f"[{name.upper()}]" for name in names},
+    )
+    return AlignProcessor(pictures, words)
+
+
+def save_released(folder):
+    """Write the folder as transformers does."""
+    torch.manual_seed(0)
+    model = AlignModel(tiny_config())
+    with_random_weights(model.vision_model)
+    with torch.no_grad():
+        for p in model.text_model.parameters():
+            p.add_(torch.randn_like(p) * 0.05)
+        model.text_projection.bias.normal_()
+    model.save_pretrained(folder)
+    tiny_processor().save_pretrained(folder)
+    return folder
+
+
+def change_config(folder, part, **values):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    (config[part] if part else config).update(values)
+    path.write_text(json.dumps(config))
+
+
+def change_weights(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+
+
+def pictures():
+    make = np.random.default_rng(0)
+    sizes = ((64, 64), (90, 50), (77, 77), (40, 200))
+    return [Image.fromarray(make.integers(0, 255, (*s, 3), dtype=np.uint8)) for s in sizes]
+
+
+def batch():
+    torch.manual_seed(1)
+    pixels = torch.randn(4, 3, 64, 64)
+    processed = tiny_processor().tokenizer(TEXTS, padding=True, return_tensors="pt")
+    return pixels, processed["input_ids"], processed["attention_mask"]
+
+
+def refused(words, call, *args):
+    with pytest.raises(InputError, match=words) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
