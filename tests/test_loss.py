@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from align_edu.loss import Temperature, chance_loss, contrastive_loss, loss_floor
+from align_edu.loss import Temperature, best_temperature, chance_loss, contrastive_loss, loss_floor
 
 IMAGE = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
 TEXT = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
@@ -163,6 +163,24 @@ def test_no_loss_is_below_the_floor_and_the_best_temperature_reaches_it():
     assert best == pytest.approx(loss_floor(n, 0.1), rel=1e-9)
     for sigma in (0.5 / gap, 2 / gap):
         assert contrastive_loss(unit, unit, sigma).item() > best
+
+
+@pytest.mark.parametrize("gap", [1.0, 0.3])
+def test_the_best_temperature_is_the_minimum_of_the_loss_over_sigma(gap):
+    from scipy.optimize import minimize_scalar
+
+    # Unit vectors whose own cosine is 1 and every other one 1 - gap.
+    n = 24
+    cosines = torch.full((n, n), 1 - gap, dtype=torch.float64).fill_diagonal_(1.0)
+    vectors = torch.linalg.cholesky(cosines)
+    found = minimize_scalar(
+        lambda sigma: contrastive_loss(vectors, vectors, sigma).item(), bounds=(1e-3, 2.0)
+    )
+    assert best_temperature(n, 0.1, gap) == pytest.approx(found.x, rel=1e-4)
+
+
+def test_without_smoothing_the_best_temperature_is_zero():
+    assert best_temperature(1024, 0.0, 0.5) == 0.0
 
 
 @pytest.mark.parametrize(
