@@ -1,18 +1,18 @@
 """The image tower: EfficientNet without its 1×1 head convolution, globally pooled."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
 from align_edu.errors import InputError
 from align_edu.ghost_batch_norm import GhostBatchNorm2d
 from align_edu.padding import set_padding
 from align_edu.presets import ImageSettings
+from align_edu.recompute import recomputed
 
 SMALLEST = 32  # pixels a side: five times halved, one is left
 
@@ -84,7 +84,8 @@ class ImageTower(nn.Module):
         if self.recompute and torch.is_grad_enabled():
             features = pixels
             for block in self._blocks():
-                features = _recomputed(block, features)
+                kept = partial(_statistics_kept, block)
+                features = recomputed(block, features, again=kept)
         else:
             features = self.trunk(pixels)  # (B, D, H/32, W/32)
         pooled = features.mean(dim=(2, 3))  # (B, D)
@@ -102,19 +103,6 @@ def _batch_norm(ghost_batch: int | None) -> Callable[..., nn.Module]:
     if ghost_batch is None:
         return nn.BatchNorm2d
     return partial(GhostBatchNorm2d, group=ghost_batch)
-
-
-def _recomputed(block: nn.Module, x: Tensor) -> Tensor:
-    """Return ``block(x)``, keeping only ``x``: the rest is computed again when it is needed."""
-    if torch.compiler.is_compiling():  # the compiler moves running statistics once by itself
-        return checkpoint(block, x, use_reentrant=False)
-    contexts = partial(_contexts, block)
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
-
-
-def _contexts(block: nn.Module) -> tuple[AbstractContextManager, AbstractContextManager]:
-    """What surrounds the first computation of a block, and the second one."""
-    return nullcontext(), _statistics_kept(block)
 
 
 @contextmanager

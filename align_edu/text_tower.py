@@ -65,5 +65,9 @@ class TextTower(nn.Module):
         return torch.cat(parts)[order.argsort()]  # back in the batch's order
 
     def _encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if ids.device.type == "xla":
+            # BERT looks whether a mask of two axes has any zero, which would stop the step to
+            # read a tensor; one of four axes, the attention's own, it takes as it is.
+            mask = mask[:, None, None].bool().expand(-1, -1, ids.shape[1], -1)  # (B, 1, L, L)
         hidden = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, L, H)
         return self.projection(hidden[:, 0])  # (B, D): [CLS] is the first piece

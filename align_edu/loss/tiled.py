@@ -2,9 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from align_edu.loss.negatives import allowed_pairs
+from align_edu.recompute import recomputed
 
 
 def tiled_loss(
@@ -29,9 +29,7 @@ def tiled_loss(
     """
     n = len(x)
     tiles = [
-        checkpoint(
-            _tile, x[start : start + tile], y, sigma, start, negatives, ids, use_reentrant=False
-        )
+        recomputed(_tile, x[start : start + tile], y, sigma, start, negatives, ids)
         for start in range(0, n, tile)
     ]
     row_log, row_average, positive, column_log, column_sum, column_count = zip(*tiles, strict=True)

@@ -84,8 +84,12 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _lamb(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     from timm.optim.lamb import Lamb
 
+    from align_edu.devices.xla_lamb import XlaLamb
+
     plain = _parameters_of(model, nn.BatchNorm2d)
-    return Lamb(
+    on_xla = any(p.device.type == "xla" for p in model.parameters())
+    kind = XlaLamb if on_xla else Lamb
+    return kind(
         _groups(model, plain, {"weight_decay": 0.0}),
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),

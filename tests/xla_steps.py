@@ -1,0 +1,178 @@
+"""Ten training steps on virtual XLA devices of the processor, and the same steps without XLA.
+
+XLA's devices belong to a process, so each number of devices has a child of its own. They are
+forked from one parent: imports take longer than the steps.
+
+    python tests/xla_steps.py FOLDER
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import timm.optim.lamb  # noqa: F401  imported before the children are born, as the next ones
+import torch
+import torch_xla.distributed.spmd  # noqa: F401
+import torch_xla.utils.checkpoint  # noqa: F401
+import transformers.models.bert.modeling_bert  # noqa: F401
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from align_edu.align import Align
+from align_edu.devices.xla import XlaMesh, open_mesh
+from align_edu.loss import contrastive_loss
+from align_edu.presets import Preset, TextSettings, get_preset
+from align_edu.training.checkpoint import load_checkpoint, save_checkpoint
+from align_edu.training.recipe import build_optimizer, learning_rate_factor
+
+STEPS, HALF, BATCH, GROUP = 10, 5, 32, 4
+FORMS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "ids": {"ids": True},
+    "tile": {"tile": 12},
+    "all": {"tile": 16, "ids": True, "negatives": 0.5},
+}
+
+
+def preset(recompute: bool = False) -> Preset:
+    """The paper's recipe, as small as it can be."""
+    toy = get_preset("toy")
+    image = dataclasses.replace(
+        toy.image,
+        width=0.1,
+        depth=0.1,
+        crop=32,
+        ghost_batch=GROUP,
+        padding="same",
+        recompute=recompute,
+    )
+    text = TextSettings(
+        layers=1, width=32, heads=2, vocabulary_size=50, max_length=8, positions=8, dropout=0.0
+    )
+    loss = dataclasses.replace(toy.loss, label_smoothing=0.1, temperature=1.0, log_temperature=False)
+    recipe = dataclasses.replace(
+        toy.recipe, optimizer="lamb", learning_rate=1e-2, beta1=0.02, beta2=0.1, weight_decay=1e-5
+    )  # the bias corrections of such betas reach 1 within ten steps, as the paper's do in 17,000
+    return dataclasses.replace(toy, image=image, text=text, loss=loss, recipe=recipe)
+
+
+class Steps:
+    """A model in training, on the devices of ``mesh`` or, without one, in plain torch."""
+
+    def __init__(self, mesh: XlaMesh | None, recompute: bool = False) -> None:
+        self.mesh, self.preset, self.step = mesh, preset(recompute), 0
+        self.model = Align(self.preset, 50).double().train()
+        if mesh is not None:
+            self.model.to(mesh.device)
+        self.optimizer = build_optimizer(self.model, self.preset.recipe)
+        if mesh is not None:
+            mesh.replicate(self.model, self.optimizer)
+
+    def take(self, steps: int) -> list[float]:
+        """Take steps and return their losses; the learning rate is 0 in the tenth."""
+        return [self._take_one() for _ in range(steps)]
+
+    def _take_one(self) -> float:
+        generator = torch.Generator().manual_seed(self.step)
+        pixels = torch.rand(BATCH, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
+        ids = torch.randint(5, 50, (BATCH, 8), generator=generator)
+        mask = (torch.arange(8) < torch.randint(3, 9, (BATCH, 1), generator=generator)).long()
+        batch = [pixels, ids * mask, mask]
+        if self.mesh is not None:
+            rows = self.mesh.rows(BATCH)
+            batch = [self.mesh.place(tensor[rows.start : rows.stop]) for tensor in batch]
+        self.step += 1
+        recipe = self.preset.recipe
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * learning_rate_factor(self.step / STEPS, 0.2)
+        loss = contrastive_loss(*self.model(*batch), self.model.temperature())
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.mesh is not None:
+            self.mesh.finish_step()
+        return loss.item()
+
+    def weights(self) -> dict[str, Tensor]:
+        """Weights and statistics, on the host."""
+        return {name: value.cpu() for name, value in self.model.state_dict().items()}
+
+
+def forms_of_the_loss(mesh: XlaMesh | None) -> dict[str, Tensor]:
+    """Value and gradients of each form of the loss."""
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, BATCH, 8, generator=generator, dtype=torch.float64)
+    ids = torch.arange(BATCH) // 3
+    if mesh is not None:
+        x, y, ids = mesh.place(x), mesh.place(y), mesh.place(ids)
+    results = {}
+    for name, options in FORMS.items():
+        weight = torch.eye(8, dtype=torch.float64).to(x.device).requires_grad_()
+        sigma = torch.tensor(0.1, dtype=torch.float64).to(x.device).requires_grad_()
+        if "ids" in options:
+            options = options | {"ids": ids}
+        loss = contrastive_loss(x @ weight, y, sigma, **options)  # type: ignore[arg-type]
+        loss.backward()
+        assert weight.grad is not None and sigma.grad is not None
+        results[name] = torch.cat([t.detach().cpu().flatten() for t in (loss, weight.grad, sigma.grad)])
+    return results
+
+
+def draws(mesh: XlaMesh, seed: int) -> list[float]:
+    """What dropout makes of sixteen ones."""
+    with mesh.seeded(seed):
+        dropped = nn.Dropout(0.5)(mesh.place(torch.ones(BATCH, 1)))
+    return dropped.cpu().flatten().tolist()
+
+
+def on_devices(count: int, folder: Path) -> None:
+    """Write what ``count`` devices make of the steps, and what is asked about them."""
+    mesh = open_mesh()
+    steps = Steps(mesh, recompute=count == 8)
+    losses = steps.take(HALF)
+    save_checkpoint(folder / f"checkpoints_{count}", steps.model, steps.optimizer, {"step": HALF})
+    losses += steps.take(STEPS - HALF)
+    found = {"devices": mesh.devices, "losses": losses, "graphs": mesh.compiled_graphs()}
+    save_file(steps.weights(), folder / f"weights_{count}.safetensors")
+    if count == 4:
+        resumed = Steps(mesh)
+        path = folder / f"checkpoints_{count}" / f"{HALF:08d}.safetensors"
+        resumed.step = load_checkpoint(path, resumed.model, resumed.optimizer)["step"]
+        mesh.replicate(resumed.model, resumed.optimizer)
+        found["resumed"] = resumed.take(STEPS - HALF)
+        found["graphs_after_resuming"] = mesh.compiled_graphs()
+        save_file(resumed.weights(), folder / "weights_resumed.safetensors")
+    save_file(forms_of_the_loss(mesh), folder / f"forms_{count}.safetensors")
+    found["draws"] = [draws(mesh, seed) for seed in (1, 1, 2)]
+    (folder / f"{count}.json").write_text(json.dumps(found))
+
+
+def main(folder: Path) -> int:
+    """Fork a child for each number of devices; the parent takes the steps in plain torch."""
+    children = []
+    for count in (1, 4, 8):
+        child = os.fork()
+        if child == 0:
+            os.environ |= {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(count)}
+            try:
+                on_devices(count, folder)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
+    steps = Steps(None)
+    losses = steps.take(STEPS)
+    save_file(steps.weights(), folder / "weights_plain.safetensors")
+    save_file(forms_of_the_loss(None), folder / "forms_plain.safetensors")
+    (folder / "plain.json").write_text(json.dumps({"losses": losses}))
+    return len(failed)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    sys.exit(main(Path(sys.argv[1])))
