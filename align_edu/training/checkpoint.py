@@ -93,7 +93,9 @@ def load_checkpoint(
     optimizer.load_state_dict(packed)
     for p, entries in optimizer.state.items():
         for name, value in entries.items():
-            if isinstance(value, Tensor) and value.shape == p.shape:
+            if not isinstance(value, Tensor) or value.shape != p.shape:
+                continue  # a count
+            if value.stride() != p.stride():
                 # In the weight's own memory order: sums over it then round as they did before.
                 entries[name] = torch.empty_like(p, dtype=value.dtype).copy_(value)
     return json.loads(metadata["state"])
