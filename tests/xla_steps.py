@@ -15,7 +15,7 @@ from pathlib import Path
 
 import timm.optim.lamb  # noqa: F401  imported before the children are born, as the next ones
 import torch
-import torch_xla.distributed.spmd  # noqa: F401
+import torch_xla.distributed.spmd
 import torch_xla.utils.checkpoint  # noqa: F401
 import transformers.models.bert.modeling_bert  # noqa: F401
 from safetensors.torch import save_file
@@ -23,8 +23,11 @@ from torch import Tensor, nn
 
 from align_edu.align import Align
 from align_edu.devices.xla import XlaMesh, open_mesh
+from align_edu.ghost_batch_norm import GhostBatchNorm2d
+from align_edu.image_tower import _statistics_kept
 from align_edu.loss import contrastive_loss
 from align_edu.presets import Preset, TextSettings, get_preset
+from align_edu.recompute import recomputed
 from align_edu.training.checkpoint import load_checkpoint, save_checkpoint
 from align_edu.training.recipe import build_optimizer, learning_rate_factor
 
@@ -37,22 +40,18 @@ FORMS: dict[str, dict[str, object]] = {
 }
 
 
-def preset(recompute: bool = False) -> Preset:
+def preset() -> Preset:
     """The paper's recipe, as small as it can be."""
     toy = get_preset("toy")
     image = dataclasses.replace(
-        toy.image,
-        width=0.1,
-        depth=0.1,
-        crop=32,
-        ghost_batch=GROUP,
-        padding="same",
-        recompute=recompute,
+        toy.image, width=0.1, depth=0.1, crop=32, ghost_batch=GROUP, padding="same"
     )
     text = TextSettings(
         layers=1, width=32, heads=2, vocabulary_size=50, max_length=8, positions=8, dropout=0.0
     )
-    loss = dataclasses.replace(toy.loss, label_smoothing=0.1, temperature=1.0, log_temperature=False)
+    loss = dataclasses.replace(
+        toy.loss, label_smoothing=0.1, temperature=1.0, log_temperature=False
+    )
     recipe = dataclasses.replace(
         toy.recipe, optimizer="lamb", learning_rate=1e-2, beta1=0.02, beta2=0.1, weight_decay=1e-5
     )  # the bias corrections of such betas reach 1 within ten steps, as the paper's do in 17,000
@@ -62,8 +61,8 @@ def preset(recompute: bool = False) -> Preset:
 class Steps:
     """A model in training, on the devices of ``mesh`` or, without one, in plain torch."""
 
-    def __init__(self, mesh: XlaMesh | None, recompute: bool = False) -> None:
-        self.mesh, self.preset, self.step = mesh, preset(recompute), 0
+    def __init__(self, mesh: XlaMesh | None) -> None:
+        self.mesh, self.preset, self.step = mesh, preset(), 0
         self.model = Align(self.preset, 50).double().train()
         if mesh is not None:
             self.model.to(mesh.device)
@@ -117,7 +116,9 @@ def forms_of_the_loss(mesh: XlaMesh | None) -> dict[str, Tensor]:
         loss = contrastive_loss(x @ weight, y, sigma, **options)  # type: ignore[arg-type]
         loss.backward()
         assert weight.grad is not None and sigma.grad is not None
-        results[name] = torch.cat([t.detach().cpu().flatten() for t in (loss, weight.grad, sigma.grad)])
+        results[name] = torch.cat(
+            [t.detach().cpu().flatten() for t in (loss, weight.grad, sigma.grad)]
+        )
     return results
 
 
@@ -128,23 +129,48 @@ def draws(mesh: XlaMesh, seed: int) -> list[float]:
     return dropped.cpu().flatten().tolist()
 
 
+def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
+    """Output, gradients and statistics of a block with dropout, kept or computed twice."""
+    torch.manual_seed(0)
+    norm = GhostBatchNorm2d(3, group=GROUP)
+    block = nn.Sequential(nn.Conv2d(3, 3, 3), norm, nn.Dropout(0.5)).to(mesh.device).train()
+    pixels = mesh.place(torch.randn(BATCH, 3, 6, 6)).requires_grad_()
+    with mesh.seeded(1):
+        out = (
+            recomputed(block, pixels, again=lambda: _statistics_kept(block))
+            if again
+            else block(pixels)
+        )
+    with mesh.seeded(2):  # the second computation must not draw from here
+        out.square().sum().backward()
+    mesh.finish_step()
+    tensors = [out, pixels.grad, *(p.grad for p in block.parameters()), *norm.buffers()]
+    return [t.detach().cpu().double() for t in tensors if t is not None]
+
+
 def on_devices(count: int, folder: Path) -> None:
     """Write what ``count`` devices make of the steps, and what is asked about them."""
     mesh = open_mesh()
-    steps = Steps(mesh, recompute=count == 8)
+    steps = Steps(mesh)
     losses = steps.take(HALF)
-    save_checkpoint(folder / f"checkpoints_{count}", steps.model, steps.optimizer, {"step": HALF})
+    checkpoints = folder / f"checkpoints_{count}"
+    checkpoints.mkdir()
+    saved = save_checkpoint(checkpoints, steps.model, steps.optimizer, {"step": HALF})
     losses += steps.take(STEPS - HALF)
     found = {"devices": mesh.devices, "losses": losses, "graphs": mesh.compiled_graphs()}
     save_file(steps.weights(), folder / f"weights_{count}.safetensors")
     if count == 4:
         resumed = Steps(mesh)
-        path = folder / f"checkpoints_{count}" / f"{HALF:08d}.safetensors"
-        resumed.step = load_checkpoint(path, resumed.model, resumed.optimizer)["step"]
+        resumed.step = load_checkpoint(saved, resumed.model, resumed.optimizer)["step"]
         mesh.replicate(resumed.model, resumed.optimizer)
+        found["graphs_after_loading"] = mesh.compiled_graphs()
         found["resumed"] = resumed.take(STEPS - HALF)
         found["graphs_after_resuming"] = mesh.compiled_graphs()
         save_file(resumed.weights(), folder / "weights_resumed.safetensors")
+    once, twice = (block_computed_again(mesh, again) for again in (False, True))
+    found["computed_again"] = max(
+        (a - b).abs().max().item() for a, b in zip(once, twice, strict=True)
+    )
     save_file(forms_of_the_loss(mesh), folder / f"forms_{count}.safetensors")
     found["draws"] = [draws(mesh, seed) for seed in (1, 1, 2)]
     (folder / f"{count}.json").write_text(json.dumps(found))
@@ -164,13 +190,12 @@ def main(folder: Path) -> int:
                 os._exit(1)
             os._exit(0)
         children.append(child)
-    failed = [child for child in children if os.waitpid(child, 0)[1] != 0]
     steps = Steps(None)
     losses = steps.take(STEPS)
     save_file(steps.weights(), folder / "weights_plain.safetensors")
     save_file(forms_of_the_loss(None), folder / "forms_plain.safetensors")
     (folder / "plain.json").write_text(json.dumps({"losses": losses}))
-    return len(failed)
+    return sum(os.waitpid(child, 0)[1] != 0 for child in children)
 
 
 if __name__ == "__main__":

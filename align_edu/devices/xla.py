@@ -51,7 +51,8 @@ class XlaMesh:
 
         axes = (AXIS, *[None] * (tensor.ndim - 1))
         spec = spmd.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
-        return xm.send_cpu_data_to_device(tensor, self.device, spec)[0]
+        placed: Any = xm.send_cpu_data_to_device(tensor, self.device, spec)
+        return placed[0]
 
     def replicate(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Say that weights, statistics and moments are whole on every device.
@@ -62,6 +63,7 @@ class XlaMesh:
         import torch_xla
         import torch_xla.distributed.spmd as spmd
 
+        torch_xla.sync()  # what was just loaded may be a program yet
         moments = [value for entries in optimizer.state.values() for value in entries.values()]
         for tensor in (*model.state_dict().values(), *moments):
             if isinstance(tensor, Tensor) and tensor.device.type == "xla":

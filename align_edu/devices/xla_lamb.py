@@ -34,7 +34,7 @@ class XlaLamb(Lamb):
                     self.state[p][name] = torch.zeros(p.shape, dtype=p.dtype).to(p.device)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient; ``closure`` is not used."""
         for group in self.param_groups:
             group["step"].add_(1)

@@ -1,0 +1,159 @@
+"""Training on XLA devices: virtual ones of the processor, in processes of their own."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from align_edu.devices.xla import XlaMesh, open_mesh
+from align_edu.devices.xla_lamb import XlaLamb
+from align_edu.errors import InputError
+
+ROOT = Path(__file__).parent.parent
+DEVICES = (1, 4, 8)
+needs_xla = pytest.mark.skipif(
+    importlib.util.find_spec("torch_xla") is None,
+    reason="torch_xla is not installed (it exists for Linux on x86-64 only)",
+)
+
+
+def run(*arguments, **environment):
+    """Run Python from the repository's root, on the processor, with quick compilation."""
+    flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+    settings = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | settings | {"PYTHONPATH": path} | environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory):
+    """What each number of devices, and plain torch, made of the same ten steps."""
+    folder = tmp_path_factory.mktemp("xla")
+    done = run(ROOT / "tests" / "xla_steps.py", folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {
+        name: json.loads((folder / f"{name}.json").read_text())
+        | {part: load_file(folder / f"{part}_{name}.safetensors") for part in ("weights", "forms")}
+        for name in ("plain", *map(str, DEVICES))
+    } | {"resumed": load_file(folder / "weights_resumed.safetensors")}
+
+
+def farthest(one, two):
+    """The largest difference between two sets of tensors of the same names."""
+    assert one.keys() == two.keys()
+    return max((one[name].double() - two[name].double()).abs().max().item() for name in one)
+
+
+@needs_xla
+def test_one_four_and_eight_devices_train_the_same_model(steps):
+    # In float64, so that only a true difference is seen: what is left is rounding, divided by
+    # LAMB's epsilon of 1e-6 where a gradient is zero (biases before another BatchNorm).
+    for count in DEVICES[1:]:
+        assert steps[str(count)]["devices"] == count
+        assert farthest(steps["1"]["weights"], steps[str(count)]["weights"]) < 1e-9
+        assert steps["1"]["losses"] == pytest.approx(steps[str(count)]["losses"], abs=1e-11)
+
+
+@needs_xla
+def test_they_train_the_model_that_plain_torch_trains(steps):
+    # XLA has GELU's √½ and LayerNorm's epsilon in float32: differences of 5e-9 a layer.
+    for count in DEVICES:
+        assert farthest(steps["plain"]["weights"], steps[str(count)]["weights"]) < 1e-5
+        assert steps["plain"]["losses"] == pytest.approx(steps[str(count)]["losses"], abs=1e-6)
+    assert len(set(steps["plain"]["losses"])) == 10  # the steps did something
+
+
+@needs_xla
+def test_a_step_is_compiled_once_whatever_changes_in_it(steps):
+    # The learning rate warms up, falls and ends at 0; the bias corrections reach 1.
+    assert [steps[str(count)]["graphs"] for count in DEVICES] == [1, 1, 1]
+
+
+@needs_xla
+def test_a_run_goes_on_from_a_checkpoint_as_if_unbroken_and_without_compiling(steps):
+    assert steps["4"]["resumed"] == steps["4"]["losses"][5:]
+    assert farthest(steps["4"]["weights"], steps["resumed"]) == 0
+    assert steps["4"]["graphs_after_resuming"] == steps["4"]["graphs_after_loading"]
+
+
+@needs_xla
+def test_every_form_of_the_loss_has_all_pairs_as_negatives(steps):
+    for count in DEVICES:
+        assert farthest(steps["plain"]["forms"], steps[str(count)]["forms"]) < 1e-12
+
+
+@needs_xla
+def test_a_seed_draws_the_same_on_any_number_of_devices(steps):
+    first, again, other = steps["1"]["draws"]
+    assert first == again != other and set(first) == {0.0, 2.0}
+    assert all(steps[str(count)]["draws"] == steps["1"]["draws"] for count in DEVICES)
+
+
+@needs_xla
+def test_a_block_computed_again_draws_and_counts_as_the_first_time(steps):
+    assert max(steps[str(count)]["computed_again"] for count in DEVICES) < 1e-5
+
+
+def test_each_host_reads_its_own_rows_and_a_batch_must_divide():
+    hosts = [XlaMesh(torch.device("cpu"), 8, rank, 2, None) for rank in range(2)]
+    assert [host.rows(32) for host in hosts] == [range(16), range(16, 32)]
+    with pytest.raises(InputError, match="batch_size 36 .*multiple of 8"):
+        hosts[0].rows(36)
+
+
+def test_lamb_for_xla_is_timms_with_the_same_state():
+    from timm.optim.lamb import Lamb
+
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(3, 4).double(), nn.Linear(3, 4).double()
+    with torch.no_grad():
+        ours.bias.zero_()  # a norm of zero: the ratio is 1
+    theirs.load_state_dict(ours.state_dict())
+    options = {"lr": 0.1, "weight_decay": 0.01, "max_grad_norm": None, "always_adapt": True}
+    one, two = XlaLamb(ours.parameters(), **options), Lamb(theirs.parameters(), **options)
+    for step in range(5):
+        for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        one.param_groups[0]["lr"] = two.param_groups[0]["lr"] = 0.1 / (step + 1)
+        one.step()
+        two.step()
+        if step == 2:  # they take over from each other
+            states = one.state_dict(), two.state_dict()
+            one.load_state_dict(states[1])
+            two.load_state_dict(states[0])
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-12)
+
+
+def test_without_torch_xla_the_layer_imports_and_says_what_to_do(monkeypatch):
+    code = "import sys; sys.modules['torch_xla'] = None; import align_edu.devices.xla"
+    done = run("-c", code)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setitem(sys.modules, "torch_xla", None)
+    with pytest.raises(InputError, match="torch_xla cannot be imported.*pip install") as caught:
+        open_mesh()
+    assert "\n" not in str(caught.value)
+
+
+@needs_xla
+def test_without_a_device_the_refusal_says_what_to_set():
+    code = "from align_edu.devices.xla import open_mesh; open_mesh()"
+    done = run("-c", code, PJRT_DEVICE="NONE")
+    last = done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "InputError" in last
+    assert "finds no device" in last and "PJRT_DEVICE=TPU" in last
