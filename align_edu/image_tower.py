@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
 from align_edu.errors import InputError
+from align_edu.ghost_batch_norm import GhostBatchNorm2d
 from align_edu.padding import set_padding
 from align_edu.presets import ImageSettings
 
@@ -33,7 +34,7 @@ class ImageTower(nn.Module):
 
     Parameters are those of :class:`align_edu.presets.ImageSettings`. The output width is
     ``width`` × 320 rounded to a multiple of 8 (640 for B7, 1376 for L2) or ``projection``.
-    It does not depend on the resolution. Raises InputError for an unknown padding.
+    It does not depend on the resolution. Raises InputError for an unknown padding or a bad group.
 
     Paper: Section 4.1 (tower, no 1×1 convolution), Section 6.1 (linear layer for B1, B3, B5).
 
@@ -48,7 +49,7 @@ class ImageTower(nn.Module):
         stage = partial(MBConvConfig, width_mult=settings.width, depth_mult=settings.depth)
         # BatchNorm epsilon as in TensorFlow's EfficientNet; torchvision's B0–B4 use 1e-5.
         norm: Callable[..., nn.Module] = partial(
-            nn.BatchNorm2d, eps=1e-3, momentum=settings.batch_norm_momentum
+            _batch_norm(settings.ghost_batch), eps=1e-3, momentum=settings.batch_norm_momentum
         )
         network = EfficientNet(
             [stage(*numbers) for numbers in _STAGES],
@@ -94,6 +95,13 @@ class ImageTower(nn.Module):
         yield self.trunk[0]
         for stage in self.trunk[1:]:
             yield from stage
+
+
+def _batch_norm(ghost_batch: int | None) -> Callable[..., nn.Module]:
+    """BatchNorm over the whole batch, or over groups of ``ghost_batch`` pairs."""
+    if ghost_batch is None:
+        return nn.BatchNorm2d
+    return partial(GhostBatchNorm2d, group=ghost_batch)
 
 
 def _recomputed(block: nn.Module, x: Tensor) -> Tensor:

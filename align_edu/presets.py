@@ -22,6 +22,9 @@ class ImageSettings:
     crop: int = 289  # pixels a side that the tower sees: random in training, central after
     projection: int | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
     batch_norm_momentum: float = 0.01  # torch's meaning; TensorFlow calls this 0.99
+    # Pairs that share BatchNorm statistics; the paper's 16 pairs of a core (Section 5); None: the
+    # whole batch.
+    ghost_batch: int | None = 16
     stochastic_depth: float = 0.2  # of the last block; each sample is dropped by itself
     padding: Literal["tf_static", "same", "symmetric"] = "same"  # TensorFlow's SAME, as the paper
     recompute: bool = False  # each block again in the backward pass: less memory, more time
@@ -119,7 +122,7 @@ TEXT_SIZES: dict[str, TextSettings] = {
 
 _PARTS = ("image", "text", "loss", "recipe")
 # What a config.json means that was written before these fields existed.
-_OLD_IMAGE = {"padding": "symmetric"}
+_OLD_IMAGE = {"padding": "symmetric", "ghost_batch": None}
 _OLD_TEXT = {"positions": 64}
 
 PRESETS: dict[str, Preset] = {
@@ -135,6 +138,7 @@ PRESETS: dict[str, Preset] = {
                 resize=58,
                 crop=48,
                 batch_norm_momentum=0.1,
+                ghost_batch=None,
                 stochastic_depth=0.0,
                 padding="symmetric",
             ),

@@ -1,0 +1,210 @@
+"""Ghost BatchNorm against torch's own BatchNorm, applied to each group by itself."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from align_edu.errors import InputError
+from align_edu.ghost_batch_norm import GhostBatchNorm2d
+from align_edu.image_tower import ImageTower, _statistics_kept
+from align_edu.presets import PRESETS, get_preset, preset_from_dict
+
+
+def pictures(count, dtype=torch.float32):
+    """Groups of four that differ in mean and spread, so that one mean for all is wrong."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 3, 5, 4, generator=generator, dtype=dtype)
+    group = torch.arange(count, dtype=dtype).div(4, rounding_mode="floor")[:, None, None, None]
+    return x * (1 + group) + 3 * group
+
+
+def ghost(dtype=torch.float32, **changes):
+    norm = GhostBatchNorm2d(3, group=4, **changes).to(dtype)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+        norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
+    return norm
+
+
+def group_by_group(norm, x):
+    """The same by torch's function: outputs, and what each group would make of statistics 0."""
+    outputs, means, variances = [], [], []
+    for group in x.split(4):
+        mean, variance = torch.zeros(3, dtype=x.dtype), torch.zeros(3, dtype=x.dtype)
+        outputs.append(
+            F.batch_norm(group, mean, variance, norm.weight, norm.bias, True, 1.0, norm.eps)
+        )
+        means.append(mean)
+        variances.append(variance)
+    return torch.cat(outputs), torch.stack(means), torch.stack(variances)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_each_group_is_normalised_as_torch_normalises_it_alone(order):
+    norm = ghost(torch.float64, momentum=0.3)
+    x = pictures(12, torch.float64).to(memory_format=order).requires_grad_()
+    out = norm(x)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).double()
+    ours = torch.autograd.grad((out * weights).sum(), [x, norm.weight, norm.bias])
+    expected, means, variances = group_by_group(norm, x)
+    theirs = torch.autograd.grad((expected * weights).sum(), [x, norm.weight, norm.bias])
+    assert torch.allclose(out, expected, atol=1e-12)
+    assert out.is_contiguous(memory_format=order)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-11)
+    # From mean 0 and variance 1, by hand.
+    assert torch.allclose(norm.running_mean, 0.3 * means.mean(0), atol=1e-12)
+    assert torch.allclose(norm.running_var, 0.7 + 0.3 * variances.mean(0), atol=1e-12)
+    assert norm.num_batches_tracked == 1
+
+
+def test_running_statistics_are_the_mean_over_groups_of_unbiased_ones():
+    norm = GhostBatchNorm2d(1, group=2, momentum=0.5)
+    norm(torch.tensor([1.0, 3.0, 10.0, 30.0]).view(4, 1, 1, 1))
+    # Means 2 and 20, unbiased variances 2 and 200; halfway from 0 and from 1.
+    assert norm.running_mean.item() == pytest.approx(5.5)
+    assert norm.running_var.item() == pytest.approx(0.5 + 0.5 * 101)
+
+
+def test_without_momentum_the_statistics_are_the_average_over_all_steps():
+    norm = ghost(torch.float64, momentum=None)
+    x = pictures(16, torch.float64)
+    norm(x[:8])
+    norm(x[8:])
+    _, means, variances = group_by_group(norm, x)
+    assert torch.allclose(norm.running_mean, means.mean(0), atol=1e-12)
+    assert torch.allclose(norm.running_var, variances.mean(0), atol=1e-12)
+
+
+def test_its_gradients_are_right():
+    x = pictures(8, torch.float64)[..., :2, :2].contiguous().requires_grad_()
+    norm = ghost(torch.float64)
+
+    def function(x, weight, bias):
+        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(function, (x, norm.weight, norm.bias))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_batch_no_larger_than_a_group_is_torchs_own_to_the_bit(count):
+    norm, torchs = ghost(), nn.BatchNorm2d(3)
+    torchs.load_state_dict(norm.state_dict())
+    assert torch.equal(norm(pictures(count)), torchs(pictures(count)))
+    for a, b in zip(norm.buffers(), torchs.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_weights_and_statistics_go_to_torchs_batch_norm_and_back():
+    norm = ghost()
+    norm(pictures(8))
+    torchs = nn.BatchNorm2d(3)
+    assert list(torchs.state_dict()) == list(norm.state_dict())
+    torchs.load_state_dict(norm.state_dict())
+    back = ghost()
+    back.load_state_dict(torchs.state_dict())
+    x = pictures(11)  # any number: evaluation knows no groups
+    assert torch.equal(norm.eval()(x), torchs.eval()(x))
+    assert torch.equal(back.eval()(x), torchs(x))
+
+
+@pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}])
+def test_torchs_other_options_hold(options):
+    norm = GhostBatchNorm2d(3, group=4, **options)
+    alone = nn.BatchNorm2d(3, **options)
+    x = pictures(8)
+    expected = torch.cat([alone(group) for group in x.split(4)])
+    assert torch.allclose(norm(x), expected, atol=1e-5)
+
+
+def test_half_precision_comes_back_as_it_came_and_is_computed_in_full():
+    x = pictures(8).bfloat16()
+    norm = ghost()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm(x)
+    assert out.dtype == torch.bfloat16 and norm.running_mean.dtype == torch.float32
+    expected, means, _ = group_by_group(norm, x.float())
+    assert torch.equal(out, expected.bfloat16()) or (out - expected).abs().max() < 0.02
+    assert torch.allclose(norm.running_mean, 0.1 * means.mean(0), atol=1e-5)
+
+
+def test_a_batch_of_broken_groups_is_refused_in_training_only():
+    norm = ghost()
+    with pytest.raises(InputError, match="batch of 10 pairs.*groups of 4.*multiple of 4") as caught:
+        norm(pictures(10))
+    assert "\n" not in str(caught.value)
+    norm.eval()(pictures(10))
+
+
+@pytest.mark.parametrize("group", [0, 1, -4, "many", 2.0])
+def test_a_group_that_makes_no_sense_is_refused(group):
+    with pytest.raises(InputError, match="image.ghost_batch .*2 or more"):
+        GhostBatchNorm2d(3, group=group)
+
+
+def test_processes_that_average_their_statistics_agree_with_one():
+    whole, parts = ghost(), [ghost(), ghost()]
+    x = pictures(16)
+    out = whole(x)
+    halves = [norm(half) for norm, half in zip(parts, x.split(8), strict=True)]
+    assert torch.allclose(out, torch.cat(halves), atol=1e-6)
+    for name in ("running_mean", "running_var"):
+        average = (getattr(parts[0], name) + getattr(parts[1], name)) / 2
+        assert torch.allclose(getattr(whole, name), average, rtol=1e-6)
+
+
+def test_the_second_computation_of_a_block_leaves_its_statistics_alone():
+    norm = ghost()
+    norm(pictures(8))
+    before = {name: value.clone() for name, value in norm.state_dict().items()}
+    with _statistics_kept(norm):
+        norm(pictures(8) + 1)
+    for name, value in norm.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def toy_image(**changes):
+    return dataclasses.replace(get_preset("toy").image, **changes)
+
+
+def test_a_tower_with_ghosts_that_computes_blocks_again_is_the_same():
+    torch.manual_seed(0)
+    pixels = torch.randn(8, 3, 48, 48)
+    towers = [ImageTower(toy_image(ghost_batch=4, recompute=r)).train() for r in (False, True)]
+    towers[1].load_state_dict(towers[0].state_dict())
+    for tower in towers:
+        tower(pixels).square().sum().backward()
+    plain, again = towers
+    for a, b in zip(plain.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    for a, b in zip(plain.buffers(), again.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_tower_with_ghosts_compiles_as_one_graph():
+    torch.manual_seed(0)
+    tower = ImageTower(toy_image(ghost_batch=4)).train()
+    pixels = torch.randn(8, 3, 48, 48)
+    compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
+    assert torch.allclose(tower(pixels), compiled(pixels), atol=1e-4)
+
+
+def test_a_group_of_a_tower_does_not_see_the_others():
+    torch.manual_seed(0)
+    tower = ImageTower(toy_image(ghost_batch=4)).train()
+    pixels = torch.randn(8, 3, 48, 48)
+    other = torch.cat([pixels[:4], 5 * pixels[4:]])
+    assert torch.allclose(tower(pixels)[:4], tower(other)[:4], atol=1e-5)
+    whole = ImageTower(toy_image()).train()
+    assert (whole(pixels)[:4] - whole(other)[:4]).abs().max() > 0.01
+
+
+def test_the_papers_sizes_have_its_16_pairs_and_an_old_run_has_none():
+    groups = {name: preset.image.ghost_batch for name, preset in PRESETS.items()}
+    assert groups.pop("toy") is None and set(groups.values()) == {16}
+    values = get_preset("cc3m").to_dict()
+    del values["image"]["ghost_batch"]
+    assert preset_from_dict(values).image.ghost_batch is None
