@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from align_edu.errors import InputError
+from align_edu.errors import InputError, TrainingStopped
 
 # What a command gives back: its JSON object, and the same told to a reader.
 Answer = tuple[dict[str, Any], str]
@@ -19,8 +19,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["vocabulary", "/nowhere", "/nowhere/out", "--size", "100"])
     2
     """
-    from align_edu.training.loop import TrainingStopped
-
     try:
         args = _parser().parse_args(argv)
         answer, text = args.command(args)

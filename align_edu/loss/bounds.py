@@ -2,6 +2,9 @@
 
 import math
 
+from torch import Tensor
+from torch.nn import functional as F
+
 
 def loss_floor(n: int, label_smoothing: float) -> float:
     """Return the smallest value the summed loss can take: twice the entropy of its targets.
@@ -45,3 +48,21 @@ def chance_loss(n: int) -> float:
     19.41
     """
     return 2 * math.log(n)
+
+
+def cosine_gap(image: Tensor, text: Tensor) -> Tensor:
+    """Return how much nearer the pairs are than other images and texts, in mean cosines.
+
+    image, text: (N, D), N > 1; row i of one belongs to row i of the other. A scalar in [-2, 2],
+    for ``best_temperature``, found without the N × N matrix.
+
+    Paper: Section 4.1 (cosine similarity).
+
+    >>> import torch
+    >>> cosine_gap(torch.eye(3), torch.eye(3)).item()
+    1.0
+    """
+    x, y = F.normalize(image.float(), dim=1), F.normalize(text.float(), dim=1)  # (N, D)
+    own = (x * y).sum(dim=1).mean()
+    whole = x.mean(dim=0) @ y.mean(dim=0)  # mean over all N² cosines
+    return (own - whole) * len(x) / (len(x) - 1)

@@ -1,0 +1,1 @@
+"""Devices: one thin layer each, and the plan of a run."""
