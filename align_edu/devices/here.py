@@ -1,0 +1,140 @@
+"""This machine's processor as a device: its rates, measured in a few seconds, layer by layer."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from align_edu.devices.chips import Chip
+from align_edu.devices.count import Counting, count_image_tower
+from align_edu.devices.roofline import total_seconds
+from align_edu.presets import Preset
+
+# The block on which elementwise work is measured: pairs, channels, pixels a side.
+_ROWS, _CHANNELS, _SIDE = 64, 96, 24
+_PRODUCT = 512  # the sides of the matrix product
+_PIECES = 32 * 14  # word pieces that the text tower takes at a time
+_CHAIN = 100  # small operations in a row
+_PIXELS = 300_000  # of all pictures on which a convolution is timed
+
+Act = Callable[[], object]
+# A name, a layer, and what goes in: channels last for pictures.
+Sample = tuple[str, nn.Module, Tensor]
+
+
+def measure_here(preset: Preset, rounds: int = 9) -> Chip:
+    """Return this machine's processor as ``preset`` uses it, measured by timing single layers.
+
+    The peak is that of a matrix product, the bandwidth that of adding two tensors of 14 MB.
+    Each convolution of the image tower is timed by itself, on few pictures, and one layer
+    stands for each other kind of operation: what counts is the share of the time that the
+    roofline allows. Nothing is fitted to a training step. rounds: how often each is timed; the
+    fastest counts, so that other programs disturb little. Training keeps freed memory
+    (``keep_freed_memory``): a caller who plans for training does the same first.
+
+    >>> from align_edu.presets import get_preset
+    >>> here = measure_here(get_preset("toy"), rounds=1)
+    >>> here.matrix > 0 and here.bandwidth > 0 and here.utilisation is None
+    True
+    """
+    a, b = torch.rand(2, _PRODUCT, _PRODUCT)
+    peak = 2 * _PRODUCT**3 / _fastest(lambda: a @ b, rounds)
+    x, y = torch.rand(2, _ROWS * _CHANNELS * _SIDE**2)
+    bandwidth = 3 * x.nbytes / _fastest(lambda: x + y, rounds)
+    chip = Chip(
+        name="here",
+        matrix=peak,
+        vector=peak,
+        single=peak,
+        memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        bandwidth=bandwidth,
+        link=bandwidth,
+        near=1,
+        network=bandwidth,
+        utilisation=None,
+        number=4,
+        overhead=_overhead(rounds),
+    )
+    shares: dict[str, float] = {}
+    for name, layer, sample in _samples(preset):
+        shares |= _shares(name, layer, sample, chip, rounds)
+    return replace(chip, efficiency=shares)
+
+
+def _fastest(act: Act, rounds: int) -> float:
+    """The shortest time of one call, in seconds, after one call to warm up."""
+    times = []
+    for _ in range(rounds + 1):
+        started = time.perf_counter()
+        act()
+        times.append(time.perf_counter() - started)
+    return min(times[1:])
+
+
+def _samples(preset: Preset) -> Iterator[Sample]:
+    """One layer for each kind of operation, then each convolution of the image tower."""
+    yield "norm", nn.BatchNorm2d(_CHANNELS), _pictures(_ROWS, _CHANNELS, _SIDE)
+    yield "activation", nn.SiLU(), _pictures(_ROWS, _CHANNELS, _SIDE)
+    yield "other", _Gate(), _pictures(_ROWS, _CHANNELS, _SIDE)
+    width = preset.text.width
+    yield "matrix", nn.Linear(width, 4 * width), torch.rand(_PIECES, width, requires_grad=True)
+    rows = max(2, min(preset.recipe.batch_size, _ROWS, _PIXELS // preset.image.crop**2))
+    for operation in count_image_tower(preset, rows).forward:
+        if operation.layer:
+            into, out, kernel, stride, side = operation.layer
+            groups = into if operation.kind == "depthwise" else 1
+            layer = nn.Conv2d(into, out, kernel, stride, kernel // 2, groups=groups, bias=False)
+            yield operation.name, layer, _pictures(rows, into, side)
+
+
+def _pictures(rows: int, channels: int, side: int) -> Tensor:
+    x = torch.rand(rows, channels, side, side).to(memory_format=torch.channels_last)
+    return x.requires_grad_()
+
+
+class _Gate(nn.Module):
+    """Multiplies each channel by one number, as squeeze-and-excitation does."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * x[:, :, :1, :1]
+
+
+def _shares(name: str, layer: nn.Module, x: Tensor, chip: Chip, rounds: int) -> dict[str, float]:
+    """Of a layer forward and backward: the time that the roofline allows, over the real one."""
+    if x.ndim == 4:
+        layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    out = layer(x)
+    gradient, wanted = torch.rand_like(out), [x, *layer.parameters()]
+    passes: dict[str, Act] = {
+        name: lambda: layer(x),
+        _backward_of(name): lambda: torch.autograd.grad(out, wanted, gradient, retain_graph=True),
+    }
+    shares = {}
+    for key, act in passes.items():
+        with Counting() as counting:
+            act()
+        shares[key] = total_seconds(counting.operations, chip) / _fastest(act, rounds)
+    return shares
+
+
+def _backward_of(name: str) -> str:
+    kind, *layer = name.split(" ")
+    return " ".join([kind, "backward", *layer])
+
+
+def _overhead(rounds: int) -> float:
+    """Seconds that one operation takes before it does anything."""
+    small = torch.rand(8, 8, requires_grad=True)
+
+    def chain() -> None:
+        x = small
+        for _ in range(_CHAIN):
+            x = x * small
+        x.sum().backward()
+
+    with Counting() as counting:
+        chain()
+    return _fastest(chain, rounds) / sum(counting.operations.values())
