@@ -21,18 +21,22 @@ _CHAIN = 100  # small operations in a row
 _PIXELS = 300_000  # of all pictures on which a convolution is timed
 
 Act = Callable[[], object]
+Timer = Callable[[Act], float]
 # A name, a layer, and what goes in: channels last for pictures.
 Sample = tuple[str, nn.Module, Tensor]
 
 
-def measure_here(preset: Preset, rounds: int = 9) -> Chip:
+def measure_here(
+    preset: Preset, rounds: int = 9, clock: Callable[[], float] = time.perf_counter
+) -> Chip:
     """Return this machine's processor as ``preset`` uses it, measured by timing single layers.
 
     The peak is that of a matrix product, the bandwidth that of adding two tensors of 14 MB.
     Each convolution of the image tower is timed by itself, on few pictures, and one layer
     stands for each other kind of operation: what counts is the share of the time that the
     roofline allows. Nothing is fitted to a training step. rounds: how often each is timed; the
-    fastest counts, so that other programs disturb little. Training keeps freed memory
+    fastest counts, so that other programs disturb little. clock: seconds from any start;
+    ``time.process_time`` serves one thread on a busy machine. Training keeps freed memory
     (``keep_freed_memory``): a caller who plans for training does the same first.
 
     >>> from align_edu.presets import get_preset
@@ -40,10 +44,11 @@ def measure_here(preset: Preset, rounds: int = 9) -> Chip:
     >>> here.matrix > 0 and here.bandwidth > 0 and here.utilisation is None
     True
     """
+    fastest = _timer(rounds, clock)
     a, b = torch.rand(2, _PRODUCT, _PRODUCT)
-    peak = 2 * _PRODUCT**3 / _fastest(lambda: a @ b, rounds)
+    peak = 2 * _PRODUCT**3 / fastest(lambda: a @ b)
     x, y = torch.rand(2, _ROWS * _CHANNELS * _SIDE**2)
-    bandwidth = 3 * x.nbytes / _fastest(lambda: x + y, rounds)
+    bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
     chip = Chip(
         name="here",
         matrix=peak,
@@ -56,22 +61,40 @@ def measure_here(preset: Preset, rounds: int = 9) -> Chip:
         network=bandwidth,
         utilisation=None,
         number=4,
-        overhead=_overhead(rounds),
+        bfloat16=_bfloat16_rate(preset.text.width, fastest),
+        overhead=_overhead(fastest),
     )
     shares: dict[str, float] = {}
     for name, layer, sample in _samples(preset):
-        shares |= _shares(name, layer, sample, chip, rounds)
+        shares |= _shares(name, layer, sample, chip, fastest)
     return replace(chip, efficiency=shares)
 
 
-def _fastest(act: Act, rounds: int) -> float:
-    """The shortest time of one call, in seconds, after one call to warm up."""
-    times = []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        act()
-        times.append(time.perf_counter() - started)
-    return min(times[1:])
+def _bfloat16_rate(width: int, fastest: Timer) -> float:
+    """FLOP/s of bfloat16 products, which Muon needs: slow on processors without bfloat16."""
+    x = torch.rand(width, 4 * width, dtype=torch.bfloat16)
+
+    def orthogonalise() -> None:
+        square = x @ x.T
+        _ = torch.addmm(square, square, square)
+        _ = torch.addmm(x, square, x)
+
+    flops = 2 * width**3 * (4 + 1 + 4)
+    return flops / fastest(orthogonalise)
+
+
+def _timer(rounds: int, clock: Callable[[], float]) -> Timer:
+    """A function that gives the shortest time of one call, after one call to warm up."""
+
+    def fastest(act: Act) -> float:
+        times = []
+        for _ in range(rounds + 1):
+            started = clock()
+            act()
+            times.append(clock() - started)
+        return max(min(times[1:]), 1e-7)  # no clock is finer
+
+    return fastest
 
 
 def _samples(preset: Preset) -> Iterator[Sample]:
@@ -102,7 +125,7 @@ class _Gate(nn.Module):
         return x * x[:, :, :1, :1]
 
 
-def _shares(name: str, layer: nn.Module, x: Tensor, chip: Chip, rounds: int) -> dict[str, float]:
+def _shares(name: str, layer: nn.Module, x: Tensor, chip: Chip, fastest: Timer) -> dict[str, float]:
     """Of a layer forward and backward: the time that the roofline allows, over the real one."""
     if x.ndim == 4:
         layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -116,7 +139,7 @@ def _shares(name: str, layer: nn.Module, x: Tensor, chip: Chip, rounds: int) -> 
     for key, act in passes.items():
         with Counting() as counting:
             act()
-        shares[key] = total_seconds(counting.operations, chip) / _fastest(act, rounds)
+        shares[key] = total_seconds(counting.operations, chip) / fastest(act)
     return shares
 
 
@@ -125,7 +148,7 @@ def _backward_of(name: str) -> str:
     return " ".join([kind, "backward", *layer])
 
 
-def _overhead(rounds: int) -> float:
+def _overhead(fastest: Timer) -> float:
     """Seconds that one operation takes before it does anything."""
     small = torch.rand(8, 8, requires_grad=True)
 
@@ -137,4 +160,4 @@ def _overhead(rounds: int) -> float:
 
     with Counting() as counting:
         chain()
-    return _fastest(chain, rounds) / sum(counting.operations.values())
+    return fastest(chain) / sum(counting.operations.values())

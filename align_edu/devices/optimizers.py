@@ -28,7 +28,7 @@ _RULES = {
     "adamw": _Rule(2, 21, 7, 10),
     "muon": _Rule(2, 24, 7, 11),
 }
-_MUON_MATRIX = _Rule(1, 24, 8, 27)
+_MUON_MATRIX = _Rule(1, 29, 13, 27)
 _NEWTON_SCHULZ = 5  # rounds that orthogonalise a matrix
 
 
@@ -50,7 +50,7 @@ class OptimizerCost:
         1.0
         """
         moving = (self.fused_bytes if chip.fused else self.bytes) / chip.bandwidth
-        computing = self.flops / chip.single
+        computing = self.flops / (chip.bfloat16 or chip.matrix)  # Muon's products
         return self.operations * chip.overhead + moving + computing
 
 
@@ -76,8 +76,8 @@ def optimizer_cost(shapes: Shapes, name: str) -> OptimizerCost:
             rule = _MUON_MATRIX
             rows, columns = sorted((shape[0], size // shape[0]))
             flops += _NEWTON_SCHULZ * (4 * rows**2 * columns + 2 * rows**3)
-            # A round reads and writes two squares of the shorter side three times, and the matrix.
-            squares = _NEWTON_SCHULZ * (2 * size + 6 * rows**2)
+            # Its squares of the shorter side, in bfloat16, are read or written ten times a round.
+            squares = _NEWTON_SCHULZ * 10 * rows**2 // 2
             touched, fused = touched + squares, fused + squares
         state += rule.slots * size
         touched += rule.touches * size

@@ -61,6 +61,14 @@ class Plan:
         return None if seconds is None else self.preset.recipe.steps * seconds / 86_400
 
     @property
+    def gather_bytes(self) -> float:
+        """Bytes that each device takes in and gives back for the loss over the whole batch.
+
+        The text embeddings of all devices, and later the gradients of its own for all of them.
+        """
+        return _gather_bytes(self.preset)
+
+    @property
     def utilisation(self) -> float:
         """Share of the peak that the towers reach in this plan."""
         return self.towers.flops / self.chip.matrix / self.towers.seconds
@@ -98,6 +106,7 @@ class Plan:
             "memory_bytes": self.memory,
             "memory_of_chip": self.chip.memory,
             "fits": self.fits,
+            "gather_bytes": self.gather_bytes,
             "step_seconds": self.seconds,
             "roofline_seconds": self.towers.roofline_seconds,
             "assumed_seconds": self.towers.assumed_seconds,
@@ -122,7 +131,8 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     text_length: word pieces a text; by default ``preset.text.max_length``, as TPUs and GPUs
     are fed, or 14 on this machine's processor, where toy texts are padded to the longest of
     32 alike. Data parallel: each device holds the whole model and an equal part of the batch.
-    Raises InputError for a number of devices that is below 1 or does not divide the batch.
+    Raises InputError for a number of devices that is below 1 or does not divide the batch, and
+    for a text length that the tower cannot take.
 
     Paper: Section 5 (1024 TPUv3 cores, 16 pairs on each), Section 4.1 (the loss over all).
 
@@ -133,11 +143,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     (19.66, True)
     """
     rows = _rows(preset, chips)
-    if text_length is None:
-        here = chip.name == "here"
-        length = min(CPU_TEXT_LENGTH if here else preset.text.max_length, preset.text.max_length)
-    else:
-        length = text_length
+    length = _length(preset, chip, text_length)
     towers = tower_costs(preset, chip, rows, length)
     shapes = parameters(preset)
     weights = sum(shape.numel() for part in shapes.values() for _, shape in part)
@@ -169,9 +175,23 @@ def _rows(preset: Preset, chips: int) -> int:
     return batch // chips
 
 
+def _length(preset: Preset, chip: Chip, asked: int | None) -> int:
+    """Word pieces a text."""
+    longest = preset.text.max_length
+    if asked is None:
+        return min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
+    if not 1 <= asked <= longest:
+        raise InputError(f"--text-length {asked}: give 1 to {longest} word pieces a text")
+    return asked
+
+
 def _tile(preset: Preset) -> int | None:
     tile: int | None = getattr(preset.loss, "tile", None)
     return tile
+
+
+def _gather_bytes(preset: Preset) -> float:
+    return 2 * 4.0 * preset.recipe.batch_size * embedding_width(preset)
 
 
 def _loss_flops(preset: Preset, rows: int, chips: int) -> float:
@@ -214,11 +234,10 @@ def _other_seconds(
     matrix_bytes = _LOSS_PASSES * 4.0 * rows * batch
     link = chip.link if chips <= chip.near else chip.network
     others = (chips - 1) / chips  # of all there is, what the other devices hold
-    embeddings = 4.0 * batch * embedding_width(preset)
     statistics = 2 * 2 * 4.0 * batch  # of the columns: a sum and a maximum, reduced and sent back
     return {
         "loss": max(flops / chip.single, matrix_bytes / chip.bandwidth),
-        "gather": others * (2 * embeddings + statistics) / link,
+        "gather": others * (_gather_bytes(preset) + statistics) / link,
         "gradient all-reduce": others * 2 * 4.0 * weights / link,
         "optimiser": optimizer.seconds(chip),
     }

@@ -91,7 +91,7 @@ def main() -> None:
     print(f"{'':38}{'measured':>10}{'planned':>10}{'planned / measured':>20}")
     for name, changes in RUNS.items():
         preset = replace_fields(get_preset("toy"), changes)
-        planned = plan_run(preset, measure_here(preset)).pairs_per_second
+        planned = plan_run(preset, measure_here(preset, clock=clock)).pairs_per_second
         taken = seconds_of(step_of(preset), args.rounds, clock)
         measured = preset.recipe.batch_size / statistics.median(taken)
         print(f"{name:38}{measured:10.0f}{planned:10.0f}{planned / measured:20.2f}", flush=True)
