@@ -43,6 +43,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         return sub
 
     _add_data_commands(command)
+    _add_filter_command(command)
     _add_model_commands(command)
     _add_plan_command(command)
     command("doctor", "check the environment: OK or what to do")
@@ -67,6 +68,13 @@ def _add_data_commands(command: Add) -> None:
     sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
 
+    sub = command("vocabulary", "train a WordPiece vocabulary on alt-texts")
+    sub.add_argument("pairs", type=Path)
+    sub.add_argument("out", type=Path, help="folder, or a .json file")
+    sub.add_argument("--size", type=int, required=True)
+
+
+def _add_filter_command(command: Add) -> None:
     sub = command("filter", "apply the paper's Section 3 filters to a pairs table")
     sub.add_argument("pairs", type=Path, help="parquet, CC-3M TSV, or a folder of shards")
     sub.add_argument("out", type=Path)
@@ -96,11 +104,6 @@ def _add_data_commands(command: Add) -> None:
         "--engine", choices=["local", "cluster"], default="local",
         help="cluster: the Dask scheduler at DASK_SCHEDULER_ADDRESS, or a new one here",
     )  # fmt: skip
-
-    sub = command("vocabulary", "train a WordPiece vocabulary on alt-texts")
-    sub.add_argument("pairs", type=Path)
-    sub.add_argument("out", type=Path, help="folder, or a .json file")
-    sub.add_argument("--size", type=int, required=True)
 
 
 def _add_model_commands(command: Add) -> None:

@@ -207,6 +207,8 @@ def test_this_machine_is_planned_from_measured_rates():
     assert plan.assumed_days is None and plan.text_length == CPU_TEXT_LENGTH
     assert plan.pairs_per_second > 0 and plan.fits
     assert "measured just now" in str(plan)
+    with pytest.raises(InputError, match="one device"):
+        plan_run(TOY, plan.chip, 2)
 
 
 def test_a_plan_in_json_says_what_the_table_says(capsys):

@@ -49,7 +49,20 @@ def measure_here(
     peak = 2 * _PRODUCT**3 / fastest(lambda: a @ b)
     x, y = torch.rand(2, _ROWS * _CHANNELS * _SIDE**2)
     bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
-    chip = Chip(
+    chip = replace(
+        _chip(peak, bandwidth),
+        bfloat16=_bfloat16_rate(preset.text.width, fastest),
+        overhead=_overhead(fastest),
+    )
+    shares: dict[str, float] = {}
+    for name, layer, sample in _samples(preset):
+        shares |= _shares(name, layer, sample, chip, fastest)
+    return replace(chip, efficiency=shares)
+
+
+def _chip(peak: float, bandwidth: float) -> Chip:
+    """One processor in float32; there are no others to send to."""
+    return Chip(
         name="here",
         matrix=peak,
         vector=peak,
@@ -61,13 +74,7 @@ def measure_here(
         network=bandwidth,
         utilisation=None,
         number=4,
-        bfloat16=_bfloat16_rate(preset.text.width, fastest),
-        overhead=_overhead(fastest),
     )
-    shares: dict[str, float] = {}
-    for name, layer, sample in _samples(preset):
-        shares |= _shares(name, layer, sample, chip, fastest)
-    return replace(chip, efficiency=shares)
 
 
 def _bfloat16_rate(width: int, fastest: Timer) -> float:

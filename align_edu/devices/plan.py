@@ -142,6 +142,8 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     >>> round(plan.pairs / 1e9, 2), plan.seconds["image tower"] > plan.seconds["loss"]
     (19.66, True)
     """
+    if chip.name == "here" and chips != 1:
+        raise InputError(f"--chips {chips}: this machine's processor is one device; give --chips 1")
     rows = _rows(preset, chips)
     length = _length(preset, chip, text_length)
     towers = tower_costs(preset, chip, rows, length)
