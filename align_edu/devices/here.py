@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from align_edu.devices.chips import Chip
-from align_edu.devices.count import Counting, count_image_tower
+from align_edu.devices.count import Counting, count_image_tower, parameters
+from align_edu.devices.optimizers import muon_matrices, round_flops
 from align_edu.devices.roofline import total_seconds
 from align_edu.presets import Preset
 
@@ -18,6 +19,7 @@ _ROWS, _CHANNELS, _SIDE = 64, 96, 24
 _PRODUCT = 512  # the sides of the matrix product
 _PIECES = 32 * 14  # word pieces that the text tower takes at a time
 _CHAIN = 100  # small operations in a row
+_ENOUGH = 5e9  # FLOPs of Muon's products, after which its rate is known
 _PIXELS = 300_000  # of all pictures on which a convolution is timed
 
 Act = Callable[[], object]
@@ -51,7 +53,7 @@ def measure_here(
     bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
     chip = replace(
         _chip(peak, bandwidth),
-        bfloat16=_bfloat16_rate(preset.text.width, fastest),
+        bfloat16=_bfloat16_rate(preset, fastest),
         overhead=_overhead(fastest),
     )
     shares: dict[str, float] = {}
@@ -77,17 +79,34 @@ def _chip(peak: float, bandwidth: float) -> Chip:
     )
 
 
-def _bfloat16_rate(width: int, fastest: Timer) -> float:
-    """FLOP/s of bfloat16 products, which Muon needs: slow on processors without bfloat16."""
-    x = torch.rand(width, 4 * width, dtype=torch.bfloat16)
+def _bfloat16_rate(preset: Preset, fastest: Timer) -> float | None:
+    """FLOP/s of Muon's bfloat16 products: slow on processors without bfloat16.
 
-    def orthogonalise() -> None:
+    Its rate depends on the sides of a matrix, so the preset's own are timed, those that cost
+    most first, until enough was computed.
+    """
+    if preset.recipe.optimizer != "muon":
+        return None
+    flops = seconds = 0.0
+    matrices = muon_matrices(parameters(preset))
+    for sides in sorted(matrices, key=lambda s: matrices[s] * round_flops(*s), reverse=True):
+        flops += matrices[sides] * round_flops(*sides)
+        seconds += matrices[sides] * fastest(_orthogonalising(*sides))
+        if flops > _ENOUGH:
+            break
+    return flops / seconds
+
+
+def _orthogonalising(rows: int, columns: int) -> Act:
+    """One round of what Muon does to a matrix."""
+    x = torch.rand(rows, columns, dtype=torch.bfloat16)
+
+    def act() -> None:
         square = x @ x.T
         _ = torch.addmm(square, square, square)
         _ = torch.addmm(x, square, x)
 
-    flops = 2 * width**3 * (4 + 1 + 4)
-    return flops / fastest(orthogonalise)
+    return act
 
 
 def _timer(rounds: int, clock: Callable[[], float]) -> Timer:

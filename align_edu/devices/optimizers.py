@@ -1,5 +1,6 @@
 """What an optimiser's step costs: numbers it remembers, bytes it moves, FLOPs it takes."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import torch
@@ -68,22 +69,42 @@ def optimizer_cost(shapes: Shapes, name: str) -> OptimizerCost:
     """
     if name not in _RULES:
         raise InputError(f"recipe.optimizer {name!r}: choose {', '.join(_RULES)}")
-    state = touched = fused = flops = operations = 0
+    matrices = muon_matrices(shapes) if name == "muon" else Counter()
+    state = touched = fused = operations = 0
     for parameter, shape in (entry for part in shapes.values() for entry in part):
         size = shape.numel()
-        rule = _RULES[name]
-        if name == "muon" and _is_matrix(parameter, shape):
-            rule = _MUON_MATRIX
-            rows, columns = sorted((shape[0], size // shape[0]))
-            flops += _NEWTON_SCHULZ * (4 * rows**2 * columns + 2 * rows**3)
-            # Its squares of the shorter side, in bfloat16, are read or written ten times a round.
-            squares = _NEWTON_SCHULZ * 10 * rows**2 // 2
-            touched, fused = touched + squares, fused + squares
+        rule = _MUON_MATRIX if matrices and _is_matrix(parameter, shape) else _RULES[name]
         state += rule.slots * size
         touched += rule.touches * size
         fused += rule.fused * size
         operations += rule.operations
-    return OptimizerCost(state, 4 * touched, 4 * fused, flops, operations)
+    # Squares of the shorter side, in bfloat16, are read or written ten times a round.
+    squares = sum(n * _NEWTON_SCHULZ * 5 * rows**2 for (rows, _), n in matrices.items())
+    flops = sum(n * _NEWTON_SCHULZ * round_flops(*sides) for sides, n in matrices.items())
+    return OptimizerCost(state, 4 * (touched + squares), 4 * (fused + squares), flops, operations)
+
+
+def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
+    """Return how many matrices of which sides, the shorter first, Muon orthogonalises.
+
+    >>> muon_matrices({"text": [("weight", torch.Size([8, 4])), ("bias", torch.Size([8]))]})
+    Counter({(4, 8): 1})
+    """
+    found: Counter[tuple[int, int]] = Counter()
+    for name, shape in (entry for part in shapes.values() for entry in part):
+        if _is_matrix(name, shape):
+            rows, columns = sorted((shape[0], shape.numel() // shape[0]))
+            found[rows, columns] += 1
+    return found
+
+
+def round_flops(rows: int, columns: int) -> int:
+    """Return the FLOPs of one round of orthogonalising: X Xᵀ, its square, and that times X.
+
+    >>> round_flops(128, 512) / 1e6
+    37.748736
+    """
+    return 4 * rows**2 * columns + 2 * rows**3
 
 
 def _is_matrix(name: str, shape: torch.Size) -> bool:

@@ -95,7 +95,8 @@ def _remedy(plan: Plan) -> str:
             advice = "--set image.recompute=true, or " + advice
     elif largest != "loss matrix":
         advice = "a device with more memory: each holds all weights and their state"
-    return f"It does not fit: the {largest} are too many bytes for one device; try {advice}."
+    size = plan.memory[largest] / _GIB
+    return f"It does not fit; the largest part is {largest}, {size:.1f} GiB: try {advice}."
 
 
 def _large(count: int) -> str:

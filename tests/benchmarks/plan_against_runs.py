@@ -38,6 +38,14 @@ RUNS = {
     "EfficientNet-B0, 64 pixels, batch 32": {
         "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
     },
+    "EfficientNet-B0, 64 pixels, LAMB": {
+        "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
+        "recipe.optimizer": "lamb",
+    },
+    "width 0.5, 80 pixels, text 3 x 192": {
+        "image.width": "0.5", "image.crop": "80", "recipe.batch_size": "64",
+        "text.layers": "3", "text.width": "192", "text.heads": "3",
+    },
 }  # fmt: skip
 
 
@@ -94,7 +102,7 @@ def main() -> None:
         planned = plan_run(preset, measure_here(preset, clock=clock)).pairs_per_second
         taken = seconds_of(step_of(preset), args.rounds, clock)
         measured = preset.recipe.batch_size / statistics.median(taken)
-        print(f"{name:38}{measured:10.0f}{planned:10.0f}{planned / measured:20.2f}", flush=True)
+        print(f"{name:38}{measured:10.1f}{planned:10.1f}{planned / measured:20.2f}", flush=True)
 
 
 if __name__ == "__main__":
