@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--only", default="", help="sizes whose name holds this")
     args = parser.parse_args()
     if args.threads or args.processor_time:
         torch.set_num_threads(1 if args.processor_time else args.threads)
@@ -98,6 +99,8 @@ def main() -> None:
     )
     print(f"{'':38}{'measured':>10}{'planned':>10}{'planned / measured':>20}")
     for name, changes in RUNS.items():
+        if args.only not in name:
+            continue
         preset = replace_fields(get_preset("toy"), changes)
         planned = plan_run(preset, measure_here(preset, clock=clock)).pairs_per_second
         taken = seconds_of(step_of(preset), args.rounds, clock)
