@@ -211,6 +211,13 @@ def test_this_machine_is_planned_from_measured_rates():
         plan_run(TOY, plan.chip, 2)
 
 
+def test_a_busy_machine_says_that_its_rates_are_too_low(monkeypatch):
+    monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
+    assert "busy (load 99.0" in str(plan_run(TOY, measure_here(TOY, rounds=1)))
+    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
+    assert "busy" not in str(plan_run(TOY, measure_here(TOY, rounds=1)))
+
+
 def test_a_plan_in_json_says_what_the_table_says(capsys):
     words = ["plan", "--preset", "cc3m", "--chip", "tpu-v5e", "--chips", "64"]
     assert main([*words, "--json"]) == 0

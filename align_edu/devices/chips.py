@@ -32,6 +32,7 @@ class Chip:
     overhead: float = 0.0  # seconds that starting one operation takes
     # Measured share of the roofline by kind of operation; what is not named reaches all of it.
     efficiency: Mapping[str, float] = field(default_factory=dict)
+    note: str = ""  # what a reader of its figures should know
 
 
 # TPUs: cloud.google.com/tpu/docs/v3, /v4, /v5e: peak, memory, bandwidth, and the all-reduce

@@ -16,7 +16,7 @@ from align_edu.presets import Preset
 
 # The block on which elementwise work is measured: pairs, channels, pixels a side.
 _ROWS, _CHANNELS, _SIDE = 64, 96, 24
-_PRODUCT = 512  # the sides of the matrix product
+_PRODUCTS = (256, 512, 1024)  # the sides of the matrix products
 _PIECES = 32 * 14  # word pieces that the text tower takes at a time
 _CHAIN = 100  # small operations in a row
 _ENOUGH = 5e9  # FLOPs of Muon's products, after which its rate is known
@@ -33,8 +33,8 @@ def measure_here(
 ) -> Chip:
     """Return this machine's processor as ``preset`` uses it, measured by timing single layers.
 
-    The peak is that of a matrix product, the bandwidth that of adding two tensors of 14 MB.
-    Each convolution of the image tower is timed by itself, on few pictures, and one layer
+    The peak is that of the fastest matrix product, the bandwidth that of adding two tensors of
+    14 MB. Each convolution of the image tower is timed by itself, on few pictures, and one layer
     stands for each other kind of operation: what counts is the share of the time that the
     roofline allows. Nothing is fitted to a training step. rounds: how often each is timed; the
     fastest counts, so that other programs disturb little. clock: seconds from any start;
@@ -47,14 +47,14 @@ def measure_here(
     True
     """
     fastest = _timer(rounds, clock)
-    a, b = torch.rand(2, _PRODUCT, _PRODUCT)
-    peak = 2 * _PRODUCT**3 / fastest(lambda: a @ b)
+    peak = max(_product_rate(side, fastest) for side in _PRODUCTS)
     x, y = torch.rand(2, _ROWS * _CHANNELS * _SIDE**2)
     bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
     chip = replace(
         _chip(peak, bandwidth),
         bfloat16=_bfloat16_rate(preset, fastest),
         overhead=_overhead(fastest),
+        note=_busy(),
     )
     shares: dict[str, float] = {}
     for name, layer, sample in _samples(preset):
@@ -77,6 +77,19 @@ def _chip(peak: float, bandwidth: float) -> Chip:
         utilisation=None,
         number=4,
     )
+
+
+def _product_rate(side: int, fastest: Timer) -> float:
+    a, b = torch.rand(2, side, side)
+    return 2 * side**3 / fastest(lambda: a @ b)
+
+
+def _busy() -> str:
+    """A warning where other programs run: they make every measured rate too low."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= cores:
+        return ""
+    return f"this machine was busy (load {load:.1f} on {cores} cores): its rates are too low"
 
 
 def _bfloat16_rate(preset: Preset, fastest: Timer) -> float | None:

@@ -278,6 +278,8 @@ def _assumptions(
         lines.append(f"gradient cache: {towers.chunk} pairs at a time, embedded twice")
     elif preset.image.recompute:
         lines.append("each block of the image tower is computed twice to save memory")
+    if chip.note:
+        lines.append(chip.note)
     lines.append("activations as eager PyTorch keeps them; a compiler may need less")
     lines.append("pictures are read and decoded meanwhile, by other processes")
     return lines

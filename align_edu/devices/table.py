@@ -55,11 +55,14 @@ def _memory(plan: Plan) -> list[str]:
 
 
 def _time(plan: Plan) -> list[str]:
-    rows = {name: 1e3 * value for name, value in plan.seconds.items()}
+    scale, unit = (1.0, "s") if plan.step_seconds >= 10 else (1e3, "ms")
+    rows = {name: scale * value for name, value in plan.seconds.items()}
+    speed = plan.pairs_per_second
     return [
-        f"{'one step':24}{'ms':>14}",
+        f"{'one step':24}{unit:>14}",
         *_shares(rows),
-        f"  {'all':22}{1e3 * plan.step_seconds:>14,.3f}  {plan.pairs_per_second:,.0f} pairs/s",
+        f"  {'all':22}{scale * plan.step_seconds:>14,.3f}"
+        f"  {f'{speed:,.0f}' if speed >= 10 else f'{speed:.2g}'} pairs/s",
         "",
     ]
 
