@@ -187,18 +187,13 @@ def _length(preset: Preset, chip: Chip, asked: int | None) -> int:
     return asked
 
 
-def _tile(preset: Preset) -> int | None:
-    tile = preset.loss.tile
-    return tile
-
-
 def _gather_bytes(preset: Preset) -> float:
     return 2 * 4.0 * preset.recipe.batch_size * embedding_width(preset)
 
 
 def _loss_flops(preset: Preset, rows: int, chips: int) -> float:
     """FLOPs of the loss on one device: its rows of the matrix of similarities, and gradients."""
-    products = 4 if _tile(preset) else 3  # a tile's similarities are made twice
+    products = 4 if preset.loss.tile else 3  # a tile's similarities are made twice
     return products * 2.0 * rows * (rows * chips) * embedding_width(preset)
 
 
@@ -213,7 +208,7 @@ def _memory(
     """Bytes of one device by cause."""
     batch = preset.recipe.batch_size
     rows = batch // chips
-    matrix_rows = min(rows, _tile(preset) or rows)
+    matrix_rows = min(rows, preset.loss.tile or rows)
     low_precision = weights * chip.number if chip.number < 4 and not chip.fused else 0
     return {
         "weights": 4.0 * weights + low_precision,
