@@ -23,8 +23,7 @@ PATIENCE = timedelta(seconds=55)
 class Machine:
     """One process on one device. With a group it is one of several that train one model.
 
-    Every process holds the whole model and its own rows of each batch. The other device layers
-    have the same attributes and methods.
+    Every process holds the whole model and its own rows of each batch.
 
     Paper: Section 5 (1,024 cores, 16 pairs on each).
 
@@ -34,7 +33,6 @@ class Machine:
 
     device: torch.device
     group: dist.ProcessGroup | None = None
-    fixed_shapes: bool = False  # texts of any length are welcome
 
     @property
     def rank(self) -> int:
@@ -95,9 +93,6 @@ class Machine:
         if self.group is not None:
             dist.barrier(self.group)
 
-    def finish_step(self) -> None:
-        """Do what a device needs at the end of a step: nothing here."""
-
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Tell in one sentence that another process of the run has ended.
@@ -138,8 +133,8 @@ def best_device(name: str | None) -> torch.device:
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def open_machine(name: str | None = None) -> Any:
-    """Return the machine to train on: "cpu", "cuda", "xla", or None for the best that is there.
+def open_machine(name: str | None = None) -> Machine:
+    """Return the machine to train on: "cpu", "cuda", or None for the best that is there.
 
     Under ``torchrun`` the process joins the others, over NCCL on GPUs and gloo on CPUs.
     Raises InputError for a device that is not there.
@@ -147,10 +142,6 @@ def open_machine(name: str | None = None) -> Any:
     >>> open_machine("cpu").processes
     1
     """
-    if name == "xla":
-        from align_edu.devices.xla import open_mesh
-
-        return open_mesh()
     if name == "cuda" and not torch.cuda.is_available():
         raise InputError("device cuda: no GPU is there; leave --device out or give cpu")
     device = best_device(name)

@@ -46,8 +46,7 @@ class TrainingBatches(Dataset[Batch]):
     pairs, crops and flips step s uses depends on (seed, s) only, so a resumed run goes on
     exactly where the broken one stopped, with any number of workers and of processes.
 
-    rows: those of each batch that this process reads; all, without it. fixed_length: pad
-    every text to the preset's greatest length.
+    rows: those of each batch that this process reads; all, without it.
     """
 
     def __init__(
@@ -59,10 +58,8 @@ class TrainingBatches(Dataset[Batch]):
         progress: bool,
         *,
         rows: range | None = None,
-        fixed_length: bool = False,
     ) -> None:
         self.rows = rows or range(preset.recipe.batch_size)
-        self.fixed_length = fixed_length
         processes = preset.recipe.batch_size // len(self.rows)
         self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
         self.skipped: Counter[str] = Counter(source.skipped)
@@ -97,12 +94,7 @@ class TrainingBatches(Dataset[Batch]):
             pictures = self.pictures[rows]
         crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
         texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
-        ids, mask = encode_texts(
-            self.tokenizer,
-            texts,
-            self.preset.text.max_length,
-            fixed_length=self.fixed_length,
-        )
+        ids, mask = encode_texts(self.tokenizer, texts, self.preset.text.max_length)
         return Batch(crops, ids, mask, texts, skipped)
 
     def from_step(self, step: int) -> Iterator[Batch]:

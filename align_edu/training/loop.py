@@ -77,7 +77,6 @@ class Trainer:
         self.gap = cosine_gap(image, text)
         self.machine.average_gradients(self.model)
         self.optimizer.step()
-        self.machine.finish_step()
         self.step += 1
         return loss
 
@@ -115,7 +114,7 @@ def train(
     steps or minutes: the length (default: the preset's steps). resume: go on from the last
     checkpoint in ``out``; a run by steps then ends exactly as an unbroken one. tokenizer: a
     WordPiece vocabulary; without one it is trained on the data's own texts. device: "cpu",
-    "cuda", "xla", or None for the best that is there; under ``torchrun`` its processes share each
+    "cuda", or None for the best that is there; under ``torchrun`` its processes share each
     batch. progress: show a live line. tensorboard: also
     write event files.
     Raises InputError for bad input, TrainingStopped for a loss that is not finite or another
@@ -145,7 +144,6 @@ def train(
         seed,
         progress and first,
         rows=machine.rows(preset.recipe.batch_size),
-        fixed_length=machine.fixed_shapes,
     )
     trainer = _build(preset, batches, tokenizer, budget, seed, machine)
     with machine.watched():
