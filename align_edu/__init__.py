@@ -16,6 +16,7 @@ _HOME = {
     "Align": "align",
     "Temperature": "loss",
     "contrastive_loss": "loss",
+    "sigmoid_loss": "loss",
     "train": "training",
     "load_run": "training",
     "load_hf": "hub",

@@ -1,11 +1,12 @@
 """ALIGN: two towers, one shared space, one temperature."""
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from align_edu.image_tower import ImageTower
-from align_edu.loss.temperature import Temperature
+from align_edu.loss import Temperature, contrastive_loss, sigmoid_loss
 from align_edu.presets import Preset
 from align_edu.text_tower import TextTower
 
@@ -36,6 +37,8 @@ class Align(nn.Module):
         self.temperature = Temperature(
             preset.loss.temperature, learned=preset.loss.learned, log=preset.loss.log_temperature
         )
+        if preset.loss.kind == "sigmoid":
+            self.bias = nn.Parameter(torch.tensor(preset.loss.bias))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """Return unit vectors for pictures: (B, 3, H, W) → (B, D).
@@ -68,3 +71,29 @@ class Align(nn.Module):
         2
         """
         return self.encode_image(pixels), self.encode_text(ids, mask)
+
+    def loss(self, image: Tensor, text: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
+        """Return the preset's loss of matched embeddings, each (N, D).
+
+        group: processes whose pairs make one batch, as in ``contrastive_loss``.
+
+        Paper: Section 4.1, eq. (1) and eq. (2).
+
+        >>> from align_edu.presets import get_preset
+        >>> model = Align(get_preset("toy"), vocabulary_size=100)
+        >>> same = torch.ones(8, model.image_tower.width)
+        >>> round(model.loss(same, same).item(), 3)  # 2 ln 8
+        4.159
+        """
+        settings, sigma = self.preset.loss, self.temperature()
+        if settings.kind == "sigmoid":
+            return sigmoid_loss(image, text, sigma, self.bias, tile=settings.tile, group=group)
+        return contrastive_loss(
+            image,
+            text,
+            sigma,
+            label_smoothing=settings.label_smoothing,
+            negatives=settings.negatives,
+            tile=settings.tile,
+            group=group,
+        )

@@ -3,14 +3,10 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Sequence
 
-from align_edu.errors import InputError
-
-# What a command gives back: its JSON object, and the same told to a reader.
-Answer = tuple[dict[str, Any], str]
+from align_edu.cli_parser import Answer, Command, build_parser
+from align_edu.errors import InputError, TrainingStopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,10 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["vocabulary", "/nowhere", "/nowhere/out", "--size", "100"])
     2
     """
-    from align_edu.training.loop import TrainingStopped
-
     try:
-        args = _parser().parse_args(argv)
+        args = build_parser(_COMMANDS).parse_args(argv)
         answer, text = args.command(args)
     except InputError as error:
         return _complain(str(error), 2)
@@ -32,13 +26,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain("stopped; finished work is kept, the same command goes on", 1)
     sys.stdout.write((json.dumps(answer, ensure_ascii=False) if args.json else text) + "\n")
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see {self.prog} --help")
 
 
 def _complain(message: str, status: int) -> int:
@@ -169,6 +156,23 @@ def _search(args: argparse.Namespace) -> Answer:
     return answer, "\n".join([*lines, f"picture: {picture}"])
 
 
+def _plan(args: argparse.Namespace) -> Answer:
+    from align_edu.devices.chips import get_chip
+    from align_edu.devices.here import measure_here
+    from align_edu.devices.plan import plan_run
+    from align_edu.presets import get_preset, replace_fields
+    from align_edu.training.machine import keep_freed_memory
+
+    preset = replace_fields(get_preset(args.preset), dict(_change(text) for text in args.set))
+    if args.chip == "here":
+        keep_freed_memory()  # as training does
+        chip = measure_here(preset)
+    else:
+        chip = get_chip(args.chip)
+    plan = plan_run(preset, chip, args.chips, text_length=args.text_length)
+    return plan.to_dict(), str(plan)
+
+
 def _doctor(args: argparse.Namespace) -> Answer:
     from align_edu.lab.doctor import diagnose, report
 
@@ -184,107 +188,15 @@ def _change(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="align-edu", description="ALIGN as a course that is the reproduction.")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-
-    def command(name: str, act: Callable[[argparse.Namespace], Answer], about: str) -> _Parser:
-        """Add one command and the option that all of them have."""
-        sub = commands.add_parser(name, help=about, description=about)
-        sub.set_defaults(command=act)
-        sub.add_argument("--json", action="store_true", help="one JSON object on standard output")
-        return sub
-
-    _add_data_commands(command)
-    _add_model_commands(command)
-    command("doctor", _doctor, "check the environment: OK or what to do")
-    return parser
-
-
-def _add_data_commands(command: Callable[..., _Parser]) -> None:
-    sub = command("demo", _demo, "the whole main job on toy CC-3M, with a report")
-    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--minutes", type=float, default=4.4, help="of training (default 4.4)")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--pairs", type=int, default=100_000, help="raw pairs (default 100000)")
-    sub.add_argument("--scenes", type=int, default=1_000, help="of the benchmark (default 1000)")
-
-    sub = command("world", _world, "write raw toy CC-3M shards, or a benchmark")
-    sub.add_argument("out", type=Path)
-    sub.add_argument("--pairs", type=int, required=True, help="pairs, or scenes of a benchmark")
-    sub.add_argument("--noise", type=float, help="part of the pairs that is noisy, 0 to 0.95")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
-    sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
-    sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
-    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
-
-    sub = command("filter", _filter, "apply the paper's Section 3 filters to a pairs table")
-    sub.add_argument("pairs", type=Path, help="parquet, CC-3M TSV, or a folder of shards")
-    sub.add_argument("out", type=Path)
-    sub.add_argument("--vocabulary-size", type=int, help="unigrams and bigrams that count as known")
-    sub.add_argument(
-        "--against",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="BENCHMARK",
-        help="drop near-duplicates of its images",
-    )
-    sub.add_argument(
-        "--rule",
-        action="append",
-        default=[],
-        metavar="NAME=NUMBER",
-        help="another bound, as in min_side=100; NAME=none turns the rule off",
-    )
-    sub.add_argument(
-        "--unsafe-model",
-        type=Path,
-        metavar="DIR",
-        help="an image classifier that scores what is pornographic",
-    )
-    sub.add_argument(
-        "--engine", choices=["local", "cluster"], default="local",
-        help="cluster: the Dask scheduler at DASK_SCHEDULER_ADDRESS, or a new one here",
-    )  # fmt: skip
-
-    sub = command("vocabulary", _vocabulary, "train a WordPiece vocabulary on alt-texts")
-    sub.add_argument("pairs", type=Path)
-    sub.add_argument("out", type=Path, help="folder, or a .json file")
-    sub.add_argument("--size", type=int, required=True)
-
-
-def _add_model_commands(command: Callable[..., _Parser]) -> None:
-    sub = command("train", _train, "train ALIGN from scratch")
-    sub.add_argument("--preset", default="toy")
-    sub.add_argument("--data", type=Path, nargs="+", required=True, metavar="SHARDS")
-    sub.add_argument("--out", type=Path, required=True, metavar="RUN")
-    length = sub.add_mutually_exclusive_group()
-    length.add_argument("--minutes", type=float)
-    length.add_argument("--steps", type=int)
-    sub.add_argument("--set", action="append", default=[], metavar="part.field=value")
-    sub.add_argument("--vocabulary", type=Path, help="tokenizer.json (default: train one)")
-    sub.add_argument("--seed", type=int, default=0)
-    sub.add_argument("--device", choices=["cpu", "cuda"])
-    sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
-    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
-
-    sub = command("evaluate", _evaluate, "measure a trained run")
-    sub.add_argument("run", type=Path)
-    sub.add_argument("--benchmark", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--task", choices=["retrieval"], default="retrieval")
-
-    sub = command("index", _index, "build a FAISS index of images")
-    sub.add_argument("run", type=Path)
-    sub.add_argument("images", type=Path)
-    sub.add_argument("out", type=Path)
-
-    sub = command("search", _search, "find images by text, image, or image ± text")
-    sub.add_argument("index", type=Path)
-    sub.add_argument("text", nargs="?")
-    sub.add_argument("--image", type=Path)
-    sub.add_argument("--plus", action="append", default=[], metavar="TEXT")
-    sub.add_argument("--minus", action="append", default=[], metavar="TEXT")
-    sub.add_argument("--top", type=int, default=10, metavar="K")
-    sub.add_argument("--picture", type=Path, help="where the picture grid goes")
+_COMMANDS: dict[str, Command] = {
+    "demo": _demo,
+    "world": _world,
+    "filter": _filter,
+    "vocabulary": _vocabulary,
+    "train": _train,
+    "evaluate": _evaluate,
+    "index": _index,
+    "search": _search,
+    "plan": _plan,
+    "doctor": _doctor,
+}

@@ -11,3 +11,7 @@ class InputError(ValueError):
     Traceback (most recent call last):
     align_edu.errors.InputError: pairs.tsv, row 3: one column; separate caption and url by a tab
     """
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on, told in one sentence; the last checkpoint is kept."""

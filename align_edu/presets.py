@@ -53,6 +53,9 @@ class LossSettings:
     learned: bool = True
     log_temperature: bool = False  # learn log sigma instead of sigma
     negatives: float = 1.0  # fraction of in-batch negatives (paper: Table 8)
+    kind: Literal["softmax", "sigmoid"] = "softmax"  # sigmoid is SigLIP's, to compare with
+    bias: float = -10.0  # where the bias of the sigmoid loss starts; the softmax has none
+    tile: int | None = None  # rows of the N x N matrix held at a time; None: all at once
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Recipe:
     steps: int = 1_200_000
     warmup: float = 10_000 / 1_200_000  # fraction of the run spent in linear warm-up
     batch_size: int = 16_384
+    chunk: int | None = None  # pairs a process embeds at a time (gradient cache); None: all
     compile: bool = False  # compile the image tower where a C++ compiler is found
     workers: int = 0  # processes that read images; 0 reads in the training process
     pixel_cache_gib: float = 2.0  # decoded pictures are kept in memory up to this size

@@ -117,7 +117,17 @@ def test_a_checkpoint_of_another_preset_is_refused(shards, trained, capsys):
 
 def test_an_unknown_command_says_which_exist(capsys):
     line = fails(capsys, "trane")
-    for name in ("demo", "world", "filter", "vocabulary", "train", "evaluate", "index", "search"):
+    for name in (
+        "demo",
+        "world",
+        "filter",
+        "vocabulary",
+        "train",
+        "evaluate",
+        "index",
+        "search",
+        "plan",
+    ):
         assert name in line
 
 
@@ -128,7 +138,17 @@ def test_the_doctor_answers_in_json_too(capsys):
 
 
 def test_every_command_explains_itself(capsys):
-    for name in ("demo", "world", "filter", "vocabulary", "train", "evaluate", "index", "search"):
+    for name in (
+        "demo",
+        "world",
+        "filter",
+        "vocabulary",
+        "train",
+        "evaluate",
+        "index",
+        "search",
+        "plan",
+    ):
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0 and "usage: align-edu" in capsys.readouterr().out

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 MODULE_OF = {
     "PIL": "pillow",
     "faiss": "faiss-cpu",
+    "open_clip": "open-clip-torch",
     "sklearn": "scikit-learn",
     "torch_xla": "torch-xla",
     "yaml": "pyyaml",

@@ -1,1 +1,1 @@
-"""Devices: one thin layer each, and the plan of a run."""
+"""Devices: one thin layer each, and what a training run costs on each kind."""

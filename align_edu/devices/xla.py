@@ -4,32 +4,52 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from align_edu.devices.machine import Machine
 from align_edu.errors import InputError
 
 AXIS = "data"  # the mesh's only axis: weights are whole everywhere, batches are divided
 
 
 @dataclass(frozen=True)
-class XlaMesh:
+class XlaMesh(Machine):
     """All XLA devices of a run as one: the step is written for the whole batch.
 
     XLA divides the work along the rows of what :meth:`place` brings and adds the collectives,
     so the loss has all pairs of the batch as negatives, and there is nothing to average.
-    torch_xla is imported here only, when a mesh is opened or used.
+    ``device`` is torch_xla's one virtual device, which stands for all; ``devices`` counts the
+    real ones on all hosts. torch_xla is imported only when a mesh is opened or used.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
 
-    device: torch.device  # torch_xla's one virtual device, which stands for all
-    devices: int  # real ones, on all hosts
-    rank: int  # this host
-    processes: int  # hosts
-    mesh: Any  # torch_xla's Mesh
+    devices: int = 1
+    host: int = 0
+    hosts: int = 1
+    mesh: Any = None  # torch_xla's Mesh
+
+    fixed_shapes: ClassVar[bool] = True  # another length of text is another program
+
+    @property
+    def rank(self) -> int:
+        """Number of this host, from 0; host 0 writes the files."""
+        return self.host
+
+    @property
+    def processes(self) -> int:
+        """How many hosts share a batch: each runs one process."""
+        return self.hosts
+
+    @property
+    def low_precision(self) -> bool:
+        """Whether the towers compute in bfloat16: on TPUs, which are made for it."""
+        import torch_xla.runtime as runtime
+
+        return runtime.device_type() == "TPU"
 
     def rows(self, batch_size: int) -> range:
         """Return which rows of the global batch this host reads.
@@ -41,8 +61,8 @@ class XlaMesh:
                 f"recipe.batch_size {batch_size} does not divide among {self.devices} devices;"
                 f" make it a multiple of {self.devices}"
             )
-        share = batch_size // self.processes
-        return range(self.rank * share, (self.rank + 1) * share)
+        share = batch_size // self.hosts
+        return range(self.host * share, (self.host + 1) * share)
 
     def place(self, tensor: Tensor) -> Tensor:
         """Return this host's rows (B / hosts, …) as part of the global (B, …) on all devices."""
@@ -50,7 +70,7 @@ class XlaMesh:
         import torch_xla.distributed.spmd as spmd
 
         axes = (AXIS, *[None] * (tensor.ndim - 1))
-        spec = spmd.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
+        spec = spmd.ShardingSpec(self.mesh, axes, minibatch=self.hosts > 1)
         placed: Any = xm.send_cpu_data_to_device(tensor, self.device, spec)
         return placed[0]
 
@@ -81,6 +101,17 @@ class XlaMesh:
             yield
         finally:
             xm.set_rng_state(before)
+
+    def same_clock(self, seconds: float) -> float:
+        """Return ``seconds``: steps, not minutes, are the length of a run of several hosts."""
+        return seconds
+
+    def wait(self) -> None:
+        """Wait until every host is here."""
+        import torch_xla.core.xla_model as xm
+
+        if self.hosts > 1:
+            xm.rendezvous("align_edu")
 
     def average_gradients(self, model: nn.Module) -> None:
         """Do nothing: the gradient is already that of the whole batch's loss."""
@@ -132,4 +163,10 @@ def open_mesh() -> XlaMesh:
     logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at the first call
     backends.set_mat_mul_precision("highest")
     mesh = spmd.Mesh(np.arange(count), (count,), (AXIS,))
-    return XlaMesh(device, count, runtime.process_index(), runtime.process_count(), mesh)
+    return XlaMesh(
+        device,
+        devices=count,
+        host=runtime.process_index(),
+        hosts=runtime.process_count(),
+        mesh=mesh,
+    )

@@ -161,7 +161,7 @@ def _same(a: Outcome, b: Outcome) -> bool:
         return a == b
     if isinstance(a, str) or isinstance(b, str):
         return str(a).partition(":")[0] == str(b).partition(":")[0]  # the kind of error
-    return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7)
+    return math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7) or (math.isnan(a) and math.isnan(b))
 
 
 def _said(outcome: Outcome) -> str:

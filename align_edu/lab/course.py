@@ -59,8 +59,11 @@ COURSE = (
         "06_the_contrastive_loss_by_hand",
         "What does the loss pull together, and what apart?",
         "Section 4.1, eq. (1) and eq. (2)",
+        0.5,
     ),
-    Lesson("07_learning_the_temperature", "Why is the temperature crucial?", "Sections 4.1, 6.1"),
+    Lesson(
+        "07_learning_the_temperature", "Why is the temperature crucial?", "Sections 4.1, 6.1", 0.5
+    ),
     Lesson(
         "08_training_on_toy_cc3m",
         "What does training look like?",

@@ -1,6 +1,16 @@
 """The contrastive loss in its forms, and the temperature."""
 
-from align_edu.loss.softmax import best_temperature, chance_loss, contrastive_loss, loss_floor
+from align_edu.loss.bounds import best_temperature, chance_loss, cosine_gap, loss_floor
+from align_edu.loss.sigmoid import sigmoid_loss
+from align_edu.loss.softmax import contrastive_loss
 from align_edu.loss.temperature import Temperature
 
-__all__ = ["Temperature", "best_temperature", "chance_loss", "contrastive_loss", "loss_floor"]
+__all__ = [
+    "Temperature",
+    "best_temperature",
+    "chance_loss",
+    "contrastive_loss",
+    "cosine_gap",
+    "loss_floor",
+    "sigmoid_loss",
+]

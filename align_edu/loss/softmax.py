@@ -4,11 +4,13 @@ import math
 from typing import Literal
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu.loss.gather import first_row, gather_constants, gather_rows
 from align_edu.loss.negatives import allowed_pairs
-from align_edu.loss.tiled import tiled_loss
+from align_edu.loss.tiled import Block, tiled_loss
 
 
 def contrastive_loss(
@@ -21,6 +23,7 @@ def contrastive_loss(
     tile: int | None = None,
     negatives: float = 1.0,
     ids: Tensor | None = None,
+    group: dist.ProcessGroup | None = None,
 ) -> Tensor:
     """Return the normalised softmax loss over a batch of matched pairs.
 
@@ -31,6 +34,9 @@ def contrastive_loss(
     negatives: fraction of the in-batch negatives that count (Table 8): the next ones in
     batch order, the same number for every image and every text.
     ids: (N,) integers; pairs with equal ids are not each other's negatives.
+    group: processes whose pairs make one batch; N is then the number of pairs of this process,
+    the same in each. Every process gets the loss of the whole batch, and the mean over processes
+    of the gradients is the whole batch's gradient.
     Raises ValueError for shapes or numbers that make no sense.
 
     Paper: Section 4.1, eq. (1) and eq. (2); Section 5 for label smoothing.
@@ -46,70 +52,45 @@ def contrastive_loss(
         x = F.normalize(image.to(dtype), dim=1)  # (N, D)
         y = F.normalize(text.to(dtype), dim=1)  # (N, D)
         sigma = torch.as_tensor(temperature, dtype=dtype, device=x.device)
-        if tile is not None:
-            loss = tiled_loss(x, y, sigma, label_smoothing, tile, negatives, ids)
+        if tile is None and group is None:
+            loss = _definition(x, y, sigma, label_smoothing, negatives, ids)
         else:
-            logits = x @ y.T / sigma  # (N, N): row i is an image, column j a text
-            allowed = allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)
-            image_to_text = _direction(logits, allowed, label_smoothing)  # eq. (1)
-            text_to_image = _direction(
-                logits.T, None if allowed is None else allowed.T, label_smoothing
-            )  # eq. (2)
-            loss = image_to_text + text_to_image
+            block = Block(
+                tile or len(x),
+                label_smoothing,
+                negatives,
+                gather_constants(ids, group),
+                first_row(len(x), group),
+                group,
+            )
+            loss = tiled_loss(x, gather_rows(y, group), sigma, block)
     return loss if reduction == "sum" else loss / 2
 
 
-def loss_floor(n: int, label_smoothing: float) -> float:
-    """Return the smallest value the summed loss can take: twice the entropy of its targets.
-
-    Paper: Section 5 (label smoothing 0.1); without smoothing the floor is 0.
-
-    >>> round(loss_floor(16384, 0.1), 2)
-    2.59
-    """
-    other = label_smoothing / n
-    own = 1 - label_smoothing + other
-    entropy = -own * math.log(own)
-    if label_smoothing > 0:
-        entropy -= (n - 1) * other * math.log(other)
-    return 2 * entropy
-
-
-def best_temperature(n: int, label_smoothing: float, gap: float) -> float:
-    """Return the temperature at which the loss of N pairs is lowest.
-
-    gap: how much nearer each image is to its own text than to the others, as a difference of
-    cosines. Without smoothing the best temperature is 0: the sharper, the better.
-
-    Paper: Section 6.1 (the learned temperature "converged to about 1/64"); the minimum of
-    eq. (1) + eq. (2) over σ where all pairs have the same gap.
-
-    >>> round(1 / best_temperature(16384, 0.1, gap=0.19))
-    63
-    """
-    if label_smoothing == 0:
-        return 0.0
-    return gap / math.log(1 + n * (1 - label_smoothing) / label_smoothing)
-
-
-def chance_loss(n: int) -> float:
-    """Return the summed loss of a model that knows nothing: 2 ln N.
-
-    Paper: Section 4.1, eq. (1) and eq. (2) with equal similarities.
-
-    >>> round(chance_loss(16384), 2)
-    19.41
-    """
-    return 2 * math.log(n)
+def _definition(
+    x: Tensor,
+    y: Tensor,
+    sigma: Tensor,
+    label_smoothing: float,
+    negatives: float,
+    ids: Tensor | None,
+) -> Tensor:
+    """Eq. (1) + eq. (2) as they stand, for normalised x and y."""
+    logits = (x / sigma) @ y.T  # (N, N): row i is an image, column j a text
+    allowed = allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)
+    image_to_text = _direction(logits, allowed, label_smoothing)  # eq. (1)
+    columns = None if allowed is None else allowed.T
+    text_to_image = _direction(logits.T, columns, label_smoothing)  # eq. (2)
+    return image_to_text + text_to_image
 
 
 def _direction(logits: Tensor, allowed: Tensor | None, label_smoothing: float) -> Tensor:
     """Cross-entropy of each row against its own column, label-smoothed over allowed columns."""
     if allowed is None:
-        labels = torch.arange(len(logits), device=logits.device)
-        return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
-    log_total = logits.masked_fill(~allowed, -math.inf).logsumexp(dim=1)  # (N,)
-    average = logits.masked_fill(~allowed, 0).sum(dim=1) / allowed.sum(dim=1)  # (N,)
+        log_total, average = logits.logsumexp(dim=1), logits.mean(dim=1)  # (N,)
+    else:
+        log_total = logits.masked_fill(~allowed, -math.inf).logsumexp(dim=1)
+        average = logits.masked_fill(~allowed, 0).sum(dim=1) / allowed.sum(dim=1)
     target = (1 - label_smoothing) * logits.diagonal() + label_smoothing * average
     return (log_total - target).mean()
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from align_edu.errors import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.pairs.pixels import random_crops, resize_picture
+from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import ImageSettings, Preset
 from align_edu.wordpiece import encode_texts
@@ -25,13 +25,18 @@ _ALONE = 20_000  # up to so many, starting processes takes longer than decoding
 
 @dataclass(frozen=True)
 class Batch:
-    """One training batch: pixels (B, 3, C, C), ids and mask (B, L) of B texts; what was skipped."""
+    """Rows of one training batch: crops (B, 3, C, C) uint8, ids and mask (B, L) of B texts."""
 
-    pixels: Tensor
+    crops: Tensor
     ids: Tensor
     mask: Tensor
     texts: list[str]
     skipped: Counter[str]
+
+    @property
+    def pixels(self) -> Tensor:
+        """The crops as the image tower takes them: (B, 3, C, C) float in [-1, 1]."""
+        return scale_pixels(self.crops)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -39,18 +44,32 @@ class TrainingBatches(Dataset[Batch]):
 
     Each epoch is one shuffled pass; the last, incomplete batch of a pass is dropped. Which
     pairs, crops and flips step s uses depends on (seed, s) only, so a resumed run goes on
-    exactly where the broken one stopped, with any number of workers.
+    exactly where the broken one stopped, with any number of workers and of processes.
+
+    rows: those of each batch that this process reads; all, without it. fixed_length: pad
+    every text to the preset's greatest length.
     """
 
     def __init__(
-        self, source: PairSource, tokenizer: Tokenizer, preset: Preset, seed: int, progress: bool
+        self,
+        source: PairSource,
+        tokenizer: Tokenizer,
+        preset: Preset,
+        seed: int,
+        progress: bool,
+        *,
+        rows: range | None = None,
+        fixed_length: bool = False,
     ) -> None:
+        self.rows = rows or range(preset.recipe.batch_size)
+        self.fixed_length = fixed_length
+        processes = preset.recipe.batch_size // len(self.rows)
         self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
         self.skipped: Counter[str] = Counter(source.skipped)
         self.pictures: Tensor | None = None
         self.kept = list(range(len(source)))
         size = len(source) * 3 * preset.image.resize**2
-        if size <= preset.recipe.pixel_cache_gib * 2**30:
+        if size * processes <= preset.recipe.pixel_cache_gib * 2**30:
             self._decode_all(progress)
         self.batches_per_epoch = len(self.kept) // preset.recipe.batch_size
         if self.batches_per_epoch == 0:
@@ -61,13 +80,14 @@ class TrainingBatches(Dataset[Batch]):
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     def __getitem__(self, step: int) -> Batch:
-        """Return the batch of ``step``, counted from 0."""
+        """Return this process's rows of the batch of ``step``, counted from 0."""
         epoch, position = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = torch.randperm(len(self.kept), generator=self._generator(1, epoch))
         size = self.preset.recipe.batch_size
-        rows = self._order[position * size : (position + 1) * size]
+        whole = self._order[position * size : (position + 1) * size]
+        rows = whole[self.rows.start : self.rows.stop]
         skipped: Counter[str] = Counter()
         if self.pictures is None:
             read = [self._read(int(row), skipped) for row in rows]
@@ -75,10 +95,15 @@ class TrainingBatches(Dataset[Batch]):
             rows = torch.tensor([row for row, _ in read])
         else:
             pictures = self.pictures[rows]
-        pixels = random_crops(pictures, self.preset.image, self._generator(2, step))
+        crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
         texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
-        ids, mask = encode_texts(self.tokenizer, texts, self.preset.text.max_length)
-        return Batch(pixels, ids, mask, texts, skipped)
+        ids, mask = encode_texts(
+            self.tokenizer,
+            texts,
+            self.preset.text.max_length,
+            fixed_length=self.fixed_length,
+        )
+        return Batch(crops, ids, mask, texts, skipped)
 
     def from_step(self, step: int) -> Iterator[Batch]:
         """Yield the batches from ``step`` on, without end."""

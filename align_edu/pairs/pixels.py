@@ -42,9 +42,32 @@ def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Gen
     >>> random_crops(pictures, settings, torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 48, 48])
     """
+    return scale_pixels(
+        cut_crops(pictures, settings, generator, range(len(pictures)), len(pictures))
+    )
+
+
+def cut_crops(
+    pictures: Tensor,
+    settings: ImageSettings,
+    generator: torch.Generator,
+    rows: range,
+    batch_size: int,
+) -> Tensor:
+    """Return the random crops of some rows of a batch, as bytes: (R, 3, C, C) uint8.
+
+    pictures: those of ``rows``, (R, 3, R', R') uint8. What a picture gets depends on its place
+    in the batch alone, not on which rows are asked for.
+
+    >>> pictures = torch.zeros(2, 3, 58, 58, dtype=torch.uint8)
+    >>> settings = ImageSettings(resize=58, crop=48)
+    >>> cut_crops(pictures, settings, torch.Generator().manual_seed(0), range(4, 6), 8).shape
+    torch.Size([2, 3, 48, 48])
+    """
     size, room = settings.crop, pictures.shape[-1] - settings.crop
-    corners = torch.randint(0, room + 1, (len(pictures), 2), generator=generator).tolist()
-    flips = (torch.rand(len(pictures), generator=generator) < 0.5).tolist()
+    here = slice(rows.start, rows.stop)
+    corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[here].tolist()
+    flips = (torch.rand(batch_size, generator=generator) < 0.5)[here].tolist()
     crops = [
         v2.crop_image(picture, top, left, size, size)
         for picture, (top, left) in zip(pictures, corners, strict=True)
@@ -53,7 +76,7 @@ def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Gen
         v2.horizontal_flip_image(crop) if flip else crop
         for crop, flip in zip(crops, flips, strict=True)
     ]
-    return scale_pixels(torch.stack(crops))
+    return torch.stack(crops)
 
 
 def central_crops(pictures: Tensor, settings: ImageSettings) -> Tensor:

@@ -2,6 +2,7 @@
 
 from align_edu.show.figures import funnel_bars, recall_bars, training_curves
 from align_edu.show.filter_figures import hash_curve, rule_matrix
+from align_edu.show.loss_figures import matrix_row, softmax_bars, temperature_curves
 from align_edu.show.pictures import (
     picture_grid,
     save_search_picture,
@@ -16,12 +17,15 @@ __all__ = [
     "Sample",
     "funnel_bars",
     "hash_curve",
+    "matrix_row",
     "picture_grid",
     "recall_bars",
     "rule_matrix",
     "save_search_picture",
     "search_gallery",
     "similarity_matrix",
+    "softmax_bars",
+    "temperature_curves",
     "to_png",
     "training_curves",
     "write_report",

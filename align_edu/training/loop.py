@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.align import Align
-from align_edu.errors import InputError
+from align_edu.devices.machine import Machine, open_machine
+from align_edu.errors import InputError, TrainingStopped
 from align_edu.files import read_json, write_json
-from align_edu.loss import chance_loss, contrastive_loss, loss_floor
+from align_edu.loss import best_temperature, chance_loss, cosine_gap, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
+from align_edu.pairs.pixels import scale_pixels
 from align_edu.pairs.shards import open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
@@ -25,15 +27,12 @@ from align_edu.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from align_edu.training.machine import Tower, best_device, compiled_or_same, keep_freed_memory
+from align_edu.training.gradient_cache import backward_in_chunks
+from align_edu.training.machine import Tower, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 from align_edu.training.run import Run, load_run, software_versions
 from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
-
-
-class TrainingStopped(RuntimeError):
-    """Training cannot go on, told in one sentence; the last checkpoint is kept."""
 
 
 @dataclass
@@ -46,54 +45,54 @@ class Trainer:
     batches: TrainingBatches
     budget: Budget
     seed: int
-    device: torch.device
+    machine: Machine
     image_tower: Tower  # the model's own, or its compiled form
     step: int = 0
     seconds: float = 0.0
+    gap: Tensor = field(default_factory=lambda: torch.zeros(()))  # of the last batch's cosines
 
     def progress(self) -> float:
         """Return the fraction of the run that is over, 0…1."""
         return self.budget.progress(self.step, self.seconds)
 
-    def train_step(self, batch: Batch) -> float:
-        """Take one optimiser step and return the batch's loss.
+    def train_step(self, batch: Batch) -> Tensor:
+        """Take one optimiser step and return the loss of the whole batch.
 
         Paper: Section 4.1 (loss), Section 5 (schedule).
         """
-        recipe, loss_settings = self.preset.recipe, self.preset.loss
+        recipe = self.preset.recipe
         progress = self.budget.progress(self.step + 1, self.seconds)
         rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = contrastive_loss(
-            *self.embed(batch),
-            self.model.temperature(),
-            label_smoothing=loss_settings.label_smoothing,
-            negatives=loss_settings.negatives,
+        chunk = recipe.chunk or len(batch.ids)
+        chunks = -(-len(batch.ids) // chunk)
+        loss, image, text = backward_in_chunks(
+            self.model,
+            lambda i: self.embed(batch, slice(i * chunk, (i + 1) * chunk), i),
+            chunks,
+            lambda image, text: self.model.loss(image, text, self.machine.group),
         )
-        value = loss.item()
-        if not math.isfinite(value):
-            raise TrainingStopped(
-                f"step {self.step}: the loss is {value}; lower recipe.learning_rate"
-                " or raise loss.temperature and start again from the last checkpoint"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        self.gap = cosine_gap(image, text)
+        self.machine.average_gradients(self.model)
         self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.machine.finish_step()
         self.step += 1
-        return value
+        return loss
 
-    def embed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the two towers' outputs for a batch, each (B, D)."""
-        pixels = batch.pixels.to(self.device, non_blocking=True)
-        ids, mask = batch.ids.to(self.device), batch.mask.to(self.device)
-        cuda = self.device.type == "cuda"
-        # Dropout and stochastic depth read the global generator; each step lends it a seed of
-        # its own, so that a resumed run draws the same.
-        with torch.random.fork_rng([self.device] if cuda else []):
-            torch.manual_seed(self.seed * 1_000_003 + self.step)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=cuda):
-                return self.image_tower(pixels), self.model.text_tower(ids, mask)
+    def embed(self, batch: Batch, rows: slice, chunk: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the two towers' outputs for some rows of a batch, each (B, D)."""
+        pixels = scale_pixels(self.machine.place(batch.crops[rows]))
+        ids, mask = self.machine.place(batch.ids[rows]), self.machine.place(batch.mask[rows])
+        kind = self.machine.device.type
+        # Dropout and stochastic depth read the global generator; each step, and each chunk of
+        # the global batch, lends it a seed of its own, so that a second pass draws the same.
+        place = self.batches.rows.start // len(ids) + chunk
+        seed = (self.seed * 1_000_003 + self.step) * 1_000_003**place % 2**63
+        low = torch.autocast(kind, torch.bfloat16, enabled=self.machine.low_precision)
+        with self.machine.seeded(seed), low:
+            return self.image_tower(pixels), self.model.text_tower(ids, mask)
 
 
 def train(
@@ -116,9 +115,10 @@ def train(
     steps or minutes: the length (default: the preset's steps). resume: go on from the last
     checkpoint in ``out``; a run by steps then ends exactly as an unbroken one. tokenizer: a
     WordPiece vocabulary; without one it is trained on the data's own texts. device: "cpu",
-    "cuda", or None for the best that is there. progress: show a live line. tensorboard: also
-    write event files.
-    Raises InputError for bad input, TrainingStopped for a loss that is not finite.
+    "cuda", "xla", or None for the best CPU or GPU that is there; under ``torchrun`` its
+    processes share each batch. progress: show a live line. tensorboard: also write event files.
+    Raises InputError for bad input, TrainingStopped for a loss that is not finite or another
+    process that ended.
 
     Paper: Section 4.1 and Section 5.
     """
@@ -128,25 +128,43 @@ def train(
     budget = Budget(steps, minutes)
     settings = {"preset": preset.to_dict(), "seed": seed, "steps": steps, "minutes": minutes}
     _check_folder(out, settings, resume)
+    machine = open_machine(device)
+    if minutes is not None and machine.group is None and machine.processes > 1:
+        raise InputError("several hosts have no clock in common; give the length as --steps")
     if resume and (out / "model.safetensors").exists():  # written last: nothing is left to do
-        return load_run(out, str(best_device(device)))
+        return load_run(out, str(machine.device))
     source = open_pairs(data)
     if resume and (out / "tokenizer.json").exists():
         tokenizer = load_wordpiece(out / "tokenizer.json")
     elif tokenizer is None:
         tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
-    batches = TrainingBatches(source, tokenizer, preset, seed, progress)
-    trainer = _build(preset, batches, tokenizer, budget, seed, device)
-    save_wordpiece(tokenizer, out / "tokenizer.json")
-    write_json(
-        out / "config.json",
-        settings | {"data": [str(path) for path in data], "versions": software_versions()},
+    first = machine.rank == 0  # the others read and compute, and write nothing
+    batches = TrainingBatches(
+        source,
+        tokenizer,
+        preset,
+        seed,
+        progress and first,
+        rows=machine.rows(preset.recipe.batch_size),
+        fixed_length=machine.fixed_shapes,
     )
-    _go_on(trainer, out / "checkpoints")
-    with MetricsLog(out, trainer.step, progress=progress, tensorboard=tensorboard) as log:
-        _run(trainer, out, log)
-    save_tensors(out / "model.safetensors", trainer.model.state_dict(), {"format": "pt"})
-    _report_skipped(batches, progress)
+    trainer = _build(preset, batches, tokenizer, budget, seed, machine)
+    with machine.watched():
+        _go_on(trainer, out / "checkpoints")
+        machine.wait()  # until all have read what is there
+        if first:
+            save_wordpiece(tokenizer, out / "tokenizer.json")
+            config = {"data": [str(path) for path in data], "versions": software_versions()}
+            write_json(out / "config.json", settings | config)
+            with MetricsLog(out, trainer.step, progress=progress, tensorboard=tensorboard) as log:
+                _run(trainer, out, log)
+        else:
+            _run(trainer, out, None)
+        machine.average_statistics(trainer.model)
+        if first:
+            save_tensors(out / "model.safetensors", trainer.model.state_dict(), {"format": "pt"})
+        machine.wait()  # until the run is whole
+    _report_skipped(batches, progress and first)
     return Run(out, preset, tokenizer, trainer.model.eval())
 
 
@@ -177,18 +195,18 @@ def _build(
     tokenizer: Tokenizer,
     budget: Budget,
     seed: int,
-    device: str | None,
+    machine: Machine,
 ) -> Trainer:
     """Make the model and its optimiser on the device."""
-    where = best_device(device)
     keep_freed_memory()
-    model = Align(preset, tokenizer.get_vocab_size(), seed).to(where).train()
+    model = Align(preset, tokenizer.get_vocab_size(), seed).to(machine.device).train()
     model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower: Tower = model.image_tower
-    if preset.recipe.compile:
-        tower = compiled_or_same(model.image_tower, preset, where)
+    if preset.recipe.compile and machine.device.type != "xla":  # XLA compiles by itself
+        pairs = preset.recipe.chunk or len(batches.rows)
+        tower = compiled_or_same(model.image_tower, preset, machine.device, pairs)
     return Trainer(
-        preset, model, build_optimizer(model, preset.recipe), batches, budget, seed, where, tower
+        preset, model, build_optimizer(model, preset.recipe), batches, budget, seed, machine, tower
     )
 
 
@@ -198,24 +216,54 @@ def _go_on(trainer: Trainer, checkpoints: Path) -> None:
     if newest is not None:
         state = load_checkpoint(newest, trainer.model, trainer.optimizer)
         trainer.step, trainer.seconds = state["step"], state["seconds"]
+    trainer.machine.replicate(trainer.model, trainer.optimizer)
 
 
-def _run(trainer: Trainer, out: Path, log: MetricsLog) -> None:
-    """Take steps until the budget is used up, with metrics and checkpoints on the way."""
+def _run(trainer: Trainer, out: Path, log: MetricsLog | None) -> None:
+    """Take steps until the budget is used up; with a log, write metrics and checkpoints too."""
     recipe = trainer.preset.recipe
+    pending: list[Tensor] = []  # losses that are not read yet: reading one waits for the device
     losses: list[float] = []
     logged_at = trainer.seconds
     started = time.perf_counter() - trainer.seconds
     for batch in _batches(trainer):
-        losses.append(trainer.train_step(batch))
-        trainer.seconds = time.perf_counter() - started
-        if trainer.step % recipe.log_steps == 0 or trainer.progress() >= 1.0:
-            row = _row(trainer, losses, trainer.seconds - logged_at)
-            log.write(row, trainer.progress())
+        pending.append(trainer.train_step(batch))
+        trainer.seconds = trainer.machine.same_clock(time.perf_counter() - started)
+        over = trainer.progress() >= 1.0
+        logs, keeps = (
+            over or trainer.step % each == 0 for each in (recipe.log_steps, recipe.checkpoint_steps)
+        )
+        if logs or keeps:
+            losses += _sound(pending, trainer)
+            pending = []
+        if log is not None and logs:
+            log.write(_row(trainer, losses, trainer.seconds - logged_at), trainer.progress())
+        if logs:
             losses, logged_at = [], trainer.seconds
-        if trainer.step % recipe.checkpoint_steps == 0 or trainer.progress() >= 1.0:
-            state = {"step": trainer.step, "seconds": trainer.seconds}
-            save_checkpoint(out / "checkpoints", trainer.model, trainer.optimizer, state)
+        if keeps:
+            trainer.machine.average_statistics(trainer.model)
+            if log is not None:
+                state = {"step": trainer.step, "seconds": trainer.seconds}
+                save_checkpoint(out / "checkpoints", trainer.model, trainer.optimizer, state)
+
+
+def _sound(pending: list[Tensor], trainer: Trainer) -> list[float]:
+    """Return losses as numbers; TrainingStopped where they, or the temperature, make no sense."""
+    values = torch.stack(pending).tolist()
+    sigma = trainer.model.temperature().item()
+    for steps_ago, value in enumerate(reversed(values)):
+        if not math.isfinite(value):
+            raise TrainingStopped(
+                f"step {trainer.step - steps_ago}: the loss is {value}; lower"
+                " recipe.learning_rate or raise loss.temperature and start again from the last"
+                " checkpoint"
+            )
+    if sigma <= 0:
+        raise TrainingStopped(
+            f"step {trainer.step}: the temperature fell to {sigma:.3g}; set"
+            " loss.log_temperature=true or lower recipe.learning_rate and start again"
+        )
+    return values
 
 
 def _batches(trainer: Trainer) -> Iterator[Batch]:
@@ -230,13 +278,14 @@ def _batches(trainer: Trainer) -> Iterator[Batch]:
 
 def _row(trainer: Trainer, losses: list[float], seconds: float) -> Row:
     """One line of metrics.jsonl: the mean loss and the speed since the line before."""
-    size = trainer.preset.recipe.batch_size
+    size, smoothing = trainer.preset.recipe.batch_size, trainer.preset.loss.label_smoothing
     return {
         "step": trainer.step,
         "loss": sum(losses) / len(losses),
-        "floor": loss_floor(size, trainer.preset.loss.label_smoothing),
+        "floor": loss_floor(size, smoothing),
         "chance": chance_loss(size),
         "temperature": trainer.model.temperature().item(),
+        "best_temperature": best_temperature(size, smoothing, trainer.gap.item()),
         "learning_rate": trainer.optimizer.param_groups[0]["lr"],
         "pairs_per_second": round(len(losses) * size / seconds, 1),
         "seconds": round(trainer.seconds, 3),

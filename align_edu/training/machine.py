@@ -1,4 +1,4 @@
-"""What this machine can do for training: its device, its compiler, its memory."""
+"""What this machine can do for training: its compiler, its memory."""
 
 import copy
 import ctypes
@@ -18,15 +18,6 @@ Tower = Callable[[Tensor], Tensor]
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
-def best_device(name: str | None) -> torch.device:
-    """Return the device called ``name``, or the best one that is there.
-
-    >>> best_device("cpu")
-    device(type='cpu')
-    """
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
 def keep_freed_memory() -> bool:
     """Let the process keep memory that tensors have freed, instead of giving it back each step.
 
@@ -41,8 +32,12 @@ def keep_freed_memory() -> bool:
     return all(libc.mallopt(name, value) == 1 for name, value in settings)
 
 
-def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> Tower:
+def compiled_or_same(
+    tower: nn.Module, preset: Preset, device: torch.device, pairs: int | None = None
+) -> Tower:
     """Return the tower compiled for this machine, or as it is where that does not work.
+
+    pairs: how many pictures it will get at a time; the whole batch unless told otherwise.
 
     Compiling needs a C++ compiler and Python's headers. Without them training is slower,
     not different.
@@ -50,7 +45,7 @@ def compiled_or_same(tower: nn.Module, preset: Preset, device: torch.device) -> 
     if not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
         return tower
     before = copy.deepcopy(tower.state_dict())
-    shape = (preset.recipe.batch_size, 3, preset.image.crop, preset.image.crop)
+    shape = (pairs or preset.recipe.batch_size, 3, preset.image.crop, preset.image.crop)
     sample = torch.zeros(shape, device=device).to(memory_format=torch.channels_last)
     compiled: Tower = torch.compile(tower)
     try:

@@ -52,7 +52,8 @@ class MetricsLog:
         self._file.flush()
         self._bar.set_postfix_str(
             f"loss {row['loss']:.2f} (floor {row['floor']:.2f}, chance {row['chance']:.2f})"
-            f" σ {row['temperature']:.4f} {row['pairs_per_second']:.0f} pairs/s",
+            f" σ {row['temperature']:.4f} (best {row['best_temperature']:.4f})"
+            f" {row['pairs_per_second']:.0f} pairs/s",
             refresh=False,
         )
         self._bar.update(100 * done - self._bar.n)

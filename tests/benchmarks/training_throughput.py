@@ -16,9 +16,10 @@ import torch
 from transformers import AlignConfig, AlignModel
 
 from align_edu.align import Align
+from align_edu.devices.machine import best_device
 from align_edu.loss import contrastive_loss
 from align_edu.presets import Preset, get_preset
-from align_edu.training.machine import best_device, compiled_or_same, keep_freed_memory
+from align_edu.training.machine import compiled_or_same, keep_freed_memory
 from align_edu.training.recipe import build_optimizer
 
 VOCABULARY = 1_000

@@ -1,0 +1,154 @@
+"""What `align-edu` understands: its commands and their options."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from align_edu.errors import InputError
+
+# What a command gives back: its JSON object, and the same told to a reader.
+Answer = tuple[dict[str, Any], str]
+Command = Callable[[argparse.Namespace], Answer]
+Add = Callable[[str, str], argparse.ArgumentParser]
+
+_SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """Return the parser of `align-edu`; ``args.command`` is what ``commands`` names.
+
+    Raises InputError where the words make no sense.
+
+    >>> names = "demo world filter vocabulary train evaluate index search plan doctor".split()
+    >>> parser = build_parser(dict.fromkeys(names, lambda args: ({}, "")))
+    >>> parser.parse_args(["plan", "--chips", "8"]).chips
+    8
+    """
+    parser = _Parser(prog="align-edu", description="ALIGN as a course that is the reproduction.")
+    known = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, about: str) -> argparse.ArgumentParser:
+        """Add one command and the option that all of them have."""
+        sub = known.add_parser(name, help=about, description=about)
+        sub.set_defaults(command=commands[name])
+        sub.add_argument("--json", action="store_true", help="one JSON object on standard output")
+        return sub
+
+    _add_data_commands(command)
+    _add_filter_command(command)
+    _add_model_commands(command)
+    _add_plan_command(command)
+    command("doctor", "check the environment: OK or what to do")
+    return parser
+
+
+def _add_data_commands(command: Add) -> None:
+    sub = command("demo", "the whole main job on toy CC-3M, with a report")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--minutes", type=float, default=4.4, help="of training (default 4.4)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--pairs", type=int, default=100_000, help="raw pairs (default 100000)")
+    sub.add_argument("--scenes", type=int, default=1_000, help="of the benchmark (default 1000)")
+
+    sub = command("world", "write raw toy CC-3M shards, or a benchmark")
+    sub.add_argument("out", type=Path)
+    sub.add_argument("--pairs", type=int, required=True, help="pairs, or scenes of a benchmark")
+    sub.add_argument("--noise", type=float, help="part of the pairs that is noisy, 0 to 0.95")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
+    sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
+    sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
+    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+
+    sub = command("vocabulary", "train a WordPiece vocabulary on alt-texts")
+    sub.add_argument("pairs", type=Path)
+    sub.add_argument("out", type=Path, help="folder, or a .json file")
+    sub.add_argument("--size", type=int, required=True)
+
+
+def _add_filter_command(command: Add) -> None:
+    sub = command("filter", "apply the paper's Section 3 filters to a pairs table")
+    sub.add_argument("pairs", type=Path, help="parquet, CC-3M TSV, or a folder of shards")
+    sub.add_argument("out", type=Path)
+    sub.add_argument("--vocabulary-size", type=int, help="unigrams and bigrams that count as known")
+    sub.add_argument(
+        "--against",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="BENCHMARK",
+        help="drop near-duplicates of its images",
+    )
+    sub.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="another bound, as in min_side=100; NAME=none turns the rule off",
+    )
+    sub.add_argument(
+        "--unsafe-model",
+        type=Path,
+        metavar="DIR",
+        help="an image classifier that scores what is pornographic",
+    )
+    sub.add_argument(
+        "--engine", choices=["local", "cluster"], default="local",
+        help="cluster: the Dask scheduler at DASK_SCHEDULER_ADDRESS, or a new one here",
+    )  # fmt: skip
+
+
+def _add_model_commands(command: Add) -> None:
+    sub = command("train", "train ALIGN from scratch")
+    sub.add_argument("--preset", default="toy")
+    sub.add_argument("--data", type=Path, nargs="+", required=True, metavar="SHARDS")
+    sub.add_argument("--out", type=Path, required=True, metavar="RUN")
+    length = sub.add_mutually_exclusive_group()
+    length.add_argument("--minutes", type=float)
+    length.add_argument("--steps", type=int)
+    sub.add_argument("--set", **_SET)
+    sub.add_argument("--vocabulary", type=Path, help="tokenizer.json (default: train one)")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--device", choices=["cpu", "cuda", "xla"])
+    sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+    sub = command("evaluate", "measure a trained run")
+    sub.add_argument("run", type=Path)
+    sub.add_argument("--benchmark", type=Path, required=True, metavar="DIR")
+    sub.add_argument("--task", choices=["retrieval"], default="retrieval")
+
+    sub = command("index", "build a FAISS index of images")
+    sub.add_argument("run", type=Path)
+    sub.add_argument("images", type=Path)
+    sub.add_argument("out", type=Path)
+
+    sub = command("search", "find images by text, image, or image ± text")
+    sub.add_argument("index", type=Path)
+    sub.add_argument("text", nargs="?")
+    sub.add_argument("--image", type=Path)
+    sub.add_argument("--plus", action="append", default=[], metavar="TEXT")
+    sub.add_argument("--minus", action="append", default=[], metavar="TEXT")
+    sub.add_argument("--top", type=int, default=10, metavar="K")
+    sub.add_argument("--picture", type=Path, help="where the picture grid goes")
+
+
+def _add_plan_command(command: Add) -> None:
+    sub = command("plan", "what a run costs: memory, step time, days, and why")
+    sub.add_argument("--preset", default="toy")
+    sub.add_argument("--chips", type=int, default=1, help="devices (default 1)")
+    sub.add_argument(
+        "--chip", default="here", metavar="KIND",
+        help="tpu-v3-core, tpu-v4, tpu-v5e, v100, a100, h100, or here: this machine's processor,"
+        " measured (default)",
+    )  # fmt: skip
+    sub.add_argument("--set", **_SET)
+    sub.add_argument("--text-length", type=int, help="word pieces a text (default: as is fed)")

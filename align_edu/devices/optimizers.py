@@ -1,0 +1,112 @@
+"""What an optimiser's step costs: numbers it remembers, bytes it moves, FLOPs it takes."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import torch
+
+from align_edu.devices.chips import Chip
+from align_edu.errors import InputError
+
+Shapes = dict[str, list[tuple[str, torch.Size]]]
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Costs of one weight: numbers remembered, numbers read or written, operations a tensor."""
+
+    slots: int
+    touches: int
+    fused: int  # the numbers read or written where a compiler joins the steps of the formula
+    operations: int
+
+
+# As timm and torch write them: each step of the formula is an operation of its own. Joined, a
+# step reads the weight, its gradient and the slots, and writes all but the gradient; LAMB and
+# Muon need a second pass, after a norm or the orthogonalised matrix is known.
+_RULES = {
+    "lamb": _Rule(2, 30, 10, 20),
+    "adamw": _Rule(2, 21, 7, 10),
+    "muon": _Rule(2, 24, 7, 11),
+}
+_MUON_MATRIX = _Rule(1, 29, 13, 27)
+_NEWTON_SCHULZ = 5  # rounds that orthogonalise a matrix
+
+
+@dataclass(frozen=True)
+class OptimizerCost:
+    """One step over all weights: remembered numbers, bytes, FLOPs, and operations."""
+
+    state: int
+    bytes: int
+    fused_bytes: int
+    flops: int
+    operations: int
+
+    def seconds(self, chip: Chip) -> float:
+        """Return the time of the step: weights and gradients are float32 on every device.
+
+        >>> from align_edu.devices.chips import get_chip
+        >>> OptimizerCost(0, int(2039e9), 0, flops=0, operations=1).seconds(get_chip("a100"))
+        1.0
+        """
+        moving = (self.fused_bytes if chip.fused else self.bytes) / chip.bandwidth
+        computing = self.flops / (chip.bfloat16 or chip.matrix)  # Muon's products
+        return self.operations * chip.overhead + moving + computing
+
+
+def optimizer_cost(shapes: Shapes, name: str) -> OptimizerCost:
+    """Return what one step of the optimiser called ``name`` costs over parameters of ``shapes``.
+
+    Muon remembers one number a weight of a matrix and orthogonalises it; embedding tables,
+    depthwise kernels and vectors go to Adam, which remembers two. Raises InputError for
+    another name.
+
+    Paper: Section 5 (LAMB).
+
+    >>> optimizer_cost({"text": [("weight", torch.Size([4, 8]))]}, "lamb").state
+    64
+    """
+    if name not in _RULES:
+        raise InputError(f"recipe.optimizer {name!r}: choose {', '.join(_RULES)}")
+    matrices = muon_matrices(shapes) if name == "muon" else Counter()
+    state = touched = fused = operations = 0
+    for parameter, shape in (entry for part in shapes.values() for entry in part):
+        size = shape.numel()
+        rule = _MUON_MATRIX if matrices and _is_matrix(parameter, shape) else _RULES[name]
+        state += rule.slots * size
+        touched += rule.touches * size
+        fused += rule.fused * size
+        operations += rule.operations
+    # Squares of the shorter side, in bfloat16, are read or written ten times a round.
+    squares = sum(n * _NEWTON_SCHULZ * 5 * rows**2 for (rows, _), n in matrices.items())
+    flops = sum(n * _NEWTON_SCHULZ * round_flops(*sides) for sides, n in matrices.items())
+    return OptimizerCost(state, 4 * (touched + squares), 4 * (fused + squares), flops, operations)
+
+
+def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
+    """Return how many matrices of which sides, the shorter first, Muon orthogonalises.
+
+    >>> muon_matrices({"text": [("weight", torch.Size([8, 4])), ("bias", torch.Size([8]))]})
+    Counter({(4, 8): 1})
+    """
+    found: Counter[tuple[int, int]] = Counter()
+    for name, shape in (entry for part in shapes.values() for entry in part):
+        if _is_matrix(name, shape):
+            rows, columns = sorted((shape[0], shape.numel() // shape[0]))
+            found[rows, columns] += 1
+    return found
+
+
+def round_flops(rows: int, columns: int) -> int:
+    """Return the FLOPs of one round of orthogonalising: X Xᵀ, its square, and that times X.
+
+    >>> round_flops(128, 512) / 1e6
+    37.748736
+    """
+    return 4 * rows**2 * columns + 2 * rows**3
+
+
+def _is_matrix(name: str, shape: torch.Size) -> bool:
+    depthwise = len(shape) == 4 and shape[1] == 1
+    return len(shape) >= 2 and not depthwise and "embeddings" not in name

@@ -1,0 +1,113 @@
+"""Real training steps of several sizes on this processor, beside what the plan predicts.
+
+Towers, loss and optimiser as in training, batches made before. The plan is made first, from
+single layers timed alone; no step is fitted. `--processor-time` counts the processor's seconds
+with one thread instead of the clock's: use it where other programs run.
+
+    python tests/benchmarks/plan_against_runs.py [--rounds 8] [--threads 2] [--processor-time]
+"""
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from align_edu.align import Align
+from align_edu.devices.here import measure_here
+from align_edu.devices.plan import plan_run
+from align_edu.loss import contrastive_loss
+from align_edu.pairs import read_pairs
+from align_edu.presets import Preset, get_preset, replace_fields
+from align_edu.training.machine import keep_freed_memory
+from align_edu.training.recipe import build_optimizer
+from align_edu.wordpiece import encode_texts, load_wordpiece
+
+DATA = Path(__file__).parents[2] / "data_samples"
+RUNS = {
+    "toy": {},
+    "toy, batch 32": {"recipe.batch_size": "32"},
+    "toy, batch 256": {"recipe.batch_size": "256"},
+    "toy, twice as wide": {"image.width": "0.7"},
+    "toy, 96 pixels, batch 32": {"image.crop": "96", "recipe.batch_size": "32"},
+    "toy, text 4 x 256": {"text.layers": "4", "text.width": "256", "text.heads": "4"},
+    "toy, LAMB": {"recipe.optimizer": "lamb"},
+    "toy, recomputed": {"image.recompute": "true"},
+    "EfficientNet-B0, 64 pixels, batch 32": {
+        "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
+    },
+    "EfficientNet-B0, 64 pixels, LAMB": {
+        "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
+        "recipe.optimizer": "lamb",
+    },
+    "width 0.5, 80 pixels, text 3 x 192": {
+        "image.width": "0.5", "image.crop": "80", "recipe.batch_size": "64",
+        "text.layers": "3", "text.width": "192", "text.heads": "3",
+    },
+}  # fmt: skip
+
+
+def step_of(preset: Preset) -> Callable[[], None]:
+    """One training step on real captions of the sample data."""
+    tokenizer = load_wordpiece(DATA / "toy_model" / "tokenizer.json")
+    captions = [
+        text for text in read_pairs(DATA / "cc3m_sample.tsv")["caption"].to_pylist() if text
+    ]
+    size, side = preset.recipe.batch_size, preset.image.crop
+    ids, mask = encode_texts(tokenizer, (captions * (size // len(captions) + 1))[:size])
+    pixels = torch.rand(size, 3, side, side).to(memory_format=torch.channels_last)
+    model = Align(preset, preset.text.vocabulary_size).train()
+    model.image_tower.to(memory_format=torch.channels_last)
+    optimizer = build_optimizer(model, preset.recipe)
+
+    def step() -> None:
+        image, text = model.image_tower(pixels), model.text_tower(ids, mask)
+        loss = contrastive_loss(image, text, model.temperature(), label_smoothing=0.02)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def seconds_of(step: Callable[[], None], rounds: int, clock: Callable[[], float]) -> list[float]:
+    """The time of each of some steps, after two to warm up."""
+    taken = []
+    for _ in range(rounds + 2):
+        started = clock()
+        step()
+        taken.append(clock() - started)
+    return taken[2:]
+
+
+def main() -> None:
+    """Print pairs per second, measured and planned, and their ratio, for each size."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--processor-time", action="store_true")
+    parser.add_argument("--only", default="", help="sizes whose name holds this")
+    args = parser.parse_args()
+    if args.threads or args.processor_time:
+        torch.set_num_threads(1 if args.processor_time else args.threads)
+    clock = time.process_time if args.processor_time else time.perf_counter
+    keep_freed_memory()
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]}"
+    )
+    print(f"{'':38}{'measured':>10}{'planned':>10}{'planned / measured':>20}")
+    for name, changes in RUNS.items():
+        if args.only not in name:
+            continue
+        preset = replace_fields(get_preset("toy"), changes)
+        planned = plan_run(preset, measure_here(preset, clock=clock)).pairs_per_second
+        taken = seconds_of(step_of(preset), args.rounds, clock)
+        measured = preset.recipe.batch_size / statistics.median(taken)
+        print(f"{name:38}{measured:10.1f}{planned:10.1f}{planned / measured:20.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

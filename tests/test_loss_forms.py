@@ -1,0 +1,204 @@
+"""Every form of the loss against one float64 definition, in value and in every gradient.
+
+Tolerances are for float32: 1e-6 of the value, 1e-5 of each gradient's norm.
+"""
+
+import itertools
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from align_edu.loss import contrastive_loss, sigmoid_loss
+from tests.loss_oracle import (
+    SIGMAS,
+    counted,
+    errors,
+    measured,
+    pairs,
+    repeated_ids,
+    sigmoid_oracle,
+    softmax_oracle,
+)
+from tests.processes import run_processes
+
+CHOICES = [(1.0, False), (0.5, False), (0.25, False), (1.0, True), (0.5, True)]
+
+
+def hard_pairs(n, d):
+    """Pairs whose loss is far from zero at every temperature: nothing vanishes."""
+    return pairs(n, d, noise=2 if d < 64 else 10)
+
+
+def assert_equal(ours, truth):
+    value, *gradients = errors(ours, truth)
+    assert value <= 1e-6
+    assert max(gradients) <= 1e-5
+
+
+def form(tile, smoothing, negatives, ids):
+    def loss(image, text, sigma):
+        return contrastive_loss(
+            image, text, sigma, label_smoothing=smoothing, negatives=negatives, ids=ids, tile=tile
+        )
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "negatives", "repeats"),
+    [(33, 8, *choice) for choice in CHOICES] + [(257, 1376, 1.0, False), (130, 1376, 0.5, True)],
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_one_process_gives_the_definition(n, d, sigma, smoothing, negatives, repeats):
+    image, text = hard_pairs(n, d)
+    ids = repeated_ids(n) if repeats else None
+    truth = softmax_oracle(image, text, sigma, smoothing, counted(n, negatives, ids))
+    for tile in (None, n, 32) if n > 100 else (None, 1, 32, 1000):
+        assert_equal(measured(form(tile, smoothing, negatives, ids), image, text, sigma), truth)
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "sigma"),
+    [(1023, 640, 1 / 16), (1024, 640, 1 / 64), (1023, 640, 1 / 128), (1024, 1376, 1 / 128)],
+)
+@pytest.mark.parametrize(("negatives", "repeats"), [(1.0, False), (0.25, True)])
+def test_a_batch_of_a_thousand_gives_the_definition(n, d, sigma, negatives, repeats):
+    image, text = hard_pairs(n, d)
+    ids = repeated_ids(n) if repeats else None
+    truth = softmax_oracle(image, text, sigma, 0.1, counted(n, negatives, ids))
+    for tile in (None, 100):
+        assert_equal(measured(form(tile, 0.1, negatives, ids), image, text, sigma), truth)
+
+
+@pytest.mark.parametrize("tile", [None, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_every_form_stays_finite_at_a_thousandth(tile, smoothing):
+    image, text = pairs(16, 4)
+    ours = measured(form(tile, smoothing, 1.0, None), image, text, 1e-3)
+    assert all(torch.isfinite(t).all() for t in ours)
+    assert_equal(ours, softmax_oracle(image, text, 1e-3, smoothing))
+
+
+@pytest.mark.parametrize(("sigma", "bias"), [(1.0, 0.0), (0.1, -10.0), (1 / 64, -12.5)])
+@pytest.mark.parametrize(("n", "d"), [(33, 8), (130, 640)])
+def test_the_sigmoid_loss_gives_its_definition(n, d, sigma, bias):
+    image, text = hard_pairs(n, d)
+    truth = sigmoid_oracle(image, text, sigma, bias)
+    for tile in (None, 10):
+        ours = measured(
+            lambda a, b, s, c, tile=tile: sigmoid_loss(a, b, s, c, tile=tile),
+            image, text, sigma, bias,
+        )  # fmt: skip
+        assert_equal(ours, truth)
+
+
+# Several processes: each holds some rows; the mean of the gradients must be the batch's.
+
+SIZES = [(24, 8), (52, 640)]
+GATHERED = list(itertools.product(SIZES, SIGMAS, [0.0, 0.1], CHOICES, [None, 5]))
+GATHERED_SIGMOID = list(itertools.product(SIZES, SIGMAS, [0.0, -10.0], [None, 5]))
+
+
+def gathered_errors(rank):
+    """Errors of every gathered case in turn: of the softmax loss (cases, 4), of the sigmoid."""
+    return torch.tensor(_softmax_errors(rank)), torch.tensor(_sigmoid_errors(rank))
+
+
+def _softmax_errors(rank):
+    rows = []
+    for (n, d), sigma, smoothing, (negatives, repeats), tile in GATHERED:
+        image, text = hard_pairs(n, d)
+        ids = repeated_ids(n) if repeats else None
+
+        def loss(a, b, s, here, ids=ids, smoothing=smoothing, negatives=negatives, tile=tile):
+            return contrastive_loss(
+                a, b, s,
+                label_smoothing=smoothing,
+                negatives=negatives,
+                ids=None if ids is None else ids[here],
+                tile=tile,
+                group=dist.group.WORLD,
+            )  # fmt: skip
+
+        ours = averaged(loss, rank, image, text, sigma)
+        truth = softmax_oracle(image, text, sigma, smoothing, counted(n, negatives, ids))
+        rows.append(errors(ours, truth))
+    return rows
+
+
+def _sigmoid_errors(rank):
+    rows = []
+    for (n, d), sigma, bias, tile in GATHERED_SIGMOID:
+        image, text = hard_pairs(n, d)
+        ours = averaged(
+            lambda a, b, s, c, here, tile=tile: sigmoid_loss(
+                a, b, s, c, tile=tile, group=dist.group.WORLD
+            ),
+            rank, image, text, sigma, bias,
+        )  # fmt: skip
+        rows.append(errors(ours, sigmoid_oracle(image, text, sigma, bias)))
+    return rows
+
+
+def averaged(loss, rank, image, text, *scalars):
+    """Value and gradients, each process on its rows, the gradients averaged as DDP does."""
+    count = dist.get_world_size()
+    here = slice(rank * len(image) // count, (rank + 1) * len(image) // count)
+    whole = [t.clone().requires_grad_() for t in (image, text)]  # parameters that all share
+    whole += [torch.tensor(float(s), requires_grad=True) for s in scalars]
+    value = loss(whole[0][here], whole[1][here], *whole[2:], here)
+    value.backward()
+    for leaf in whole:
+        dist.all_reduce(leaf.grad)
+        leaf.grad /= count
+    return [value.detach(), *(leaf.grad for leaf in whole)]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_several_processes_give_the_definition(count):
+    softmax, sigmoid = run_processes(count, gathered_errors)
+    for cases, worst in ((GATHERED, softmax), (GATHERED_SIGMOID, sigmoid)):
+        for case, (value, *gradients) in zip(cases, worst.tolist(), strict=True):
+            assert value <= 1e-6 and max(gradients) <= 1e-5, case
+
+
+# Other libraries, where the definitions coincide.
+
+
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_the_mean_without_smoothing_is_open_clips_loss(sigma):
+    from open_clip.loss import ClipLoss
+
+    image, text = hard_pairs(48, 16)
+    x, y = (torch.nn.functional.normalize(t) for t in (image, text))
+    theirs = ClipLoss()(x, y, torch.tensor(1 / sigma))
+    for tile in (None, 7):
+        ours = contrastive_loss(
+            image, text, sigma, label_smoothing=0.0, reduction="mean", tile=tile
+        )
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("sigma", "bias"), [(0.1, -10.0), (1 / 64, -3.0), (1.0, 0.0)])
+def test_the_sigmoid_loss_is_open_clips(sigma, bias):
+    from open_clip.loss import SigLipLoss
+
+    image, text = hard_pairs(48, 16)
+    x, y = (torch.nn.functional.normalize(t) for t in (image, text))
+    theirs = SigLipLoss(rank=0, world_size=1)(x, y, torch.tensor(1 / sigma), torch.tensor(bias))
+    for tile in (None, 7):
+        ours = sigmoid_loss(image, text, sigma, bias, tile=tile)
+        assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("tile", [None, 7])
+def test_twice_the_loss_of_transformers_is_ours_in_every_form(tile):
+    from transformers.models.align.modeling_align import align_loss
+
+    image, text = hard_pairs(48, 16)
+    x, y = (torch.nn.functional.normalize(t) for t in (image, text))
+    theirs = align_loss(y @ x.T * 16)  # smoothing 0.1 is built in; the mean of two directions
+    ours = contrastive_loss(image, text, 1 / 16, tile=tile)
+    assert ours.item() == pytest.approx(2 * theirs.item(), rel=1e-6)
