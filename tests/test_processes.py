@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from align_edu import World, train
 from align_edu.presets import get_preset, replace_fields
-from align_edu.training import loop
+from align_edu.training import step
 from align_edu.training.metrics import read_metrics
 from tests.processes import run_processes
 
@@ -53,14 +53,14 @@ def shards(tmp_path_factory):
 
 def train_here(rank, preset, shards, out, steps):
     """Train in float64: there the order of adding up is all that differs."""
-    in_float32 = loop.scale_pixels
+    in_float32 = step.scale_pixels
     torch.set_default_dtype(torch.float64)
-    loop.scale_pixels = lambda pictures: in_float32(pictures).double()
+    step.scale_pixels = lambda pictures: in_float32(pictures).double()
     try:
         train(preset, [shards], out, steps=steps, progress=False)
     finally:
         torch.set_default_dtype(torch.float32)
-        loop.scale_pixels = in_float32
+        step.scale_pixels = in_float32
     return torch.tensor(rank)
 
 

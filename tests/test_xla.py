@@ -15,6 +15,8 @@ from torch import nn
 from align_edu.devices.xla import XlaMesh, open_mesh
 from align_edu.devices.xla_lamb import XlaLamb
 from align_edu.errors import InputError
+from align_edu.training import load_run
+from align_edu.world import World
 
 ROOT = Path(__file__).parent.parent
 DEVICES = (1, 4, 8)
@@ -157,3 +159,30 @@ def test_without_a_device_the_refusal_says_what_to_set():
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and "InputError" in last
     assert "finds no device" in last and "PJRT_DEVICE=TPU" in last
+
+
+LOOP = """
+import sys
+from align_edu import train
+from align_edu.training.metrics import read_metrics
+from tests.test_processes import PRESET
+
+data, out, device = sys.argv[1:]
+run = train(PRESET, [data], out, steps=6, device=device, progress=False)
+print([row["loss"] for row in read_metrics(run.folder)])
+"""
+
+
+@needs_xla
+def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path):
+    # In float32, six steps of LAMB: rounding only.
+    world = World(seed=5, image_size=38).write(tmp_path / "w", pairs=200, workers=1)
+    told = {}
+    for device in ("cpu", "xla"):
+        done = run("-c", LOOP, world, tmp_path / device, device, CPU_NUM_DEVICES="4")
+        assert done.returncode == 0, done.stderr[-3000:]
+        told[device] = json.loads(done.stdout.splitlines()[-1])
+    assert told["xla"] == pytest.approx(told["cpu"], rel=1e-3)
+    ours, theirs = (load_file(tmp_path / d / "model.safetensors") for d in ("xla", "cpu"))
+    assert farthest(ours, theirs) < 0.02
+    assert load_run(tmp_path / "xla").encode_texts(["a red cat"]).shape[0] == 1

@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,8 @@ from align_edu.align import Align
 from align_edu.devices.machine import Machine, open_machine
 from align_edu.errors import InputError, TrainingStopped
 from align_edu.files import read_json, write_json
-from align_edu.loss import best_temperature, chance_loss, cosine_gap, loss_floor
+from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
-from align_edu.pairs.pixels import scale_pixels
 from align_edu.pairs.shards import open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
@@ -27,72 +25,12 @@ from align_edu.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
-from align_edu.training.gradient_cache import backward_in_chunks
 from align_edu.training.machine import Tower, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
-from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
+from align_edu.training.recipe import Budget, build_optimizer
 from align_edu.training.run import Run, load_run, software_versions
+from align_edu.training.step import Trainer
 from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
-
-
-@dataclass
-class Trainer:
-    """What one run needs: the model, its optimiser, its batches, and how far it is."""
-
-    preset: Preset
-    model: Align
-    optimizer: torch.optim.Optimizer
-    batches: TrainingBatches
-    budget: Budget
-    seed: int
-    machine: Machine
-    image_tower: Tower  # the model's own, or its compiled form
-    step: int = 0
-    seconds: float = 0.0
-    gap: Tensor = field(default_factory=lambda: torch.zeros(()))  # of the last batch's cosines
-
-    def progress(self) -> float:
-        """Return the fraction of the run that is over, 0…1."""
-        return self.budget.progress(self.step, self.seconds)
-
-    def train_step(self, batch: Batch) -> Tensor:
-        """Take one optimiser step and return the loss of the whole batch.
-
-        Paper: Section 4.1 (loss), Section 5 (schedule).
-        """
-        recipe = self.preset.recipe
-        progress = self.budget.progress(self.step + 1, self.seconds)
-        rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        chunk = recipe.chunk or len(batch.ids)
-        chunks = -(-len(batch.ids) // chunk)
-        loss, image, text = backward_in_chunks(
-            self.model,
-            lambda i: self.embed(batch, slice(i * chunk, (i + 1) * chunk), i),
-            chunks,
-            lambda image, text: self.model.loss(image, text, self.machine.group),
-        )
-        self.gap = cosine_gap(image, text)
-        self.machine.average_gradients(self.model)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.machine.finish_step()
-        self.step += 1
-        return loss
-
-    def embed(self, batch: Batch, rows: slice, chunk: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the two towers' outputs for some rows of a batch, each (B, D)."""
-        pixels = scale_pixels(self.machine.place(batch.crops[rows]))
-        ids, mask = self.machine.place(batch.ids[rows]), self.machine.place(batch.mask[rows])
-        kind = self.machine.device.type
-        # Dropout and stochastic depth read the global generator; each step, and each chunk of
-        # the global batch, lends it a seed of its own, so that a second pass draws the same.
-        place = self.batches.rows.start // len(ids) + chunk
-        seed = (self.seed * 1_000_003 + self.step) * 1_000_003**place % 2**63
-        low = torch.autocast(kind, torch.bfloat16, enabled=self.machine.low_precision)
-        with self.machine.seeded(seed), low:
-            return self.image_tower(pixels), self.model.text_tower(ids, mask)
 
 
 def train(
