@@ -104,12 +104,14 @@ def test_a_loaded_run_searches_pictures(released, tmp_path):
 
 
 def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
-    ours = load_hf(released).model.eval()
-    theirs = AlignModel.from_pretrained(released).eval()
+    # In float64: what is left of a difference is one of definition.
+    ours = load_hf(released).model.eval().double()
+    theirs = AlignModel.from_pretrained(released).eval().double()
     pixels, ids, mask = batch()
+    pixels = pixels.double()
     loss = contrastive_loss(*ours(pixels, ids, mask), ours.temperature(), label_smoothing=0.1)
     half = theirs(pixel_values=pixels, input_ids=ids, attention_mask=mask, return_loss=True).loss
-    assert loss.item() == pytest.approx(2 * half.item(), rel=1e-5)
+    assert loss.item() == pytest.approx(2 * half.item(), rel=1e-9)
     loss.backward()
     (2 * half).backward()
     theirs_by_name = dict(theirs.named_parameters())
@@ -129,7 +131,7 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
     assert len(pairs) == len(theirs_by_name) - 2  # all but the pooler
     for own, other in pairs:
         # Attention's key biases have no gradient but rounding: softmax ignores a shift.
-        assert (own.grad - other.grad).norm() <= 1e-4 * other.grad.norm() + 1e-7
+        assert (own.grad - other.grad).norm() <= 1e-8 * other.grad.norm() + 1e-12
     assert theirs.text_model.pooler.dense.weight.grad is None
 
 
