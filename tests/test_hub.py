@@ -111,7 +111,7 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
     pixels = pixels.double()
     loss = contrastive_loss(*ours(pixels, ids, mask), ours.temperature(), label_smoothing=0.1)
     half = theirs(pixel_values=pixels, input_ids=ids, attention_mask=mask, return_loss=True).loss
-    assert loss.item() == pytest.approx(2 * half.item(), rel=1e-9)
+    assert loss.item() == pytest.approx(2 * half.item(), rel=1e-7)
     loss.backward()
     (2 * half).backward()
     theirs_by_name = dict(theirs.named_parameters())
@@ -131,7 +131,7 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
     assert len(pairs) == len(theirs_by_name) - 2  # all but the pooler
     for own, other in pairs:
         # Attention's key biases have no gradient but rounding: softmax ignores a shift.
-        assert (own.grad - other.grad).norm() <= 1e-8 * other.grad.norm() + 1e-12
+        assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-12
     assert theirs.text_model.pooler.dense.weight.grad is None
 
 
