@@ -131,7 +131,7 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
     assert len(pairs) == len(theirs_by_name) - 2  # all but the pooler
     for own, other in pairs:
         # Attention's key biases have no gradient but rounding: softmax ignores a shift.
-        assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-12
+        assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-9
     assert theirs.text_model.pooler.dense.weight.grad is None
 
 
