@@ -86,6 +86,8 @@ def _definition(
 
 def _direction(logits: Tensor, allowed: Tensor | None, label_smoothing: float) -> Tensor:
     """Cross-entropy of each row against its own column, label-smoothed over allowed columns."""
+    # Less each row's highest, only the rounding changes: a loss near zero keeps its digits.
+    logits = logits - logits.detach().amax(dim=1, keepdim=True)
     if allowed is None:
         log_total, average = logits.logsumexp(dim=1), logits.mean(dim=1)  # (N,)
     else:
