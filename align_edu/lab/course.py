@@ -82,7 +82,12 @@ COURSE = (
     Lesson("12_ablations", "Which parts matter?", "Section 6.1, Table 8"),
     Lesson("13_noise_against_scale", "Can more data make up for noise?", "Section 6.2, Table 9"),
     Lesson("14_bigger_towers", "Which tower should grow?", "Section 6.1, Figure 3, Table 7"),
-    Lesson("15_bigger_batches", "How does a small machine train with a big batch?", "Section 5"),
+    Lesson(
+        "15_bigger_batches",
+        "How does a small machine train with a big batch?",
+        "Section 5",
+        0.7,
+    ),
     Lesson("16_full_scale_on_tpu", "What does the paper's run cost?", "Section 5"),
     Lesson("17_the_released_weights", "What do the released weights know?", "Section 5.1", 0.5),
     Lesson("18_clip_align_siglip", "What separates ALIGN from CLIP and SigLIP?", "Section 2"),
