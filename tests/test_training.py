@@ -272,3 +272,27 @@ def test_the_step_of_a_preset_is_its_default_length(shards, tmp_path):
     preset = dataclasses.replace(TINY, recipe=dataclasses.replace(TINY.recipe, steps=3))
     run = train(preset, [shards], tmp_path / "run", progress=False)
     assert read_metrics(run.folder)[-1]["step"] == 3
+
+
+def test_muon_on_a_processor_orthogonalises_in_float32_and_leaves_timm_as_it_was():
+    from timm.optim import muon
+
+    from align_edu.training.muon import Muon
+
+    before = muon.zeropower_via_newtonschulz
+    gradient = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
+    moved = {}
+    for kind in (Muon, muon.Muon):
+        weight = torch.nn.Parameter(torch.zeros(24, 40))
+        weight.grad = gradient.clone()
+        kind([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+        moved[kind] = weight.detach()
+    assert muon.zeropower_via_newtonschulz is before
+    # By hand: the same five rounds in float64.
+    x = gradient.double() / gradient.double().norm()
+    (a, b, c) = muon.resolve_ns_coefficients("quintic", muon._COEFFICIENTS)[0]
+    for _ in range(5):
+        square = x @ x.T
+        x = a * x + (b * square + c * square @ square) @ x
+    ours, theirs = (-m.double() / m.double().norm() for m in moved.values())
+    assert (ours - x / x.norm()).norm() < 1e-5 < (theirs - x / x.norm()).norm()

@@ -28,7 +28,7 @@ class Chip:
     utilisation: float | None  # assumed share of ``matrix`` in the towers; None: by the roofline
     number: int = 2  # bytes of an activation
     fused: bool = False  # a compiler joins elementwise work to the operation before it
-    bfloat16: float | None = None  # FLOP/s of bfloat16 products where ``matrix`` is of float32
+    products: float | None = None  # FLOP/s of Muon's small products, where they were measured
     overhead: float = 0.0  # seconds that starting one operation takes
     # Measured share of the roofline by kind of operation; what is not named reaches all of it.
     efficiency: Mapping[str, float] = field(default_factory=dict)

@@ -52,7 +52,7 @@ def measure_here(
     bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
     chip = replace(
         _chip(peak, bandwidth),
-        bfloat16=_bfloat16_rate(preset, fastest),
+        products=_products_rate(preset, fastest),
         overhead=_overhead(fastest),
         note=_busy(),
     )
@@ -92,8 +92,8 @@ def _busy() -> str:
     return f"this machine was busy (load {load:.1f} on {cores} cores): its rates are too low"
 
 
-def _bfloat16_rate(preset: Preset, fastest: Timer) -> float | None:
-    """FLOP/s of Muon's bfloat16 products: slow on processors without bfloat16.
+def _products_rate(preset: Preset, fastest: Timer) -> float | None:
+    """FLOP/s of Muon's products of small matrices, which are slower than large ones.
 
     Its rate depends on the sides of a matrix, so the preset's own are timed, those that cost
     most first, until enough was computed.
@@ -112,7 +112,7 @@ def _bfloat16_rate(preset: Preset, fastest: Timer) -> float | None:
 
 def _orthogonalising(rows: int, columns: int) -> Act:
     """One round of what Muon does to a matrix."""
-    x = torch.rand(rows, columns, dtype=torch.bfloat16)
+    x = torch.rand(rows, columns)
 
     def act() -> None:
         square = x @ x.T

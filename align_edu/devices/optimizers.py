@@ -29,7 +29,7 @@ _RULES = {
     "adamw": _Rule(2, 21, 7, 10),
     "muon": _Rule(2, 24, 7, 11),
 }
-_MUON_MATRIX = _Rule(1, 29, 13, 27)
+_MUON_MATRIX = _Rule(1, 41, 25, 27)
 _NEWTON_SCHULZ = 5  # rounds that orthogonalise a matrix
 
 
@@ -51,7 +51,7 @@ class OptimizerCost:
         1.0
         """
         moving = (self.fused_bytes if chip.fused else self.bytes) / chip.bandwidth
-        computing = self.flops / (chip.bfloat16 or chip.matrix)  # Muon's products
+        computing = self.flops / (chip.products or chip.matrix)  # Muon's products
         return self.operations * chip.overhead + moving + computing
 
 
@@ -78,8 +78,8 @@ def optimizer_cost(shapes: Shapes, name: str) -> OptimizerCost:
         touched += rule.touches * size
         fused += rule.fused * size
         operations += rule.operations
-    # Squares of the shorter side, in bfloat16, are read or written ten times a round.
-    squares = sum(n * _NEWTON_SCHULZ * 5 * rows**2 for (rows, _), n in matrices.items())
+    # Squares of the shorter side are read or written ten times a round.
+    squares = sum(n * _NEWTON_SCHULZ * 10 * rows**2 for (rows, _), n in matrices.items())
     flops = sum(n * _NEWTON_SCHULZ * round_flops(*sides) for sides, n in matrices.items())
     return OptimizerCost(state, 4 * (touched + squares), 4 * (fused + squares), flops, operations)
 

@@ -110,7 +110,7 @@ def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 def _muon(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    from timm.optim.muon import Muon
+    from align_edu.training.muon import Muon
 
     # Rows of an embedding table are words, not directions; scalars and vectors have none.
     plain = {id(p) for p in model.parameters() if p.ndim < 2}
