@@ -285,7 +285,7 @@ def test_muon_on_a_processor_orthogonalises_in_float32_and_leaves_timm_as_it_was
     for kind in (Muon, muon.Muon):
         weight = torch.nn.Parameter(torch.zeros(24, 40))
         weight.grad = gradient.clone()
-        kind([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False).step()
+        kind([weight], lr=1.0, weight_decay=0.0, momentum=0.0, nesterov=False, algo="muon").step()
         moved[kind] = weight.detach()
     assert muon.zeropower_via_newtonschulz is before
     # By hand: the same five rounds in float64.
