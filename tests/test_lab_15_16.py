@@ -1,6 +1,7 @@
-"""Notebook 15: the check names each mistake, right answers pass, quiz numbers are recomputed."""
+"""Notebooks 15 and 16: checks name each mistake, right answers pass, quizzes are recomputed."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import load_questions
 from align_edu.presets import get_preset
 
-EXERCISES = ["loss_by_tiles"]
+EXERCISES = ["loss_by_tiles", "days_of_run"]
 
 
 @pytest.mark.parametrize("name", EXERCISES)
@@ -51,7 +52,24 @@ def tiles_by_logaddexp(x: torch.Tensor, y: torch.Tensor, sigma: float, tile: int
     return (rows + columns.sum()) / len(x)
 
 
-RIGHT = [("loss_by_tiles", tiles_by_running_sums), ("loss_by_tiles", tiles_by_logaddexp)]
+def days_by_steps(gflop: float, pairs: float, chips: int, peak: float, share: float) -> float:
+    one_chip_one_day = share * peak * 1e12 * 24 * 60 * 60
+    forward = gflop * 1e9 * (pairs / chips)
+    return (forward + 2 * forward) / one_chip_one_day
+
+
+def days_in_logarithms(*given: float) -> torch.Tensor:
+    gflop, pairs, chips, peak, share = torch.tensor(given, dtype=torch.float64).log()
+    units = math.log(3e9) - math.log(1e12 * 86_400)
+    return (gflop + pairs - chips - peak - share + units).exp()
+
+
+RIGHT = [
+    ("loss_by_tiles", tiles_by_running_sums),
+    ("loss_by_tiles", tiles_by_logaddexp),
+    ("days_of_run", days_by_steps),
+    ("days_of_run", days_in_logarithms),
+]
 
 
 @pytest.mark.parametrize(("name", "function"), RIGHT)
@@ -74,7 +92,7 @@ def right_option(number: str, words: str) -> str:
     return next(option.text for option in question.options if option.right)
 
 
-@pytest.mark.parametrize("number", ["15"])
+@pytest.mark.parametrize("number", ["15", "16"])
 def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
     questions = load_questions(number)
     assert 4 <= len(questions) <= 5
@@ -99,3 +117,29 @@ def test_numbers_in_the_quiz_on_batches_are_recomputed() -> None:
     forward, backward = 1, 2
     assert (2 * forward + backward) / (forward + backward) == pytest.approx(4 / 3)
     assert right_option("15", "runs each tower") == "A third more"
+
+
+def test_numbers_in_the_quiz_on_full_scale_are_recomputed() -> None:
+    recipe = get_preset("l2_large").recipe
+    pairs, n = recipe.steps * recipe.batch_size, recipe.batch_size
+    assert right_option("16", "How many pairs") == f"{pairs / 1e9:.2f} billion"
+    assert right_option("16", "block of logits") == f"{4 * 16 * n / 2**20:.0f} MiB"
+    assert right_option("16", "plain BatchNorm") == f"{n:,}"
+    texts = [o.text for q in load_questions("16") for o in q.options]
+    assert f"{1024 * recipe.steps / 1e9:.2f} billion" in texts
+    assert f"{4 * 16 * 16 / 2**10:.0f} KiB" in texts and f"{4 * n * n / 2**30:.0f} GiB" in texts
+
+
+def test_notebook_16_runs_and_explains_itself_without_torch_xla() -> None:
+    import nbformat
+
+    from align_edu.lab.write_notebooks import run
+
+    folder = Path(__file__).parent.parent / "notebooks"
+    notebook = nbformat.read(folder / "16_full_scale_on_tpu.ipynb", as_version=4)
+    blocked = nbformat.v4.new_code_cell("import sys; sys.modules['torch_xla'] = None")
+    notebook.cells.insert(0, blocked)
+    run(notebook, "16 without torch_xla", folder)  # raises where a cell fails
+    printed = [o.get("text", "") for cell in notebook.cells for o in cell.get("outputs", [])]
+    assert any(text.startswith("torch_xla is not installed here") for text in printed)
+    assert any("host 127 reads" in text for text in printed)

@@ -88,7 +88,7 @@ COURSE = (
         "Section 5",
         0.7,
     ),
-    Lesson("16_full_scale_on_tpu", "What does the paper's run cost?", "Section 5"),
+    Lesson("16_full_scale_on_tpu", "What does the paper's run cost?", "Section 5", 0.8),
     Lesson("17_the_released_weights", "What do the released weights know?", "Section 5.1", 0.5),
     Lesson("18_clip_align_siglip", "What separates ALIGN from CLIP and SigLIP?", "Section 2"),
     Lesson("19_limits_and_harms", "What should not be done with it?", "Section 9"),
