@@ -179,4 +179,4 @@ class _Sums:
 
 def _exact(x: Tensor) -> torch.dtype:
     """Where sums over a whole batch are added up; TPUs have no fast float64."""
-    return torch.float64 if x.device.type in ("cpu", "cuda") else torch.float32
+    return torch.float64 if x.device.type in ("cpu", "cuda") else x.dtype
