@@ -20,7 +20,7 @@ def days_of_run(
 
     Paper: Section 5 (1,024 cores, 1.2 million steps).
 
-    >>> round(days_of_run(1.0, 86_400e9, 1000, 1.0, 0.3), 6)
+    >>> round(days_of_run(1.0, 86_400e6, 1000, 1.0, 0.3), 6)
     10.0
     """
     flops = 3 * forward_gflop * 1e9 * pairs
