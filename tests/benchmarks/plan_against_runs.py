@@ -50,8 +50,8 @@ RUNS = {
 }  # fmt: skip
 
 
-def step_of(preset: Preset) -> Callable[[], None]:
-    """One training step on real captions of the sample data."""
+def step_of(preset: Preset) -> tuple[Callable[[], None], int]:
+    """One training step on real captions of the sample data, and their length in word pieces."""
     tokenizer = load_wordpiece(DATA / "toy_model" / "tokenizer.json")
     captions = [
         text for text in read_pairs(DATA / "cc3m_sample.tsv")["caption"].to_pylist() if text
@@ -70,7 +70,7 @@ def step_of(preset: Preset) -> Callable[[], None]:
         loss.backward()
         optimizer.step()
 
-    return step
+    return step, ids.shape[1]
 
 
 def seconds_of(step: Callable[[], None], rounds: int, clock: Callable[[], float]) -> list[float]:
@@ -103,8 +103,10 @@ def main() -> None:
         if args.only not in name:
             continue
         preset = replace_fields(get_preset("toy"), changes)
-        planned = plan_run(preset, measure_here(preset, clock=clock)).pairs_per_second
-        taken = seconds_of(step_of(preset), args.rounds, clock)
+        step, length = step_of(preset)
+        here = measure_here(preset, clock=clock)
+        planned = plan_run(preset, here, text_length=length).pairs_per_second
+        taken = seconds_of(step, args.rounds, clock)
         measured = preset.recipe.batch_size / statistics.median(taken)
         print(f"{name:38}{measured:10.1f}{planned:10.1f}{planned / measured:20.2f}", flush=True)
 

@@ -28,7 +28,7 @@ def days_of_run(
 
 
 def _days_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
-    by_hand: list[tuple[Any, ...]] = [(1.0, 86_400e9, 1000, 1.0, 0.3), (10.0, 86.4e6, 1, 3.0, 0.5)]
+    by_hand: list[tuple[Any, ...]] = [(1.0, 86_400e6, 1000, 1.0, 0.3), (10.0, 86.4e6, 1, 3.0, 0.5)]
     drawn = torch.rand(5, 5, generator=generator).tolist()
     return by_hand + [
         (10 * a + 1, 1e9 * (b + 0.1), int(1000 * c) + 2, 100 * d + 5, 0.2 + 0.6 * e)
