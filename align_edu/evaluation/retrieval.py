@@ -9,7 +9,6 @@ from torch import Tensor
 
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.files import write_json
 from align_edu.pairs.splits import Benchmark, read_split
 
 KS = (1, 5, 10)  # paper: Tables 1 to 3
@@ -123,20 +122,6 @@ def evaluate_retrieval(
     if held_out.any():
         result["held_out"] = _part(ranks, held_out, benchmark)
     return result
-
-
-def write_result(run_dir: str | Path, name: str, result: Mapping[str, Any]) -> Path:
-    """Write a result to ``run_dir/results/name.json``, whole or not at all.
-
-    Returns the file. Raises InputError when it cannot be written.
-
-    >>> import tempfile
-    >>> write_result(tempfile.mkdtemp(), "retrieval", {"images": 1}).name
-    'retrieval.json'
-    """
-    path = Path(run_dir) / "results" / f"{name}.json"
-    write_json(path, dict(result))
-    return path
 
 
 def retrieval_table(result: Mapping[str, Any]) -> str:
