@@ -97,6 +97,7 @@ def bootstrap_interval(
     ``level`` of the means. Of hits and misses the number of hits is drawn at once: it is
     binomial.
 
+    >>> import torch
     >>> low, high = bootstrap_interval(torch.tensor([1.0, 1.0, 0.0, 1.0] * 25))
     >>> 0.6 < low < 0.75 < high < 0.9
     True
