@@ -97,14 +97,18 @@ def _vocabulary(args: argparse.Namespace) -> Answer:
 
 
 def _train(args: argparse.Namespace) -> Answer:
-    from align_edu.presets import get_preset, replace_fields
-    from align_edu.training import train
+    from align_edu.presets import fine_tuning, get_preset, replace_fields
+    from align_edu.training import load_preset, train
     from align_edu.training.metrics import read_metrics
     from align_edu.wordpiece import load_wordpiece
 
-    changes = dict(_change(text) for text in args.set)
+    if args.start and args.preset:
+        raise InputError(f"--preset {args.preset}: --from {args.start} has its own; give one")
+    preset = (
+        fine_tuning(load_preset(args.start)) if args.start else get_preset(args.preset or "toy")
+    )
     run = train(
-        replace_fields(get_preset(args.preset), changes),
+        replace_fields(preset, dict(_change(text) for text in args.set)),
         args.data,
         args.out,
         steps=args.steps,
@@ -112,6 +116,7 @@ def _train(args: argparse.Namespace) -> Answer:
         seed=args.seed,
         resume=args.resume,
         tokenizer=load_wordpiece(args.vocabulary) if args.vocabulary else None,
+        start=args.start,
         device=args.device,
         tensorboard=args.tensorboard,
     )

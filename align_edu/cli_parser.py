@@ -53,7 +53,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 def _add_data_commands(command: Add) -> None:
     sub = command("demo", "the whole main job on toy CC-3M, with a report")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--minutes", type=float, default=4.4, help="of training (default 4.4)")
+    sub.add_argument("--minutes", type=float, default=4.9, help="of training (default 4.9)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--pairs", type=int, default=100_000, help="raw pairs (default 100000)")
     sub.add_argument("--scenes", type=int, default=1_000, help="of the benchmark (default 1000)")
@@ -107,9 +107,19 @@ def _add_filter_command(command: Add) -> None:
 
 
 def _add_model_commands(command: Add) -> None:
-    sub = command("train", "train ALIGN from scratch")
-    sub.add_argument("--preset", default="toy")
-    sub.add_argument("--data", type=Path, nargs="+", required=True, metavar="SHARDS")
+    sub = command("train", "train ALIGN from scratch, or fine-tune it for retrieval")
+    sub.add_argument("--preset", help="recipe and sizes (default toy)")
+    sub.add_argument(
+        "--from", dest="start", type=Path, metavar="RUN", help="fine-tune this run, Section 5.1"
+    )
+    sub.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="SHARDS",
+        help="shards, or a benchmark with a training split",
+    )
     sub.add_argument("--out", type=Path, required=True, metavar="RUN")
     length = sub.add_mutually_exclusive_group()
     length.add_argument("--minutes", type=float)

@@ -29,7 +29,7 @@ QUERIES = (
 def run_demo(
     out: str | Path,
     *,
-    minutes: float = 4.4,
+    minutes: float = 4.9,
     seed: int = 0,
     pairs: int = 100_000,
     scenes: int = 1_000,

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -71,3 +72,21 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: no such file; check the folder's name") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: not readable JSON ({error}); make it again") from error
+
+
+def fingerprint(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, or of the names and sizes of a folder's files.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> empty = fingerprint(folder)
+    >>> _ = (folder / "a").write_bytes(b"1")
+    >>> fingerprint(folder) == empty
+    False
+    """
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    listed = "".join(f"{f.relative_to(path).as_posix()}\0{f.stat().st_size}\n" for f in files)
+    return hashlib.sha256(listed.encode()).hexdigest()

@@ -221,6 +221,29 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
     return preset
 
 
+def fine_tuning(preset: Preset, steps: int = 3_000) -> Preset:
+    """Return the preset with the recipe that fine-tunes it for retrieval.
+
+    The batch is an eighth, because few images make many false negatives, the learning rate a
+    hundredth, without warm-up. Of the paper's presets this gives the paper's numbers; others
+    keep the ratios. steps: 3,000 for Flickr30K, 6,000 for COCO.
+
+    Paper: Section 5.1.
+
+    >>> recipe = fine_tuning(get_preset("l2_large")).recipe
+    >>> recipe.batch_size, recipe.learning_rate, recipe.warmup
+    (2048, 1e-05, 0.0)
+    """
+    recipe = dataclasses.replace(
+        preset.recipe,
+        batch_size=preset.recipe.batch_size // 8,
+        learning_rate=preset.recipe.learning_rate / 100,
+        warmup=0.0,
+        steps=steps,
+    )
+    return dataclasses.replace(preset, recipe=recipe)
+
+
 def preset_from_dict(values: dict[str, Any]) -> Preset:
     """Return the preset that :meth:`Preset.to_dict` wrote, in this version or an older one.
 

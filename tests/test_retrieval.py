@@ -86,6 +86,23 @@ def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k: int) -> N
     assert 0.1 < measured < 1
 
 
+@pytest.mark.parametrize("k", [1, 5, 10])
+def test_both_directions_equal_topk_over_a_matrix_of_positives(k: int) -> None:
+    # As CLIP_benchmark defines it: positives as a 0/1 matrix, gathered at the k best.
+    owner = torch.cat([torch.arange(40), torch.randint(40, (110,), generator=GENERATOR)])
+    image = unit(40, 12)
+    text = F.normalize(image[owner] + 0.3 * torch.randn(150, 12, generator=GENERATOR), dim=1)
+    positive = torch.zeros(150, 40).scatter_(1, owner[:, None], 1.0)  # (T, I)
+    scores = text @ image.T
+    found = retrieval_recall(image, text, owner)
+    for direction, matrix, of in (
+        ("text_to_image", scores, positive),
+        ("image_to_text", scores.T, positive.T),
+    ):
+        hits = of.gather(1, matrix.topk(k, dim=1).indices).sum(dim=1) > 0
+        assert found[direction][f"R@{k}"] == pytest.approx(hits.double().mean().item(), abs=1e-12)
+
+
 def test_an_image_is_a_hit_when_any_of_its_texts_is_in_the_top_k() -> None:
     image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     # The best text of image 0 is its second one; its first is the worst of all.
@@ -208,7 +225,11 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark: Path)
     assert result["image_to_text"] == {"R@1": 1 / 3, "R@5": 1.0, "R@10": 1.0}
     assert result["text_to_image"] == {"R@1": 4 / 6, "R@5": 1.0, "R@10": 1.0}
     assert (result["images"], result["texts"]) == (3, 6)
-    assert result["held_out"] == {
+    held_out = result["held_out"]
+    assert held_out.pop("interval")["image_to_text"]["R@1"] == [0.0, 0.0]
+    low, high = result["interval"]["text_to_image"]["R@1"]
+    assert low <= 4 / 6 <= high and result["interval"]["text_to_image"]["R@5"] == [1.0, 1.0]
+    assert held_out == {
         "image_to_text": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
         "text_to_image": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
         "images": 1,

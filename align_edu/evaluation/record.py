@@ -1,6 +1,5 @@
 """What every result holds: the run, the data, the protocol's version, and how sure it is."""
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from align_edu.files import write_json
+from align_edu.files import fingerprint, write_json
 
 # The version of each protocol: a figure may be compared with figures of the same version only.
 PROTOCOLS = {
@@ -67,24 +66,6 @@ def write_result(run_dir: str | Path, name: str, result: Mapping[str, Any]) -> P
     path = Path(run_dir) / "results" / f"{name}.json"
     write_json(path, dict(result))
     return path
-
-
-def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of the names and sizes of a folder's files.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> empty = fingerprint(folder)
-    >>> _ = (folder / "a").write_bytes(b"1")
-    >>> fingerprint(folder) == empty
-    False
-    """
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(file for file in path.rglob("*") if file.is_file())
-    listed = "".join(f"{f.relative_to(path).as_posix()}\0{f.stat().st_size}\n" for f in files)
-    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def bootstrap_interval(

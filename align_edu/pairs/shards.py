@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from align_edu.errors import InputError
+from align_edu.pairs.splits import is_benchmark, read_training_split
 from align_edu.pairs.table import filtered_keys, filtered_source, is_filtered
 from align_edu.pairs.tar_index import is_safe_name, tar_members
 
@@ -81,9 +82,10 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
 
     Parameters
     ----------
-    paths : folders of .tar shards, single .tar files, or the output of `filter_pairs` (its
-        folder or its pairs.parquet; the shards it was made from must still be there). The
-        order of the pairs follows the given order, then the shards' names.
+    paths : folders of .tar shards, single .tar files, the output of `filter_pairs` (its
+        folder or its pairs.parquet; the shards it was made from must still be there), or
+        benchmarks in Karpathy's form, of which each text of the train and restval splits is a
+        pair. The order of the pairs follows the given order, then the shards' names.
 
     Raises
     ------
@@ -105,6 +107,9 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
     source = PairSource()
     places: list[tuple[int, int, int]] = []
     for path in map(Path, paths):
+        if is_benchmark(path):
+            _add_benchmark(source, places, path)
+            continue
         before = len(places), source.skipped.copy()
         filtered = is_filtered(path)
         shards = _shards(filtered_source(path) if filtered else path)
@@ -129,6 +134,19 @@ def _shards(path: Path) -> list[Path]:
     if not shards:
         raise InputError(f"{path}: no .tar shard in it; give a folder of .tar shards")
     return shards
+
+
+def _add_benchmark(source: PairSource, places: list[tuple[int, int, int]], path: Path) -> None:
+    """Add the training pairs of a benchmark: an image file is a shard with one image in it."""
+    split = read_training_split(path)
+    first = len(source.shards)
+    sizes = [image.stat().st_size for image in split.images]
+    source.shards += split.images
+    for number, (image, text) in enumerate(zip(split.text_to_image, split.texts, strict=True)):
+        source.captions.append(text)
+        source.keys.append(f"{split.images[image].stem}#{number}")
+        source.names.append(split.images[image].name)
+        places.append((first + image, 0, sizes[image]))
 
 
 def _nothing(path: Path, skipped: Counter[str]) -> str:

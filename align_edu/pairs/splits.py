@@ -8,6 +8,8 @@ from typing import Any
 from align_edu.errors import InputError
 from align_edu.pairs.tar_index import is_safe_name
 
+TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for training
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -72,6 +74,38 @@ def read_split(path: str | Path, split: str = "test") -> Benchmark:
     _all_present(path, images)
     held_out = [bool(entry.get("held_out", False)) for entry in chosen]
     return Benchmark(images, texts, text_to_image, held_out)
+
+
+def is_benchmark(path: Path) -> bool:
+    """Whether a path is a benchmark in Karpathy's form, by its name alone.
+
+    >>> is_benchmark(Path("dataset_coco.json"))
+    True
+    """
+    if path.is_dir():
+        return any(path.glob("dataset*.json"))
+    return path.suffix == ".json"
+
+
+def read_training_split(path: Path) -> Benchmark:
+    """Read the images and texts that a benchmark gives for fine-tuning: train, and restval.
+
+    Raises InputError as :func:`read_split` does, and where there is no such split.
+
+    Paper: Section 5.1 (COCO: 82K training and 30K additional validation images).
+    """
+    path = _json_file(path)
+    there = {entry.get("split") for entry in _entries(path)}
+    parts = [read_split(path, split) for split in TRAINING if split in there]
+    if not parts:
+        raise InputError(f"{path}: no image of split 'train', nothing to train on")
+    images: list[Path] = []
+    text_to_image: list[int] = []
+    for part in parts:
+        text_to_image += [len(images) + image for image in part.text_to_image]
+        images += part.images
+    texts = [text for part in parts for text in part.texts]
+    return Benchmark(images, texts, text_to_image, [h for part in parts for h in part.held_out])
 
 
 def _json_file(path: Path) -> Path:

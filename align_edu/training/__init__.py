@@ -3,7 +3,7 @@
 from align_edu.errors import TrainingStopped
 from align_edu.training.loop import train
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
-from align_edu.training.run import Run, load_run
+from align_edu.training.run import Run, load_preset, load_run
 
 __all__ = [
     "Budget",
@@ -11,6 +11,7 @@ __all__ = [
     "TrainingStopped",
     "build_optimizer",
     "learning_rate_factor",
+    "load_preset",
     "load_run",
     "train",
 ]

@@ -14,13 +14,15 @@ from tqdm import tqdm
 from align_edu.align import Align
 from align_edu.devices.machine import Machine, open_machine
 from align_edu.errors import InputError, TrainingStopped
-from align_edu.files import read_json, write_json
+from align_edu.files import fingerprint, read_json, write_json
 from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
 from align_edu.pairs.shards import open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
     load_checkpoint,
+    load_tensors,
+    load_weights,
     newest_checkpoint,
     save_checkpoint,
     save_tensors,
@@ -43,28 +45,34 @@ def train(
     seed: int = 0,
     resume: bool = False,
     tokenizer: Tokenizer | None = None,
+    start: str | Path | None = None,
     device: str | None = None,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> Run:
-    """Train ALIGN from scratch on image–text pairs and return the trained run.
+    """Train ALIGN on image–text pairs, from scratch or from another run, and return the run.
 
-    data: folders of shards, tar files, or outputs of ``filter``. out: the run's folder.
+    data: folders of shards, tar files, outputs of ``filter``, or benchmarks, of which the
+    training split is used. out: the run's folder.
     steps or minutes: the length (default: the preset's steps). resume: go on from the last
     checkpoint in ``out``; a run by steps then ends exactly as an unbroken one. tokenizer: a
-    WordPiece vocabulary; without one it is trained on the data's own texts. device: "cpu",
+    WordPiece vocabulary; without one it is trained on the data's own texts. start: the folder
+    of a run whose weights and vocabulary to begin with (see ``fine_tuning``). device: "cpu",
     "cuda", "xla", or None for the best CPU or GPU that is there; under ``torchrun`` its
     processes share each batch. progress: show a live line. tensorboard: also write event files.
     Raises InputError for bad input, TrainingStopped for a loss that is not finite or another
     process that ended.
 
-    Paper: Section 4.1 and Section 5.
+    Paper: Section 4.1 and Section 5; Section 5.1 for fine-tuning.
     """
     out = Path(out)
     if steps is None and minutes is None:
         steps = preset.recipe.steps
     budget = Budget(steps, minutes)
     settings = {"preset": preset.to_dict(), "seed": seed, "steps": steps, "minutes": minutes}
+    if start is not None:
+        weights, tokenizer = _beginning(Path(start), tokenizer)
+        settings["start"] = fingerprint(weights)
     _check_folder(out, settings, resume)
     machine = open_machine(device)
     if minutes is not None and machine.group is None and machine.processes > 1:
@@ -87,6 +95,8 @@ def train(
         fixed_length=machine.fixed_shapes,
     )
     trainer = _build(preset, batches, tokenizer, budget, seed, machine)
+    if start is not None:
+        load_weights(weights, trainer.model, load_tensors(weights))
     with machine.watched():
         _go_on(trainer, out / "checkpoints")
         machine.wait()  # until all have read what is there
@@ -125,6 +135,16 @@ def _check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
                 f"{out}: the checkpoints are of another run ({name} differs);"
                 " resume with the same preset, length and seed"
             )
+
+
+def _beginning(start: Path, tokenizer: Tokenizer | None) -> tuple[Path, Tokenizer]:
+    """The weights and the vocabulary of the run to begin with."""
+    if tokenizer is not None:
+        raise InputError(f"{start}: this run brings its own vocabulary; give no other one")
+    weights = start / "model.safetensors"
+    if not weights.exists():
+        raise InputError(f"{weights}: not there; give the folder of a finished run to start from")
+    return weights, load_wordpiece(start / "tokenizer.json")
 
 
 def _build(

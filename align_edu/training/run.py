@@ -63,17 +63,21 @@ class Run:
         return torch.cat(chunks) if chunks else torch.empty(0, self.model.image_tower.width)
 
 
+def load_preset(folder: str | Path) -> Preset:
+    """Return the preset of the run in a folder. Raises InputError when there is none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder that `train` wrote")
+    return preset_from_dict(read_json(folder / "config.json").get("preset", {}))
+
+
 def load_run(folder: str | Path, device: str = "cpu") -> Run:
     """Return the trained model in a run's folder.
 
     Needs ``config.json``, ``tokenizer.json`` and ``model.safetensors``; nothing is unpickled.
     Raises InputError when one is missing or does not fit the others.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give the folder that `train` wrote")
-    config = read_json(folder / "config.json")
-    preset = preset_from_dict(config.get("preset", {}))
+    folder, preset = Path(folder), load_preset(folder)
     tokenizer = load_wordpiece(folder / "tokenizer.json")
     weights = folder / "model.safetensors"
     if not weights.exists():

@@ -1,0 +1,131 @@
+"""Fine-tuning for retrieval: another run's weights, a benchmark's training split (Section 5.1)."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from align_edu import load_run, train
+from align_edu.cli import main
+from align_edu.errors import InputError
+from align_edu.pairs import open_pairs
+from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+from align_edu.training import load_preset
+
+DATA = Path(__file__).parents[1] / "data_samples"
+MODEL = DATA / "toy_model"
+
+
+@pytest.fixture(scope="module")
+def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty images of the sample: 0 to 9 for training, 10 to 13 restval, the others test."""
+    folder = tmp_path_factory.mktemp("karpathy")
+    record = json.loads((DATA / "benchmark" / "dataset_toy.json").read_text())
+    record["images"] = record["images"][:20]
+    (folder / "images").mkdir()
+    for number, image in enumerate(record["images"]):
+        image["split"] = "train" if number < 10 else "restval" if number < 14 else "test"
+        name = image["filename"]
+        shutil.copy(DATA / "benchmark" / "images" / name, folder / "images" / name)
+    (folder / "dataset_toy.json").write_text(json.dumps(record))
+    return folder
+
+
+def short() -> Preset:
+    changes = {"recipe.batch_size": "32", "recipe.checkpoint_steps": "2"}
+    return replace_fields(fine_tuning(load_preset(MODEL), 4), changes)
+
+
+def test_the_recipe_is_the_papers_for_the_papers_presets() -> None:
+    before, after = get_preset("b7_base"), fine_tuning(get_preset("b7_base"))
+    assert (after.recipe.batch_size, after.recipe.steps) == (2_048, 3_000)
+    assert after.recipe.learning_rate == pytest.approx(1e-5)
+    assert after.recipe.weight_decay == before.recipe.weight_decay
+    assert (after.image, after.text, after.loss) == (before.image, before.text, before.loss)
+
+
+def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark: Path) -> None:
+    pairs = open_pairs([benchmark])
+    record = json.loads((benchmark / "dataset_toy.json").read_text())
+    expected = [
+        (sentence["raw"], image["filename"])
+        for image in record["images"][:14]
+        for sentence in image["sentences"]
+    ]
+    assert list(zip(pairs.captions, pairs.names, strict=True)) == expected
+    assert len(set(pairs.keys)) == len(pairs) == 70
+    for number in (0, 4, 5, 69):
+        assert (
+            pairs.image_bytes(number) == (benchmark / "images" / expected[number][1]).read_bytes()
+        )
+
+
+def test_a_benchmark_without_a_training_split_is_refused() -> None:
+    with pytest.raises(InputError, match=r"dataset_toy\.json: no image of split 'train'"):
+        open_pairs([DATA / "benchmark"])
+
+
+def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(
+    benchmark: Path, tmp_path: Path
+) -> None:
+    still = replace_fields(short(), {"recipe.learning_rate": "0.0"})
+    run = train(still, [benchmark], tmp_path / "run", start=MODEL, progress=False)
+    before = load_run(MODEL)
+    assert run.tokenizer.get_vocab() == before.tokenizer.get_vocab()
+    old = dict(before.model.named_parameters())
+    for name, value in run.model.named_parameters():
+        assert torch.equal(value, old[name]), name
+
+
+def test_it_resumes_to_the_same_weights_and_refuses_another_start(
+    benchmark: Path, tmp_path: Path
+) -> None:
+    whole = train(short(), [benchmark], tmp_path / "whole", start=MODEL, progress=False)
+    train(short(), [benchmark], tmp_path / "cut", start=MODEL, progress=False)
+    (tmp_path / "cut" / "model.safetensors").unlink()
+    max((tmp_path / "cut" / "checkpoints").iterdir()).unlink()  # it was cut at step 2
+    again = train(short(), [benchmark], tmp_path / "cut", start=MODEL, resume=True, progress=False)
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, whole.model.state_dict()[name]), name
+    with pytest.raises(InputError, match="start differs"):
+        train(
+            short(),
+            [benchmark],
+            tmp_path / "cut",
+            start=tmp_path / "whole",
+            resume=True,
+            progress=False,
+        )
+
+
+def test_what_cannot_be_started_from_is_refused_in_one_line(
+    benchmark: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"model\.safetensors: not there"):
+        train(short(), [benchmark], tmp_path / "a", start=tmp_path, progress=False)
+    with pytest.raises(InputError, match="its own vocabulary"):
+        train(
+            short(),
+            [benchmark],
+            tmp_path / "b",
+            start=MODEL,
+            tokenizer=load_run(MODEL).tokenizer,
+            progress=False,
+        )
+    wider = replace_fields(short(), {"image.width": "0.5"})
+    with pytest.raises(InputError, match="weights of another preset"):
+        train(wider, [benchmark], tmp_path / "c", start=MODEL, progress=False)
+
+
+def test_the_command_line_fine_tunes_a_run(
+    benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["train", "--data", str(benchmark), "--from", str(MODEL), "--steps", "2"]
+    assert main([*common, "--out", str(tmp_path / "run"), "--json"]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["preset"]["recipe"]["batch_size"] == 16 and len(config["start"]) == 64
+    capsys.readouterr()
+    assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2
+    assert "--preset toy" in capsys.readouterr().err
