@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,7 +26,14 @@ class Values(NamedTuple):
     items: tuple[Any, ...]
 
 
-Outcome = float | str | Values  # a number, several values, or in words what came instead
+class Numbers(NamedTuple):
+    """A vector, matrix or larger tensor that a function gave."""
+
+    table: Tensor
+
+
+# A number, several values, a tensor, or in words what came instead.
+Outcome = float | str | Values | Numbers
 
 
 class CheckFailed(AssertionError):
@@ -149,6 +157,8 @@ def _run(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
         return float(value)
     except (TypeError, ValueError, RuntimeError):
         pass
+    if isinstance(value, (Tensor, np.ndarray)):
+        return Numbers(torch.as_tensor(value).detach().double())
     if isinstance(value, (list, tuple)):
         return Values("list", tuple(value))
     if isinstance(value, (set, frozenset)):
@@ -157,6 +167,11 @@ def _run(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
 
 
 def _same(a: Outcome, b: Outcome) -> bool:
+    if isinstance(a, Numbers) and isinstance(b, Numbers):
+        x, y = a.table, b.table
+        return x.shape == y.shape and torch.allclose(x, y, 1e-4, 1e-6, equal_nan=True)
+    if isinstance(a, Numbers) or isinstance(b, Numbers):
+        return False
     if isinstance(a, Values) or isinstance(b, Values):
         return a == b
     if isinstance(a, str) or isinstance(b, str):
@@ -165,6 +180,10 @@ def _same(a: Outcome, b: Outcome) -> bool:
 
 
 def _said(outcome: Outcome) -> str:
+    if isinstance(outcome, Numbers):
+        table = outcome.table
+        begins = ", ".join(f"{v:.3g}" for v in table.flatten()[:4].tolist())
+        return _shown(table) + (f" that begins {begins}" if table.numel() > 9 else "")
     if isinstance(outcome, Values):
         text = ", ".join(map(repr, outcome.items))
         return f"the {outcome.kind} of {textwrap.shorten(text, 200) or 'nothing'}"
@@ -175,5 +194,12 @@ def _shown(value: Any) -> str:
     if not isinstance(value, Tensor):
         return repr(value)
     if value.numel() > 9:
-        return f"a {' × '.join(map(str, value.shape))} matrix"
-    return repr([[round(v, 3) for v in row] for row in value.tolist()])
+        kind = {1: "vector", 2: "matrix"}.get(value.ndim, "tensor")
+        return f"a {' × '.join(map(str, value.shape))} {kind}"
+    return repr(_rounded(value.tolist()))
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
