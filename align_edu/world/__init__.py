@@ -5,6 +5,7 @@ from pathlib import Path
 
 from align_edu.world.benchmark import write_benchmark
 from align_edu.world.pair import WorldSettings
+from align_edu.world.tasks import write_task
 from align_edu.world.web_noise import DEFAULT_NOISE
 from align_edu.world.write import SHARD_SIZE, write_world
 
@@ -97,4 +98,49 @@ class World:
         """
         return write_benchmark(
             Path(out), seed=self.seed, scenes=scenes, image_size=image_size, progress=progress
+        )
+
+    def write_task(
+        self,
+        out: str | Path,
+        task: str,
+        *,
+        train: int = 800,
+        val: int = 200,
+        test: int = 500,
+        image_size: int = 128,
+        held_out: bool = False,
+        progress: bool = False,
+    ) -> Path:
+        """Write a classification task as class folders, with prompts for zero-shot.
+
+        Parameters
+        ----------
+        out : folder for `SPLIT/CLASS/NUMBER.jpg`, `classes.txt` and `templates.txt`.
+        task : a key of `align_edu.world.tasks.TASKS`, such as "object", "colour" or "count".
+        train, val, test : pictures of each split, all classes alike.
+        image_size : pixels of each side of a picture.
+        held_out : test on compositions that training never sees; for "object" and "colour".
+        progress : whether to show a progress bar on standard error.
+
+        Returns
+        -------
+        Path
+            The folder. Its pictures are in no shard and no benchmark.
+
+        Raises
+        ------
+        InputError
+            If an argument is out of range, the folder holds something else, or the disk is full.
+        """
+        return write_task(
+            Path(out),
+            task,
+            seed=self.seed,
+            train=train,
+            val=val,
+            test=test,
+            image_size=image_size,
+            held_out=held_out,
+            progress=progress,
         )
