@@ -57,6 +57,10 @@ def _world(args: argparse.Namespace) -> Answer:
     if args.benchmark:
         out = World(seed=args.seed).write_benchmark(args.out, args.pairs, progress=True)
         return {"out": str(out), "scenes": args.pairs}, f"{args.pairs} scenes in {out}"
+    if args.task is not None:
+        World(seed=args.seed).write_task(args.out, args.task, test=args.pairs, progress=True)
+        text = f"the task {args.task}: 800 + 200 training and {args.pairs} test pictures"
+        return {"out": str(args.out), "task": args.task}, f"{text} in {args.out}"
     world = World(seed=args.seed) if args.noise is None else World(args.seed, args.noise)
     out = world.write(
         args.out, args.pairs, workers=args.workers, benchmark=args.against, progress=True
@@ -126,13 +130,16 @@ def _train(args: argparse.Namespace) -> Answer:
 
 
 def _evaluate(args: argparse.Namespace) -> Answer:
-    from align_edu.evaluation import evaluate_retrieval, retrieval_table, write_result
+    from align_edu.evaluation import write_result
+    from align_edu.evaluation.protocols import evaluate_run
     from align_edu.training import load_run
 
+    options = {name: getattr(args, name) for name in ("split", "templates", "seed")}
     run = load_run(args.run)
-    result = evaluate_retrieval(run, args.benchmark, progress=True)
-    write_result(args.run, args.task, result)
-    return result, retrieval_table(result)
+    record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)
+    name = args.task if args.name is None else f"{args.task}-{args.name}"
+    write_result(args.run, name, record)
+    return record, table
 
 
 def _index(args: argparse.Namespace) -> Answer:

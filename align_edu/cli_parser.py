@@ -12,6 +12,7 @@ Answer = tuple[dict[str, Any], str]
 Command = Callable[[argparse.Namespace], Answer]
 Add = Callable[[str, str], argparse.ArgumentParser]
 
+TASKS = ("retrieval", "zero-shot", "neighbours", "probe", "few-shot")
 _SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
 
 
@@ -64,6 +65,7 @@ def _add_data_commands(command: Add) -> None:
     sub.add_argument("--noise", type=float, help="part of the pairs that is noisy, 0 to 0.95")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
+    sub.add_argument("--task", metavar="NAME", help="class folders with prompts: object, colour …")
     sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
     sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
     sub.add_argument("--workers", type=int, help="processes (default: one a core)")
@@ -133,8 +135,17 @@ def _add_model_commands(command: Add) -> None:
 
     sub = command("evaluate", "measure a trained run")
     sub.add_argument("run", type=Path)
-    sub.add_argument("--benchmark", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--task", choices=["retrieval"], default="retrieval")
+    sub.add_argument(
+        "--benchmark",
+        required=True,
+        metavar="DIR",
+        help="Karpathy's JSON with its images, class folders, or NAME:DIR, as in food101:/data",
+    )
+    sub.add_argument("--task", choices=TASKS, default="retrieval")
+    sub.add_argument("--split", help="of the benchmark (default test)")
+    sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
+    sub.add_argument("--seed", type=int, help="of what a task trains (default 0)")
+    sub.add_argument("--name", help="results/TASK-NAME.json, to keep several results of a task")
 
     sub = command("index", "build a FAISS index of images")
     sub.add_argument("run", type=Path)

@@ -1,5 +1,14 @@
 """How good a model is, by the protocols of the paper."""
 
+from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
+from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
+from align_edu.evaluation.neighbours import (
+    evaluate_neighbours,
+    neighbour_ranks,
+    neighbour_recall,
+    neighbours_table,
+)
+from align_edu.evaluation.probe import Probe, evaluate_probe, probe_table, train_probe
 from align_edu.evaluation.record import bootstrap_interval, make_record, write_result
 from align_edu.evaluation.retrieval import (
     evaluate_retrieval,
@@ -7,13 +16,36 @@ from align_edu.evaluation.retrieval import (
     retrieval_recall,
     retrieval_table,
 )
+from align_edu.evaluation.zero_shot import (
+    class_ranks,
+    class_vectors,
+    evaluate_zero_shot,
+    zero_shot_table,
+)
 
 __all__ = [
+    "LabelledImages",
+    "Probe",
     "bootstrap_interval",
+    "class_ranks",
+    "class_vectors",
+    "embed_labelled",
+    "evaluate_few_shot",
+    "evaluate_neighbours",
+    "evaluate_probe",
     "evaluate_retrieval",
+    "evaluate_zero_shot",
+    "few_shot_table",
     "make_record",
+    "neighbour_ranks",
+    "neighbour_recall",
+    "neighbours_table",
+    "probe_table",
+    "read_labelled",
     "retrieval_ranks",
     "retrieval_recall",
     "retrieval_table",
+    "train_probe",
     "write_result",
+    "zero_shot_table",
 ]

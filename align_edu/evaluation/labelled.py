@@ -26,29 +26,18 @@ class LabelledImages:
     name : what the data is called.
     classes : K names, as words of a prompt.
     labels : (N,) int64, below K.
-    read : gives the bytes of picture i, and where it lies, for messages.
+    open : opens picture i, RGB.
     templates : prompts that fit the data; empty where it brings none.
     """
 
     name: str
     classes: list[str]
     labels: Tensor
-    read: Callable[[int], tuple[bytes, str]]
+    open: Callable[[int], Image.Image]
     templates: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    def picture(self, i: int) -> Image.Image:
-        """Return picture i as RGB. Raises InputError for one that is broken."""
-        data, where = self.read(i)
-        try:
-            return decode_image(data)
-        except BrokenImage as error:
-            raise InputError(
-                f"{where}: not a readable image ({error.reason}); a test set must be whole,"
-                " repair or remove it"
-            ) from None
 
 
 def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
@@ -79,7 +68,7 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
     ...     (folder / "test" / name).mkdir(parents=True)
     ...     Image.new("RGB", (8, 8)).save(folder / "test" / name / "1.png")
     >>> data = read_labelled(folder)
-    >>> data.classes, data.labels.tolist(), data.picture(1).size
+    >>> data.classes, data.labels.tolist(), data.open(1).size
     (['dog', 'red cat'], [0, 1], (8, 8))
     """
     if ":" in str(path) and not Path(path).exists():
@@ -106,7 +95,7 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
         folder.resolve().name,
         list(names.values()),
         torch.tensor(labels),
-        lambda i: (files[i].read_bytes(), str(files[i])),
+        lambda i: _open(files[i]),
         read_templates(templates) if templates.is_file() else [],
     )
 
@@ -120,10 +109,22 @@ def embed_labelled(run: Encoder, data: LabelledImages, *, progress: bool = False
     with tqdm(total=len(data), desc=f"embedding {data.name}", disable=not progress) as bar:
         for start in range(0, len(data), PICTURES):
             rows = range(start, min(start + PICTURES, len(data)))
-            pictures = [data.picture(i) for i in rows]
+            pictures = [data.open(i) for i in rows]
             parts.append(run.encode_images(pictures).detach().float().cpu())
             bar.update(len(rows))
     return torch.cat(parts)  # (N, D)
+
+
+def _open(file: Path) -> Image.Image:
+    try:
+        return decode_image(file.read_bytes())
+    except BrokenImage as error:
+        raise InputError(
+            f"{file}: not a readable image ({error.reason}); a test set must be whole,"
+            " repair or remove it"
+        ) from None
+    except OSError:
+        raise InputError(f"{file}: cannot be read; a test set must be whole") from None
 
 
 def _split_folder(folder: Path, split: str) -> Path:

@@ -83,7 +83,11 @@ def retrieval_ranks(
 
 
 def evaluate_retrieval(
-    run: Encoder, benchmark: Benchmark | str | Path, *, progress: bool = False
+    run: Encoder,
+    benchmark: Benchmark | str | Path,
+    *,
+    split: str = "test",
+    progress: bool = False,
 ) -> dict[str, Any]:
     """Measure a run on a retrieval benchmark.
 
@@ -91,6 +95,7 @@ def evaluate_retrieval(
     ----------
     run : a trained run, see `load_run`.
     benchmark : images and texts, or the folder that holds them in Karpathy's JSON form.
+    split : of the folder, "test" or another one.
     progress : show bars on standard error.
 
     Returns
@@ -108,7 +113,7 @@ def evaluate_retrieval(
     Paper: Section 5.1.
     """
     if not isinstance(benchmark, Benchmark):
-        benchmark = read_split(benchmark)
+        benchmark = read_split(benchmark, split)
     images = embed_images(run, benchmark.images, progress=progress)
     if images.skipped:
         raise InputError(

@@ -1,0 +1,55 @@
+"""Every protocol by its name: what it is given, and how its result is told."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from align_edu.errors import InputError
+from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
+from align_edu.evaluation.neighbours import evaluate_neighbours, neighbours_table
+from align_edu.evaluation.probe import evaluate_probe, probe_table
+from align_edu.evaluation.record import make_record
+from align_edu.evaluation.retrieval import evaluate_retrieval, retrieval_table
+from align_edu.evaluation.zero_shot import evaluate_zero_shot, zero_shot_table
+from align_edu.training.run import Run
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One way to measure a run.
+
+    evaluate: (run, data, split=..., progress=...) to a result of plain JSON values. table: tells
+    the result. options: further keywords that evaluate takes.
+    """
+
+    evaluate: Callable[..., dict[str, Any]]
+    table: Callable[[Mapping[str, Any]], str]
+    options: tuple[str, ...] = ()
+
+
+PROTOCOL_OF: dict[str, Protocol] = {
+    "retrieval": Protocol(evaluate_retrieval, retrieval_table),
+    "zero-shot": Protocol(evaluate_zero_shot, zero_shot_table, ("templates",)),
+    "neighbours": Protocol(evaluate_neighbours, neighbours_table),
+    "probe": Protocol(evaluate_probe, probe_table, ("seed",)),
+    "few-shot": Protocol(evaluate_few_shot, few_shot_table),
+}
+
+
+def evaluate_run(
+    run: Run, task: str, data: str | Path, *, progress: bool = False, **options: Any
+) -> tuple[dict[str, Any], str]:
+    """Measure a run by one protocol; return the record for a file, and the same as a table.
+
+    task: a key of ``PROTOCOL_OF``. data: a benchmark, or labelled pictures. options: split,
+    and what the protocol takes besides; those that are None are left out.
+    Raises InputError for bad data, and for an option that the protocol does not take.
+    """
+    protocol = PROTOCOL_OF[task]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in ("split", *protocol.options):
+            raise InputError(f"--{name}: the task {task} does not take it; leave it out")
+    result = protocol.evaluate(run, data, progress=progress, **given)
+    return make_record(task, run.folder, data, result), protocol.table(result)

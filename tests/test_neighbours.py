@@ -1,0 +1,120 @@
+"""Nearest neighbours: equal to scikit-learn and to a slow count, ties against the model."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from align_edu import World, load_run
+from align_edu.errors import InputError
+from align_edu.evaluation import evaluate_neighbours, neighbour_recall, neighbours_table
+
+MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+REAL = Path(__file__).parents[2] / "shared" / "real"
+GENERATOR = torch.Generator().manual_seed(11)
+
+
+def drawn(rows: int, width: int) -> Tensor:
+    return torch.randn(rows, width, generator=GENERATOR)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 30])
+def test_recall_equals_scikit_learns_neighbours(classes: int) -> None:
+    centres = drawn(classes, 10)
+    # Unequal classes: the smaller a number, the more pictures it has.
+    labels = (torch.rand(300, generator=GENERATOR) ** 2 * classes).long()
+    test_labels = torch.randint(classes, (120,), generator=GENERATOR)
+    train = centres[labels] + 1.5 * drawn(300, 10)
+    test = centres[test_labels] + 1.5 * drawn(120, 10)
+    found = NearestNeighbors(metric="cosine", algorithm="brute").fit(train.numpy())
+    for k in (1, 5, 10):
+        rows = found.kneighbors(test.numpy(), k, return_distance=False)
+        hits = (labels.numpy()[rows] == test_labels.numpy()[:, None]).any(axis=1)
+        ours = neighbour_recall(train, labels, test, test_labels, ks=(k,))
+        assert ours == {f"R@{k}": hits.mean()}
+
+
+def test_ties_count_against_the_model_as_in_a_slow_count() -> None:
+    for _ in range(20):
+        train = torch.randint(-1, 2, (25, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
+        test = torch.randint(-1, 2, (9, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
+        labels = torch.randint(3, (25,), generator=GENERATOR)
+        own = torch.randint(3, (9,), generator=GENERATOR)
+        for k in (1, 3):
+            hits = 0
+            for vector, label in zip(test.double(), own, strict=True):
+                cosines = np.float32(
+                    [float(vector @ row / row.norm() / vector.norm()) for row in train.double()]
+                )
+                order = sorted(range(25), key=lambda j: (-cosines[j], bool(labels[j] == label)))
+                hits += any(labels[j] == label for j in order[:k])
+            assert neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
+
+
+def test_a_collapsed_model_gets_nothing_at_rank_one() -> None:
+    same = drawn(1, 64).repeat(50, 1)
+    labels = torch.arange(50) % 5
+    assert neighbour_recall(same, labels, same, labels, ks=(1, 5)) == {"R@1": 0.0, "R@5": 0.0}
+
+
+def test_the_number_of_similarities_held_at_a_time_changes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train, test = drawn(40, 6), drawn(30, 6)
+    labels, own = torch.arange(40) % 4, torch.arange(30) % 4
+    whole = neighbour_recall(train, labels, test, own)
+    monkeypatch.setattr("align_edu.evaluation.neighbours._CELLS", 90)
+    assert neighbour_recall(train, labels, test, own) == whole
+
+
+def test_a_class_without_training_pictures_is_never_hit() -> None:
+    eye = torch.eye(12)
+    assert neighbour_recall(eye, torch.zeros(12).long(), eye, torch.ones(12).long()) == {
+        "R@1": 0.0,
+        "R@5": 0.0,
+        "R@10": 0.0,
+    }
+
+
+def test_random_vectors_are_at_chance() -> None:
+    labels, own = torch.arange(1000) % 10, torch.arange(2000) % 10
+    recall = neighbour_recall(drawn(1000, 32), labels, drawn(2000, 32), own)
+    assert abs(recall["R@1"] - 0.1) < 4 * (0.09 / 2000) ** 0.5
+
+
+def test_a_trained_model_finds_places_by_their_neighbours(tmp_path: Path) -> None:
+    folder = World(seed=3).write_task(tmp_path / "place", "place", train=160, val=0, test=64)
+    result = evaluate_neighbours(load_run(MODEL), folder)
+    low, high = result["interval"]["R@1"]
+    assert result["neighbours"]["R@1"] > 0.5 and low <= result["neighbours"]["R@1"] <= high
+    assert (result["train"], result["test"], result["classes"]) == (160, 64, 16)
+    assert result["chance"] == pytest.approx(1 / 16, abs=1e-6)
+    assert "160 training pictures" in neighbours_table(result)
+
+
+def test_too_few_training_pictures_are_refused_in_one_line(tmp_path: Path) -> None:
+    folder = World(seed=3).write_task(tmp_path / "style", "style", train=6, val=0, test=6)
+    with pytest.raises(InputError, match="only 6 training pictures"):
+        evaluate_neighbours(load_run(MODEL), folder)
+
+
+@pytest.mark.skipif(
+    not REAL.exists(), reason="the real pictures (../shared/real) are not on this machine"
+)
+def test_real_photographs_and_emoji_pass_through(tmp_path: Path) -> None:
+    photos = sorted((REAL / "recipes" / "images").iterdir())[:30]
+    emoji = sorted((REAL / "emoji" / "images").iterdir())[:30]  # transparent background
+    for split, part in (("train", slice(0, 20)), ("test", slice(20, 30))):
+        for name, files in (("food", photos), ("emoji", emoji)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for file in files[part]:
+                (tmp_path / split / name / file.name).symlink_to(file)
+    (tmp_path / "test" / "emoji" / "notes.txt").write_text("not a picture, and not read")
+    result = evaluate_neighbours(load_run(MODEL), tmp_path)
+    assert result["test"] == 20 and result["neighbours"]["R@1"] > 0.8  # easily told apart
+    Image.new("RGB", (9, 9)).save(tmp_path / "test" / "food" / "tiny.png")
+    assert evaluate_neighbours(load_run(MODEL), tmp_path)["test"] == 21
