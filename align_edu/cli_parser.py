@@ -12,7 +12,7 @@ Answer = tuple[dict[str, Any], str]
 Command = Callable[[argparse.Namespace], Answer]
 Add = Callable[[str, str], argparse.ArgumentParser]
 
-TASKS = ("retrieval", "zero-shot", "neighbours", "probe", "few-shot")
+TASKS = ("retrieval", "cxc", "zero-shot", "neighbours", "probe", "few-shot")
 _SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
 
 
@@ -144,7 +144,8 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--task", choices=TASKS, default="retrieval")
     sub.add_argument("--split", help="of the benchmark (default test)")
     sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
-    sub.add_argument("--seed", type=int, help="of what a task trains (default 0)")
+    sub.add_argument("--ratings", type=Path, metavar="DIR", help="CSVs of cxc (default DIR/cxc)")
+    sub.add_argument("--seed", type=int, help="of what a task draws (default 0)")
     sub.add_argument("--name", help="results/TASK-NAME.json, to keep several results of a task")
 
     sub = command("index", "build a FAISS index of images")

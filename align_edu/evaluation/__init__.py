@@ -1,5 +1,6 @@
 """How good a model is, by the protocols of the paper."""
 
+from align_edu.evaluation.cxc import cxc_table, evaluate_cxc, measure_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.neighbours import (
@@ -29,7 +30,9 @@ __all__ = [
     "bootstrap_interval",
     "class_ranks",
     "class_vectors",
+    "cxc_table",
     "embed_labelled",
+    "evaluate_cxc",
     "evaluate_few_shot",
     "evaluate_neighbours",
     "evaluate_probe",
@@ -37,6 +40,7 @@ __all__ = [
     "evaluate_zero_shot",
     "few_shot_table",
     "make_record",
+    "measure_cxc",
     "neighbour_ranks",
     "neighbour_recall",
     "neighbours_table",

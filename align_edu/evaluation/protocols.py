@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.errors import InputError
+from align_edu.evaluation.cxc import cxc_table, evaluate_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
 from align_edu.evaluation.neighbours import evaluate_neighbours, neighbours_table
 from align_edu.evaluation.probe import evaluate_probe, probe_table
@@ -30,6 +31,7 @@ class Protocol:
 
 PROTOCOL_OF: dict[str, Protocol] = {
     "retrieval": Protocol(evaluate_retrieval, retrieval_table),
+    "cxc": Protocol(evaluate_cxc, cxc_table, ("ratings", "seed")),
     "zero-shot": Protocol(evaluate_zero_shot, zero_shot_table, ("templates",)),
     "neighbours": Protocol(evaluate_neighbours, neighbours_table),
     "probe": Protocol(evaluate_probe, probe_table, ("seed",)),

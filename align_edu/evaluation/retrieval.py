@@ -114,19 +114,28 @@ def evaluate_retrieval(
     """
     if not isinstance(benchmark, Benchmark):
         benchmark = read_split(benchmark, split)
+    images = embed_gallery(run, benchmark, progress=progress)
+    texts = embed_texts(run, benchmark.texts, progress=progress)
+    ranks = retrieval_ranks(images, texts, benchmark.text_to_image)
+    result = _part(ranks, torch.ones(len(benchmark.images), dtype=torch.bool), benchmark)
+    held_out = torch.tensor(benchmark.held_out, dtype=torch.bool)
+    if held_out.any():
+        result["held_out"] = _part(ranks, held_out, benchmark)
+    return result
+
+
+def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False) -> Tensor:
+    """Return the embeddings of all images of a benchmark: (I, D).
+
+    Raises InputError for an image that cannot be read.
+    """
     images = embed_images(run, benchmark.images, progress=progress)
     if images.skipped:
         raise InputError(
             f"{next(iter(images.skipped))}: not a readable image ({images.reasons()} in this"
             " benchmark); repair or make the benchmark again"
         )
-    texts = embed_texts(run, benchmark.texts, progress=progress)
-    ranks = retrieval_ranks(images.embeddings, texts, benchmark.text_to_image)
-    result = _part(ranks, torch.ones(len(benchmark.images), dtype=torch.bool), benchmark)
-    held_out = torch.tensor(benchmark.held_out, dtype=torch.bool)
-    if held_out.any():
-        result["held_out"] = _part(ranks, held_out, benchmark)
-    return result
+    return images.embeddings
 
 
 def retrieval_table(result: Mapping[str, Any]) -> str:

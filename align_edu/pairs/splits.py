@@ -1,7 +1,7 @@
 """Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ class Benchmark:
     texts : T texts, image by image.
     text_to_image : T indices; text t describes images[text_to_image[t]].
     held_out : I flags; True where the toy world never shows the composition in training.
+    text_ids : T numbers, Karpathy's `sentid`; those of COCO where it has any.
     """
 
     images: list[Path]
     texts: list[str]
     text_to_image: list[int]
     held_out: list[bool]
+    text_ids: list[int] = field(default_factory=list)
 
 
 def read_split(path: str | Path, split: str = "test") -> Benchmark:
@@ -66,14 +68,16 @@ def read_split(path: str | Path, split: str = "test") -> Benchmark:
     images: list[Path] = []
     texts: list[str] = []
     text_to_image: list[int] = []
+    text_ids: list[int] = []
     for number, entry in enumerate(chosen):
         images.append(_image_file(path, entry))
         sentences = _sentences(path, entry)
+        text_ids += [s.get("sentid", len(texts) + i) for i, s in enumerate(entry["sentences"])]
         texts += sentences
         text_to_image += [number] * len(sentences)
     _all_present(path, images)
     held_out = [bool(entry.get("held_out", False)) for entry in chosen]
-    return Benchmark(images, texts, text_to_image, held_out)
+    return Benchmark(images, texts, text_to_image, held_out, text_ids)
 
 
 def is_benchmark(path: Path) -> bool:
@@ -105,7 +109,13 @@ def read_training_split(path: Path) -> Benchmark:
         text_to_image += [len(images) + image for image in part.text_to_image]
         images += part.images
     texts = [text for part in parts for text in part.texts]
-    return Benchmark(images, texts, text_to_image, [h for part in parts for h in part.held_out])
+    return Benchmark(
+        images,
+        texts,
+        text_to_image,
+        [flag for part in parts for flag in part.held_out],
+        [number for part in parts for number in part.text_ids],
+    )
 
 
 def _json_file(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON."""
+"""Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON, ratings."""
 
 import shutil
 from collections import defaultdict
@@ -14,6 +14,7 @@ from align_edu.files import cannot_write, read_json, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
+from align_edu.world.ratings import write_ratings
 from align_edu.world.scene import (
     Scene,
     Thing,
@@ -123,7 +124,7 @@ def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, An
 
 def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     (folder / "images").mkdir(parents=True)
-    rows = []
+    rows, drawn = [], []
     scenes = _unique_scenes(made_with["seed"], made_with["scenes"])
     bar = tqdm(
         scenes, "drawing the benchmark", made_with["scenes"], unit=" scenes", disable=not progress
@@ -133,6 +134,8 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
         jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
         (folder / "images" / row["filename"]).write_bytes(jpeg)
         rows.append(row)
+        drawn.append(scene)
+    write_ratings(folder / "cxc", [row["filename"] for row in rows], drawn, made_with["seed"])
     record = {"images": rows, "dataset": "toy", "made_with": made_with}
     write_json(folder / "dataset_toy.json", record)
 
@@ -154,7 +157,9 @@ def _is_done(out: Path, made_with: dict[str, int]) -> bool:
 def write_benchmark(
     out: Path, *, seed: int, scenes: int, image_size: int, progress: bool = False
 ) -> Path:
-    """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/`.
+    """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/` and `cxc/`.
+
+    `cxc/` holds ratings as Crisscrossed Captions has them, see `align_edu.world.ratings`.
 
     Parameters
     ----------

@@ -1,0 +1,169 @@
+"""Crisscrossed Captions: retrieval within and across modalities, and agreement with people."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from align_edu.evaluation.embed import Encoder, embed_texts
+from align_edu.evaluation.ratings import KINDS, Ratings, read_ratings
+from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.retrieval import embed_gallery
+from align_edu.evaluation.spearman import bootstrap_spearman
+from align_edu.pairs.splits import read_split
+
+KS = (1, 5, 10)  # paper: Table 2
+# A pair counts as a match from this rating on (Parekh et al., 2021).
+THRESHOLDS = {"sts": 3.0, "sis": 2.5, "sits": 3.0}
+_CELLS = 2**23  # similarities held at a time
+
+
+def pair_ranks(
+    query: Tensor, gallery: Tensor, matches: tuple[Tensor, Tensor], *, itself: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return the queries that have a match, and the rank of the best match of each.
+
+    query: (Q, D), gallery: (G, D), compared by cosine. matches: (M,) queries and (M,) gallery
+    items that belong together. itself: query i is gallery item i, and is never found. A wrong
+    item that is as similar counts as nearer; other matches push nothing down.
+    Returns two (R,) tensors, the queries in order.
+
+    >>> eye = torch.eye(3)
+    >>> pair_ranks(eye, eye, (torch.tensor([0, 2]), torch.tensor([1, 2])))[1].tolist()
+    [3, 1]
+    """
+    own, candidate = matches
+    asked = own.unique()  # sorted
+    # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
+    x, y = F.normalize(query.double(), dim=1), F.normalize(gallery.double(), dim=1)
+    ranks = []
+    for some in asked.split(max(1, _CELLS // len(y))):
+        similarity = (x[some] @ y.T).float()  # (C, G)
+        inside = (own >= some[0]) & (own <= some[-1])
+        right = torch.zeros_like(similarity, dtype=torch.bool)
+        right[torch.searchsorted(some, own[inside]), candidate[inside]] = True
+        if itself:
+            similarity[torch.arange(len(some)), some] = -torch.inf
+        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+        ranks.append(1 + ((similarity >= best) & ~right).sum(dim=1))
+    return asked, torch.cat(ranks)
+
+
+def measure_cxc(
+    image: Tensor,
+    text: Tensor,
+    text_to_image: Tensor,
+    ratings: Mapping[str, Ratings],
+    *,
+    own_pairs: bool = False,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Measure embeddings by all seven tasks of CxC.
+
+    image: (I, D). text: (T, D). text_to_image: (T,), used where ``own_pairs``: then a caption
+    and its own image match whatever their rating; by default only ratings decide. seed: of the
+    bootstrap.
+    Returns, for "image_to_text", "text_to_image", "text_to_text" and "image_to_image", R@1, R@5,
+    R@10, their 95 % "interval" and the number of "queries"; and for "sts", "sis" and "sits"
+    the "mean" and "sd" of the correlation over the resamples, and the number of "pairs".
+
+    Paper: Section 5.1, Tables 2 and 3. Thresholds, and who is a query of the bootstrap, are
+    inferred: captions for STS, images for SIS and SITS.
+    """
+    across = ratings["sits"].at_least(THRESHOLDS["sits"])
+    if own_pairs:
+        own = torch.arange(len(text)), text_to_image
+        across = torch.cat([across[0], own[0]]), torch.cat([across[1], own[1]])
+    texts = _both_ways(ratings["sts"].at_least(THRESHOLDS["sts"]))
+    images = _both_ways(ratings["sis"].at_least(THRESHOLDS["sis"]))
+    ranks = {
+        "image_to_text": pair_ranks(image, text, (across[1], across[0])),
+        "text_to_image": pair_ranks(text, image, across),
+        "text_to_text": pair_ranks(text, text, texts, itself=True),
+        "image_to_image": pair_ranks(image, image, images, itself=True),
+    }
+    vectors = {"text": F.normalize(text, dim=1), "image": F.normalize(image, dim=1)}
+    return {
+        **{name: _recalls(found) for name, (_, found) in ranks.items()},
+        **{kind: _agreement(kind, ratings[kind], vectors, seed) for kind in KINDS},
+    }
+
+
+def evaluate_cxc(
+    run: Encoder,
+    benchmark: str | Path,
+    *,
+    ratings: str | Path | None = None,
+    split: str = "test",
+    seed: int = 0,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure a run by Crisscrossed Captions.
+
+    run: a trained run. benchmark: COCO's Karpathy JSON with its images, or a toy benchmark.
+    ratings: the folder of the CSV files; by default ``cxc`` beside the JSON. split: "val" or
+    "test". seed: of the bootstrap.
+    Returns what :func:`measure_cxc` does, and the numbers of "images" and "texts".
+    Raises InputError for files that are missing, broken or do not fit.
+
+    Paper: Section 5.1, Tables 2 and 3.
+    """
+    data = read_split(benchmark, split)
+    folder = Path(benchmark) if Path(benchmark).is_dir() else Path(benchmark).parent
+    rated = read_ratings(folder / "cxc" if ratings is None else ratings, data, split)
+    image = embed_gallery(run, data, progress=progress)
+    text = embed_texts(run, data.texts, progress=progress)
+    result = measure_cxc(image, text, torch.tensor(data.text_to_image), rated, seed=seed)
+    return result | {"images": len(data.images), "texts": len(data.texts), "seed": seed}
+
+
+def cxc_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`evaluate_cxc` as a table for the terminal, in percent."""
+    lines = [f"{'':18}" + "".join(f"{f'R@{k}':>8}" for k in KS)]
+    for name in ("image_to_text", "text_to_image", "text_to_text", "image_to_image"):
+        values = "".join(f"{100 * result[name][f'R@{k}']:8.1f}" for k in KS)
+        lines.append(f"{name.replace('_', ' '):<18}{values}   {result[name]['queries']:,} queries")
+    for kind in KINDS:
+        part = result[kind]
+        lines.append(
+            f"{kind.upper():<18}{100 * part['mean']:8.1f} ± {100 * part['sd']:.1f}"
+            f"   {part['pairs']:,} rated pairs"
+        )
+    lines.append(
+        f"{result['images']:,} images and {result['texts']:,} texts; percent of queries, and"
+        " Spearman's correlation times 100 with its bootstrap deviation"
+    )
+    return "\n".join(lines)
+
+
+def _both_ways(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    one, two = pairs
+    return torch.cat([one, two]), torch.cat([two, one])
+
+
+def _recalls(ranks: Tensor) -> dict[str, Any]:
+    hits = {f"R@{k}": ranks <= k for k in KS}
+    recalls = {name: int(hit.sum()) / len(hit) for name, hit in hits.items()}
+    intervals = {name: bootstrap_interval(hit) for name, hit in hits.items()}
+    return {**recalls, "interval": intervals, "queries": len(ranks)}
+
+
+def _agreement(
+    kind: str, ratings: Ratings, vectors: Mapping[str, Tensor], seed: int
+) -> dict[str, Any]:
+    sides = KINDS[kind]
+    first, second = vectors[sides[0]][ratings.first], vectors[sides[1]][ratings.second]
+    model = (first.double() * second.double()).sum(dim=1).float()  # (P,)
+    query, human = ratings.second if kind == "sits" else ratings.first, ratings.scores
+    if kind != "sits":  # either of the two asks for the other
+        query = torch.cat([ratings.first, ratings.second])
+        human, model = human.repeat(2), model.repeat(2)
+    values = bootstrap_spearman(query, human, model, seed=seed)
+    return {
+        "mean": values.mean().item(),
+        "sd": values.std().item(),
+        "pairs": len(ratings.scores),
+    }

@@ -1,0 +1,99 @@
+"""The ratings of Crisscrossed Captions: how alike two captions, two images, or both are."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from align_edu.errors import InputError
+from align_edu.pairs.splits import Benchmark
+
+# What the two columns of identifiers name.
+KINDS = {"sts": ("text", "text"), "sis": ("image", "image"), "sits": ("text", "image")}
+HIGHEST = 5.0
+_HOME = "https://github.com/google-research-datasets/Crisscrossed-Captions (folder data)"
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Human ratings of pairs, 0 to 5.
+
+    Attributes
+    ----------
+    first, second : (P,) indices of texts or images of the benchmark, see `KINDS`.
+    scores : (P,) float32.
+    """
+
+    first: Tensor
+    second: Tensor
+    scores: Tensor
+
+    def at_least(self, threshold: float) -> tuple[Tensor, Tensor]:
+        """Return the pairs with this score or more: two (M,) tensors."""
+        kept = self.scores >= threshold
+        return self.first[kept], self.second[kept]
+
+
+def read_ratings(folder: str | Path, benchmark: Benchmark, split: str) -> dict[str, Ratings]:
+    """Read sts_SPLIT.csv, sis_SPLIT.csv and sits_SPLIT.csv of a folder.
+
+    benchmark: the same split of the same images; captions are named by their ``sentid``,
+    images by their file name. Returns Ratings by kind.
+    Raises InputError for a file that is missing or broken, and an identifier that the
+    benchmark does not have.
+
+    Paper: Section 4.2.
+    """
+    places = {
+        "text": {str(number): i for i, number in enumerate(benchmark.text_ids)},
+        "image": {image.name: i for i, image in enumerate(benchmark.images)},
+    }
+    return {
+        kind: _read(Path(folder) / f"{kind}_{split}.csv", [places[side] for side in sides], sides)
+        for kind, sides in KINDS.items()
+    }
+
+
+def _read(path: Path, places: Sequence[Mapping[str, int]], sides: Sequence[str]) -> Ratings:
+    if not path.is_file():
+        raise InputError(f"{path}: not there; get it from {_HOME}, or make a toy benchmark anew")
+    pairs: list[tuple[int, int]] = []
+    scores: list[float] = []
+    with path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        next(reader, None)  # the header
+        for number, row in enumerate(reader, start=2):
+            if len(row) < 3:
+                raise InputError(f"{path}, row {number}: needs two identifiers and a score")
+            one, two = (
+                _place(path, number, *cell) for cell in zip(row, places, sides, strict=False)
+            )
+            pairs.append((one, two))
+            scores.append(_score(path, number, row[2]))
+    if not pairs:
+        raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
+    first, second = torch.tensor(pairs).T
+    return Ratings(first, second, torch.tensor(scores))
+
+
+def _place(path: Path, number: int, name: str, places: Mapping[str, int], side: str) -> int:
+    place = places.get(name.rpartition(":")[2] if side == "text" else name)
+    if place is None:
+        raise InputError(
+            f"{path}, row {number}: {side} {name!r} is not in the benchmark; use the split and"
+            " the images that these ratings belong to"
+        )
+    return place
+
+
+def _score(path: Path, number: int, text: str) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        score = -1.0
+    if not 0.0 <= score <= HIGHEST:
+        raise InputError(f"{path}, row {number}: {text!r} is no score from 0 to 5")
+    return score

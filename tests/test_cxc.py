@@ -1,0 +1,278 @@
+"""Crisscrossed Captions: equal to a slow count and to scipy, on toy and published ratings."""
+
+import shutil
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import rankdata, spearmanr
+from torch import Tensor
+from torch.nn import functional as F
+
+from align_edu import load_run
+from align_edu.cli import main
+from align_edu.errors import InputError
+from align_edu.evaluation import evaluate_cxc, measure_cxc
+from align_edu.evaluation.cxc import pair_ranks
+from align_edu.evaluation.ratings import Ratings, read_ratings
+from align_edu.evaluation.spearman import average_ranks, bootstrap_spearman, spearman
+from align_edu.pairs.splits import Benchmark, read_split
+from align_edu.world.ratings import rate
+from align_edu.world.scene import Scene, Thing
+
+DATA = Path(__file__).parents[1] / "data_samples"
+PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"
+needs_published = pytest.mark.skipif(
+    not PUBLISHED.exists(), reason="the published ratings (../shared/real/cxc) are not here"
+)
+GENERATOR = torch.Generator().manual_seed(17)
+
+
+def ranks_by_hand(query: Tensor, gallery: Tensor, matches: set, itself: bool) -> dict[int, int]:
+    """Plain loops: wrong candidates sorted before right ones of the same cosine."""
+    x, y = (F.normalize(t.double(), dim=1).numpy() for t in (query, gallery))
+    ranks = {}
+    for i in sorted({a for a, _ in matches}):
+        scores = [np.float32(x[i] @ y[j]) for j in range(len(y))]
+        pool = [j for j in range(len(y)) if not (itself and j == i)]
+        wrong = [j for j in pool if (i, j) not in matches]
+        best = max(scores[j] for j in pool if (i, j) in matches)
+        ranks[i] = 1 + sum(scores[j] >= best for j in wrong)
+    return ranks
+
+
+@pytest.mark.parametrize("itself", [False, True])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_ranks_equal_a_slow_count_with_ties_and_several_matches(
+    itself: bool, coarse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(10):
+        x = torch.randn(14, 3, generator=GENERATOR)
+        y = x if itself else torch.randn(23, 3, generator=GENERATOR)
+        if coarse:
+            x, y = x.sign() + (x == 0), y.sign() + (y == 0)
+        drawn = torch.rand(14, len(y), generator=GENERATOR) < 0.15
+        if itself:
+            drawn.fill_diagonal_(False)
+        pairs = drawn.nonzero().T
+        expected = ranks_by_hand(x, y, set(map(tuple, pairs.T.tolist())), itself)
+        asked, ranks = pair_ranks(x, y, (pairs[0], pairs[1]), itself=itself)
+        assert dict(zip(asked.tolist(), ranks.tolist(), strict=True)) == expected
+        monkeypatch.setattr("align_edu.evaluation.cxc._CELLS", 3 * len(y))
+        again = pair_ranks(x, y, (pairs[0], pairs[1]), itself=itself)
+        assert torch.equal(again[1], ranks)
+
+
+def test_ranks_and_correlations_are_those_of_scipy() -> None:
+    for high in (3, 50):
+        a = torch.randint(high, (6, 40), generator=GENERATOR).float()
+        b = torch.randint(high, (6, 40), generator=GENERATOR).float() + 0.3 * a
+        assert np.array_equal(average_ranks(a).numpy(), rankdata(a.numpy(), axis=1))
+        expected = [spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+        assert spearman(a, b).tolist() == pytest.approx(expected, abs=1e-12)
+    assert spearman(torch.ones(1, 5), torch.arange(5.0)[None]).item() == 0.0
+
+
+def test_each_resample_takes_half_of_the_queries_and_one_pair_of_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    query = torch.randint(30, (200,), generator=GENERATOR)
+    human = torch.arange(200.0)  # names the pair
+    seen: list[Tensor] = []
+
+    def watch(a: Tensor, b: Tensor) -> Tensor:
+        seen.append(a)
+        return spearman(a, b)
+
+    monkeypatch.setattr("align_edu.evaluation.spearman.spearman", watch)
+    values = bootstrap_spearman(query, human, human.flip(0), resamples=400)
+    (drawn,) = seen
+    queries = len(query.unique())
+    assert drawn.shape == (400, queries // 2) and len(values) == 400
+    owners = query[drawn.long()]
+    assert all(len(row.unique()) == queries // 2 for row in owners)
+    assert (values + 1).abs().max() < 1e-9  # the reverse order, in every resample
+    chosen = torch.bincount(owners.flatten(), minlength=30).double() / 400
+    assert (chosen[query.unique()] - 0.5).abs().max() < 0.12
+    counts = torch.bincount(query, minlength=30)
+    largest = int(counts.argmax())
+    pairs = torch.bincount(drawn.long().flatten(), minlength=200)[query == largest].double()
+    assert pairs.max() < 3 * pairs.mean() and pairs.min() > 0  # no pair is preferred
+
+
+def test_the_seven_tasks_of_a_perfect_model_are_perfect() -> None:
+    image = torch.eye(6)
+    text, owner = image.repeat_interleave(2, dim=0), torch.arange(12) // 2
+    even = torch.arange(6)
+    ratings = {
+        "sts": Ratings(2 * even, 2 * even + 1, torch.full((6,), 5.0)),
+        "sis": Ratings(even[:5], even[1:], torch.tensor([0.5, 1.0, 0.2, 0.4, 2.0])),
+        "sits": Ratings(torch.arange(12), owner, torch.full((12,), 5.0)),
+    }
+    ratings["sis"] = Ratings(even, even.roll(1), torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
+    image[0] = image[5] = F.normalize(image[0] + image[5], dim=0)
+    text = image[owner]
+    result = measure_cxc(image, text, owner, ratings)
+    assert result["text_to_text"]["R@1"] == pytest.approx(8 / 12)  # 0 and 5 look alike: ties
+    assert result["image_to_image"]["R@1"] == 1.0 and result["image_to_image"]["queries"] == 2
+    assert result["image_to_text"]["queries"] == 6
+
+
+def test_own_pairs_match_whatever_their_rating() -> None:
+    image = torch.eye(4)
+    low = Ratings(torch.arange(4), torch.arange(4), torch.tensor([5.0, 5.0, 1.0, 5.0]))
+    other = Ratings(torch.tensor([0, 1]), torch.tensor([1, 2]), torch.tensor([3.0, 3.0]))
+    ratings = {"sts": other, "sis": other, "sits": low}
+    rated = measure_cxc(image, image, torch.arange(4), ratings)
+    union = measure_cxc(image, image, torch.arange(4), ratings, own_pairs=True)
+    assert (rated["text_to_image"]["queries"], union["text_to_image"]["queries"]) == (3, 4)
+
+
+def test_the_toy_benchmark_brings_its_ratings_and_the_command_line_reads_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(DATA / "toy_model", run)
+    command = ["evaluate", str(run), "--benchmark", str(DATA / "benchmark"), "--task", "cxc"]
+    assert main(command) == 0
+    assert "image to image" in capsys.readouterr().out
+    result = evaluate_cxc(load_run(run), DATA / "benchmark")
+    assert result["text_to_image"]["queries"] == 1_000 and result["text_to_image"]["R@1"] > 0.9
+    assert result["sits"]["mean"] > 0.7 and 0 < result["sits"]["sd"] < 0.1
+
+
+def test_a_rating_says_how_much_two_scenes_share() -> None:
+    cat = Scene(Thing("cat", "red"), 1, "medium", "beach", "rain", "photo")
+    both = Scene(
+        Thing("cat", "red"), 1, "medium", "beach", "rain", "photo", Thing("dog", "blue"), "above"
+    )
+    turned = Scene(
+        Thing("dog", "blue"), 1, "medium", "beach", "rain", "photo", Thing("cat", "red"), "below"
+    )
+    nothing = Scene(Thing("car", "green"), 3, "large", "room", "clear", "poster")
+    assert rate(cat, cat) == rate(both, both) == rate(both, turned) == 5.0
+    assert rate(cat, nothing) == 0.0 and rate(cat, both) == rate(both, cat)
+    assert rate(cat, both) == pytest.approx(2.5 + 2.5 * 2 / 3)
+
+
+def coco(rows: dict[str, list[list[str]]]) -> Benchmark:
+    """The captions and images that published ratings name, without their pictures."""
+    texts = {
+        row[i].rpartition(":")[2]
+        for kind, i in (("sts", 0), ("sts", 1), ("sits", 0))
+        for row in rows[kind]
+    }
+    images = {row[i] for kind, i in (("sis", 0), ("sis", 1), ("sits", 1)) for row in rows[kind]}
+    ids, files = sorted(map(int, texts)), [Path(name) for name in sorted(images)]
+    return Benchmark(files, [""] * len(ids), [0] * len(ids), [False] * len(files), ids)
+
+
+@pytest.fixture(scope="module")
+def published() -> tuple[Benchmark, dict[str, Ratings]]:
+    lines = {
+        kind: [
+            line.split(",")
+            for line in (PUBLISHED / f"{kind}_test.csv").read_text().split("\n")[1:]
+            if line
+        ]
+        for kind in ("sts", "sis", "sits")
+    }
+    benchmark = coco(lines)
+    return benchmark, read_ratings(PUBLISHED, benchmark, "test")
+
+
+@needs_published
+def test_the_published_ratings_are_read_whole(published) -> None:
+    benchmark, ratings = published
+    assert (len(benchmark.texts), len(benchmark.images)) == (25_000, 5_000)
+    counts = {kind: (len(r.scores), len(r.at_least(3.0)[0])) for kind, r in ratings.items()}
+    assert counts == {"sts": (44_045, 16_184), "sis": (46_719, 15_458), "sits": (44_833, 35_585)}
+
+
+@needs_published
+def test_recall_on_the_published_ratings_equals_an_independent_one(published) -> None:
+    benchmark, ratings = published
+    image = F.normalize(torch.randn(5_000, 24, generator=GENERATOR), dim=1)
+    owner = torch.zeros(25_000, dtype=torch.int64)
+    original = ratings["sits"].scores >= 3
+    owner[ratings["sits"].first[original]] = ratings["sits"].second[original]
+    text = F.normalize(image[owner] + 0.17 * torch.randn(25_000, 24, generator=GENERATOR), dim=1)
+    result = measure_cxc(image, text, owner, ratings)
+    for name, kind, threshold, turned in (
+        ("text_to_image", "sits", 3.0, False),
+        ("image_to_text", "sits", 3.0, True),
+        ("image_to_image", "sis", 2.5, None),
+        ("text_to_text", "sts", 3.0, None),
+    ):
+        matches = defaultdict(set)
+        rated = ratings[kind]
+        for a, b, score in zip(
+            rated.first.tolist(), rated.second.tolist(), rated.scores.tolist(), strict=True
+        ):
+            if score >= threshold and turned is not True:
+                matches[a].add(b)
+            if score >= threshold and turned is not False:
+                matches[b].add(a)
+        query = (text if name.startswith("text") else image).numpy()
+        gallery = (text if name.endswith("text") else image).numpy()
+        assert result[name]["queries"] == len(matches)
+        some = sorted(matches)[:: max(1, len(matches) // 400)]
+        scores = query[some] @ gallery.T
+        if turned is None:
+            scores[np.arange(len(some)), some] = -np.inf
+        best = np.argpartition(-scores, 10, axis=1)[:, :10]
+        best = np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
+        asked, ranks = pair_ranks(
+            torch.from_numpy(query),
+            torch.from_numpy(gallery),
+            tuple(torch.tensor([(i, j) for i in some for j in matches[i]]).T),
+            itself=turned is None,
+        )
+        assert asked.tolist() == some
+        for k in (1, 5, 10):
+            hits = [
+                bool(matches[i] & set(row[:k].tolist())) for i, row in zip(some, best, strict=True)
+            ]
+            assert ((ranks <= k).numpy() == hits).all()
+
+
+@needs_published
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("sts", 0.3, 0.5), ("sis", 0.75, 1.1), ("sits", 1.3, 2.0)]
+)
+def test_the_deviation_of_the_bootstrap_is_what_the_queries_and_their_number_make_it(
+    published, kind: str, low: float, high: float
+) -> None:
+    # In percent, for a model that is people's rating and noise. Measured by other code with
+    # captions as queries of STS and images as those of SIS and SITS: 0.38, 0.88 to 0.94, 1.66.
+    rated = published[1][kind]
+    model = rated.scores + 1.2 * torch.randn(len(rated.scores), generator=GENERATOR)
+    query = rated.second if kind == "sits" else torch.cat([rated.first, rated.second])
+    twice = 1 if kind == "sits" else 2
+    values = bootstrap_spearman(
+        query, rated.scores.repeat(twice), model.repeat(twice), resamples=300
+    )
+    assert low < 100 * values.std().item() < high
+
+
+def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path: Path) -> None:
+    benchmark = read_split(DATA / "benchmark")
+    with pytest.raises(InputError, match=r"sts_test\.csv: not there; get it from https://"):
+        read_ratings(tmp_path, benchmark, "test")
+    folder = tmp_path / "cxc"
+    for row, message in (
+        ("toy:sentid:99999,toy:sentid:1,3.0,x", "row 2: text 'toy:sentid:99999' is not in"),
+        ("toy:sentid:0,toy:sentid:1,many,x", "row 2: 'many' is no score"),
+        ("toy:sentid:0,toy:sentid:1,5.5,x", "row 2: '5.5' is no score"),
+        ("toy:sentid:0", "row 2: needs two identifiers"),
+        ("", "needs two identifiers|no rating in it"),
+    ):
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(DATA / "benchmark" / "cxc", folder)
+        (folder / "sts_test.csv").write_text(
+            f"caption1,caption2,agg_score,sampling_method\n{row}\n"
+        )
+        with pytest.raises(InputError, match=message):
+            read_ratings(folder, benchmark, "test")
