@@ -131,10 +131,12 @@ def _train(args: argparse.Namespace) -> Answer:
 
 def _evaluate(args: argparse.Namespace) -> Answer:
     from align_edu.evaluation import write_result
-    from align_edu.evaluation.protocols import evaluate_run
+    from align_edu.protocols import evaluate_run
     from align_edu.training import load_run
 
-    options = {name: getattr(args, name) for name in ("split", "templates", "ratings", "seed")}
+    options = {
+        name: getattr(args, name) for name in ("split", "templates", "ratings", "queries", "seed")
+    }
     run = load_run(args.run)
     record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)
     name = args.task if args.name is None else f"{args.task}-{args.name}"

@@ -12,7 +12,7 @@ Answer = tuple[dict[str, Any], str]
 Command = Callable[[argparse.Namespace], Answer]
 Add = Callable[[str, str], argparse.ArgumentParser]
 
-TASKS = ("retrieval", "cxc", "zero-shot", "neighbours", "probe", "few-shot")
+TASKS = ("retrieval", "cxc", "zero-shot", "neighbours", "probe", "few-shot", "arithmetic")
 _SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
 
 
@@ -137,7 +137,6 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("run", type=Path)
     sub.add_argument(
         "--benchmark",
-        required=True,
         metavar="DIR",
         help="Karpathy's JSON with its images, class folders, or NAME:DIR, as in food101:/data",
     )
@@ -145,6 +144,7 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--split", help="of the benchmark (default test)")
     sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
     sub.add_argument("--ratings", type=Path, metavar="DIR", help="CSVs of cxc (default DIR/cxc)")
+    sub.add_argument("--queries", type=int, help="of arithmetic, for each fact (default 100)")
     sub.add_argument("--seed", type=int, help="of what a task draws (default 0)")
     sub.add_argument("--name", help="results/TASK-NAME.json, to keep several results of a task")
 

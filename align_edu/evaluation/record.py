@@ -25,13 +25,13 @@ LEVEL = 0.95
 
 
 def make_record(
-    task: str, run_dir: str | Path, data: str | Path, result: Mapping[str, Any]
+    task: str, run_dir: str | Path, data: str | Path | None, result: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a result with all that says where it comes from.
 
     task: a key of ``PROTOCOLS``. run_dir: the folder of the run. data: the file or folder that
-    was measured on. Of a data folder the names and sizes of its files are fingerprinted, of a
-    file its bytes.
+    was measured on; None where the toy world drew it. Of a data folder the names and sizes of
+    its files are fingerprinted, of a file its bytes.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -42,13 +42,17 @@ def make_record(
     """
     from align_edu.training.run import software_versions
 
-    run_dir, data = Path(run_dir), Path(data)
+    run_dir = Path(run_dir)
     weights = run_dir / "model.safetensors"
+    if data is None:
+        source = {"name": "drawn by the toy world"}
+    else:
+        source = {"name": Path(data).resolve().name, "sha256": fingerprint(Path(data))}
     return {
         "task": task,
         "protocol": PROTOCOLS[task],
         "run": {"name": run_dir.resolve().name, "sha256": fingerprint(weights)},
-        "data": {"name": data.resolve().name, "sha256": fingerprint(data)},
+        "data": source,
         "versions": software_versions(),
         **result,
     }

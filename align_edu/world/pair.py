@@ -19,7 +19,9 @@ from align_edu.world.scene import Scene, child_rng, sample_scene, scene_from_fac
 from align_edu.world.web_noise import DEFAULT_NOISE, NOISE
 
 # The first number of each random stream: no two streams of one seed ever meet.
-TRAINING_STREAM, BENCHMARK_STREAM, POPULAR_STREAM, TASK_STREAM, RATING_STREAM = range(5)
+TRAINING_STREAM, BENCHMARK_STREAM, POPULAR_STREAM, TASK_STREAM, RATING_STREAM, EDIT_STREAM = range(
+    6
+)
 # A popular image needs over 1,000 alt-texts; this mean makes fewer practically impossible.
 TEXTS_PER_POPULAR_IMAGE = 1_150
 JPEG_QUALITY = 90

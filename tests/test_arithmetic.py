@@ -1,0 +1,154 @@
+"""Arithmetic measured: edits change one fact, an oracle succeeds, a random model is at chance."""
+
+import json
+import shutil
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from align_edu import load_run
+from align_edu.cli import main
+from align_edu.search import combine_query, measure
+from align_edu.search.measure import Quiz, ask, measure_arithmetic
+from align_edu.world.edits import ATTRIBUTES, distractors, sample_edit
+from align_edu.world.scene import child_rng, is_held_out
+
+MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+GENERATOR = torch.Generator().manual_seed(23)
+# The fields of a scene that each edit may touch.
+TOUCHED = {
+    "colour": {"thing"},
+    "place": {"place"},
+    "object": {"thing"},
+    "weather": {"weather"},
+    "style": {"style"},
+    "count": {"count"},
+    "added": {"other", "relation"},
+    "removed": {"other", "relation"},
+}
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_an_edit_changes_one_fact_and_says_which(attribute: str) -> None:
+    for number in range(60):
+        rng = child_rng(5, number)
+        edit = sample_edit(attribute, rng)
+        before, after = edit.before, edit.after
+        changed = {
+            f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)
+        }
+        assert changed == TOUCHED[attribute]
+        if attribute == "colour":
+            assert before.thing.kind == after.thing.kind
+            assert after.thing.colour in edit.plus and before.thing.colour in edit.minus
+        if attribute == "object":
+            assert before.thing.colour == after.thing.colour
+        assert (edit.plus == "") == (attribute == "removed")
+        assert (edit.minus == "") == (attribute == "added")
+        assert not is_held_out(before)
+        for scene in distractors(edit, rng):
+            assert scene not in (before, after)
+
+
+def oracle(scene) -> Tensor:
+    """A vector with one place for each fact that holds."""
+    vector = torch.zeros(256)
+    parts = [scene.thing.kind, scene.thing.colour, scene.place, scene.weather, scene.style]
+    parts += [f"{scene.count} of it", scene.size, scene.relation or "alone"]
+    parts += [] if scene.other is None else [f"o {scene.other.kind}", f"o {scene.other.colour}"]
+    for part in parts:
+        vector[sum(ord(c) * 31**i for i, c in enumerate(part)) % 256] += 1
+    return vector
+
+
+def quiz_of_the_oracle(attribute: str, queries: int) -> Quiz:
+    edits, scenes = [], []
+    for number in range(queries):
+        rng = child_rng(9, number)
+        edits.append(sample_edit(attribute, rng))
+        scenes += [edits[-1].after, *distractors(edits[-1], rng)]
+    before, after = (
+        torch.stack([oracle(getattr(e, side)) for e in edits]) for side in ("before", "after")
+    )
+    gone, come = (before - after).clamp(min=0), (after - before).clamp(min=0)
+    right = torch.tensor([[scene == edit.after for scene in scenes] for edit in edits])
+    gallery = torch.stack([oracle(scene) for scene in scenes])
+    # The words weigh as much as the facts they change, where the weight is the image's length.
+    return Quiz(before, come, gone, F.normalize(gallery, dim=1), right)
+
+
+@pytest.mark.parametrize("attribute", ["colour", "place", "object", "style", "weather"])
+def test_a_model_that_knows_all_facts_finds_every_answer(attribute: str) -> None:
+    quiz = quiz_of_the_oracle(attribute, 40)
+    assert (ask(quiz, text=1.0) == 1).all()
+    assert (ask(quiz, text=0.0) == 1).double().mean() < 0.6  # the image alone does not
+
+
+def test_a_query_is_what_combine_query_makes() -> None:
+    d = 12
+    image, plus, minus, gallery = (
+        F.normalize(torch.randn(7, d, generator=GENERATOR), dim=1) for _ in range(4)
+    )
+    right = torch.eye(7, dtype=torch.bool)
+    ranks = ask(Quiz(image, plus, minus, gallery, right))
+    for i in range(7):
+        query = combine_query([(1.0, image[i]), (2.0, plus[i]), (-2.0, minus[i])])
+        cosines = gallery @ query
+        assert ranks[i] == 1 + (cosines > cosines[i]).sum()
+
+
+def test_ties_count_as_wrong() -> None:
+    same = torch.ones(4, 3)
+    quiz = Quiz(same, same, 0 * same, same / 3**0.5, torch.eye(4, dtype=torch.bool))
+    assert ask(quiz).tolist() == [4, 4, 4, 4]
+
+
+class Random:
+    """Every picture and every text gets a vector of its own."""
+
+    def encode_images(self, pictures: list) -> Tensor:
+        return F.normalize(torch.randn(len(pictures), 16, generator=GENERATOR), dim=1)
+
+    encode_texts = encode_images
+
+
+def test_a_random_model_is_at_chance_and_a_trained_one_far_above() -> None:
+    names = ("place", "colour")
+    random = measure_arithmetic(Random(), attributes=names, queries=60)
+    trained = measure_arithmetic(load_run(MODEL), attributes=names, queries=60)
+    for name in names:
+        part, chance = trained["attributes"][name], random["attributes"][name]["chance"]
+        assert random["attributes"][name]["one to one"]["success@1"] < 0.1
+        assert chance == pytest.approx(1 / random["attributes"][name]["gallery"], rel=0.2)
+        best = max(part["image"]["success@1"], part["text"]["success@1"])
+        assert part["one to one"]["success@1"] > 2 * best
+        low, high = part["one to one"]["interval"]
+        assert low <= part["one to one"]["success@1"] <= high
+
+
+def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(MODEL, run)
+    command = ["evaluate", str(run), "--task", "arithmetic", "--queries", "5", "--json"]
+    assert main(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert main([*command, "--seed", "0"]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert set(first["attributes"]) == set(ATTRIBUTES) and first["task"] == "arithmetic"
+    assert main([*command, "--benchmark", str(run)]) == 2
+    assert "draws its own" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--task", "probe"]) == 2
+    assert "needs --benchmark DIR" in capsys.readouterr().err
+    assert main([*command[:-2], "0"]) == 2
+
+
+def test_words_that_are_not_there_are_no_vector() -> None:
+    vectors = measure._words(load_run(MODEL), ["a red cat", ""])
+    assert vectors[0].norm() == pytest.approx(1.0, abs=1e-5) and vectors[1].norm() == 0
+    assert vectors.isfinite().all()
