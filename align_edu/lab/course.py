@@ -75,6 +75,7 @@ COURSE = (
         "10_naming_images_without_labels",
         "Can it name what it was not taught?",
         "Sections 4.3, 5.2",
+        0.8,
     ),
     Lesson(
         "11_adding_and_subtracting_meaning", "What is a picture plus a word?", "Section 7, Figure 5"
