@@ -62,7 +62,7 @@ def main() -> None:
                 f" ({min(values):5.1f} to {max(values):5.1f})  random {100 * blind:5.1f}"
             )
     if args.out:
-        names = [str(path) for path in args.runs]
+        names = [path.name for path in args.runs]
         record = {"runs": names, "trained": trained, "random": random}
         write_json(args.out, record | {"versions": software_versions()})
 
