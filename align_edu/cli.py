@@ -135,7 +135,8 @@ def _evaluate(args: argparse.Namespace) -> Answer:
     from align_edu.training import load_run
 
     options = {
-        name: getattr(args, name) for name in ("split", "templates", "ratings", "queries", "seed")
+        name: getattr(args, name)
+        for name in ("split", "templates", "ratings", "queries", "epochs", "seed")
     }
     run = load_run(args.run)
     record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)
