@@ -2,7 +2,6 @@
 
 from align_edu.evaluation.cxc import cxc_table, evaluate_cxc, measure_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
-from align_edu.evaluation.finetune import evaluate_fine_tuning, fine_tuning_table
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.neighbours import (
     evaluate_neighbours,
@@ -35,13 +34,11 @@ __all__ = [
     "embed_labelled",
     "evaluate_cxc",
     "evaluate_few_shot",
-    "evaluate_fine_tuning",
     "evaluate_neighbours",
     "evaluate_probe",
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "few_shot_table",
-    "fine_tuning_table",
     "make_record",
     "measure_cxc",
     "neighbour_ranks",
