@@ -25,6 +25,7 @@ CENTRAL = 0.875  # paper: Section 5.2, the central crop in evaluation
 _ASPECTS = (3 / 4, 4 / 3)  # Szegedy et al., 2015, Section 6
 _TRIES = 10
 _BATCHES = 16  # at least so many steps an epoch, where there are few pictures
+_SMALLEST_BATCH = 32  # of fewer the steps are so noisy that a run can fall to chance
 _EVALUATED = 64  # pictures at a time
 
 
@@ -38,9 +39,10 @@ class FineTuning:
         90 % of the epochs.
     backbone : the tower's learning rate as a share of that.
     epochs : of the second stage; 100 in the paper.
-    batch_size : pictures; of few pictures a sixteenth.
+    batch_size : pictures; of few pictures a sixteenth, but 32 or more.
     views : random crops of each picture whose frozen features train the first classifier.
-    smallest_area : of a random crop, as a share of the picture.
+    smallest_area : of a random crop, as a share of the picture; 0.08 can cut away what the
+        class is about, such as a number of things.
     flip : mirror half of the training pictures; not where left and right are the answer.
     """
 
@@ -205,7 +207,7 @@ def train_all(
     steps = [round(settings.epochs * share) for share in (0.3, 0.6, 0.9)]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, steps, 0.2)
     generator = torch.Generator().manual_seed(seed)
-    size = max(1, min(settings.batch_size, len(data) // _BATCHES))
+    size = min(settings.batch_size, max(_SMALLEST_BATCH, len(data) // _BATCHES))
     total = settings.epochs * len(data)
     bar = tqdm(total=total, desc="fine-tuning", unit=" pictures", disable=not progress)
     with torch.random.fork_rng(), bar:  # stochastic depth reads the global generator
