@@ -2,6 +2,13 @@
 
 from align_edu.evaluation.cxc import cxc_table, evaluate_cxc, measure_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
+from align_edu.evaluation.fine_tune import (
+    FineTuning,
+    evaluate_fine_tune,
+    fine_tune_table,
+    train_all,
+    train_head,
+)
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.neighbours import (
     evaluate_neighbours,
@@ -25,6 +32,7 @@ from align_edu.evaluation.zero_shot import (
 )
 
 __all__ = [
+    "FineTuning",
     "LabelledImages",
     "Probe",
     "bootstrap_interval",
@@ -34,11 +42,13 @@ __all__ = [
     "embed_labelled",
     "evaluate_cxc",
     "evaluate_few_shot",
+    "evaluate_fine_tune",
     "evaluate_neighbours",
     "evaluate_probe",
     "evaluate_retrieval",
     "evaluate_zero_shot",
     "few_shot_table",
+    "fine_tune_table",
     "make_record",
     "measure_cxc",
     "neighbour_ranks",
@@ -49,6 +59,8 @@ __all__ = [
     "retrieval_ranks",
     "retrieval_recall",
     "retrieval_table",
+    "train_all",
+    "train_head",
     "train_probe",
     "write_result",
     "zero_shot_table",
