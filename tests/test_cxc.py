@@ -276,3 +276,26 @@ def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path: Pat
         )
         with pytest.raises(InputError, match=message):
             read_ratings(folder, benchmark, "test")
+
+
+def test_embeddings_that_are_not_finite_are_refused_and_earn_no_recall() -> None:
+    eye, same = torch.eye(3), torch.arange(3)
+    for wrong in (torch.nan, torch.inf):
+        broken = eye.clone()
+        broken[0, 0] = wrong
+        for query, gallery in ((broken, eye), (eye, broken)):
+            with pytest.raises(InputError, match="not finite"):
+                pair_ranks(query, gallery, (same, same))
+
+
+def test_ratings_without_a_single_match_are_named_in_one_line() -> None:
+    with pytest.raises(InputError, match="no rating reaches"):
+        pair_ranks(torch.eye(3), torch.eye(3), (torch.tensor([]).long(), torch.tensor([]).long()))
+
+
+@pytest.mark.parametrize("row", [b"toy:sentid:0,toy:sentid:1,3.0,\xe9", b"x" * 200_000])
+def test_a_file_that_is_no_csv_is_named_in_one_line(tmp_path: Path, row: bytes) -> None:
+    header = b"caption1,caption2,agg_score,sampling_method\n"
+    (tmp_path / "sts_test.csv").write_bytes(header + row + b"\n")
+    with pytest.raises(InputError, match=r"sts_test\.csv: not a readable CSV"):
+        read_ratings(tmp_path, read_split(DATA / "benchmark"), "test")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.ratings import KINDS, Ratings, read_ratings
 from align_edu.evaluation.record import bootstrap_interval
@@ -30,12 +31,17 @@ def pair_ranks(
     items that belong together. itself: query i is gallery item i, and is never found. A wrong
     item that is as similar counts as nearer; other matches push nothing down.
     Returns two (R,) tensors, the queries in order.
+    Raises InputError for embeddings that are not finite, and where nothing matches.
 
     >>> eye = torch.eye(3)
     >>> pair_ranks(eye, eye, (torch.tensor([0, 2]), torch.tensor([1, 2])))[1].tolist()
     [3, 1]
     """
+    if not (query.isfinite().all() and gallery.isfinite().all()):
+        raise InputError("embeddings that are not finite; the run is broken, train it again")
     own, candidate = matches
+    if not len(own):
+        raise InputError("no rating reaches the threshold of a match; rate more or closer pairs")
     asked = own.unique()  # sorted
     # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
     x, y = F.normalize(query.double(), dim=1), F.normalize(gallery.double(), dim=1)

@@ -62,21 +62,24 @@ def _read(path: Path, places: Sequence[Mapping[str, int]], sides: Sequence[str])
         raise InputError(f"{path}: not there; get it from {_HOME}, or make a toy benchmark anew")
     pairs: list[tuple[int, int]] = []
     scores: list[float] = []
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.reader(file)
-        next(reader, None)  # the header
-        for number, row in enumerate(reader, start=2):
-            if len(row) < 3:
-                raise InputError(f"{path}, row {number}: needs two identifiers and a score")
-            one, two = (
-                _place(path, number, *cell) for cell in zip(row, places, sides, strict=False)
-            )
-            pairs.append((one, two))
-            scores.append(_score(path, number, row[2]))
+    for number, row in enumerate(_rows(path), start=2):
+        if len(row) < 3:
+            raise InputError(f"{path}, row {number}: needs two identifiers and a score")
+        one, two = (_place(path, number, *cell) for cell in zip(row, places, sides, strict=False))
+        pairs.append((one, two))
+        scores.append(_score(path, number, row[2]))
     if not pairs:
         raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
     first, second = torch.tensor(pairs).T
     return Ratings(first, second, torch.tensor(scores))
+
+
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return list(csv.reader(file))[1:]  # without the header
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV ({error}); get it again") from None
 
 
 def _place(path: Path, number: int, name: str, places: Mapping[str, int], side: str) -> int:
