@@ -1,6 +1,5 @@
-"""An exact index of image embeddings, kept in a folder that can be moved with its images."""
+"""An index of image embeddings, exact or approximate, kept in a folder with its images' names."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +11,16 @@ import torch
 from torch import Tensor
 
 from align_edu.errors import InputError
-from align_edu.evaluation.embed import Encoder, embed_images
-from align_edu.files import read_json, write_json, written_whole
+from align_edu.evaluation.embed import Encoder
+from align_edu.search.places import place_of, relative_to, weights_of
+from align_edu.search.sources import embed_source
+from align_edu.search.store import read_described, read_part, write_parts
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-INDEX, IMAGES = "index.faiss", "images.json"
+EXACT_UP_TO = 1_000_000  # images; above it a search of all of them is too slow
+KINDS = ("exact", "approximate")
+# Of the graph: links of a node, and candidates kept while building and while searching.
+LINKS, BUILD_CANDIDATES, CANDIDATES = 32, 100, 256
+_ROWS = 65_536  # vectors copied at a time
 
 
 class StoredRun(Encoder, Protocol):
@@ -45,17 +49,21 @@ class Hit:
 
 
 class ImageIndex:
-    """Image embeddings that are searched exactly, by inner product, with FAISS.
+    """Image embeddings that are searched by inner product, with FAISS.
 
-    Exact search is fast enough up to a million images, and the approximate kinds, when
-    trained on image vectors, lose text queries.
+    Exact up to a million images. Above, or when asked for, approximate: a graph (HNSW), whose
+    links depend on the images alone. Lists around centroids (IVF) were measured too: trained
+    on images they lose more text queries, and trained on images and texts nearly all, as texts
+    lie apart from images and are led to lists that hold none (tests/benchmarks/search_speed.py).
 
     Parameters
     ----------
     embeddings : (N, D), N > 0, unit vectors.
-    files : the N image files.
+    files : the N image files; they are the ids.
     run : folder of the run that made the embeddings, so that a search can load it.
     skipped : files that could not be read, and why.
+    kind : "exact" or "approximate"; by the number of images when None.
+    model : SHA-256 of the weights that made the embeddings; from the run's folder when None.
 
     Raises
     ------
@@ -74,6 +82,9 @@ class ImageIndex:
         files: Sequence[str | Path],
         run: str | Path | None = None,
         skipped: dict[Path, str] | None = None,
+        *,
+        kind: str | None = None,
+        model: str | None = None,
     ) -> None:
         import faiss
 
@@ -82,15 +93,32 @@ class ImageIndex:
                 f"embeddings {tuple(embeddings.shape)} for {len(files)} files:"
                 " an index needs (N, D) with one row a file, N > 0"
             )
-        self.width = embeddings.shape[1]
-        self.files = [_place(file) for file in files]
-        self.run = None if run is None else _place(run)
-        self.skipped = {_place(file): why for file, why in (skipped or {}).items()}
-        self._faiss = faiss.IndexFlatIP(self.width)
-        self._faiss.add(_rows("embeddings", embeddings))
+        self.kind = _kind(kind, len(files))
+        self.run = None if run is None else place_of(run)
+        self.model = model or (None if self.run is None else weights_of(self.run))
+        self.skipped = {place_of(file): why for file, why in (skipped or {}).items()}
+        self._home = Path(os.sep)
+        self._names = [relative_to(place_of(file), self._home) for file in files]
+        self._vectors = faiss.IndexFlatIP(embeddings.shape[1])
+        self._graph: Any = None
+        if self.kind == "approximate":
+            self._graph = faiss.IndexHNSWFlat(self.width, LINKS, faiss.METRIC_INNER_PRODUCT)
+            self._graph.hnsw.efConstruction = BUILD_CANDIDATES
+            self._share_vectors()
+        (self._graph or self._vectors).add(_rows("embeddings", embeddings))
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._names)
+
+    @property
+    def width(self) -> int:
+        """D, the width of the embeddings."""
+        return int(self._vectors.d)
+
+    @property
+    def files(self) -> list[Path]:
+        """The image files, in the order of the embeddings."""
+        return [self._file(row) for row in range(len(self))]
 
     @classmethod
     def build(
@@ -98,6 +126,7 @@ class ImageIndex:
         run: StoredRun,
         images: str | Path | Sequence[str | Path],
         *,
+        kind: str | None = None,
         progress: bool = False,
     ) -> "ImageIndex":
         """Embed images with a run and index them; broken files are skipped and named.
@@ -105,19 +134,21 @@ class ImageIndex:
         Parameters
         ----------
         run : a trained run, see `load_run`.
-        images : a folder (searched with the folders in it; a benchmark's folder will do), or
-            a list of files.
+        images : a folder (searched with the folders in it; a benchmark's folder will do), a
+            list of files, shards, or a file of embeddings: see `embed_source`.
+        kind : "exact" or "approximate"; by the number of images when None.
         progress : show a bar on standard error.
 
         Raises
         ------
         InputError when no image is found, a listed file is missing, or none can be read.
         """
-        files = image_files(images)
-        found = embed_images(run, files, progress=progress)
+        _kind(kind, 1)
+        found = embed_source(run, images, progress=progress)
         if not found.files:
-            raise InputError(f"{files[0].parent}: no image can be read ({found.reasons()})")
-        return cls(found.embeddings, found.files, run.folder, found.skipped)
+            place = images if isinstance(images, str | Path) else Path(images[0]).parent
+            raise InputError(f"{place}: no image can be read ({found.reasons()})")
+        return cls(found.embeddings, found.files, run.folder, found.skipped, kind=kind)
 
     def search(self, query: Tensor, k: int, exclude: Sequence[str | Path] = ()) -> list[Hit]:
         """Return the k images most similar to a query, the best first.
@@ -127,6 +158,8 @@ class ImageIndex:
         query : (D,), a unit vector.
         k : how many, at least 1; a k above the size of the index gives all images.
         exclude : files that must not be found, such as the image of the query.
+
+        Of images with equal scores the one that was indexed first comes first.
 
         Raises
         ------
@@ -149,113 +182,131 @@ class ImageIndex:
             )
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one image")
-        left_out = {_place(file) for file in exclude}
-        rows = {row for row, file in enumerate(self.files) if file in left_out}
+        left_out = {relative_to(place_of(file), self._home) for file in exclude}
+        rows = (
+            {row for row, name in enumerate(self._names) if name in left_out} if left_out else set()
+        )
         wanted = min(k + len(rows), len(self))
-        scores, found = self._faiss.search(_rows("queries", queries), wanted)
+        vectors = _rows("queries", queries)
+        if self._graph is None:
+            scores, found = self._vectors.search(vectors, wanted)
+        else:
+            self._graph.hnsw.efSearch = max(CANDIDATES, 2 * wanted)
+            scores, found = self._graph.search(vectors, wanted)
         return [
             self._hits(ids, values, rows, k)
             for ids, values in zip(found.tolist(), scores.tolist(), strict=True)
         ]
 
     def _hits(self, ids: list[int], scores: list[float], skip: set[int], k: int) -> list[Hit]:
-        kept = [(i, score) for i, score in zip(ids, scores, strict=True) if i not in skip][:k]
-        return [Hit(self.files[i], score, rank) for rank, (i, score) in enumerate(kept, start=1)]
+        # A graph that finds too few fills up with -1. Equal scores: the earlier image first.
+        pairs = zip(ids, scores, strict=True)
+        kept = sorted((-score, i) for i, score in pairs if i >= 0 and i not in skip)[:k]
+        return [Hit(self._file(i), -score, n) for n, (score, i) in enumerate(kept, start=1)]
+
+    def add(self, embeddings: Tensor, files: Sequence[str | Path]) -> None:
+        """Add images to the index; it stays in memory until :meth:`save`.
+
+        embeddings: (M, D) unit vectors of the same model. files: their M files.
+        Raises InputError when widths or numbers do not fit, or a file is there already.
+        """
+        if embeddings.ndim != 2 or len(embeddings) != len(files):
+            raise InputError(
+                f"embeddings {tuple(embeddings.shape)} for {len(files)} files: give one row a file"
+            )
+        if embeddings.shape[1] != self.width:
+            raise InputError(
+                f"embeddings of width {embeddings.shape[1]}: this index holds vectors of width"
+                f" {self.width}; use the run that built it"
+            )
+        new = [relative_to(place_of(file), self._home) for file in files]
+        seen = set(self._names)
+        for name in new:
+            if name in seen:
+                raise InputError(f"{name}: already in the index; add each image once")
+            seen.add(name)
+        rows = _rows("embeddings", embeddings)
+        self._hold()
+        (self._graph or self._vectors).add(rows)
+        self._names += new
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``index.faiss`` and ``images.json`` into a folder; return the folder.
+        """Write the index into a folder, whole or not at all; return the folder.
 
-        Paths are written relative to it. ``images.json`` holds the checksum of
-        ``index.faiss``, so that two halves of different indexes are never taken for one.
-        Raises InputError when the folder cannot be written.
+        Paths are written relative to it. A process killed meanwhile leaves the older index, the
+        new one, or none. Raises InputError when the folder cannot be written.
         """
-        import faiss
-
         folder = Path(folder)
-        data = faiss.serialize_index(self._faiss).tobytes()
-        with written_whole(folder / INDEX) as beside:
-            beside.write_bytes(data)
         home = folder.resolve()
         described = {
-            "run": None if self.run is None else _relative(self.run, home),
+            "kind": self.kind,
+            "run": None if self.run is None else relative_to(self.run, home),
+            "model": self.model,
             "width": self.width,
-            "sha256": hashlib.sha256(data).hexdigest(),
-            "images": [_relative(file, home) for file in self.files],
-            "skipped": {_relative(file, home): why for file, why in self.skipped.items()},
+            "images": [relative_to(self._file(row), home) for row in range(len(self))],
+            "skipped": {relative_to(file, home): why for file, why in self.skipped.items()},
         }
-        write_json(folder / IMAGES, described)
+        parts = {"vectors": self._vectors}
+        if self._graph is not None:
+            parts["graph"] = self._graph
+        write_parts(folder, described, parts)
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path) -> "ImageIndex":
-        """Read an index that :meth:`save` wrote.
+    def load(cls, folder: str | Path, *, check_all: bool = False) -> "ImageIndex":
+        """Open an index that :meth:`save` wrote; its vectors stay on disk until searched.
 
+        check_all: read every byte to look for damage. Otherwise sizes are checked, and of a
+        part above 64 MiB only 64 places of 1 MiB, so that a large index opens at once.
         Raises InputError when the folder is missing, or a file of it is missing or damaged.
         """
+        folder = Path(folder)
+        described = read_described(folder)
+        index = cls.__new__(cls)
+        index._home = folder.resolve()
+        index._names = described["images"]
+        index.kind = described["kind"]
+        run = described.get("run")
+        index.run = None if run is None else place_of(index._home / run)
+        index.model = described.get("model")
+        skipped = described.get("skipped", {})
+        index.skipped = {place_of(index._home / name): why for name, why in skipped.items()}
+        index._vectors = read_part(folder, described, "vectors", whole=check_all)
+        index._graph = None
+        if index.kind == "approximate":
+            index._graph = read_part(folder, described, "graph", whole=check_all)
+            index._share_vectors()
+        sizes = {part.ntotal for part in (index._vectors, index._graph) if part is not None}
+        if sizes != {len(index._names)} or index.width != described["width"]:
+            raise InputError(f"{folder}: its files do not fit; build the index again")
+        return index
+
+    def _file(self, row: int) -> Path:
+        return place_of(self._home / self._names[row])
+
+    def _share_vectors(self) -> None:
+        """Let the graph use the index's own vectors: they are in memory and on disk once."""
+        self._graph.storage = self._vectors
+        self._graph.own_fields = False
+
+    def _hold(self) -> None:
+        """Take the vectors into memory: FAISS cannot add to those that lie on disk."""
         import faiss
 
-        folder = Path(folder)
-        if not (folder / IMAGES).is_file() or not (folder / INDEX).is_file():
-            raise InputError(
-                f"{folder}: no index here, it needs {INDEX} and {IMAGES};"
-                " make one with `align-edu index RUN IMAGES OUT`"
-            )
-        described = _described(folder / IMAGES)
-        data = (folder / INDEX).read_bytes()
-        if hashlib.sha256(data).hexdigest() != described["sha256"]:
-            raise InputError(
-                f"{folder / INDEX}: damaged or not the one of {IMAGES}; build the index again"
-            )
-        stored = faiss.deserialize_index(np.frombuffer(data, np.uint8))
-        if (stored.ntotal, stored.d) != (len(described["images"]), described["width"]):
-            raise InputError(f"{folder}: {INDEX} and {IMAGES} do not fit; build the index again")
-        home = folder.resolve()
-        run = described.get("run")
-        return cls(
-            torch.from_numpy(stored.reconstruct_n(0, stored.ntotal)),
-            [home / name for name in described["images"]],
-            None if run is None else home / run,
-            {home / name: why for name, why in described.get("skipped", {}).items()},
-        )
+        held = faiss.IndexFlatIP(self.width)
+        for start in range(0, len(self), _ROWS):
+            held.add(self._vectors.reconstruct_n(start, min(_ROWS, len(self) - start)))
+        self._vectors = held
+        if self._graph is not None:
+            self._share_vectors()
 
 
-def image_files(images: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the image files of a folder and its folders, sorted, or the files of a list.
-
-    Raises InputError when there is none, or when a listed file is missing.
-    """
-    if not isinstance(images, str | Path):
-        files = [Path(file) for file in images]
-        missing = [file for file in files if not file.is_file()]
-        if missing:
-            raise InputError(f"{missing[0]}: no such image file; check the list")
-        if not files:
-            raise InputError("the list of images is empty; give at least one file")
-        return files
-    folder = Path(images)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a folder of images")
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
-    if not files:
-        raise InputError(f"{folder}: no images in it; files must end in {', '.join(SUFFIXES)}")
-    return files
-
-
-def _place(file: str | Path) -> Path:
-    """The file's one true place: folders resolved, a link's own name kept."""
-    path = Path(file).absolute()
-    return path.parent.resolve() / path.name
-
-
-def _relative(file: Path, home: Path) -> str:
-    try:
-        return Path(os.path.relpath(file, home)).as_posix()
-    except ValueError:  # another drive on Windows
-        return file.as_posix()
+def _kind(kind: str | None, images: int) -> str:
+    if kind is None:
+        return "exact" if images <= EXACT_UP_TO else "approximate"
+    if kind not in KINDS:
+        raise InputError(f"kind {kind!r}: an index is {' or '.join(KINDS)}")
+    return kind
 
 
 def _rows(name: str, vectors: Tensor) -> np.ndarray:
@@ -263,13 +314,3 @@ def _rows(name: str, vectors: Tensor) -> np.ndarray:
     if not np.isfinite(rows).all():
         raise InputError(f"{name}: not finite; the model or its input is broken")
     return rows
-
-
-def _described(path: Path) -> dict[str, Any]:
-    described = read_json(path)
-    kinds = {"width": int, "sha256": str, "images": list}
-    if not isinstance(described, dict) or any(
-        not isinstance(described.get(key), kind) for key, kind in kinds.items()
-    ):
-        raise InputError(f"{path}: needs {', '.join(kinds)}; build the index again")
-    return described

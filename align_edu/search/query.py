@@ -1,5 +1,6 @@
 """One search, from words and a picture on disk to the images that were found."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_images
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
 from align_edu.search.index import Hit, ImageIndex
+from align_edu.search.places import weights_of
+
+_WEIGHT = re.compile(r"(.*[^\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
 
 
 def search(
@@ -31,21 +35,55 @@ def search(
     top : how many images.
     run : the run that built the index; loaded from the folder the index names when None.
 
+    A text may end in its own weight: "snow:1.5" weighs 1.5 times as much as "snow".
+
     Returns hits, the best first. Raises InputError when there is nothing to search for, when
-    the index or its run cannot be read, and when the picture is broken.
+    the index or its run cannot be read, when another model made the index, and when the
+    picture is broken.
 
     Paper: Section 7, image + text queries, with the weights of footnote 4.
     """
-    words = [(TEXT_WEIGHT, one) for one in (text, *plus) if one is not None]
+    words = [weighted(one) for one in (text, *plus) if one is not None]
     if not words and image is None:
         raise InputError("nothing to search for; give a text, an image or a text to add")
-    words += [(-TEXT_WEIGHT, one) for one in minus]
+    words += [(-weight, one) for weight, one in map(weighted, minus)]
     if any(not one.strip() for _, one in words):
         raise InputError("a text of the query is empty; write at least one word")
     if not isinstance(index, ImageIndex):
         index = ImageIndex.load(index)
-    terms = _terms(run or _run_of(index), words, image)
+    run = run or _run_of(index)
+    check_model(index, run)
+    terms = _terms(run, words, image)
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
+
+
+def weighted(text: str) -> tuple[float, str]:
+    """Return the weight of a text and its words; a number after the last colon multiplies it.
+
+    The number has digits and no space before it; anything else belongs to the words.
+
+    >>> weighted("snow:1.5"), weighted("snow"), weighted("note: 3 cats")
+    ((3.0, 'snow'), (2.0, 'snow'), (2.0, 'note: 3 cats'))
+    """
+    found = _WEIGHT.fullmatch(text)
+    if found is None:
+        return TEXT_WEIGHT, text
+    return TEXT_WEIGHT * float(found[2]), found[1]
+
+
+def check_model(index: ImageIndex, run: Encoder) -> None:
+    """Refuse a run whose weights are not those that made the index.
+
+    Nothing is checked where the index or the run names no weights.
+    Raises InputError.
+    """
+    folder = getattr(run, "folder", None)
+    asked = None if folder is None else weights_of(folder)
+    if index.model is not None and asked is not None and asked != index.model:
+        raise InputError(
+            f"{folder}: not the model that built this index (its weights are"
+            f" {asked[:12]}, the index's {index.model[:12]}); build the index again"
+        )
 
 
 def _terms(

@@ -1,0 +1,184 @@
+"""An index on disk: the same after loading, whole or absent after a kill, never half taken."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from align_edu.errors import InputError
+from align_edu.search import ImageIndex
+from tests.colour_run import ColourRun, write_photos
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> ColourRun:
+    return ColourRun(tmp_path / "run")
+
+
+def test_a_saved_index_gives_the_same_hits(photos: Path, run: ColourRun, tmp_path: Path) -> None:
+    (photos / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    index = ImageIndex.build(run, photos)
+    folder = index.save(tmp_path / "index")
+    loaded = ImageIndex.load(folder)
+    query = torch.tensor([0.5, 0.2, 0.6])
+    assert loaded.search(query, 4) == index.search(query, 4)
+    assert loaded.run == tmp_path / "run" and loaded.skipped == index.skipped
+    kinds = sorted(file.name.split("-")[0] for file in folder.iterdir())
+    assert kinds == ["images.json", "vectors"]
+
+
+def test_an_index_moves_together_with_its_images(run: ColourRun, photos: Path) -> None:
+    home = photos.parent
+    ImageIndex.build(run, photos).save(home / "index")
+    described = json.loads((home / "index" / "images.json").read_text())
+    assert described["images"][0] == "../photos/blue.png"
+    assert described["run"] == "../run" and described["width"] == 3
+    moved = home.rename(home.with_name("moved"))
+    hits = ImageIndex.load(moved / "index").search(torch.tensor([1.0, 0, 0]), 1)
+    assert hits[0].path == moved / "photos" / "red.png" and hits[0].path.is_file()
+
+
+def _vectors(folder: Path) -> Path:
+    (file,) = folder.glob("vectors-*.faiss")
+    return file
+
+
+def _cut(folder: Path) -> None:
+    file = _vectors(folder)
+    file.write_bytes(file.read_bytes()[:-5])
+
+
+def _swap_bytes(folder: Path) -> None:
+    file = _vectors(folder)
+    file.write_bytes(file.read_bytes()[::-1])
+
+
+def _edit(folder: Path, **changes: Any) -> None:
+    file = folder / "images.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "damage,sentence",
+    [
+        (lambda folder: _vectors(folder).unlink(), "missing from the index"),
+        (lambda folder: (folder / "images.json").unlink(), "no index here"),
+        (_cut, "damaged"),
+        (_swap_bytes, "damaged"),
+        (lambda folder: (folder / "images.json").write_text("{"), "not readable JSON"),
+        (lambda folder: (folder / "images.json").write_text("[]"), "needs width"),
+        (lambda folder: _edit(folder, parts=None), "needs width"),
+        (lambda folder: _edit(folder, parts={}), "tells too little of its vectors"),
+        (lambda folder: _edit(folder, kind="approximate"), "names no graph"),
+        (lambda folder: _edit(folder, format=3), "cannot read"),
+        (lambda folder: _edit(folder, images=["one.jpg"]), "do not fit"),
+        (lambda folder: _edit(folder, width=4), "do not fit"),
+    ],
+)
+def test_a_damaged_index_is_refused(damage: Any, sentence: str, tmp_path: Path) -> None:
+    folder = ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"]).save(tmp_path / "index")
+    damage(folder)
+    with pytest.raises(InputError, match=sentence):
+        ImageIndex.load(folder)
+
+
+def test_a_missing_index_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="align-edu index RUN IMAGES OUT"):
+        ImageIndex.load(tmp_path / "nowhere")
+
+
+def test_a_failed_save_leaves_the_older_index_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ImageIndex(torch.eye(2), ["a.jpg", "b.jpg"]).save(tmp_path / "index")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        ImageIndex(torch.eye(3), ["c.jpg", "d.jpg", "e.jpg"]).save(folder)
+    assert len(ImageIndex.load(folder)) == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_an_index_of_the_older_form_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    older = {"run": None, "width": 3, "sha256": "0" * 64, "images": ["a.jpg"], "skipped": {}}
+    (tmp_path / "images.json").write_text(json.dumps(older))
+    with pytest.raises(InputError, match="an index of an older form; build the index again"):
+        ImageIndex.load(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_an_index_on_disk_answers_as_the_one_in_memory_and_grows_alike(
+    kind: str, tmp_path: Path
+) -> None:
+    rng = torch.Generator().manual_seed(4)
+    vectors = F.normalize(torch.randn(400, 16, generator=rng), dim=1)
+    queries = torch.randn(9, 16, generator=rng)
+    files = [f"{i}.jpg" for i in range(400)]
+    index = ImageIndex(vectors[:300], files[:300], kind=kind)
+    loaded = ImageIndex.load(index.save(tmp_path / "index"))
+    assert loaded.kind == kind and loaded.search_many(queries, 7) == index.search_many(queries, 7)
+    loaded.add(vectors[300:], files[300:])
+    loaded.save(tmp_path / "index")  # over the files that it lies in
+    whole = ImageIndex(vectors, files, kind=kind).search_many(queries, 7)
+    again = ImageIndex.load(tmp_path / "index", check_all=True)
+    assert again.files == [Path(file).absolute() for file in files]
+    assert again.search_many(queries, 7) == loaded.search_many(queries, 7) == whole
+
+
+# The process dies when it is about to do the last-named step for the n-th time.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from align_edu.search import ImageIndex
+step, left = sys.argv[2], [int(sys.argv[3])]
+true = getattr(Path, step)
+def die(self, *given, **named):
+    if str(self).startswith(sys.argv[1]):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return true(self, *given, **named)
+setattr(Path, step, die)
+ImageIndex(torch.eye(4), list("abcd"), kind="approximate").save(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("step,number", [("replace", 1), ("replace", 3), ("unlink", 4)])
+def test_a_killed_save_leaves_a_whole_index_or_none(
+    step: str, number: int, older: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    if older:
+        ImageIndex(torch.eye(2), ["x", "y"]).save(folder)
+    command = [sys.executable, "-c", KILLED, str(folder), step, str(number)]
+    code = subprocess.run(command, check=False).returncode
+    if older or step == "replace":
+        assert code == -signal.SIGKILL
+    if code == -signal.SIGKILL and step == "replace":
+        if older:
+            assert len(ImageIndex.load(folder, check_all=True)) == 2
+        else:
+            with pytest.raises(InputError, match="no index here"):
+                ImageIndex.load(folder)
+    else:
+        assert len(ImageIndex.load(folder, check_all=True)) == 4
+    # The next save works, and leaves nothing of the killed one.
+    ImageIndex(torch.eye(3), ["p", "q", "r"]).save(folder)
+    assert len(ImageIndex.load(folder)) == 3
+    assert len(list(folder.iterdir())) == 2
