@@ -8,7 +8,7 @@ from typing import Any
 from align_edu.errors import InputError
 from align_edu.evaluation.cxc import cxc_table, evaluate_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
-from align_edu.evaluation.finetune import evaluate_fine_tuning, fine_tuning_table
+from align_edu.evaluation.fine_tune import evaluate_fine_tune, fine_tune_table
 from align_edu.evaluation.neighbours import evaluate_neighbours, neighbours_table
 from align_edu.evaluation.probe import evaluate_probe, probe_table
 from align_edu.evaluation.record import make_record
@@ -39,7 +39,7 @@ PROTOCOL_OF: dict[str, Protocol] = {
     "zero-shot": Protocol(evaluate_zero_shot, zero_shot_table, ("split", "templates")),
     "neighbours": Protocol(evaluate_neighbours, neighbours_table),
     "probe": Protocol(evaluate_probe, probe_table, ("split", "seed")),
-    "fine-tune": Protocol(evaluate_fine_tuning, fine_tuning_table, ("split", "epochs", "seed")),
+    "fine-tune": Protocol(evaluate_fine_tune, fine_tune_table, ("split", "epochs", "seed")),
     "few-shot": Protocol(evaluate_few_shot, few_shot_table),
     "arithmetic": Protocol(measure_arithmetic, arithmetic_table, ("queries", "seed"), False),
 }

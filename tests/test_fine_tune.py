@@ -141,7 +141,7 @@ def test_training_lowers_the_loss_on_what_it_was_trained_on(weather: Path) -> No
 
 
 def test_a_fine_tuned_tower_is_measured_with_its_frozen_stage(weather: Path) -> None:
-    result = evaluate_fine_tune(load_run(MODEL), weather, settings=SHORT)
+    result = evaluate_fine_tune(load_run(MODEL), weather, epochs=SHORT.epochs)
     assert result["accuracy"] > 0.8 and result["frozen"] > 0.8
     assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
     assert (result["train"], result["test"], result["classes"]) == (100, 60, 5)

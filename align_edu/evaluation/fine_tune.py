@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from align_edu.errors import InputError
+from align_edu.evaluation.crops import evaluation_crop, random_area_crop
 from align_edu.evaluation.labelled import LabelledImages
 from align_edu.evaluation.probe import MOMENTUM, Probe, counts_of, read_pair, train_probe
 from align_edu.evaluation.record import bootstrap_interval
@@ -20,10 +20,6 @@ from align_edu.image_tower import ImageTower
 from align_edu.pairs.pixels import scale_pixels
 from align_edu.training.run import Run
 
-TRAIN_TO_EVAL = 0.8  # paper: Section 5.2, 289 to 360 pixels a side
-CENTRAL = 0.875  # paper: Section 5.2, the central crop in evaluation
-_ASPECTS = (3 / 4, 4 / 3)  # Szegedy et al., 2015, Section 6
-_TRIES = 10
 _BATCHES = 16  # at least so many steps an epoch, where there are few pictures
 _SMALLEST_BATCH = 32  # of fewer the steps are so noisy that a run can fall to chance
 _EVALUATED = 64  # pictures at a time
@@ -99,49 +95,6 @@ class Classifier(nn.Module):
             pixels = [evaluation_crop(data.open(i), self.crop) for i in rows]
             parts.append(self(scale_pixels(torch.stack(pixels))).argmax(dim=1).cpu())
         return torch.cat(parts)
-
-
-def random_area_crop(
-    picture: Image.Image, side: int, generator: torch.Generator, smallest_area: float = 0.08
-) -> Tensor:
-    """Return a random part of a picture, resized: (3, S, S) uint8.
-
-    The part has from ``smallest_area`` of the picture's area up to all of it, and an aspect
-    from 3:4 to 4:3. Where ten draws do not fit into the picture, the whole picture is taken.
-
-    Paper: Section 5.2 (random cropping, same as in Szegedy et al., 2015).
-
-    >>> generator = torch.Generator().manual_seed(0)
-    >>> random_area_crop(Image.new("RGB", (90, 60)), 48, generator).shape
-    torch.Size([3, 48, 48])
-    """
-    low, high = (float(np.log(aspect)) for aspect in _ASPECTS)
-    box: tuple[float, float, float, float] = (0, 0, picture.width, picture.height)
-    for area, aspect, x, y in torch.rand(_TRIES, 4, generator=generator).tolist():
-        pixels = picture.width * picture.height * (smallest_area + (1 - smallest_area) * area)
-        ratio = float(np.exp(low + (high - low) * aspect))
-        width, height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
-        if width <= picture.width and height <= picture.height:
-            left, top = x * (picture.width - width), y * (picture.height - height)
-            # rounding must not put an edge outside: Pillow refuses that
-            right, bottom = min(left + width, picture.width), min(top + height, picture.height)
-            box = (left, top, right, bottom)
-            break
-    return _to_tensor(picture.resize((side, side), Image.Resampling.BILINEAR, box))
-
-
-def evaluation_crop(picture: Image.Image, crop: int) -> Tensor:
-    """Return the central 0.875 of a picture, each side 1/0.8 of the training crop, as uint8.
-
-    Paper: Section 5.2 (289 pixels in training are 360 in evaluation).
-
-    >>> evaluation_crop(Image.new("RGB", (500, 400)), 289).shape
-    torch.Size([3, 361, 361])
-    """
-    side = round(crop / TRAIN_TO_EVAL)
-    x, y = (picture.width * (1 - CENTRAL) / 2, picture.height * (1 - CENTRAL) / 2)
-    box = (x, y, picture.width - x, picture.height - y)
-    return _to_tensor(picture.resize((side, side), Image.Resampling.BILINEAR, box))
 
 
 def train_head(
@@ -231,22 +184,24 @@ def evaluate_fine_tune(
     data: str | Path,
     *,
     split: str = "test",
-    settings: FineTuning | None = None,
+    epochs: int = FineTuning.epochs,
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Measure the image tower by fine-tuning all of it; the run itself stays as it is.
 
-    run: a trained run. data: what `read_labelled` takes, with a training split. seed: of the
-    order of the pictures and of their crops.
+    run: a trained run. data: what `read_labelled` takes, with a training split. epochs: of the
+    second stage. seed: of the order of the pictures and of their crops.
     Returns "accuracy" with its 95 % "interval" after both stages, "frozen" (after the first
     alone, with "frozen_interval"), "chance" (always the most frequent class), and the numbers
     of "train" and "test" pictures, of "classes" and of "epochs".
-    Raises InputError for data that cannot be read, and for test classes that lack training.
+    Raises InputError for data that cannot be read, test classes that lack training, and no epoch.
 
     Paper: Section 5.2, Tables 4 and 6.
     """
-    settings = settings or FineTuning()
+    if epochs < 1:
+        raise InputError(f"epochs {epochs}: train at least one")
+    settings = FineTuning(epochs=epochs)
     train, test = read_pair(data, split)
     head = train_head(run, train, settings, seed=seed, progress=progress)
     model = train_all(head, train, settings, seed=seed, progress=progress)
@@ -300,7 +255,3 @@ def _training_pixels(
     if settings.flip:
         crops = [c.flip(2) if yes else c for c, yes in zip(crops, mirrored, strict=True)]
     return scale_pixels(torch.stack(crops))
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)  # (3, S, S)
