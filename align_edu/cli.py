@@ -149,7 +149,7 @@ def _index(args: argparse.Namespace) -> Answer:
     from align_edu.search import ImageIndex
     from align_edu.training import load_run
 
-    index = ImageIndex.build(load_run(args.run), args.images, progress=True)
+    index = ImageIndex.build(load_run(args.run), args.images, kind=args.kind, progress=True)
     index.save(args.out)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
     text = f"{len(index)} images indexed in {args.out}; {len(skipped)} could not be read"

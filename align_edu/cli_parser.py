@@ -160,8 +160,11 @@ def _add_model_commands(command: Add) -> None:
 
     sub = command("index", "build a FAISS index of images")
     sub.add_argument("run", type=Path)
-    sub.add_argument("images", type=Path)
+    sub.add_argument("images", type=Path, help="a folder of images or shards, or embeddings .npy")
     sub.add_argument("out", type=Path)
+    sub.add_argument(
+        "--kind", choices=("exact", "approximate"), help="default: exact up to a million images"
+    )
 
     sub = command("search", "find images by text, image, or image ± text")
     sub.add_argument("index", type=Path)

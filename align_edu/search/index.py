@@ -2,16 +2,15 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from align_edu.errors import InputError
-from align_edu.evaluation.embed import Encoder
+from align_edu.search.hits import Hit, StoredRun
 from align_edu.search.places import place_of, relative_to, weights_of
 from align_edu.search.sources import embed_source
 from align_edu.search.store import read_described, read_part, write_parts
@@ -21,31 +20,6 @@ KINDS = ("exact", "approximate")
 # Of the graph: links of a node, and candidates kept while building and while searching.
 LINKS, BUILD_CANDIDATES, CANDIDATES = 32, 100, 256
 _ROWS = 65_536  # vectors copied at a time
-
-
-class StoredRun(Encoder, Protocol):
-    """A run that knows the folder it was loaded from."""
-
-    @property
-    def folder(self) -> Path:
-        """The folder of the run."""
-        ...
-
-
-@dataclass(frozen=True)
-class Hit:
-    """One image that a search found.
-
-    Attributes
-    ----------
-    path : the image file.
-    score : inner product with the query, the cosine for unit vectors.
-    rank : 1 for the best.
-    """
-
-    path: Path
-    score: float
-    rank: int
 
 
 class ImageIndex:

@@ -9,7 +9,8 @@ from torch import Tensor
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_images
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
-from align_edu.search.index import Hit, ImageIndex
+from align_edu.search.hits import Hit
+from align_edu.search.index import ImageIndex
 from align_edu.search.places import weights_of
 
 _WEIGHT = re.compile(r"(.*[^\s:]):(\d+(?:\.\d+)?)", re.DOTALL)

@@ -36,8 +36,9 @@ def write_parts(folder: Path, described: Mapping[str, Any], parts: Mapping[str, 
             for old in folder.glob(f"{name}-*.faiss"):
                 if old.name not in kept:
                     old.unlink(missing_ok=True)
-        for left in folder.glob(".*.faiss.part"):  # of a process that was killed
-            left.unlink(missing_ok=True)
+        for pattern in (".*.faiss.part", f".{IMAGES}.*.part"):
+            for left in folder.glob(pattern):  # of a process that was killed
+                left.unlink(missing_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
 

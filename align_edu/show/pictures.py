@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align_edu.files import written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.search.index import Hit
+from align_edu.search.hits import Hit
 from align_edu.show.style import (
     GREEN,
     INK,
