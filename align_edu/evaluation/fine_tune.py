@@ -150,7 +150,7 @@ def train_all(
     tower = list(model.tower.parameters())
     optimizer = torch.optim.SGD(
         [
-            {"params": [model.weight, model.bias]},
+            {"params": [model.weight, model.bias], "lr": settings.learning_rate},
             {"params": tower, "lr": settings.learning_rate * settings.backbone},
         ],
         lr=settings.learning_rate,

@@ -50,7 +50,7 @@ def _write_part(folder: Path, name: str, part: Any) -> dict[str, Any]:
     # The graph is written without the vectors, which lie beside it once for both kinds.
     flags = faiss.IO_FLAG_SKIP_STORAGE if name == "graph" else 0
     try:
-        faiss.write_index(part, str(beside), flags)
+        faiss.write_index(part, str(beside), flags)  # type: ignore[call-overload]
         with beside.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest()
         told = {
