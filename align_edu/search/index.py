@@ -28,7 +28,7 @@ class ImageIndex:
     Exact up to a million images. Above, or when asked for, approximate: a graph (HNSW), whose
     links depend on the images alone. Lists around centroids (IVF) were measured too: trained
     on images they lose more text queries, and trained on images and texts nearly all, as texts
-    lie apart from images and are led to lists that hold none (tests/benchmarks/search_speed.py).
+    lie apart from images and are led to lists that hold none.
 
     Parameters
     ----------
