@@ -41,8 +41,7 @@ class FineTuning:
     epochs : of the second stage; 100 in the paper.
     batch_size : pictures; of few pictures a sixteenth, but 32 or more.
     views : random crops of each picture whose frozen features train the first classifier.
-    smallest_area : of a random crop, as a share of the picture; 0.08 can cut away what the
-        class is about, such as a number of things.
+    smallest_area : of a random crop, as a share of the picture.
     flip : mirror half of the training pictures; not where left and right are the answer.
     """
 
@@ -106,8 +105,8 @@ def random_area_crop(
 ) -> Tensor:
     """Return a random part of a picture, resized: (3, S, S) uint8.
 
-    The part has from ``smallest_area`` of the picture's area up to all of it, and an aspect
-    from 3:4 to 4:3. Where ten draws do not fit into the picture, the whole picture is taken.
+    It has from ``smallest_area`` of the area up to all of it, and an aspect from 3:4 to 4:3.
+    Where ten draws do not fit, the whole picture is taken.
 
     Paper: Section 5.2 (random cropping, same as in Szegedy et al., 2015).
 
@@ -123,7 +122,6 @@ def random_area_crop(
         width, height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
         if width <= picture.width and height <= picture.height:
             left, top = x * (picture.width - width), y * (picture.height - height)
-            # rounding must not put an edge outside: Pillow refuses that
             right, bottom = min(left + width, picture.width), min(top + height, picture.height)
             box = (left, top, right, bottom)
             break
@@ -154,8 +152,8 @@ def train_head(
 ) -> Classifier:
     """Return the first stage: a classifier on frozen features of random crops.
 
-    run: a trained run; its model is copied. data: the training pictures. Raises InputError for
-    fewer than two classes and for a broken picture.
+    run: a trained run; its model is copied. data: the training pictures.
+    Raises InputError for fewer than two classes and for a broken picture.
 
     Paper: Section 5.2 (289 / 360 pixels with frozen visual features).
     """
@@ -186,9 +184,7 @@ def train_all(
 ) -> Classifier:
     """Return the second stage: a copy of ``head``, all of whose layers were trained.
 
-    head: what :func:`train_head` returned; it is left as it is. data: the training pictures.
-    SGD with momentum 0.9; the statistics of BatchNorm stay frozen. The same seed gives the
-    same classifier.
+    head: of :func:`train_head`; left as it is. data: the training pictures.
 
     Paper: Section 5.2 (fine-tuning; frozen statistics as for the fine-grained data sets).
     """
@@ -237,8 +233,7 @@ def evaluate_fine_tune(
 ) -> dict[str, Any]:
     """Measure the image tower by fine-tuning all of it; the run itself stays as it is.
 
-    run: a trained run. data: what `read_labelled` takes, with a training split. seed: of the
-    order of the pictures and of their crops.
+    run: a trained run. data: what `read_labelled` takes. seed: of the order and the crops.
     Returns "accuracy" with its 95 % "interval" after both stages, "frozen" (after the first
     alone, with "frozen_interval"), "chance" (always the most frequent class), and the numbers
     of "train" and "test" pictures, of "classes" and of "epochs".
