@@ -33,22 +33,25 @@ class FineTuning:
     ----------
     learning_rate : of the classifier in the second stage; it falls to a fifth at 30, 60 and
         90 % of the epochs.
+    head_weight_decay : of the first stage. Without it a head on few pictures is sure of itself,
+        and its first mistakes on new crops throw the tower off.
     backbone : the tower's learning rate as a share of that.
     epochs : of the second stage; 100 in the paper.
     batch_size : pictures; of few pictures a sixteenth, but 32 or more.
     views : random crops of each picture whose frozen features train the first classifier.
-    smallest_area : of a random crop, as a share of the picture; 0.08 can cut away what the
-        class is about, such as a number of things.
+    smallest_area : of a random crop, as a share of the picture; the paper's 0.08 can cut away
+        what the class is about, such as a number of things.
     flip : mirror half of the training pictures; not where left and right are the answer.
     """
 
     learning_rate: float = 0.01
     backbone: float = 0.1
+    head_weight_decay: float = 0.03
     weight_decay: float = 0.0
     epochs: int = 10
     batch_size: int = 256
     views: int = 4
-    smallest_area: float = 0.08
+    smallest_area: float = 0.35
     flip: bool = True
 
 
@@ -125,7 +128,13 @@ def train_head(
                     views.append(F.normalize(tower(pixels), dim=1).float().cpu())
                 bar.update(len(rows))
     labels = data.labels.repeat(settings.views)
-    probe = train_probe(torch.cat(views), labels, len(data.classes), seed=seed)
+    probe = train_probe(
+        torch.cat(views),
+        labels,
+        len(data.classes),
+        weight_decay=settings.head_weight_decay,
+        seed=seed,
+    )
     return Classifier(tower, probe, crop).eval()
 
 
