@@ -51,7 +51,7 @@ def recall_by_sorting(similarity: torch.Tensor, owner: torch.Tensor, k: int) -> 
 def recall_by_the_kth_best_wrong_text(
     similarity: torch.Tensor, owner: torch.Tensor, k: int
 ) -> torch.Tensor:
-    """A hit beats the k-th best text of other images; with fewer than k there is nothing to beat."""
+    """A hit beats the k-th best text of other images; with fewer than k, none to beat."""
     hits = []
     for image, row in enumerate(similarity):
         wrong = row[owner != image].sort(descending=True).values
