@@ -70,7 +70,7 @@ COURSE = (
         "Section 5",
         2.0,
     ),
-    Lesson("09_finding_images_with_words", "How good is the search?", "Sections 4.2, 5.1"),
+    Lesson("09_finding_images_with_words", "How good is the search?", "Sections 4.2, 5.1", 0.5),
     Lesson(
         "10_naming_images_without_labels",
         "Can it name what it was not taught?",
