@@ -13,6 +13,7 @@ from align_edu.lab.answers import (
     n08,
     n09,
     n10,
+    n11,
     n15,
     n16,
     n17,
@@ -21,7 +22,7 @@ from align_edu.lab.exercise import Exercise
 
 EXERCISES = {
     exercise.name: exercise
-    for notebook in (n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n15, n16, n17)
+    for notebook in (n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n11, n15, n16, n17)
     for exercise in notebook.EXERCISES
 }
 
