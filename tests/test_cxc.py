@@ -1,5 +1,6 @@
 """Crisscrossed Captions: equal to a slow count and to scipy, on toy and published ratings."""
 
+import json
 import shutil
 from collections import defaultdict
 from pathlib import Path
@@ -299,3 +300,15 @@ def test_a_file_that_is_no_csv_is_named_in_one_line(tmp_path: Path, row: bytes) 
     (tmp_path / "sts_test.csv").write_bytes(header + row + b"\n")
     with pytest.raises(InputError, match=r"sts_test\.csv: not a readable CSV"):
         read_ratings(tmp_path, read_split(DATA / "benchmark"), "test")
+
+
+def test_captions_that_no_rating_names_are_left_out(tmp_path: Path) -> None:
+    shutil.copytree(DATA / "benchmark", tmp_path / "b")
+    path = tmp_path / "b" / "dataset_toy.json"
+    record = json.loads(path.read_text())
+    extra = {"raw": "a sixth caption", "tokens": ["a"], "imgid": 0, "sentid": 70_000}
+    record["images"][0]["sentences"].append(extra)
+    path.write_text(json.dumps(record))
+    run = load_run(DATA / "toy_model")
+    with_sixth = evaluate_cxc(run, tmp_path / "b")
+    assert with_sixth == evaluate_cxc(run, DATA / "benchmark") and with_sixth["texts"] == 1_000

@@ -103,6 +103,7 @@ def evaluate_cxc(
     benchmark: str | Path,
     *,
     ratings: str | Path | None = None,
+    own_pairs: bool = False,
     split: str = "test",
     seed: int = 0,
     progress: bool = False,
@@ -110,8 +111,9 @@ def evaluate_cxc(
     """Measure a run by Crisscrossed Captions.
 
     run: a trained run. benchmark: COCO's Karpathy JSON with its images, or a toy benchmark.
-    ratings: the folder of the CSV files; by default ``cxc`` beside the JSON. split: "val" or
-    "test". seed: of the bootstrap.
+    ratings: the folder of the CSV files; by default ``cxc`` beside the JSON. own_pairs: as in
+    :func:`measure_cxc`. split: "val" or "test". seed: of the bootstrap. Captions that no rating
+    names are left out: a few COCO images have six or seven, of which CxC rates five.
     Returns what :func:`measure_cxc` does, and the numbers of "images" and "texts".
     Raises InputError for files that are missing, broken or do not fit.
 
@@ -120,10 +122,12 @@ def evaluate_cxc(
     data = read_split(benchmark, split)
     folder = Path(benchmark) if Path(benchmark).is_dir() else Path(benchmark).parent
     rated = read_ratings(folder / "cxc" if ratings is None else ratings, data, split)
+    named, rated = _rated_texts(rated)
     image = embed_gallery(run, data, progress=progress)
-    text = embed_texts(run, data.texts, progress=progress)
-    result = measure_cxc(image, text, torch.tensor(data.text_to_image), rated, seed=seed)
-    return result | {"images": len(data.images), "texts": len(data.texts), "seed": seed}
+    text = embed_texts(run, [data.texts[i] for i in named.tolist()], progress=progress)
+    owner = torch.tensor(data.text_to_image)[named]
+    result = measure_cxc(image, text, owner, rated, own_pairs=own_pairs, seed=seed)
+    return result | {"images": len(image), "texts": len(text), "seed": seed}
 
 
 def cxc_table(result: Mapping[str, Any]) -> str:
@@ -143,6 +147,18 @@ def cxc_table(result: Mapping[str, Any]) -> str:
         " Spearman's correlation times 100 with its bootstrap deviation"
     )
     return "\n".join(lines)
+
+
+def _rated_texts(ratings: Mapping[str, Ratings]) -> tuple[Tensor, dict[str, Ratings]]:
+    """The texts that any rating names, in order, and the ratings with their new numbers."""
+    sts, sits = ratings["sts"], ratings["sits"]
+    named = torch.cat([sts.first, sts.second, sits.first]).unique()  # sorted
+    first, second = (torch.searchsorted(named, side) for side in (sts.first, sts.second))
+    renumbered = {
+        "sts": Ratings(first, second, sts.scores),
+        "sits": Ratings(torch.searchsorted(named, sits.first), sits.second, sits.scores),
+    }
+    return named, dict(ratings) | renumbered
 
 
 def _both_ways(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ def _read(path: Path, places: Sequence[Mapping[str, int]], sides: Sequence[str])
         scores.append(_score(path, number, row[2]))
     if not pairs:
         raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
-    first, second = torch.tensor(pairs).T
+    first, second = torch.tensor(pairs).T.contiguous()
     return Ratings(first, second, torch.tensor(scores))
 
 

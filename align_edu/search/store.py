@@ -53,7 +53,7 @@ def _write_part(folder: Path, name: str, part: Any) -> dict[str, Any]:
         faiss.write_index(part, str(beside), flags)  # type: ignore[call-overload]
         with beside.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest()
-        told = {
+        told: dict[str, Any] = {
             "file": f"{name}-{whole[:12]}.faiss",
             "bytes": beside.stat().st_size,
             "sha256": whole,
