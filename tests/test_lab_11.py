@@ -50,7 +50,8 @@ def combine_by_one_product(
 
 
 def top_by_picking(similarity: torch.Tensor, query: int, k: int) -> list[int]:
-    left, found = {i: s for i, s in enumerate(similarity.tolist()) if i != query}, []
+    left = {i: s for i, s in enumerate(similarity.tolist()) if i != query}
+    found: list[int] = []
     while left and len(found) < k:
         best = max(left, key=lambda i: (left[i], -i))
         found.append(best)

@@ -81,7 +81,7 @@ COURSE = (
         "11_adding_and_subtracting_meaning",
         "What is a picture plus a word?",
         "Section 7, Figure 5",
-        0.6,
+        0.5,
     ),
     Lesson("12_ablations", "Which parts matter?", "Section 6.1, Table 8"),
     Lesson("13_noise_against_scale", "Can more data make up for noise?", "Section 6.2, Table 9"),
