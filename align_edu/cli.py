@@ -55,7 +55,9 @@ def _world(args: argparse.Namespace) -> Answer:
     from align_edu.world import World
 
     if args.benchmark:
-        out = World(seed=args.seed).write_benchmark(args.out, args.pairs, progress=True)
+        out = World(seed=args.seed).write_benchmark(
+            args.out, args.pairs, train=args.train, progress=True
+        )
         return {"out": str(out), "scenes": args.pairs}, f"{args.pairs} scenes in {out}"
     if args.task is not None:
         World(seed=args.seed).write_task(args.out, args.task, test=args.pairs, progress=True)

@@ -74,6 +74,7 @@ def _add_data_commands(command: Add) -> None:
     sub.add_argument("--noise", type=float, help="part of the pairs that is noisy, 0 to 0.95")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
+    sub.add_argument("--train", type=int, default=0, help="further scenes for fine-tuning")
     sub.add_argument("--task", metavar="NAME", help="class folders with prompts: object, colour …")
     sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
     sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,32 @@ def written_whole(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """Give a folder beside ``folder`` to fill, and move it to ``folder`` when all went well.
+
+    What an earlier call left unfinished is removed, and nothing unfinished is left.
+    Raises InputError when the disk is full or the folder cannot be written.
+
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "notes"
+    >>> with folder_written_whole(target) as beside:
+    ...     beside.mkdir()
+    ...     _ = (beside / "one.txt").write_text("whole")
+    >>> (target / "one.txt").read_text()
+    'whole'
+    """
+    unfinished = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        yield unfinished
+        unfinished.replace(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:

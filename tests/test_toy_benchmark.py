@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from align_edu.errors import InputError
+from align_edu.pairs import open_pairs
 from align_edu.world import World, benchmark
 from align_edu.world.benchmark import satisfies
 from align_edu.world.pair import WorldSettings, make_pair
@@ -204,3 +205,21 @@ def test_more_scenes_than_captions_can_tell_apart_are_refused(
     with pytest.raises(InputError, match="that no caption confuses; ask for fewer"):
         World(seed=1).write_benchmark(tmp_path / "benchmark", 2_000, image_size=16)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(tmp_path: Path) -> None:
+    alone = World(seed=6).write_benchmark(tmp_path / "alone", 12)
+    both = World(seed=6).write_benchmark(tmp_path / "both", 12, train=9)
+    rows = {
+        folder: json.loads((folder / "dataset_toy.json").read_text())["images"]
+        for folder in (alone, both)
+    }
+    assert rows[both][:12] == rows[alone]
+    assert [row["split"] for row in rows[both][12:]] == ["train"] * 9
+    assert not any(row["held_out"] for row in rows[both][12:])
+    for name in ("images/000003.jpg", "cxc/sits_test.csv"):
+        assert (both / name).read_bytes() == (alone / name).read_bytes()
+    pairs = open_pairs([both])
+    assert len(pairs) == 45 and pairs.names[0] == "000012.jpg"
+    with pytest.raises(InputError, match="train -1"):
+        World(seed=6).write_benchmark(tmp_path / "less", 12, train=-1)

@@ -84,26 +84,35 @@ def train(
         tokenizer = load_wordpiece(out / "tokenizer.json")
     elif tokenizer is None:
         tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
-    first = machine.rank == 0  # the others read and compute, and write nothing
     batches = TrainingBatches(
         source,
         tokenizer,
         preset,
         seed,
-        progress and first,
+        progress and machine.rank == 0,
         rows=machine.rows(preset.recipe.batch_size),
         fixed_length=machine.fixed_shapes,
     )
     trainer = _build(preset, batches, tokenizer, budget, seed, machine)
     if start is not None:
         load_weights(weights, trainer.model, load_tensors(weights))
+    about = {"data": [str(path) for path in data], "versions": software_versions()}
+    _train_and_write(trainer, out, settings | about, progress, tensorboard)
+    return Run(out, preset, tokenizer, trainer.model.eval())
+
+
+def _train_and_write(
+    trainer: Trainer, out: Path, about: dict[str, Any], progress: bool, tensorboard: bool
+) -> None:
+    """Take all steps; the first process writes the run's files, the weights last."""
+    machine, batches = trainer.machine, trainer.batches
+    first = machine.rank == 0  # the others read and compute, and write nothing
     with machine.watched():
         _go_on(trainer, out / "checkpoints")
         machine.wait()  # until all have read what is there
         if first:
-            save_wordpiece(tokenizer, out / "tokenizer.json")
-            config = {"data": [str(path) for path in data], "versions": software_versions()}
-            write_json(out / "config.json", settings | config)
+            save_wordpiece(batches.tokenizer, out / "tokenizer.json")
+            write_json(out / "config.json", about)
             with MetricsLog(out, trainer.step, progress=progress, tensorboard=tensorboard) as log:
                 _run(trainer, out, log)
         else:
@@ -113,7 +122,6 @@ def train(
             save_tensors(out / "model.safetensors", trainer.model.state_dict(), {"format": "pt"})
         machine.wait()  # until the run is whole
     _report_skipped(batches, progress and first)
-    return Run(out, preset, tokenizer, trainer.model.eval())
 
 
 def _check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:

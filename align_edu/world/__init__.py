@@ -75,7 +75,13 @@ class World:
         return write_world(settings, Path(out), workers=workers, progress=progress)
 
     def write_benchmark(
-        self, out: str | Path, scenes: int = 1_000, *, image_size: int = 128, progress: bool = False
+        self,
+        out: str | Path,
+        scenes: int = 1_000,
+        *,
+        image_size: int = 128,
+        train: int = 0,
+        progress: bool = False,
     ) -> Path:
         """Write a clean retrieval benchmark: unique scenes with five captions each.
 
@@ -84,6 +90,7 @@ class World:
         out : folder for `dataset_toy.json` (Karpathy's format) and `images/`.
         scenes : number of scenes.
         image_size : pixels of each side of a picture.
+        train : number of further scenes, the split "train", for fine-tuning.
         progress : whether to show a progress bar on standard error.
 
         Returns
@@ -97,7 +104,12 @@ class World:
             If an argument is out of range, the folder holds something else, or the disk is full.
         """
         return write_benchmark(
-            Path(out), seed=self.seed, scenes=scenes, image_size=image_size, progress=progress
+            Path(out),
+            seed=self.seed,
+            scenes=scenes,
+            image_size=image_size,
+            train=train,
+            progress=progress,
         )
 
     def write_task(

@@ -1,6 +1,5 @@
 """Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON, ratings."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from align_edu.errors import InputError
-from align_edu.files import cannot_write, read_json, write_json
+from align_edu.files import folder_written_whole, read_json, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
@@ -76,12 +75,15 @@ def _things_in_place(scene: Scene) -> Iterator[tuple[str, Thing]]:
         yield scene.place, scene.other
 
 
-def _unique_scenes(seed: int, n: int) -> Iterator[tuple[Scene, np.random.Generator]]:
-    """Yield n scenes, none of which satisfies another's full caption, and their generators."""
+def _unique_scenes(seed: int, n: int, train: int) -> Iterator[tuple[Scene, np.random.Generator]]:
+    """Yield n + train scenes, none of which satisfies another's full caption, and generators.
+
+    The last ``train`` ones show no held-out composition.
+    """
     near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
-    for number in range(n):
+    for number in range(n + train):
         rng = child_rng(seed, BENCHMARK_STREAM, number)
-        held_out = rng.random() < HELD_OUT_SHARE
+        held_out = rng.random() < HELD_OUT_SHARE and number < n
         for _ in range(MOST_TRIES):
             scene = sample_scene(rng, held_out=held_out)
             rivals = [old for key in _things_in_place(scene) for old in near[key]]
@@ -89,7 +91,7 @@ def _unique_scenes(seed: int, n: int) -> Iterator[tuple[Scene, np.random.Generat
                 break
         else:
             raise InputError(
-                f"scenes {n}: only {number} were found that no caption confuses; ask for fewer"
+                f"scenes {n + train}: only {number} were found that no caption confuses; ask for fewer"
             )
         for key in _things_in_place(scene):
             near[key].append(scene)
@@ -109,12 +111,12 @@ def _sentences(captions: list[str], image_id: int) -> list[dict[str, Any]]:
     ]
 
 
-def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, Any]:
+def _image_row(scene: Scene, captions: list[str], image_id: int, split: str) -> dict[str, Any]:
     sentences = _sentences(captions, image_id)
     return {
         "filename": f"{image_id:06d}.jpg",
         "imgid": image_id,
-        "split": "test",
+        "split": split,
         "sentids": [sentence["sentid"] for sentence in sentences],
         "sentences": sentences,
         "held_out": is_held_out(scene),
@@ -125,17 +127,18 @@ def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, An
 def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     (folder / "images").mkdir(parents=True)
     rows, drawn = [], []
-    scenes = _unique_scenes(made_with["seed"], made_with["scenes"])
-    bar = tqdm(
-        scenes, "drawing the benchmark", made_with["scenes"], unit=" scenes", disable=not progress
-    )
+    tests, train = made_with["scenes"], made_with.get("train", 0)
+    scenes = _unique_scenes(made_with["seed"], tests, train)
+    bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
     for image_id, (scene, rng) in enumerate(bar):
-        row = _image_row(scene, full_captions(scene, rng, CAPTIONS_PER_SCENE), image_id)
+        split = "test" if image_id < tests else "train"
+        row = _image_row(scene, full_captions(scene, rng, CAPTIONS_PER_SCENE), image_id, split)
         jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
         (folder / "images" / row["filename"]).write_bytes(jpeg)
         rows.append(row)
         drawn.append(scene)
-    write_ratings(folder / "cxc", [row["filename"] for row in rows], drawn, made_with["seed"])
+    names = [row["filename"] for row in rows[:tests]]
+    write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
     record = {"images": rows, "dataset": "toy", "made_with": made_with}
     write_json(folder / "dataset_toy.json", record)
 
@@ -155,7 +158,7 @@ def _is_done(out: Path, made_with: dict[str, int]) -> bool:
 
 
 def write_benchmark(
-    out: Path, *, seed: int, scenes: int, image_size: int, progress: bool = False
+    out: Path, *, seed: int, scenes: int, image_size: int, train: int = 0, progress: bool = False
 ) -> Path:
     """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/` and `cxc/`.
 
@@ -167,6 +170,8 @@ def write_benchmark(
     seed : 0 to 4294967295; its random stream is never that of a world's shards.
     scenes : number of scenes. About 15 % show a composition that training never sees.
     image_size : pixels of each side of a picture.
+    train : number of further scenes, the split "train", for fine-tuning; the test scenes are the
+        same with and without them.
     progress : whether to show a progress bar on standard error.
 
     Returns
@@ -188,18 +193,12 @@ def write_benchmark(
     (3, 5)
     """
     check_seed(seed)
-    if scenes < 1:
-        raise InputError(f"scenes {scenes}: give at least 1")
+    if scenes < 1 or train < 0:
+        raise InputError(f"scenes {scenes}, train {train}: give at least 1, and 0 or more")
     made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
+    made_with |= {"train": train} if train else {}
     if _is_done(out, made_with):
         return out
-    unfinished = out.with_name(f".{out.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with folder_written_whole(out) as unfinished:
         _fill(unfinished, made_with, progress)
-        unfinished.replace(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out

@@ -1,6 +1,5 @@
 """Classification tasks drawn by the toy world: one fact of the scene is the class."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from align_edu.errors import InputError
-from align_edu.files import cannot_write, read_json, write_json
+from align_edu.files import folder_written_whole, read_json, write_json
 from align_edu.world import catalog
 from align_edu.world.draw import draw
 from align_edu.world.pair import TASK_STREAM, jpeg_bytes
@@ -209,15 +208,8 @@ def write_task(
     made_with |= {"held_out": held_out, "kind": TASKS[task].kind}
     if _is_done(out, made_with):
         return out
-    unfinished = out.with_name(f".{out.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
+    with folder_written_whole(out) as unfinished:
         _fill(unfinished, made_with, progress)
-        unfinished.replace(out)
-    except OSError as error:
-        raise cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return out
 
 
