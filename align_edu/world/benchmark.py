@@ -91,7 +91,8 @@ def _unique_scenes(seed: int, n: int, train: int) -> Iterator[tuple[Scene, np.ra
                 break
         else:
             raise InputError(
-                f"scenes {n + train}: only {number} were found that no caption confuses; ask for fewer"
+                f"scenes {n + train}: only {number} were found that no caption confuses;"
+                " ask for fewer"
             )
         for key in _things_in_place(scene):
             near[key].append(scene)
