@@ -18,7 +18,7 @@ from align_edu.search.store import read_described, read_part, write_parts
 EXACT_UP_TO = 1_000_000  # images; above it a search of all of them is too slow
 KINDS = ("exact", "approximate")
 # Of the graph: links of a node, and candidates kept while building and while searching.
-LINKS, BUILD_CANDIDATES, CANDIDATES = 32, 100, 256
+LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
 _ROWS = 65_536  # vectors copied at a time
 
 

@@ -194,8 +194,10 @@ def write_benchmark(
     (3, 5)
     """
     check_seed(seed)
-    if scenes < 1 or train < 0:
-        raise InputError(f"scenes {scenes}, train {train}: give at least 1, and 0 or more")
+    if scenes < 1:
+        raise InputError(f"scenes {scenes}: give at least 1")
+    if train < 0:
+        raise InputError(f"train {train}: give 0 or more scenes")
     made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
     made_with |= {"train": train} if train else {}
     if _is_done(out, made_with):
