@@ -12,7 +12,7 @@ from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.ratings import KINDS, Ratings, read_ratings
 from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import embed_gallery
+from align_edu.evaluation.retrieval import best_ranks, embed_gallery
 from align_edu.evaluation.spearman import bootstrap_spearman
 from align_edu.pairs.splits import read_split
 
@@ -53,8 +53,7 @@ def pair_ranks(
         right[torch.searchsorted(some, own[inside]), candidate[inside]] = True
         if itself:
             similarity[torch.arange(len(some)), some] = -torch.inf
-        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-        ranks.append(1 + ((similarity >= best) & ~right).sum(dim=1))
+        ranks.append(best_ranks(similarity, right))
     return asked, torch.cat(ranks)
 
 

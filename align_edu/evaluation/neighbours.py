@@ -12,6 +12,7 @@ from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.labelled import embed_labelled, read_labelled
 from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.retrieval import best_ranks
 
 KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
 _CELLS = 2**24  # similarities held at a time
@@ -38,8 +39,7 @@ def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: T
         # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
         similarity = (F.normalize(some.double(), dim=1) @ gallery.T).float()  # (C, M)
         right = train_labels == own[:, None]
-        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-        parts.append(1 + ((similarity >= best) & ~right).sum(dim=1))
+        parts.append(best_ranks(similarity, right))
     ranks = torch.cat(parts)
     known = torch.isin(labels, train_labels)
     return torch.where(known, ranks, len(train) + 1)

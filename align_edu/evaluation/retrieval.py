@@ -82,6 +82,22 @@ def retrieval_ranks(
     return _ranks(_exact("image", image), _exact("text", text), owner)
 
 
+def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
+    """Return the rank of each query's best right candidate: (Q,); 1 is the best.
+
+    similarity: (Q, G). right: (Q, G) booleans. A wrong candidate that is as similar counts as
+    more similar; other right ones push nothing down.
+    Raises InputError for similarities that are no numbers, which would rank first.
+
+    >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
+    [3]
+    """
+    if similarity.isnan().any():
+        raise InputError("embeddings that are not finite; the model or its input is broken")
+    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + ((similarity >= best) & ~right).sum(dim=1)
+
+
 def evaluate_retrieval(
     run: Encoder,
     benchmark: Benchmark | str | Path,

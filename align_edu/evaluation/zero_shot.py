@@ -11,6 +11,7 @@ from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.prompts import TEMPLATES, fill_templates, read_templates
 from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.retrieval import best_ranks
 
 KS = (1, 5)
 
@@ -42,8 +43,7 @@ def class_ranks(images: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
     """
     # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
     similarity = (images.double() @ vectors.double().T).float()  # (N, K)
-    right = similarity.gather(1, labels[:, None])  # (N, 1)
-    return (similarity >= right).sum(dim=1)  # the right one itself is the 1
+    return best_ranks(similarity, F.one_hot(labels, len(vectors)).bool())
 
 
 def evaluate_zero_shot(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.retrieval import best_ranks
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
 from align_edu.world.edits import ATTRIBUTES, Edit, distractors, sample_edit
@@ -56,8 +57,7 @@ def ask(
     words = quiz.plus - quiz.minus if minus else quiz.plus
     query = F.normalize(image * quiz.image + text * words, dim=1)
     similarity = (query.double() @ quiz.gallery.double().T).float()  # (Q, G)
-    best = similarity.masked_fill(~quiz.right, -torch.inf).amax(dim=1, keepdim=True)
-    return 1 + ((similarity >= best) & ~quiz.right).sum(dim=1)
+    return best_ranks(similarity, quiz.right)
 
 
 def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
