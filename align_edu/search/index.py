@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from align_edu.errors import InputError
+from align_edu.search.halves import halve, search_all
 from align_edu.search.hits import Hit, StoredRun
 from align_edu.search.places import place_of, relative_to, weights_of
 from align_edu.search.sources import embed_source
-from align_edu.search.store import read_described, read_part, write_parts
+from align_edu.search.store import PARTS, read_described, read_part, write_parts
 
 EXACT_UP_TO = 1_000_000  # images; above it a search of all of them is too slow
 KINDS = ("exact", "approximate")
@@ -25,7 +26,8 @@ _ROWS = 65_536  # vectors copied at a time
 class ImageIndex:
     """Image embeddings that are searched by inner product, with FAISS.
 
-    Exact up to a million images. Above, or when asked for, approximate: a graph (HNSW), whose
+    Exact up to a million images; from 100,000 on a first pass reads them in float16, which is
+    kept beside them, and finds the same. Above, or when asked for, approximate: a graph (HNSW), whose
     links depend on the images alone. Lists around centroids (IVF) were measured too: trained
     on images they lose more text queries, and trained on images and texts nearly all, as texts
     lie apart from images and are led to lists that hold none.
@@ -80,6 +82,7 @@ class ImageIndex:
             self._graph.hnsw.efConstruction = BUILD_CANDIDATES
             self._share_vectors()
         (self._graph or self._vectors).add(_rows("embeddings", embeddings))
+        self._halves = halve(self._vectors) if self._graph is None else None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -163,7 +166,7 @@ class ImageIndex:
         wanted = min(k + len(rows), len(self))
         vectors = _rows("queries", queries)
         if self._graph is None:
-            scores, found = self._vectors.search(vectors, wanted)
+            scores, found = search_all(self._vectors, self._halves, vectors, wanted)
         else:
             self._graph.hnsw.efSearch = max(CANDIDATES, 2 * wanted)
             scores, found = self._graph.search(vectors, wanted)
@@ -202,6 +205,7 @@ class ImageIndex:
         rows = _rows("embeddings", embeddings)
         self._hold()
         (self._graph or self._vectors).add(rows)
+        self._halves = halve(self._vectors) if self._graph is None else None
         self._names += new
 
     def save(self, folder: str | Path) -> Path:
@@ -220,10 +224,8 @@ class ImageIndex:
             "images": [relative_to(self._file(row), home) for row in range(len(self))],
             "skipped": {relative_to(file, home): why for file, why in self.skipped.items()},
         }
-        parts = {"vectors": self._vectors}
-        if self._graph is not None:
-            parts["graph"] = self._graph
-        write_parts(folder, described, parts)
+        parts = {"vectors": self._vectors, "graph": self._graph, "halves": self._halves}
+        write_parts(folder, described, {k: part for k, part in parts.items() if part is not None})
         return folder
 
     @classmethod
@@ -245,12 +247,15 @@ class ImageIndex:
         index.model = described.get("model")
         skipped = described.get("skipped", {})
         index.skipped = {place_of(index._home / name): why for name, why in skipped.items()}
-        index._vectors = read_part(folder, described, "vectors", whole=check_all)
-        index._graph = None
-        if index.kind == "approximate":
-            index._graph = read_part(folder, described, "graph", whole=check_all)
+        parts = {
+            name: read_part(folder, described, name, whole=check_all)
+            for name in PARTS
+            if name == "vectors" or name in described["parts"]
+        }
+        index._vectors, index._graph, index._halves = map(parts.get, PARTS)
+        if index._graph is not None:
             index._share_vectors()
-        sizes = {part.ntotal for part in (index._vectors, index._graph) if part is not None}
+        sizes = {part.ntotal for part in parts.values()}
         if sizes != {len(index._names)} or index.width != described["width"]:
             raise InputError(f"{folder}: its files do not fit; build the index again")
         return index

@@ -11,7 +11,7 @@ from align_edu.files import cannot_write, read_json, write_json
 
 IMAGES = "images.json"
 FORMAT = 2
-PARTS = ("vectors", "graph")
+PARTS = ("vectors", "graph", "halves")
 _BLOCK = 1 << 20  # bytes read at each place of a large file that is checked
 _PLACES = 64  # a file of fewer blocks is checked as a whole
 _REBUILD = "build the index again with `align-edu index RUN IMAGES OUT`"
@@ -21,7 +21,7 @@ def write_parts(folder: Path, described: Mapping[str, Any], parts: Mapping[str, 
     """Write FAISS indexes into a folder, then the file that names them: whole or not at all.
 
     folder: made when missing. described: what ``images.json`` tells of the images. parts:
-    "vectors" and, for an approximate index, "graph".
+    "vectors", "graph" for an approximate index, "halves" for a large exact one.
     The parts get names of their own, ``images.json`` replaces the older one in one step, and
     only then are the older parts removed: a process killed at any time leaves the old index,
     the new one, or none.
@@ -118,7 +118,7 @@ def read_part(folder: Path, described: Mapping[str, Any], name: str, *, whole: b
         raise InputError(f"{path}: damaged or not the one of {IMAGES}; {_REBUILD}")
     try:
         # The graph is small beside the vectors, and FAISS adds only to one in memory.
-        return faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if name == "vectors" else 0)
+        return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
     except RuntimeError as error:
         raise InputError(f"{path}: not a FAISS index; {_REBUILD}") from error
 
