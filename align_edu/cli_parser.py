@@ -155,7 +155,9 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
     sub.add_argument("--ratings", type=Path, metavar="DIR", help="CSVs of cxc (default DIR/cxc)")
     sub.add_argument("--queries", type=int, help="of arithmetic, for each fact (default 100)")
-    sub.add_argument("--epochs", type=int, help="of fine-tune (default 10)")
+    sub.add_argument(
+        "--epochs", type=int, help="of fine-tune (default 10); few-shot: tune all layers"
+    )
     sub.add_argument("--seed", type=int, help="of what a task draws (default 0)")
     sub.add_argument("--name", help="results/TASK-NAME.json, to keep several results of a task")
 

@@ -40,7 +40,7 @@ PROTOCOL_OF: dict[str, Protocol] = {
     "neighbours": Protocol(evaluate_neighbours, neighbours_table),
     "probe": Protocol(evaluate_probe, probe_table, ("split", "seed")),
     "fine-tune": Protocol(evaluate_fine_tune, fine_tune_table, ("split", "epochs", "seed")),
-    "few-shot": Protocol(evaluate_few_shot, few_shot_table),
+    "few-shot": Protocol(evaluate_few_shot, few_shot_table, ("split", "epochs")),
     "arithmetic": Protocol(measure_arithmetic, arithmetic_table, ("queries", "seed"), False),
 }
 

@@ -1,5 +1,6 @@
 """The linear probe and few-shot transfer: as scikit-learn's, honest at chance, clear when wrong."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,15 @@ from torch import Tensor
 
 from align_edu import Align, World, load_run
 from align_edu.errors import InputError
-from align_edu.evaluation import evaluate_few_shot, evaluate_probe, few_shot_table, probe_table
-from align_edu.evaluation.few_shot import LEARNING_RATES, WEIGHT_DECAYS, choose_settings
+from align_edu.evaluation import (
+    evaluate_few_shot,
+    evaluate_probe,
+    few_shot,
+    few_shot_table,
+    probe_table,
+    read_labelled,
+)
+from align_edu.evaluation.few_shot import PROBE_SWEEP, choose_settings, joined, probe_learner
 from align_edu.evaluation.probe import train_probe
 from align_edu.training import Run
 
@@ -64,9 +72,14 @@ def test_one_class_is_refused() -> None:
 
 def test_the_sweep_takes_the_best_on_held_back_pictures_and_the_first_of_equals() -> None:
     x, labels = overlapping(3, 120, 6, seed=5)
-    val = overlapping(3, 60, 6, seed=6)
-    chosen, tried = choose_settings((x, labels), val, 3)
-    assert len(tried) == len(LEARNING_RATES) * len(WEIGHT_DECAYS)
+    val, own = overlapping(3, 60, 6, seed=6)
+
+    def learn(known: Sequence[str], asked: str, settings: Mapping[str, float], seed: int) -> Tensor:
+        assert (tuple(known), asked, seed) == (("train",), "val", 0)
+        return train_probe(x, labels, 3, **settings).predict(val)
+
+    chosen, tried = choose_settings(learn, own, PROBE_SWEEP)
+    assert len(tried) == 9
     best = max(settings["accuracy"] for settings in tried)
     first = next(settings for settings in tried if settings["accuracy"] == best)
     assert chosen == {name: first[name] for name in ("learning_rate", "weight_decay")}
@@ -92,8 +105,33 @@ def test_few_shot_reports_three_runs_and_the_settings_it_chose(weather: Path) ->
     result = evaluate_few_shot(load_run(MODEL), weather)
     assert len(result["runs"]) == 3 and len(result["sweep"]) == 9
     assert result["mean"] == pytest.approx(sum(result["runs"]) / 3) and result["mean"] > 0.9
-    assert result["chosen"]["learning_rate"] in LEARNING_RATES
-    assert "best of 9" in few_shot_table(result)
+    assert result["chosen"]["learning_rate"] in PROBE_SWEEP["learning_rate"]
+    assert "best of 9" in few_shot_table(result) and "frozen" in few_shot_table(result)
+
+
+def test_few_shot_can_train_all_layers(weather: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
+    monkeypatch.setattr(few_shot, "RUNS", 2)
+    run = load_run(MODEL)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    result = evaluate_few_shot(run, weather, epochs=1)
+    assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.8
+    assert "all layers, 1 epochs" in few_shot_table(result)
+    assert all(torch.equal(before[name], value) for name, value in run.model.state_dict().items())
+    with pytest.raises(InputError, match="epochs 0"):
+        evaluate_few_shot(run, weather, epochs=0)
+
+
+def test_the_learners_train_on_the_splits_they_are_given(weather: Path) -> None:
+    train, val = read_labelled(weather, "train"), read_labelled(weather, "val")
+    both = joined([train, val])
+    assert len(both) == 160 and both.open(0) == train.open(0) and both.open(120) == val.open(0)
+    assert torch.equal(both.labels, torch.cat([train.labels, val.labels]))
+    learn = probe_learner(load_run(MODEL), {"train": train, "val": val})
+    settings = {"learning_rate": 0.1, "weight_decay": 0.0}
+    own = (learn(("val",), "val", settings, 0) == val.labels).double().mean()
+    other = (learn(("train",), "val", settings, 0) == val.labels).double().mean()
+    assert own == 1 >= other
 
 
 def test_what_does_not_fit_together_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def search_all(vectors: Any, halves: Any, queries: np.ndarray, k: int) -> tuple[
             if (scores[:, -1] > rough[:, -1] + bound).all():
                 return scores, np.take_along_axis(rows, order, axis=1)
             wanted *= _GROWTH
-    return vectors.search(queries, k)  # type: ignore[no-any-return]
+    return vectors.search(queries, k)
 
 
 def _first_pass(halves: Any, queries: np.ndarray, wanted: int) -> tuple[Any, Any]:
@@ -73,8 +73,8 @@ def _first_pass(halves: Any, queries: np.ndarray, wanted: int) -> tuple[Any, Any
     edges = np.linspace(0, halves.ntotal, threads + 1).astype(int).tolist()
 
     def part(begin: int, end: int) -> tuple[Any, Any]:
-        only = faiss.SearchParameters(sel=faiss.IDSelectorRange(begin, end))
-        return halves.search(queries, wanted, params=only)  # type: ignore[no-any-return]
+        only = faiss.SearchParameters(sel=faiss.IDSelectorRange(begin, end))  # type: ignore[call-arg]
+        return halves.search(queries, wanted, params=only)
 
     with ThreadPoolExecutor(threads) as pool:
         parts = list(pool.map(part, edges[:-1], edges[1:]))

@@ -26,11 +26,11 @@ _ROWS = 65_536  # vectors copied at a time
 class ImageIndex:
     """Image embeddings that are searched by inner product, with FAISS.
 
-    Exact up to a million images; from 100,000 on a first pass reads them in float16, which is
-    kept beside them, and finds the same. Above, or when asked for, approximate: a graph (HNSW), whose
-    links depend on the images alone. Lists around centroids (IVF) were measured too: trained
-    on images they lose more text queries, and trained on images and texts nearly all, as texts
-    lie apart from images and are led to lists that hold none.
+    Exact up to a million images; from 100,000 on a first pass reads a float16 copy of them.
+    Above, or when asked for, approximate: a graph (HNSW), whose links depend on the images
+    alone. Lists around centroids (IVF) were measured too: trained on images they lose more text
+    queries, and trained on images and texts nearly all, as texts lie apart from images and are
+    led to lists that hold none.
 
     Parameters
     ----------
@@ -252,7 +252,8 @@ class ImageIndex:
             for name in PARTS
             if name == "vectors" or name in described["parts"]
         }
-        index._vectors, index._graph, index._halves = map(parts.get, PARTS)
+        index._vectors = parts["vectors"]
+        index._graph, index._halves = parts.get("graph"), parts.get("halves")
         if index._graph is not None:
             index._share_vectors()
         sizes = {part.ntotal for part in parts.values()}
