@@ -14,6 +14,9 @@ endif
 CUT := PYTHONPATH="$(CURDIR)/tests/network_cut" IPYTHONDIR="$(CURDIR)/.venv/ipython" \
 	JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/jupyter" MPLCONFIGDIR="$(CURDIR)/.venv/matplotlib"
 
+# Processes that test side by side, each with one thread and up to 3 GB: make test WORKERS=4
+WORKERS ?= 2
+
 .PHONY: help setup demo test lint format lab notebooks clean
 .DEFAULT_GOAL := help
 
@@ -46,8 +49,9 @@ demo: setup
 	.venv/bin/align-edu demo --out runs/demo
 
 test: lint
-	$(CUT) $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
-		--nbval-cell-timeout=60 --cov=align_edu --cov-report=term
+	$(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
+		--nbval-cell-timeout=60 --numprocesses=$(WORKERS) --dist=loadfile \
+		--cov=align_edu --cov-report=term
 
 lint: setup
 	$(PY) -m ruff check .
