@@ -2,7 +2,8 @@
 
 from align_edu.lab import doctor
 from align_edu.lab.checks import check, hint, reveal, yours_or_ours
+from align_edu.lab.progress import progress
 from align_edu.lab.quiz import quiz
 from align_edu.lab.start import rng, start
 
-__all__ = ["check", "doctor", "hint", "quiz", "reveal", "rng", "start", "yours_or_ours"]
+__all__ = ["check", "doctor", "hint", "progress", "quiz", "reveal", "rng", "start", "yours_or_ours"]

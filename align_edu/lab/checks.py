@@ -14,6 +14,7 @@ from torch import Tensor
 
 from align_edu.lab.exercise import Exercise
 from align_edu.lab.exercises import find_exercise
+from align_edu.lab.progress import note_try
 
 # The instructions of a function whose body is `...`, `pass` or only a docstring.
 _EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
@@ -61,6 +62,7 @@ def check(function: Callable[..., Any], seed: int = 0) -> None:
         print(f"{exercise.name}: still to be written.")
         return
     problem = find_mistake(exercise, function, seed)
+    note_try(exercise.name, solved=not problem)
     if problem:
         raise CheckFailed(problem)
     print(f"{exercise.name}: right.")
@@ -87,17 +89,26 @@ def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0
 
 
 def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the student's function, or the reference while its body is still `...`.
+    """Return the student's function once it passes its check, and the reference until then.
+
+    So a notebook runs from top to bottom, whatever is written in its exercises.
 
     >>> def recall_at_1(similarity):
     ...     ...
     >>> yours_or_ours(recall_at_1)(torch.eye(3))
     recall_at_1: ours is in use until yours is written.
     1.0
+    >>> def recall_at_1(similarity):
+    ...     return 1.0
+    >>> _ = yours_or_ours(recall_at_1)
+    recall_at_1: ours is in use until yours passes its check.
     """
     exercise = find_exercise(function.__name__)
     if is_stub(function):
         print(f"{exercise.name}: ours is in use until yours is written.")
+        return exercise.reference
+    if find_mistake(exercise, function):
+        print(f"{exercise.name}: ours is in use until yours passes its check.")
         return exercise.reference
     print(f"{exercise.name}: yours is in use.")
     return function
@@ -119,7 +130,7 @@ def hint(name: str, step: int | None = None) -> None:
 
 
 def reveal(name: str) -> None:
-    """Print the shipped source of an exercise's answer.
+    """Print the shipped source of an exercise's answer; the progress keeps that it was shown.
 
     >>> reveal("chance_loss")
     def chance_loss(n: int) -> float:
@@ -127,6 +138,7 @@ def reveal(name: str) -> None:
         return 2 * math.log(n)
     """
     exercise = find_exercise(name)
+    note_try(name, shown=True)
     for function in (exercise.reference, *exercise.builds_on):
         print(inspect.getsource(function))
 

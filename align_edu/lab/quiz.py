@@ -7,8 +7,11 @@ from importlib import resources
 from typing import Any
 
 from align_edu.errors import InputError
+from align_edu.lab.progress import note_answer
 
 LETTERS = "abcdefgh"
+_FOLDER = resources.files("align_edu.lab") / "quizzes"
+QUIZZES = tuple(sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir()))
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,25 @@ class Question:
         >>> load_questions("00")[1].answer("b")
         'No (b). A common belief. The paper trains both towers from scratch. (Section 4.1)'
         """
-        place = LETTERS.find(letter.lower())
-        if len(letter) != 1 or not 0 <= place < len(self.options):
+        option = self._chosen(letter)
+        if option is None:
             return f"{letter!r} is not an option; choose a to {LETTERS[len(self.options) - 1]}."
-        option = self.options[place]
         verdict = "Right" if option.right else "No"
         return f"{verdict} ({letter.lower()}). {option.feedback} ({self.paper})"
+
+    def is_right(self, letter: str) -> bool:
+        """Return whether that letter is the right option.
+
+        >>> load_questions("00")[1].is_right("b")
+        False
+        """
+        option = self._chosen(letter)
+        return option is not None and option.right
+
+    def _chosen(self, letter: str) -> Option | None:
+        place = LETTERS.find(letter.lower())
+        known = len(letter) == 1 and 0 <= place < len(self.options)
+        return self.options[place] if known else None
 
 
 class Quiz:
@@ -71,10 +87,11 @@ class Quiz:
         """Return the quiz as one widget. Raises ImportError without ipywidgets."""
         import ipywidgets
 
-        return ipywidgets.VBox([_question_widget(question) for question in self.questions])
+        asked = enumerate(self.questions, 1)
+        return ipywidgets.VBox([_question_widget(self.number, *each) for each in asked])
 
 
-def _question_widget(question: Question) -> Any:
+def _question_widget(number: str, place: int, question: Question) -> Any:
     import ipywidgets
 
     choice = ipywidgets.RadioButtons(
@@ -86,6 +103,7 @@ def _question_widget(question: Question) -> Any:
 
     def react(change: dict[str, Any]) -> None:
         feedback.value = html.escape(question.answer(change["new"]), quote=False)
+        note_answer(number, place, question.is_right(change["new"]))
 
     choice.observe(react, names="value")
     title = ipywidgets.HTML(f"<b>{html.escape(question.question, quote=False)}</b>")
@@ -107,6 +125,7 @@ def quiz(number: str, answers: str | None = None) -> Quiz | None:
     letters = [letter for letter in answers if letter.isalnum()]
     for place, (question, letter) in enumerate(zip(questions, letters, strict=False), 1):
         print(f"{place}. {question.answer(letter)}")
+        note_answer(number, place, question.is_right(letter))
     return None
 
 
@@ -118,11 +137,9 @@ def load_questions(number: str) -> tuple[Question, ...]:
     >>> len(load_questions("00"))
     4
     """
-    folder = resources.files("align_edu.lab") / "quizzes"
-    file = folder / f"{number}.json"
-    if not file.is_file():
-        known = sorted(each.name.removesuffix(".json") for each in folder.iterdir())
-        raise InputError(f"notebook {number!r} has no quiz; there are quizzes for {known}")
+    if number not in QUIZZES:
+        raise InputError(f"notebook {number!r} has no quiz; there are quizzes for {QUIZZES}")
+    file = _FOLDER / f"{number}.json"
     return tuple(
         Question(
             row["question"], row["paper"], tuple(Option(**option) for option in row["options"])

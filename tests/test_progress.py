@@ -1,0 +1,119 @@
+"""A student's progress: kept in one file, never lost, never in the way of the lesson."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from align_edu import lab
+from align_edu.lab.checks import CheckFailed
+from align_edu.lab.progress import Progress, progress_file
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "home" / "progress.json"
+    monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(path))
+    return path
+
+
+def chance_loss(n: int) -> float:
+    """Wrong: one direction."""
+    import math
+
+    return math.log(n)
+
+
+def test_tries_solutions_and_looks_at_the_answer_are_told_apart(file: Path) -> None:
+    assert lab.progress().state("chance_loss") == "open"
+    for _ in range(2):
+        with pytest.raises(CheckFailed):
+            lab.check(chance_loss)
+    assert lab.progress().state("chance_loss") == "tried"
+    from align_edu.lab.answers.n00 import chance_loss as right
+
+    lab.check(right)
+    assert lab.progress().state("chance_loss") == "solved"
+    with pytest.raises(CheckFailed):
+        lab.check(chance_loss)  # a later mistake takes nothing away
+    assert json.loads(file.read_text())["exercises"]["chance_loss"] == {
+        "tries": 4,
+        "solved": True,
+        "shown": False,
+    }
+
+
+def test_an_answer_looked_at_before_is_marked_and_after_is_not(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from align_edu.lab.answers.n00 import chance_loss as right
+    from align_edu.lab.answers.n00 import recall_at_1
+
+    lab.reveal("chance_loss")
+    lab.check(right)
+    assert lab.progress().state("chance_loss") == "shown"
+    lab.check(recall_at_1)
+    lab.reveal("recall_at_1")
+    assert lab.progress().state("recall_at_1") == "solved"
+    assert "math.log" in capsys.readouterr().out
+
+
+def test_a_stub_is_not_a_try(file: Path) -> None:
+    def cosine(x: object, y: object) -> None: ...
+
+    lab.check(cosine)
+    assert lab.progress() == Progress() and not file.exists()
+
+
+def test_the_last_answer_to_a_question_counts(file: Path) -> None:
+    lab.quiz("00", "ba")
+    lab.quiz("00", "aa")
+    assert lab.progress().answers == {"00": {"1": False, "2": True}}
+    widget = lab.quiz("00")
+    assert widget is not None
+    choice = widget.widget().children[0].children[1]
+    choice.value = "b"
+    assert lab.progress().answers == {"00": {"1": True, "2": True}}
+
+
+def test_the_table_shows_every_notebook_with_exercises(file: Path) -> None:
+    from align_edu.lab.answers.n00 import chance_loss as right
+
+    lab.check(right)
+    lab.quiz("00", "b")
+    text = str(lab.progress())
+    assert text.splitlines()[0].split("exercises")[1].split() == ["●", "·", "quiz", "1", "of", "4"]
+    assert "1 of " in text.splitlines()[-1]
+    page = lab.progress()._repr_html_()
+    assert page.count("<tr>") == len(text.splitlines()) and 'value="1" max="4"' in page
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"exercises": 3, "answers": {}}', "\x00"])
+def test_a_damaged_file_is_kept_aside(
+    file: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.parent.mkdir()
+    file.write_text(damage)
+    assert lab.progress() == Progress()
+    assert file.with_suffix(".damaged.json").read_text() == damage
+    assert "was damaged" in capsys.readouterr().out
+
+
+def test_a_place_that_cannot_be_written_does_not_stop_the_lesson(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a file").write_text("")
+    monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "a file" / "progress.json"))
+    lab.quiz("00", "b")
+    assert "Progress is not kept" in capsys.readouterr().out
+
+
+def test_without_a_name_it_lies_in_the_home_folder_and_an_empty_name_keeps_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALIGN_EDU_PROGRESS", "")
+    lab.quiz("00", "b")
+    assert progress_file() is None and lab.progress() == Progress()
+    monkeypatch.delenv("ALIGN_EDU_PROGRESS")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert progress_file() == tmp_path / ".align_edu" / "progress.json"
