@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from torchvision.models.efficientnet import MBConvConfig
 from torchvision.transforms.v2.functional import normalize
 
-from align_edu import lab
+from align_edu import contrastive_loss, lab
 from align_edu.errors import InputError
 from align_edu.evaluation import retrieval_recall
 from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
@@ -67,6 +67,32 @@ def rate_by_interpolation(step: int, total: int, warmup: int, peak: float) -> fl
 def rate_by_two_lines(step: int, total: int, warmup: int, peak: float) -> float:
     up = step / warmup if warmup else math.inf
     return peak * min(up, (total - step) / (total - warmup))
+
+
+def step_that_clears_afterwards(
+    model: Any, optimizer: torch.optim.Optimizer, batch: Any, smoothing: float
+) -> torch.Tensor:
+    image, text = model(*batch)
+    logits = image @ text.T / model.temperature()
+    rows = torch.arange(len(logits))
+    both = [F.cross_entropy(way, rows, label_smoothing=smoothing) for way in (logits, logits.T)]
+    loss: torch.Tensor = torch.stack(both).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    for parameter in model.parameters():
+        parameter.grad = None
+    return loss
+
+
+def step_by_autograd(
+    model: Any, optimizer: torch.optim.Optimizer, batch: Any, smoothing: float
+) -> float:
+    weights = list(model.parameters())
+    loss = contrastive_loss(*model(*batch), model.temperature(), label_smoothing=smoothing)
+    for weight, gradient in zip(weights, torch.autograd.grad(loss, weights), strict=True):
+        weight.grad = gradient
+    optimizer.step()
+    return float(loss)
 
 
 def keeps(letter: str) -> bool:
@@ -251,6 +277,8 @@ def name_by_loop(similarity: torch.Tensor) -> int:
         ("best_matches", matches_by_sorting),
         ("learning_rate_at", rate_by_interpolation),
         ("learning_rate_at", rate_by_two_lines),
+        ("training_step", step_that_clears_afterwards),
+        ("training_step", step_by_autograd),
         ("scaled", scaled_by_the_library),
         ("scaled", scaled_by_distance_from_the_ends),
         ("name_index", name_by_matrix_product),

@@ -74,8 +74,8 @@ def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0
     >>> find_mistake(find_exercise("chance_loss"), lambda n: 2 * math.log(n))
     """
     cases = exercise.cases(torch.Generator().manual_seed(seed))
-    expected = [_run(exercise.reference, case) for case in cases]
-    got = [_run(function, case) for case in cases]
+    expected = [_run(exercise.watched(exercise.reference), case) for case in cases]
+    got = [_run(exercise.watched(function), case) for case in cases]
     failed = [not _same(a, b) for a, b in zip(expected, got, strict=True)]
     if not any(failed):
         return None
@@ -83,7 +83,8 @@ def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0
     call = f"{exercise.name}({', '.join(_shown(value) for value in cases[first])})"
     problem = f"{call}: expected {_said(expected[first])}, got {_said(got[first])}."
     for wrong in exercise.wrong:
-        if all(_same(_run(wrong.function, case), b) for case, b in zip(cases, got, strict=True)):
+        theirs = exercise.watched(wrong.function)
+        if all(_same(_run(theirs, case), b) for case, b in zip(cases, got, strict=True)):
             return f"{problem} {wrong.mistake}"
     return problem
 

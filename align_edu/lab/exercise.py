@@ -1,5 +1,6 @@
 """What an exercise is: a function to write, cases to try it on, mistakes to name, hints."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class Exercise:
     wrong : what goes wrong in practice.
     hints : three steps of help.
     builds_on : library functions that the reference calls, shown with it.
+    observe : given the function and a case, what to compare; what the function returns when
+        None. For functions that change something.
     """
 
     notebook: str
@@ -47,8 +50,13 @@ class Exercise:
     wrong: tuple[WrongAnswer, ...]
     hints: tuple[Hint, Hint, Hint]
     builds_on: tuple[Callable[..., Any], ...] = ()
+    observe: Callable[..., Any] | None = None
 
     @property
     def name(self) -> str:
         """The name of the function to write."""
         return self.reference.__name__
+
+    def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what is called with each case: the function, or what observes it."""
+        return functools.partial(self.observe, function) if self.observe else function

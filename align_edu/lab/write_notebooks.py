@@ -69,6 +69,8 @@ def run(notebook: Any, name: str, folder: Path) -> None:
         client.execute(env={**os.environ})
     except nbclient.exceptions.CellExecutionError as error:
         raise InputError(f"{name}: a cell fails: {error.ename}: {error.evalue}") from error
+    except nbclient.exceptions.CellTimeoutError as error:
+        raise InputError(f"{name}: a cell takes more than {CELL_SECONDS} seconds") from error
     for place, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", ()):
             if output.get("name") == "stderr":

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from align_edu.lab.answers import n08_step
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
 from align_edu.training.recipe import learning_rate_factor
 
@@ -117,4 +118,5 @@ EXERCISES = (
         ),
         builds_on=(learning_rate_factor,),
     ),
+    n08_step.EXERCISE,
 )
