@@ -198,3 +198,17 @@ def test_a_missing_opening_or_ending_is_found(place: int, fault: str) -> None:
 
 def test_the_start_cell_must_name_its_own_notebook() -> None:
     assert "lab.start" in "\n".join(find_faults(good(), 1000, "08"))
+
+
+def test_an_exercise_without_its_header_is_found() -> None:
+    header = "## Exercise\n\nDifficulty 2 of 5, importance 4 of 5, about 10 minutes.\n\nWrite it."
+    check = "def cosine(x, y):\n    ...\n\n\nlab.check(cosine)"
+    notebook = good()
+    notebook["cells"][3] = code(check, 3)
+    notebook["cells"][2] = prose(header)
+    clean = [fault for fault in find_faults(notebook, 1000, "00") if "header" in fault]
+    assert clean == []
+    notebook["cells"][2] = prose(header.replace(", about 10 minutes", ""))
+    assert "lacks the exercise's header" in " ".join(find_faults(notebook, 1000, "00"))
+    notebook["cells"][2] = prose("It takes 10 minutes.")
+    assert "typed-in measurement" in " ".join(find_faults(notebook, 1000, "00"))

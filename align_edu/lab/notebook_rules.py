@@ -1,6 +1,7 @@
 """The conventions of the notebooks, as far as a program can see them."""
 
 import base64
+import itertools
 import re
 import statistics
 from typing import Any
@@ -31,6 +32,9 @@ _MEASUREMENT = re.compile(
     r"(pairs|images|texts|pictures)\s*/\s*s)|\b0\.\d{2,}"
 )
 _CITATION = re.compile(r"Sections?\s+\d|Tables?\s+\d|Figures?\s+\d|[Ee]q\.\s*\(\d|[Pp]aper")
+_EXERCISE = re.compile(
+    r"^Difficulty \d of 5, importance \d of 5, about \d+ minutes\.$", re.MULTILINE
+)
 _PLACE = re.compile(r"/(home|root|tmp|work|Users|private)/|0x[0-9a-f]{6,}")
 
 
@@ -47,7 +51,7 @@ def find_faults(notebook: Notebook, size: int, number: str) -> list[str]:
     '0 code cells; 15 to 30 are right'
     """
     cells = notebook["cells"]
-    faults = [*_whole(notebook, size), *_order(cells, number), *_counts(cells)]
+    faults = [*_whole(notebook, size), *_order(cells, number), *_counts(cells), *_headers(cells)]
     for place, cell in enumerate(cells, 1):
         check = _code_cell if cell["cell_type"] == "code" else _prose_cell
         faults += [f"cell {place}: {fault}" for fault in [*check(cell), *_cell(cell)]]
@@ -95,6 +99,19 @@ def _counts(cells: list[Cell]) -> list[str]:
     return []
 
 
+def _headers(cells: list[Cell]) -> list[str]:
+    """Before each exercise stands how hard it is, how much it matters, and how long it takes."""
+    faults = []
+    for place, (before, cell) in enumerate(itertools.pairwise(cells), 2):
+        is_check = cell["cell_type"] == "code" and re.search(r"^lab\.check\(", cell["source"], re.M)
+        if is_check and not _EXERCISE.search(before["source"]):
+            faults.append(
+                f"cell {place}: the cell before it lacks the exercise's header:"
+                " Difficulty 2 of 5, importance 4 of 5, about 10 minutes."
+            )
+    return faults
+
+
 def _cell(cell: Cell) -> list[str]:
     """What holds for code and prose alike: nothing is hidden, no tag changes the meaning."""
     metadata = cell["metadata"]
@@ -140,7 +157,7 @@ def _prose_cell(cell: Cell) -> list[str]:
     faults = []
     if _words(cell) > CELL_WORDS:
         faults.append(f"{_words(cell)} words; at most {CELL_WORDS}")
-    for sentence in re.split(r"(?<=[.!?:])\s+|\n", cell["source"]):
+    for sentence in re.split(r"(?<=[.!?:])\s+|\n", _EXERCISE.sub("", cell["source"])):
         if _MEASUREMENT.search(sentence) and not _CITATION.search(sentence):
             faults.append(f"a typed-in measurement without its place in the paper: {sentence!r}")
     return faults
