@@ -220,6 +220,15 @@ def cosine_by_the_law_of_cosines(x: list[float], y: list[float]) -> float:
     return 1 - math.dist(u, v) ** 2 / 2
 
 
+def matrix_by_broadcasting(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return F.cosine_similarity(x[:, None], y[None], dim=2)
+
+
+def matrix_by_einsum(x: torch.Tensor, y: torch.Tensor) -> Any:
+    products = torch.einsum("id,td->it", x.double(), y.double())
+    return (products / torch.outer(x.norm(dim=1), y.norm(dim=1))).numpy()
+
+
 def matches_by_loop(similarity: torch.Tensor) -> tuple[int, ...]:
     rows = similarity.tolist()
     return tuple(max(range(len(row)), key=row.__getitem__) for row in rows)
@@ -273,6 +282,8 @@ def name_by_loop(similarity: torch.Tensor) -> int:
         ("output_side", side_by_walking),
         ("cosine", cosine_by_torch),
         ("cosine", cosine_by_the_law_of_cosines),
+        ("cosine_matrix", matrix_by_broadcasting),
+        ("cosine_matrix", matrix_by_einsum),
         ("best_matches", matches_by_loop),
         ("best_matches", matches_by_sorting),
         ("learning_rate_at", rate_by_interpolation),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_edu.lab.answers import n05_matrix
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
 
 Vector = Sequence[float]
@@ -252,4 +253,5 @@ EXERCISES = (
             Hint("A tensor or a list?", "A list of whole numbers: .tolist()."),
         ),
     ),
+    n05_matrix.EXERCISE,
 )

@@ -1,0 +1,87 @@
+"""TEACHING.md: its example runs, its exercises exist, and its table covers the course."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from align_edu import lab
+from align_edu.errors import InputError
+from align_edu.lab.checks import CheckFailed
+from align_edu.lab.course import COURSE
+from align_edu.lab.exercises import EXERCISES, find_exercise
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
+
+
+def table() -> list[list[str]]:
+    rows = re.findall(r"^\| (\d\d) \|(.*)\|$", PAGE, re.MULTILINE)
+    return [[number, *(cell.strip() for cell in rest.split("|"))] for number, rest in rows]
+
+
+def test_the_table_has_every_notebook_with_its_exercises() -> None:
+    written = [lesson.number for lesson in COURSE if lesson.minutes]
+    assert [row[0] for row in table()] == written
+    for number, _, exercises, *_ in table():
+        names = [name for name, each in EXERCISES.items() if each.notebook == number]
+        assert sorted(re.findall(r"`(\w+)`", exercises)) == sorted(names), number
+
+
+def test_minutes_and_memory_are_measured_and_small() -> None:
+    for number, _, _, minutes, memory in table():
+        assert float(minutes) <= (2.0 if number == "08" else 1.0), number
+        assert 0.2 < float(memory.removesuffix(" GiB")) <= 2.0, number
+
+
+def test_what_the_page_names_exists() -> None:
+    for name in re.findall(r"lab\.(\w+)", PAGE):
+        assert hasattr(lab, name), name
+    for path in re.findall(r"tests/benchmarks/\w+\.py", PAGE):
+        assert (ROOT / path).is_file(), path
+    numbers = set(re.findall(r"\b([012]\d)\b", re.sub(r"\b\d{4,}\b", "", PAGE)))
+    assert numbers <= {lesson.number for lesson in COURSE}
+
+
+def test_the_example_of_an_exercise_of_ones_own_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    try:
+        mine = find_exercise("mean_square")
+        lab.check(mine.reference)
+        lab.hint("mean_square", 2)
+        assert capsys.readouterr().out == "mean_square: right.\nAnd then? Their sum.\n"
+
+        def mean_square(values: list[float]) -> float:
+            return (sum(values) / len(values)) ** 2
+
+        with pytest.raises(CheckFailed, match="That is the square of the mean"):
+            lab.check(mean_square)
+        exec(example, names)  # a cell that is run again
+    finally:
+        EXERCISES.pop("mean_square", None)
+
+
+def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused() -> None:
+    hints = find_exercise("cosine").hints
+
+    def cosine(x: float) -> float:
+        return x
+
+    def twice(x: float) -> float:
+        return 2 * x
+
+    def add(notebook: str, function: object, case: float = 3.0) -> None:
+        square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
+        lab.add_exercise(lab.Exercise(notebook, function, lambda _: [(case,)], (square,), hints))  # type: ignore[arg-type]
+
+    with pytest.raises(InputError, match="an exercise of notebook 05; choose another name"):
+        add("mine", cosine)
+    with pytest.raises(InputError, match="'06' is the course's"):
+        add("06", twice)
+    with pytest.raises(InputError, match="use def"):
+        add("mine", lambda x: x)
+    with pytest.raises(InputError, match="no case tells the right answer.*the square.*add a case"):
+        add("mine", twice, 2.0)  # 2 + 2 = 2 * 2
+    assert "twice" not in EXERCISES
