@@ -138,7 +138,7 @@ def _evaluate(args: argparse.Namespace) -> Answer:
 
     options = {
         name: getattr(args, name)
-        for name in ("split", "templates", "ratings", "queries", "epochs", "seed")
+        for name in ("split", "templates", "ratings", "own_pairs", "queries", "epochs", "seed")
     }
     run = load_run(args.run)
     record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)

@@ -154,6 +154,12 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--split", help="of the benchmark (default test)")
     sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
     sub.add_argument("--ratings", type=Path, metavar="DIR", help="CSVs of cxc (default DIR/cxc)")
+    sub.add_argument(
+        "--own-pairs",
+        action="store_true",
+        default=None,
+        help="cxc: a caption and its own image match, whatever their rating",
+    )
     sub.add_argument("--queries", type=int, help="of arithmetic, for each fact (default 100)")
     sub.add_argument(
         "--epochs", type=int, help="of fine-tune (default 10); few-shot: tune all layers"

@@ -35,7 +35,7 @@ class Protocol:
 
 PROTOCOL_OF: dict[str, Protocol] = {
     "retrieval": Protocol(evaluate_retrieval, retrieval_table),
-    "cxc": Protocol(evaluate_cxc, cxc_table, ("split", "ratings", "seed")),
+    "cxc": Protocol(evaluate_cxc, cxc_table, ("split", "ratings", "own_pairs", "seed")),
     "zero-shot": Protocol(evaluate_zero_shot, zero_shot_table, ("split", "templates")),
     "neighbours": Protocol(evaluate_neighbours, neighbours_table),
     "probe": Protocol(evaluate_probe, probe_table, ("split", "seed")),
@@ -58,7 +58,9 @@ def evaluate_run(
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in protocol.options:
-            raise InputError(f"--{name}: the task {task} does not take it; leave it out")
+            raise InputError(
+                f"--{name.replace('_', '-')}: the task {task} does not take it; leave it out"
+            )
     if protocol.needs_data != (data is not None):
         wanted = "needs --benchmark DIR" if data is None else "draws its own; leave --benchmark out"
         raise InputError(f"--task {task}: {wanted}")

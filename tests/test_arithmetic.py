@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from align_edu import load_run
 from align_edu.cli import main
+from align_edu.errors import InputError
 from align_edu.search import combine_query, measure
 from align_edu.search.measure import Quiz, ask, measure_arithmetic
 from align_edu.world.edits import ATTRIBUTES, distractors, sample_edit
@@ -152,3 +153,13 @@ def test_words_that_are_not_there_are_no_vector() -> None:
     vectors = measure._words(load_run(MODEL), ["a red cat", ""])
     assert vectors[0].norm() == pytest.approx(1.0, abs=1e-5) and vectors[1].norm() == 0
     assert vectors.isfinite().all()
+
+
+def test_embeddings_that_are_not_finite_are_refused() -> None:
+    same = torch.eye(4)
+    broken = same.clone()
+    broken[0, 0] = torch.nan
+    right = torch.eye(4, dtype=torch.bool)
+    for quiz in (Quiz(broken, same, same, same, right), Quiz(same, same, same, broken, right)):
+        with pytest.raises(InputError, match="not finite"):
+            ask(quiz)

@@ -139,7 +139,14 @@ def test_the_toy_benchmark_brings_its_ratings_and_the_command_line_reads_them(
     command = ["evaluate", str(run), "--benchmark", str(DATA / "benchmark"), "--task", "cxc"]
     assert main(command) == 0
     assert "image to image" in capsys.readouterr().out
+    assert main([*command, "--own-pairs", "--name", "own", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)["result"]
     result = evaluate_cxc(load_run(run), DATA / "benchmark")
+    assert own["text_to_image"]["queries"] >= result["text_to_image"]["queries"]
+    assert (
+        own["text_to_image"]
+        == evaluate_cxc(load_run(run), DATA / "benchmark", own_pairs=True)["text_to_image"]
+    )
     assert result["text_to_image"]["queries"] == 1_000 and result["text_to_image"]["R@1"] > 0.9
     assert result["sits"]["mean"] > 0.7 and 0 < result["sits"]["sd"] < 0.1
 
@@ -269,12 +276,13 @@ def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path: Pat
         ("toy:sentid:0,toy:sentid:1,5.5,x", "row 2: '5.5' is no score"),
         ("toy:sentid:0", "row 2: needs two identifiers"),
         ("", "needs two identifiers|no rating in it"),
+        (None, "its first row is a rating; put the names"),
     ):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(DATA / "benchmark" / "cxc", folder)
-        (folder / "sts_test.csv").write_text(
-            f"caption1,caption2,agg_score,sampling_method\n{row}\n"
-        )
+        header = "caption1,caption2,agg_score,sampling_method\n"
+        text = "toy:sentid:0,toy:sentid:1,3.5,x\n" * 2 if row is None else f"{header}{row}\n"
+        (folder / "sts_test.csv").write_text(text)
         with pytest.raises(InputError, match=message):
             read_ratings(folder, benchmark, "test")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from align_edu import World, load_run
 from align_edu.errors import InputError
 from align_edu.evaluation import evaluate_neighbours, neighbour_recall, neighbours_table
+from align_edu.evaluation.zero_shot import class_ranks
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 REAL = Path(__file__).parents[2] / "shared" / "real"
@@ -118,3 +119,23 @@ def test_real_photographs_and_emoji_pass_through(tmp_path: Path) -> None:
     assert result["test"] == 20 and result["neighbours"]["R@1"] > 0.8  # easily told apart
     Image.new("RGB", (9, 9)).save(tmp_path / "test" / "food" / "tiny.png")
     assert evaluate_neighbours(load_run(MODEL), tmp_path)["test"] == 21
+
+
+def test_embeddings_that_are_not_finite_are_refused() -> None:
+    train, labels = torch.eye(4), torch.arange(4)
+    for wrong in (torch.nan, torch.inf):
+        broken = train.clone()
+        broken[1, 2] = wrong
+        for one, other in ((broken, train), (train, broken)):
+            with pytest.raises(InputError, match="not finite"):
+                neighbour_recall(one, labels, other, labels, ks=(1,))
+
+
+def test_zero_shot_refuses_embeddings_that_are_not_finite() -> None:
+    images, classes = torch.eye(4), torch.eye(4)
+    broken = images.clone()
+    broken[2, 2] = torch.nan
+    assert class_ranks(images, classes, torch.arange(4)).tolist() == [1, 1, 1, 1]
+    for one, other in ((broken, classes), (images, broken)):
+        with pytest.raises(InputError, match="not finite"):
+            class_ranks(one, other, torch.arange(4))

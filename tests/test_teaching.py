@@ -17,7 +17,8 @@ PAGE = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
 
 def table() -> list[list[str]]:
     rows = re.findall(r"^\| (\d\d) \|(.*)\|$", PAGE, re.MULTILINE)
-    return [[number, *(cell.strip() for cell in rest.split("|"))] for number, rest in rows]
+    cells = [[number, *(cell.strip() for cell in rest.split("|"))] for number, rest in rows]
+    return [row for row in cells if len(row) == 5]  # the plans of weeks have fewer columns
 
 
 def test_the_table_has_every_notebook_with_its_exercises() -> None:
@@ -35,7 +36,7 @@ def test_minutes_and_memory_are_measured_and_small() -> None:
 
 
 def test_what_the_page_names_exists() -> None:
-    for name in re.findall(r"lab\.(\w+)", PAGE):
+    for name in re.findall(r"(?<!\.)\blab\.(\w+)", PAGE):
         assert hasattr(lab, name), name
     for path in re.findall(r"tests/benchmarks/\w+\.py", PAGE):
         assert (ROOT / path).is_file(), path

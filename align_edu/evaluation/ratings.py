@@ -77,9 +77,12 @@ def _read(path: Path, places: Sequence[Mapping[str, int]], sides: Sequence[str])
 def _rows(path: Path) -> list[list[str]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return list(csv.reader(file))[1:]  # without the header
+            header, *rows = list(csv.reader(file)) or [[]]
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable CSV ({error}); get it again") from None
+    if len(header) > 2 and header[2].replace(".", "", 1).isdecimal():
+        raise InputError(f"{path}: its first row is a rating; put the names of the columns above")
+    return rows
 
 
 def _place(path: Path, number: int, name: str, places: Mapping[str, int], side: str) -> int:
