@@ -74,9 +74,8 @@ def write_assignment(
         raise InputError(f"{home}: is there already; remove it or choose another course folder")
     stored = _read_notebook(Path(notebooks) / f"{lesson.file}.ipynb")
     stored.cells = list(_graded(stored.cells, number, seed, only_exercises))
-    home.parent.mkdir(parents=True, exist_ok=True)
     with folder_written_whole(home) as beside:
-        beside.mkdir()
+        beside.mkdir(parents=True)
         _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
         text = nbformat.writes(stored) + "\n"
         (beside / f"{lesson.file}.ipynb").write_text(text, encoding="utf-8")
@@ -211,14 +210,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--only-exercises", action="store_true", help="leave all other cells but the first out"
     )
     args = parser.parse_args(argv)
+    options = {
+        "seed": args.seed,
+        "notebooks": args.notebooks,
+        "only_exercises": args.only_exercises,
+    }
     try:
-        written = write_assignment(
-            args.number,
-            args.out,
-            seed=args.seed,
-            notebooks=args.notebooks,
-            only_exercises=args.only_exercises,
-        )
+        written = write_assignment(args.number, args.out, **options)
     except InputError as error:
         sys.stderr.write(f"nbgrader_assignment: {' '.join(str(error).split())}\n")
         return 2
