@@ -44,11 +44,12 @@ class CheckFailed(AssertionError):
         return [str(self)]
 
 
-def check(function: Callable[..., Any], seed: int = 0) -> None:
+def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) -> None:
     """Try the function of an exercise, which is found by its name, and say what came of it.
 
     Raises CheckFailed with the likely mistake. A function that is still `...` passes, and the
-    check says that it is to be written. Another seed gives other random cases.
+    check says that it is to be written; a strict check, for grading, fails it. Another seed
+    gives other random cases.
 
     >>> def chance_loss(n):
     ...     return math.log(n)
@@ -59,7 +60,10 @@ def check(function: Callable[..., Any], seed: int = 0) -> None:
     """
     exercise = find_exercise(function.__name__)
     if is_stub(function):
-        print(f"{exercise.name}: still to be written.")
+        unwritten = f"{exercise.name}: still to be written."
+        if strict:
+            raise CheckFailed(unwritten)
+        print(unwritten)
         return
     problem = find_mistake(exercise, function, seed)
     note_try(exercise.name, solved=not problem)

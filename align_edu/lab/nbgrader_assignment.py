@@ -1,0 +1,231 @@
+"""Writes an nbgrader assignment from a notebook of the course: its exercises become graded cells.
+
+python -m align_edu.lab.nbgrader_assignment 06 --out COURSE [--seed 7] [--only-exercises]
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from align_edu.errors import InputError
+from align_edu.files import folder_written_whole, written_whole
+from align_edu.lab.answer_source import answer_body, parameters
+from align_edu.lab.course import find_lesson
+from align_edu.lab.exercise import Exercise
+from align_edu.lab.exercises import EXERCISES
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"  # of the checkout
+STUB = re.compile(r"^def (\w+)\(([^)]*)\):\n    \.\.\.$", re.MULTILINE)
+DATA = "../data_samples"  # as a notebook of the checkout names it
+
+CONFIG = '''\
+"""nbgrader's settings for assignments made of align_edu's notebooks."""
+
+c = get_config()  # noqa: F821
+
+# The released exercise is the stub of the course: the notebook runs from top to bottom with it.
+c.ClearSolutions.code_stub = {"python": "..."}
+c.Execute.timeout = 120  # seconds a cell
+'''
+
+
+def write_assignment(
+    number: str,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    notebooks: str | Path = NOTEBOOKS,
+    only_exercises: bool = False,
+) -> Path:
+    """Write the notebook of a lesson as an nbgrader assignment; return the written notebook.
+
+    Each exercise becomes a solution cell, which holds the reference between nbgrader's marks,
+    and a locked cell of hidden tests behind it, worth as many points as the exercise is
+    difficult. Other cells stay as they are, without outputs; the samples that they read are
+    copied beside the notebook. `nbgrader_config.py` is written where there is none.
+
+    Parameters
+    ----------
+    number : the two digits of the notebook's name.
+    folder : the root of the nbgrader course.
+    seed : of the random cases in the hidden tests.
+    notebooks : the folder of the course's notebooks.
+    only_exercises : keep the title, the start cell and the exercises; autograding, which runs
+        all cells, is then a matter of seconds.
+
+    Raises InputError for a lesson without a notebook or exercises, and when the assignment is
+    there already.
+
+    >>> import tempfile
+    >>> written = write_assignment("00", tempfile.mkdtemp(), only_exercises=True)
+    >>> "/".join(written.parts[-3:])
+    'source/00_start_here/00_start_here.ipynb'
+    """
+    import nbformat
+
+    lesson, root = find_lesson(number), Path(folder)
+    home = root / "source" / lesson.file
+    if home.exists():
+        raise InputError(f"{home}: is there already; remove it or choose another course folder")
+    stored = _read_notebook(Path(notebooks) / f"{lesson.file}.ipynb")
+    stored.cells = list(_graded(stored.cells, number, seed, only_exercises))
+    with folder_written_whole(home) as beside:
+        beside.mkdir(parents=True)
+        _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
+        text = nbformat.writes(stored) + "\n"
+        (beside / f"{lesson.file}.ipynb").write_text(text, encoding="utf-8")
+    if not (root / "nbgrader_config.py").exists():
+        with written_whole(root / "nbgrader_config.py") as part:
+            part.write_text(CONFIG, encoding="utf-8")
+    return home / f"{lesson.file}.ipynb"
+
+
+def _read_notebook(file: Path) -> Any:
+    import nbformat
+
+    if not file.is_file():
+        raise InputError(f"{file}: no such notebook; name the folder of the course's notebooks")
+    try:
+        return nbformat.read(file, as_version=4)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not a readable notebook ({error}); get it again") from error
+
+
+def _graded(cells: list[Any], number: str, seed: int, only_exercises: bool) -> Iterator[Any]:
+    """The cells of the assignment, without outputs."""
+    asked = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
+    if not asked:
+        raise InputError(f"notebook {number} has no exercises to grade; choose another")
+    for place, cell in enumerate(cells):
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        stub = STUB.search(cell.source) if cell.cell_type == "code" else None
+        if stub and stub[1] in asked:
+            asked.remove(stub[1])
+            yield _solution(cell, stub, EXERCISES[stub[1]])
+            yield _tests(stub[1], _points(cells[place - 1].source), seed)
+        elif not only_exercises or _needed(cells, place):
+            yield cell
+    if asked:
+        raise InputError(f"notebook {number} has no stub for {', '.join(sorted(asked))}; mend it")
+
+
+def _needed(cells: list[Any], place: int) -> bool:
+    """Whether a cell belongs to the shortest form: the title, the start, an exercise's text."""
+    after = cells[place + 1].source if place + 1 < len(cells) else ""
+    return place == 0 or "lab.start(" in cells[place].source or STUB.search(after) is not None
+
+
+def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
+    """The exercise's cell with the reference as the body; nbgrader puts the stub back."""
+    names = [name.strip() for name in stub[2].split(",")]
+    if names != parameters(exercise.reference):
+        raise InputError(f"{exercise.name}: the notebook's stub takes {names}; mend the stub")
+    body = ["### BEGIN SOLUTION", *answer_body(exercise.reference), "### END SOLUTION"]
+    lines = textwrap.indent("\n".join(body), "    ")
+    head = stub[0].partition("\n")[0]
+    cell.source = cell.source.replace(stub[0], f"{head}\n{lines}", 1)
+    cell.metadata["nbgrader"] = _metadata(exercise.name, solution=True)
+    return cell
+
+
+def _tests(name: str, points: int, seed: int) -> Any:
+    """The locked cell of hidden tests."""
+    import nbformat
+
+    unit = "point" if points == 1 else "points"
+    source = f"""\
+# {points} {unit}: here {name} is tried on cases that you do not see.
+### BEGIN HIDDEN TESTS
+from align_edu import lab
+
+assert {name}.__name__ == "{name}", "another function stands under this name"
+lab.check({name}, seed={seed}, strict=True)
+### END HIDDEN TESTS"""
+    cell = nbformat.v4.new_code_cell(source, id=f"tests-{name}"[:64])
+    cell.metadata["nbgrader"] = _metadata(f"{name}-tests", points=points)
+    return cell
+
+
+def _metadata(name: str, *, solution: bool = False, points: int | None = None) -> dict[str, Any]:
+    """What nbgrader, schema 3, keeps of a cell."""
+    graded = {} if points is None else {"points": points}
+    return {
+        "schema_version": 3,
+        "grade_id": name,
+        "grade": not solution,
+        "solution": solution,
+        "locked": not solution,
+        "task": False,
+        **graded,
+    }
+
+
+def _points(header: str) -> int:
+    """The difficulty that the text before an exercise names, or 1."""
+    found = re.findall(r"Difficulty (\d) of 5", header)
+    return int(found[-1]) if found else 1
+
+
+def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
+    """Copy the samples that the cells name into ``home``, and let the cells read them there."""
+    code = [cell for cell in cells if cell.cell_type == "code"]
+    if not any(DATA in cell.source for cell in code):
+        return
+    if not samples.is_dir():
+        raise InputError(f"{samples}: not there, and the notebook reads it; use a whole checkout")
+    text = "\n".join(cell.source for cell in code)
+    for entry in sorted(samples.iterdir()):
+        if not re.search(rf"\b{re.escape(entry.name)}\b", text):
+            continue
+        copied = home / samples.name / entry.name
+        copied.parent.mkdir(exist_ok=True)
+        if entry.is_dir():
+            shutil.copytree(entry, copied)
+        else:
+            shutil.copy(entry, copied)
+    for cell in code:
+        cell.source = cell.source.replace(DATA, samples.name)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write one assignment and return the exit status: 0 done, 2 bad input.
+
+    >>> main(["99", "--out", "/nowhere"])
+    2
+    """
+    parser = argparse.ArgumentParser(prog="python -m align_edu.lab.nbgrader_assignment")
+    parser.add_argument("number", help="of the notebook, such as 06")
+    parser.add_argument("--out", type=Path, required=True, help="the root of the nbgrader course")
+    parser.add_argument("--seed", type=int, default=0, help="of the hidden cases")
+    parser.add_argument(
+        "--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the course's notebooks"
+    )
+    parser.add_argument(
+        "--only-exercises", action="store_true", help="leave all other cells but the first out"
+    )
+    args = parser.parse_args(argv)
+    options = {
+        "seed": args.seed,
+        "notebooks": args.notebooks,
+        "only_exercises": args.only_exercises,
+    }
+    try:
+        written = write_assignment(args.number, args.out, **options)
+    except InputError as error:
+        sys.stderr.write(f"nbgrader_assignment: {' '.join(str(error).split())}\n")
+        return 2
+    config = args.out / "nbgrader_config.py"
+    if "code_stub" not in config.read_text(encoding="utf-8"):
+        print(f'{config} is kept; add to it: c.ClearSolutions.code_stub = {{"python": "..."}}')
+    print(f"{written}\nNext, in {args.out}: nbgrader generate_assignment {written.stem}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

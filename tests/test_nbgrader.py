@@ -1,0 +1,265 @@
+"""The nbgrader converter: nbgrader takes its assignments, and grades submissions as it should."""
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from align_edu import lab
+from align_edu.errors import InputError
+from align_edu.lab.answer_source import answer_body
+from align_edu.lab.checks import CheckFailed, find_mistake
+from align_edu.lab.course import COURSE, find_lesson
+from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment
+
+pytest.importorskip("nbgrader", reason="nbgrader is not installed")
+
+WRITTEN = [each.number for each in COURSE if (NOTEBOOKS / f"{each.file}.ipynb").exists()]
+START, LOSS = "00_start_here", "06_the_contrastive_loss_by_hand"
+
+# One known mistake for each exercise, and how the check names it.
+MISTAKES = {
+    "chance_loss": ("import math\nreturn math.log(n)", "That is one direction only."),
+    "recall_at_1": (
+        "own = similarity.diagonal()\nreturn (own >= similarity.amax(1)).float().mean()",
+        "You count a tie as a hit.",
+    ),
+    "align_loss": (
+        "from align_edu import contrastive_loss\n"
+        "return contrastive_loss(image, text, sigma, label_smoothing=0) / 2",
+        "You average the two directions, as CLIP does.",
+    ),
+}
+
+
+def bodies_of(lines: Callable[[str], str], *names: str) -> dict[str, str]:
+    return {name: textwrap.indent(lines(name), "    ") for name in names}
+
+
+def by_reference(name: str) -> str:
+    return "\n".join(answer_body(find_exercise(name).reference))
+
+
+def by_mistake(name: str) -> str:
+    return MISTAKES[name][0]
+
+
+def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str]) -> None:
+    """Write a body in place of the dots of each stub, and submit the released notebook."""
+    notebook = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", 4)
+    for cell in notebook.cells:
+        stub = STUB.search(cell.source)
+        if stub and stub[1] in bodies:
+            cell.source = cell.source.replace("    ...", bodies[stub[1]])
+    folder = course / "submitted" / student / assignment
+    folder.mkdir(parents=True)
+    nbformat.write(notebook, folder / f"{assignment}.ipynb")
+
+
+@pytest.fixture(scope="module")
+def nbgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """nbgrader's own interface to a course of its own, with the config that the converter wrote."""
+    from nbgrader.apps.api import NbGraderAPI
+    from traitlets.config.loader import PyFileConfigLoader
+
+    course = tmp_path_factory.mktemp("course")
+    for number in ("00", "06"):
+        write_assignment(number, course, seed=23, only_exercises=True)
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(course)).load_config()
+    config.CourseDirectory.root = str(course)
+    with pytest.MonkeyPatch.context() as patch:
+        # It calls the program `alembic`, which stands beside this Python.
+        patch.setenv(
+            "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        )
+        api = NbGraderAPI(config=config)
+        for assignment in (START, LOSS):
+            done = api.generate_assignment(assignment)
+            assert done["success"], done["log"]
+        yield api
+
+
+def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, str]:
+    """Autograde one submission: points, points to be had, and what the graded cells print."""
+    done = nbgrader.autograde(assignment, student)
+    assert done["success"], done["log"]
+    with nbgrader.gradebook as book:
+        found = book.find_submission(assignment, student)
+        points, most = found.score, found.max_score
+    course = Path(nbgrader.coursedir.root)
+    file = course / "autograded" / student / assignment / f"{assignment}.ipynb"
+    graded = [
+        cell
+        for cell in nbformat.read(file, 4).cells
+        if cell.metadata.get("nbgrader", {}).get("grade")
+    ]
+    return points, most, str([output for cell in graded for output in cell.outputs])
+
+
+NBGRADERS_OWN = "ignore:Object of type"  # a warning about its use of its database
+
+
+@pytest.mark.filterwarnings(NBGRADERS_OWN)
+def test_nbgrader_grades_right_untouched_and_mistaken_submissions(nbgrader: Any) -> None:
+    course, names = Path(nbgrader.coursedir.root), ("chance_loss", "recall_at_1")
+    hand_in(course, START, "right", bodies_of(by_reference, *names))
+    hand_in(course, START, "untouched", {})
+    hand_in(course, START, "mistaken", bodies_of(by_mistake, *names))
+    assert grade(nbgrader, START, "right")[:2] == (3, 3)
+    points, most, said = grade(nbgrader, START, "untouched")
+    assert (points, most) == (0, 3)
+    assert all(f"{name}: still to be written." in said for name in names)
+    points, most, said = grade(nbgrader, START, "mistaken")
+    assert (points, most) == (0, 3)
+    assert all(MISTAKES[name][1] in said for name in names)
+
+
+@pytest.mark.filterwarnings(NBGRADERS_OWN)
+def test_nbgrader_grades_each_exercise_by_itself(nbgrader: Any) -> None:
+    """One submission less than above, since each starts a kernel: a mistake beside a stub."""
+    course = Path(nbgrader.coursedir.root)
+    hand_in(course, LOSS, "right", bodies_of(by_reference, "align_loss", "smoothed_loss"))
+    hand_in(course, LOSS, "half", bodies_of(by_mistake, "align_loss"))
+    assert grade(nbgrader, LOSS, "right")[:2] == (6, 6)
+    points, most, said = grade(nbgrader, LOSS, "half")
+    assert (points, most) == (0, 6)
+    assert MISTAKES["align_loss"][1] in said
+    assert "smoothed_loss: still to be written." in said
+
+
+def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgrader: Any) -> None:
+    for assignment in (START, LOSS):
+        file = Path(nbgrader.coursedir.root) / "release" / assignment / f"{assignment}.ipynb"
+        shipped = nbformat.read(NOTEBOOKS / f"{assignment}.ipynb", 4)
+        stubs = [cell.source for cell in shipped.cells if STUB.search(cell.source)]
+        released = nbformat.read(file, 4)
+        assert [cell.source for cell in released.cells if STUB.search(cell.source)] == stubs
+        text = file.read_text(encoding="utf-8")
+        assert all(word not in text for word in ("SOLUTION", "HIDDEN", "strict", "seed=23"))
+
+
+@pytest.mark.parametrize("number", WRITTEN)
+def test_an_assignment_differs_from_the_notebook_in_its_exercises_only(
+    number: str, tmp_path: Path
+) -> None:
+    from nbgrader.nbgraderformat import MetadataValidator
+
+    written = nbformat.read(write_assignment(number, tmp_path), 4)
+    shipped = nbformat.read(NOTEBOOKS / f"{find_lesson(number).file}.ipynb", 4)
+    nbformat.validate(written)
+    MetadataValidator().validate_nb(written)
+    assert len({cell.id for cell in written.cells}) == len(written.cells)
+    code = [cell for cell in written.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    plain = [cell for cell in written.cells if "nbgrader" not in cell.metadata]
+    expected = [cell for cell in shipped.cells if not STUB.search(cell.source)]
+    for ours, theirs in zip(plain, expected, strict=True):
+        assert (ours.id, ours.metadata) == (theirs.id, theirs.metadata)
+        code = theirs.cell_type == "code"
+        assert ours.source == (theirs.source.replace(DATA, DATA[3:]) if code else theirs.source)
+    graded = [cell.metadata["nbgrader"] for cell in written.cells if "nbgrader" in cell.metadata]
+    names = [name for name, exercise in EXERCISES.items() if exercise.notebook == number]
+    assert sorted(each["grade_id"] for each in graded if each["solution"]) == sorted(names)
+    assert all(1 <= each["points"] <= 5 for each in graded if each["grade"])
+    assert len(graded) == 2 * len(names)
+
+
+@pytest.mark.parametrize("number", WRITTEN)
+def test_each_sample_that_an_assignment_reads_lies_beside_it(number: str, tmp_path: Path) -> None:
+    written = write_assignment(number, tmp_path)
+    text = written.read_text(encoding="utf-8")
+    samples = written.parent / "data_samples"
+    assert DATA not in text.replace(f"`{DATA}", "")
+    for name in ("toy_model", "benchmark", "raw_pairs", "cc3m_sample.tsv"):
+        reads = "data_samples" in text and f'"{name}"' in text.replace("\\", "")
+        assert not reads or (samples / name).exists(), name
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_answer_stands_on_its_own_below_the_stub(name: str) -> None:
+    notebook = NOTEBOOKS / f"{find_lesson(EXERCISES[name].notebook).file}.ipynb"
+    sources = [cell.source for cell in nbformat.read(notebook, 4).cells]
+    stub = next(m[0] for source in sources if (m := STUB.search(source)) and m[1] == name)
+    body = bodies_of(by_reference, name)[name]
+    alone: dict[str, Any] = {}
+    exec(stub.replace("    ...", body), alone)  # in an empty module
+    assert find_mistake(EXERCISES[name], alone[name], seed=3) is None
+
+
+def test_helpers_and_constants_of_a_module_come_with_the_answer() -> None:
+    lines = answer_body(find_exercise("combine").reference)
+    assert lines[:3] == ["from torch import Tensor", "from torch.nn import functional as F", ""]
+    assert lines[3] == "def _unit(vector: Tensor) -> Tensor:"
+    assert answer_body(find_exercise("wordpieces").reference)[0] == 'UNKNOWN = "[UNK]"'
+
+
+def test_a_strict_check_fails_a_stub_and_passes_a_right_answer() -> None:
+    def chance_loss(n: int) -> float: ...  # type: ignore[empty-body]
+
+    lab.check(chance_loss)
+    with pytest.raises(CheckFailed, match="still to be written"):
+        lab.check(chance_loss, strict=True)
+    lab.check(find_exercise("chance_loss").reference, seed=5, strict=True)
+
+
+def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path: Path) -> None:
+    cells = nbformat.read(write_assignment("00", tmp_path, only_exercises=True), 4).cells
+    tests = next(cell.source for cell in cells if "tests-recall_at_1" in cell.id)
+    with pytest.raises(AssertionError, match="another function"):
+        exec(tests, {"recall_at_1": find_exercise("chance_loss").reference})
+    exec(tests, {"recall_at_1": find_exercise("recall_at_1").reference})
+
+
+def test_points_are_the_difficulty(tmp_path: Path) -> None:
+    cells = nbformat.read(write_assignment("06", tmp_path, seed=9), 4).cells
+    tests = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert [cell.metadata["nbgrader"]["points"] for cell in tests] == [3, 3]
+    assert all("seed=9, strict=True" in cell.source for cell in tests)
+
+
+def test_a_config_that_is_there_stays_and_what_it_needs_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "nbgrader_config.py"
+    config.write_text("c = get_config()\n")
+    assert main(["06", "--out", str(tmp_path), "--only-exercises"]) == 0
+    assert config.read_text() == "c = get_config()\n"
+    assert 'add to it: c.ClearSolutions.code_stub = {"python": "..."}' in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line_and_status_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["06", "--out", str(tmp_path), "--notebooks", str(tmp_path)]) == 2
+    assert main(["20", "--out", str(tmp_path)]) == 2
+    assert main(["99", "--out", str(tmp_path)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "no such notebook" in lines[0]
+    assert "99" in lines[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_assignment_that_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    written = write_assignment("06", tmp_path, only_exercises=True)
+    before = written.read_bytes()
+    with pytest.raises(InputError, match="remove it"):
+        write_assignment("06", tmp_path, seed=1)
+    assert written.read_bytes() == before
+
+
+def test_a_notebook_whose_stub_is_gone_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    notebook = nbformat.read(NOTEBOOKS / f"{START}.ipynb", 4)
+    notebook.cells = [cell for cell in notebook.cells if "def recall_at_1" not in cell.source]
+    nbformat.write(notebook, folder / f"{START}.ipynb")
+    with pytest.raises(InputError, match="no stub for recall_at_1"):
+        write_assignment("00", tmp_path / "course", notebooks=folder)
+    assert not (tmp_path / "course").exists()
