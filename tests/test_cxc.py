@@ -140,7 +140,7 @@ def test_the_toy_benchmark_brings_its_ratings_and_the_command_line_reads_them(
     assert main(command) == 0
     assert "image to image" in capsys.readouterr().out
     assert main([*command, "--own-pairs", "--name", "own", "--json"]) == 0
-    own = json.loads(capsys.readouterr().out)["result"]
+    own = json.loads(capsys.readouterr().out)
     result = evaluate_cxc(load_run(run), DATA / "benchmark")
     assert own["text_to_image"]["queries"] >= result["text_to_image"]["queries"]
     assert (

@@ -4,6 +4,7 @@ import copy
 import dis
 import inspect
 import math
+import pkgutil
 import textwrap
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -144,7 +145,7 @@ def reveal(name: str) -> None:
     """
     exercise = find_exercise(name)
     note_try(name, shown=True)
-    for function in (exercise.reference, *exercise.builds_on):
+    for function in (exercise.reference, *map(pkgutil.resolve_name, exercise.builds_on)):
         print(inspect.getsource(function))
 
 

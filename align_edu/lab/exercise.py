@@ -39,7 +39,7 @@ class Exercise:
     cases : given a generator, the arguments to try: hand-worked ones first, then random ones.
     wrong : what goes wrong in practice.
     hints : three steps of help.
-    builds_on : library functions that the reference calls, shown with it.
+    builds_on : library functions that the reference calls, as "module:name"; shown with it.
     observe : given the function and a case, what to compare; what the function returns when
         None. For functions that change something.
     """
@@ -49,7 +49,7 @@ class Exercise:
     cases: Callable[[torch.Generator], list[tuple[Any, ...]]]
     wrong: tuple[WrongAnswer, ...]
     hints: tuple[Hint, Hint, Hint]
-    builds_on: tuple[Callable[..., Any], ...] = ()
+    builds_on: tuple[str, ...] = ()
     observe: Callable[..., Any] | None = None
 
     @property

@@ -254,7 +254,7 @@ EXERCISES = (
             Hint("What belongs to a word?", 'unicodedata.category(c)[0] is "L", "N" or "M".'),
             Hint("And the rest?", "Put a space in its place; .split() then ignores empty words."),
         ),
-        builds_on=(normalised, word_count),
+        builds_on=("align_edu.filters.text:normalised", "align_edu.filters.text:word_count"),
     ),
     Exercise(
         "01",
@@ -266,6 +266,6 @@ EXERCISES = (
             Hint("What is counted?", "Different images: collect a set of images for each text."),
             Hint("Is `most` itself too many?", "No: more than `most`, so `>`."),
         ),
-        builds_on=(normalised, images_per_text),
+        builds_on=("align_edu.filters.text:normalised", "align_edu.filters.text:images_per_text"),
     ),
 )

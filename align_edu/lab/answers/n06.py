@@ -8,7 +8,7 @@ from torch import Tensor
 from align_edu.lab.answers.n06_losses import WRONG_LOSSES
 from align_edu.lab.answers.n06_smoothing import SMOOTHED_LOSS
 from align_edu.lab.exercise import Exercise, Hint
-from align_edu.loss import contrastive_loss, softmax
+from align_edu.loss import contrastive_loss
 
 
 def align_loss(image: Tensor, text: Tensor, sigma: float) -> Tensor:
@@ -58,7 +58,7 @@ EXERCISES = (
             Hint("Which cell is right?", "In row i column i: labels = torch.arange(N)."),
             Hint("Where is eq. (2)?", "In the columns: the same again with the logits transposed."),
         ),
-        builds_on=(contrastive_loss, softmax._direction),
+        builds_on=("align_edu.loss:contrastive_loss", "align_edu.loss.softmax:_direction"),
     ),
     SMOOTHED_LOSS,
 )

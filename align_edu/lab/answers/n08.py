@@ -7,7 +7,6 @@ import torch
 
 from align_edu.lab.answers import n08_step
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
-from align_edu.training.recipe import learning_rate_factor
 
 
 def learning_rate_at(step: int, total: int, warmup: int, peak: float) -> float:
@@ -18,6 +17,8 @@ def learning_rate_at(step: int, total: int, warmup: int, peak: float) -> float:
     >>> [round(learning_rate_at(step, 100, 10, 1.0), 6) for step in (0, 5, 10, 55, 100)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
+    from align_edu.training.recipe import learning_rate_factor  # only here: it is slow to import
+
     return peak * learning_rate_factor(step / total, warmup / total)
 
 
@@ -116,7 +117,7 @@ EXERCISES = (
             Hint("How steep is the way up?", "peak in warmup steps: peak * step / warmup."),
             Hint("Where does the way down end?", "At total: (total - step) steps are left."),
         ),
-        builds_on=(learning_rate_factor,),
+        builds_on=("align_edu.training.recipe:learning_rate_factor",),
     ),
     n08_step.EXERCISE,
 )

@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
 from align_edu.loss import contrastive_loss
-from align_edu.loss.tiled import tiled_loss
 
 Part = tuple[Tensor, Tensor, int]  # a tile's logits (T, N), its own columns (T,), its first row
 
@@ -189,6 +188,6 @@ EXERCISES = (
                 "logits.diagonal(start): row 0 of the tile is row start of the whole matrix.",
             ),
         ),
-        builds_on=(tiled_loss,),
+        builds_on=("align_edu.loss.tiled:tiled_loss",),
     ),
 )
