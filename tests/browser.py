@@ -1,0 +1,286 @@
+"""A course notebook in JupyterLab in a real browser: all on this machine, and all in a copy."""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = ROOT / "align_edu" / "lab" / "jupyter"  # what `make lab` uses too
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 100.0  # seconds, for machines that are slow or busy
+VIEW = {"width": 1280, "height": 900}
+
+# Off-screen cells too are in the page.
+ALL_CELLS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+
+# No name is looked up but this machine's; the browser asks for no updates, lists or models.
+QUIET = (
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-pings",
+)
+
+# What the page says that is no fault of a notebook, each with its reason.
+HARMLESS: dict[str, str] = {}
+
+_RED = """.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"],
+          .jp-RenderedText[data-mime-type="application/vnd.jupyter.error"],
+          .jp-Dialog, .Toastify__toast--error, .Toastify__toast--warning"""
+
+_PROMPT = ".jp-CodeCell .jp-InputArea-prompt"
+
+# Whether all cells have run, the last one after a given count; or something new is red.
+_RAN = """([red, known, after]) => {
+    if (document.querySelectorAll(red).length > known) return true;
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")];
+    const counts = prompts.map(each => parseInt(each.textContent.slice(1)));
+    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
+    return !counts.some(isNaN) && counts.at(-1) > after && kernel.endsWith("Idle");
+}"""
+
+_ANOTHER = """([box, before]) => {
+    const image = box.querySelector("img");
+    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
+    return image && image.complete && image.src !== before && kernel.endsWith("Idle");
+}"""
+
+
+def why_not() -> str | None:
+    """Return why no notebook can be opened in a browser here and what to do, or None."""
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        return "playwright is not installed: pip install playwright (no browser of its own)"
+    if find_browser() is None:
+        return "no chromium here, so no notebook was opened in a browser: apt install chromium"
+    return None
+
+
+def find_browser() -> str | None:
+    """Return the path of the first installed browser that starts, or None."""
+    for path in filter(None, map(shutil.which, BROWSERS)):
+        said = subprocess.run([path, "--version"], capture_output=True, text=True)
+        if said.returncode == 0:  # Ubuntu's chromium-browser may only say what to install
+            return path
+    return None
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Any]:
+    """Start a headless browser, and stop it at the end; gives playwright's Browser."""
+    from playwright.sync_api import sync_playwright
+
+    root = ["--no-sandbox"] if os.getuid() == 0 else []  # root has no sandbox to use
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=find_browser(), args=[*QUIET, *root], timeout=1000 * PATIENCE
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A JupyterLab that runs: its address, its token, its log, and its copy of the notebooks."""
+
+    address: str
+    token: str
+    log: Path
+    notebooks: Path
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        """Return what the server's interface answers."""
+        request = urllib.request.Request(
+            f"{self.address}{path}", method=method, headers={"Authorization": f"token {self.token}"}
+        )
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def stop_kernels(self) -> None:
+        """Stop each kernel, so that the next notebook has the machine's memory."""
+        for session in self.ask("api/sessions"):
+            self.ask(f"api/sessions/{session['id']}", "DELETE")
+
+
+@contextlib.contextmanager
+def start_lab(folder: Path) -> Iterator[Lab]:
+    """Start JupyterLab in an empty folder that gets copies of the notebooks; stop it at the end."""
+    for name in ("notebooks", "data_samples"):
+        shutil.copytree(ROOT / name, folder / name)
+    overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True)
+    overrides.write_text(json.dumps(ALL_CELLS))
+    token, log = secrets.token_hex(16), folder / "log.txt"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]  # where it is taken meanwhile, the next free one
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder / 'notebooks'}"]
+    command += [f"--LabApp.workspaces_dir={folder}", f"--LabApp.user_settings_dir={folder}"]
+    with log.open("w") as file:
+        server = subprocess.Popen(
+            command, env=_environment(folder, token), stdout=file, stderr=file, cwd=folder
+        )
+    try:
+        lab = Lab(_wait_for_address(server, folder, log), token, log, folder / "notebooks")
+        lab.ask("api/status")
+        yield lab
+    finally:
+        server.terminate()  # it stops its kernels; one that it leaves sees its parent die
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _environment(folder: Path, token: str) -> dict[str, str]:
+    """The environment of the server: the course's settings, and none of this user's."""
+    own = {
+        "JUPYTER_CONFIG_DIR": folder / "config",
+        "JUPYTER_DATA_DIR": folder / "data",
+        "JUPYTER_RUNTIME_DIR": folder / "runtime",
+        "IPYTHONDIR": folder / "ipython",
+        "JUPYTER_CONFIG_PATH": SETTINGS,
+    }
+    return {**os.environ, **{name: str(path) for name, path in own.items()}, "JUPYTER_TOKEN": token}
+
+
+def _wait_for_address(server: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
+    """Return the address that the server writes down once it listens."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        for file in (folder / "runtime").glob("jpserver-*.json"):
+            with contextlib.suppress(json.JSONDecodeError):  # half written
+                return str(json.loads(file.read_text())["url"])
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(0.1)
+            break
+    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+
+
+@dataclass
+class Notebook:
+    """A notebook that is open in the browser, and what its page complained of so far."""
+
+    page: Any
+    name: str
+    pictures: Path
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Write down each error of the page, and each request that leaves this machine."""
+        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        self.page.on("console", self._hear)
+        self.page.on("request", self._follow)
+
+    def _hear(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(f"console: {message.text} ({message.location.get('url')})")
+
+    def _follow(self, request: Any) -> None:
+        if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
+            self.complaints.append(f"request that leaves this machine: {request.url}")
+
+    def serious(self) -> list[str]:
+        """Return the complaints that are not known to be harmless."""
+        return [line for line in self.complaints if not any(each in line for each in HARMLESS)]
+
+    def menu(self, *words: str) -> None:
+        """Click through the menus of JupyterLab."""
+        self.page.locator(".lm-MenuBar-itemLabel").get_by_text(words[0], exact=True).click()
+        for word in words[1:]:
+            self.page.locator(".lm-Menu-itemLabel").get_by_text(word, exact=True).click()
+
+    def red(self) -> list[str]:
+        """Return the texts of all errors, warnings and dialogs that can be seen."""
+        return [text.strip() for text in self.page.locator(_RED).all_inner_texts()]
+
+    def cell(self, text: str) -> Any:
+        """Return the first code cell with a text in it."""
+        return self.page.locator(".jp-CodeCell").filter(has_text=text).first
+
+    def outputs(self, cell: Any) -> list[str]:
+        """Return the texts below a cell."""
+        return [text.strip() for text in cell.locator(".jp-OutputArea-output").all_inner_texts()]
+
+    def run_all(self) -> None:
+        """Forget the stored outputs, and set all cells running."""
+        self.menu("Edit", "Clear Outputs of All Cells")
+        self.page.locator(_PROMPT).get_by_text("[ ]:").first.wait_for()
+        self.menu("Run", "Run All Cells")
+
+    def wait_until_ran(self, after: int = 0) -> None:
+        """Wait until all cells have run, the last as number ``after`` + 1 or later, or until red.
+
+        What is red by then counts only where ``after`` is 0.
+        """
+        known = len(self.red()) if after else 0
+        self.page.wait_for_function(_RAN, arg=[_RED, known, after])
+
+    def counts(self) -> list[str]:
+        """Return what stands in brackets beside each code cell."""
+        return [text.strip(" []:") for text in self.page.locator(_PROMPT).all_inner_texts()]
+
+    def run_instead(self, cell: Any, source: str) -> int:
+        """Write another text into a cell and run it; return its count. Selects the next cell."""
+        before = max(map(int, self.counts()))
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("ControlOrMeta+a")
+        self.page.keyboard.insert_text(source)
+        self.page.keyboard.press("Shift+Enter")
+        cell.locator(".jp-InputArea-prompt").get_by_text(f"[{before + 1}]:").wait_for()
+        return before + 1
+
+    def figure(self, box: Any, before: str = "") -> str:
+        """Return the bytes, in letters, of the picture in a box once it is not the one before."""
+        element = box.element_handle()
+        self.page.wait_for_function(_ANOTHER, arg=[element, before])
+        source = str(element.query_selector("img").get_attribute("src"))
+        assert source.startswith("data:image/png;base64,"), source[:80]
+        return source
+
+    @contextlib.contextmanager
+    def pictured(self) -> Iterator[None]:
+        """Save what the browser shows when something in the block fails, and say where."""
+        try:
+            yield
+        except Exception as error:
+            path = self.pictures / f"{self.name}.png"
+            self.page.screenshot(path=path)
+            error.add_note(f"What the browser showed: {path}")
+            raise
+
+
+@contextlib.contextmanager
+def open_notebook(browser: Any, lab: Lab, path: Path) -> Iterator[Notebook]:
+    """Open a notebook in a window of its own, wait for its kernel; close both at the end."""
+    window = browser.new_context(viewport=VIEW)
+    window.set_default_timeout(1000 * PATIENCE)
+    notebook = Notebook(window.new_page(), path.stem, lab.notebooks.parent)
+    notebook.listen()
+    try:
+        with notebook.pictured():
+            notebook.page.goto(f"{lab.address}lab/tree/{path.name}?reset&token={lab.token}")
+            notebook.page.get_by_title("Change kernel").get_by_text("| Idle").wait_for()
+        yield notebook
+    finally:
+        window.close()
+        lab.stop_kernels()
