@@ -1,4 +1,4 @@
-"""A course notebook in JupyterLab in a real browser: all on this machine, and all in a copy."""
+"""JupyterLab and a real browser for tests: all on this machine, without a network, in a copy."""
 
 import contextlib
 import json
@@ -9,17 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = ROOT / "align_edu" / "lab" / "jupyter"  # what `make lab` uses too
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-PATIENCE = 100.0  # seconds, for machines that are slow or busy
+PATIENCE = 120.0  # seconds, for machines that are slow or busy
+RUN = 600.0  # seconds for all cells of a notebook
 VIEW = {"width": 1280, "height": 900}
 
 # Off-screen cells too are in the page.
@@ -34,9 +34,6 @@ QUIET = (
     "--disable-sync",
     "--no-pings",
 )
-
-# What the page says that is no fault of a notebook, each with its reason.
-HARMLESS: dict[str, str] = {}
 
 _RED = """.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"],
           .jp-RenderedText[data-mime-type="application/vnd.jupyter.error"],
@@ -98,12 +95,11 @@ def open_browser() -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class Lab:
-    """A JupyterLab that runs: its address, its token, its log, and its copy of the notebooks."""
+    """A JupyterLab and its folder: copies of notebooks and data, and all that it writes."""
 
-    address: str
+    folder: Path
     token: str
-    log: Path
-    notebooks: Path
+    address: str = ""
 
     def ask(self, path: str, method: str = "GET") -> Any:
         """Return what the server's interface answers."""
@@ -113,10 +109,11 @@ class Lab:
         with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return json.loads(answer.read() or b"null")
 
-    def stop_kernels(self) -> None:
-        """Stop each kernel, so that the next notebook has the machine's memory."""
+    def stop_kernel(self, notebook: str) -> None:
+        """Stop the kernel of a notebook, so that the next one has the machine's memory."""
         for session in self.ask("api/sessions"):
-            self.ask(f"api/sessions/{session['id']}", "DELETE")
+            if session["path"] == notebook:
+                self.ask(f"api/sessions/{session['id']}", "DELETE")
 
 
 @contextlib.contextmanager
@@ -127,21 +124,19 @@ def start_lab(folder: Path) -> Iterator[Lab]:
     overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
     overrides.parent.mkdir(parents=True)
     overrides.write_text(json.dumps(ALL_CELLS))
-    token, log = secrets.token_hex(16), folder / "log.txt"
+    lab = Lab(folder, secrets.token_hex(16))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]  # where it is taken meanwhile, the next free one
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
     command += ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder / 'notebooks'}"]
     command += [f"--LabApp.workspaces_dir={folder}", f"--LabApp.user_settings_dir={folder}"]
-    with log.open("w") as file:
+    with (folder / "log.txt").open("w") as log:
         server = subprocess.Popen(
-            command, env=_environment(folder, token), stdout=file, stderr=file, cwd=folder
+            command, env=_environment(lab), stdout=log, stderr=log, cwd=folder
         )
     try:
-        lab = Lab(_wait_for_address(server, folder, log), token, log, folder / "notebooks")
-        lab.ask("api/status")
-        yield lab
+        yield _wait_until_it_answers(server, lab)
     finally:
         server.terminate()  # it stops its kernels; one that it leaves sees its parent die
         try:
@@ -151,29 +146,35 @@ def start_lab(folder: Path) -> Iterator[Lab]:
             server.wait()
 
 
-def _environment(folder: Path, token: str) -> dict[str, str]:
-    """The environment of the server: the course's settings, and none of this user's."""
+def _environment(lab: Lab) -> dict[str, str]:
+    """The environment of the server: the course's settings, and nothing of this user's."""
     own = {
-        "JUPYTER_CONFIG_DIR": folder / "config",
-        "JUPYTER_DATA_DIR": folder / "data",
-        "JUPYTER_RUNTIME_DIR": folder / "runtime",
-        "IPYTHONDIR": folder / "ipython",
+        "JUPYTER_CONFIG_DIR": lab.folder / "config",
+        "JUPYTER_DATA_DIR": lab.folder / "data",
+        "JUPYTER_RUNTIME_DIR": lab.folder / "runtime",
+        "IPYTHONDIR": lab.folder / "ipython",
         "JUPYTER_CONFIG_PATH": SETTINGS,
+        "ALIGN_EDU_PROGRESS": lab.folder / "progress.json",
     }
-    return {**os.environ, **{name: str(path) for name, path in own.items()}, "JUPYTER_TOKEN": token}
+    return {**os.environ, **{name: str(path) for name, path in own.items()}} | {
+        "JUPYTER_TOKEN": lab.token
+    }
 
 
-def _wait_for_address(server: subprocess.Popen[bytes], folder: Path, log: Path) -> str:
-    """Return the address that the server writes down once it listens."""
+def _wait_until_it_answers(server: subprocess.Popen[bytes], lab: Lab) -> Lab:
+    """Return the lab with the address that the server wrote down, once it answers there."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        for file in (folder / "runtime").glob("jpserver-*.json"):
-            with contextlib.suppress(json.JSONDecodeError):  # half written
-                return str(json.loads(file.read_text())["url"])
+        for file in lab.folder.glob("runtime/jpserver-*.json"):
+            with contextlib.suppress(json.JSONDecodeError, OSError):  # half written; not yet there
+                found = replace(lab, address=json.loads(file.read_text())["url"])
+                found.ask("api/status")
+                return found
         with contextlib.suppress(subprocess.TimeoutExpired):
             server.wait(0.1)
             break
-    raise AssertionError(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
+    log = (lab.folder / "log.txt").read_text()
+    raise AssertionError(f"JupyterLab did not start:\n{log[-3000:]}")
 
 
 @dataclass
@@ -199,9 +200,9 @@ class Notebook:
         if not request.url.startswith(("http://127.0.0.1:", "data:", "blob:")):
             self.complaints.append(f"request that leaves this machine: {request.url}")
 
-    def serious(self) -> list[str]:
-        """Return the complaints that are not known to be harmless."""
-        return [line for line in self.complaints if not any(each in line for each in HARMLESS)]
+    def menus(self) -> list[str]:
+        """Return the names of the menus."""
+        return list(self.page.locator(".lm-MenuBar-itemLabel").all_inner_texts())
 
     def menu(self, *words: str) -> None:
         """Click through the menus of JupyterLab."""
@@ -233,7 +234,7 @@ class Notebook:
         What is red by then counts only where ``after`` is 0.
         """
         known = len(self.red()) if after else 0
-        self.page.wait_for_function(_RAN, arg=[_RED, known, after])
+        self.page.wait_for_function(_RAN, arg=[_RED, known, after], timeout=1000 * RUN)
 
     def counts(self) -> list[str]:
         """Return what stands in brackets beside each code cell."""
@@ -270,11 +271,12 @@ class Notebook:
 
 
 @contextlib.contextmanager
-def open_notebook(browser: Any, lab: Lab, path: Path) -> Iterator[Notebook]:
+def open_notebook(browser: Any, lab: Lab, number: str) -> Iterator[Notebook]:
     """Open a notebook in a window of its own, wait for its kernel; close both at the end."""
+    (path,) = lab.folder.glob(f"notebooks/{number}_*.ipynb")
     window = browser.new_context(viewport=VIEW)
     window.set_default_timeout(1000 * PATIENCE)
-    notebook = Notebook(window.new_page(), path.stem, lab.notebooks.parent)
+    notebook = Notebook(window.new_page(), path.stem, lab.folder)
     notebook.listen()
     try:
         with notebook.pictured():
@@ -283,4 +285,4 @@ def open_notebook(browser: Any, lab: Lab, path: Path) -> Iterator[Notebook]:
         yield notebook
     finally:
         window.close()
-        lab.stop_kernels()
+        lab.stop_kernel(path.name)

@@ -55,9 +55,8 @@ class Windows:
         """Open a notebook, unless it is open, and set all of its cells running."""
         if number in self.open:
             return
-        (path,) = self.lab.notebooks.glob(f"{number}_*.ipynb")
         self.open[number] = stack = contextlib.ExitStack()
-        notebook = stack.enter_context(open_notebook(self.browser, self.lab, path))
+        notebook = stack.enter_context(open_notebook(self.browser, self.lab, number))
         self.notebooks[number] = notebook
         with notebook.pictured():
             assert notebook.red() == [], "as stored"
@@ -117,6 +116,13 @@ def test_all_cells_run_and_nothing_is_red(notebook: Notebook) -> None:
 
 
 @pictured
+def test_nothing_but_the_notebook_asks_for_attention(notebook: Notebook) -> None:
+    own = ["File", "Edit", "View", "Run", "Kernel", "Tabs", "Settings", "Help"]
+    assert notebook.menus() == own
+    assert notebook.page.locator(".Toastify__toast").count() == 0
+
+
+@pictured
 def test_a_clicked_answer_gives_its_feedback(notebook: Notebook, number: str) -> None:
     for place, question in enumerate(load_questions(number)):
         box = notebook.page.locator(".widget-vbox .widget-vbox").nth(place)
@@ -167,4 +173,4 @@ def sentence_for(visit: Visit) -> str:
 
 @pictured
 def test_the_page_complains_of_nothing(notebook: Notebook) -> None:
-    assert notebook.serious() == []
+    assert notebook.complaints == []
