@@ -234,7 +234,7 @@ class Notebook:
         What is red by then counts only where ``after`` is 0.
         """
         known = len(self.red()) if after else 0
-        self.page.wait_for_function(_RAN, arg=[_RED, known, after], timeout=1000 * RUN)
+        self.page.wait_for_function(_RAN, arg=[_RED, known, after], timeout=1000 * RUN, polling=200)
 
     def counts(self) -> list[str]:
         """Return what stands in brackets beside each code cell."""
@@ -253,7 +253,7 @@ class Notebook:
     def figure(self, box: Any, before: str = "") -> str:
         """Return the bytes, in letters, of the picture in a box once it is not the one before."""
         element = box.element_handle()
-        self.page.wait_for_function(_ANOTHER, arg=[element, before])
+        self.page.wait_for_function(_ANOTHER, arg=[element, before], polling=50)
         source = str(element.query_selector("img").get_attribute("src"))
         assert source.startswith("data:image/png;base64,"), source[:80]
         return source
