@@ -50,10 +50,11 @@ _RAN = """([red, known, after]) => {
     return !counts.some(isNaN) && counts.at(-1) > after && kernel.endsWith("Idle");
 }"""
 
-_ANOTHER = """([box, before]) => {
-    const image = box.querySelector("img");
+_CHANGED = """([box, part, before]) => {
+    const found = box.querySelector(".widget-output " + part);
+    const shown = found && (found.src || found.textContent);
     const kernel = document.querySelector('[title^="Change kernel"]').textContent;
-    return image && image.complete && image.src !== before && kernel.endsWith("Idle");
+    return shown && shown !== before && kernel.endsWith("Idle") ? shown : null;
 }"""
 
 
@@ -250,13 +251,13 @@ class Notebook:
         cell.locator(".jp-InputArea-prompt").get_by_text(f"[{before + 1}]:").wait_for()
         return before + 1
 
-    def figure(self, box: Any, before: str = "") -> str:
-        """Return the bytes, in letters, of the picture in a box once it is not the one before."""
-        element = box.element_handle()
-        self.page.wait_for_function(_ANOTHER, arg=[element, before], polling=50)
-        source = str(element.query_selector("img").get_attribute("src"))
-        assert source.startswith("data:image/png;base64,"), source[:80]
-        return source
+    def below(self, box: Any, part: str, before: str = "") -> str:
+        """Return what widgets show below them once it is not what was before.
+
+        part: "img" gives the bytes of a figure, in letters; "pre" a text.
+        """
+        asked = [box.element_handle(), part, before]
+        return str(self.page.wait_for_function(_CHANGED, arg=asked, polling=50).json_value())
 
     @contextlib.contextmanager
     def pictured(self) -> Iterator[None]:

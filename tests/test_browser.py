@@ -21,9 +21,12 @@ from tests.browser import Lab, Notebook, open_browser, open_notebook, start_lab,
 
 @dataclass(frozen=True)
 class Visit:
-    """What there is to try in a notebook: a slider, and an exercise to answer."""
+    """What there is to try in a notebook: its first slider, and an exercise to answer.
 
-    slider: bool = False
+    slider: what it moves, "img" for a figure or "pre" for a text.
+    """
+
+    slider: str = ""
     exercise: str = ""
     wrong: str = ""
     right: str = ""
@@ -35,7 +38,7 @@ VISITS = {  # a new notebook is one line here
         wrong="def chance_loss(n):\n    import math\n    return math.log(n)",
         right="def chance_loss(n):\n    import math\n    return 2 * math.log(n)",
     ),
-    "06": Visit(slider=True),
+    "06": Visit(slider="img"),
 }
 
 WHY_NOT = why_not()
@@ -134,14 +137,16 @@ def test_a_clicked_answer_gives_its_feedback(notebook: Notebook, number: str) ->
 
 @pictured
 def test_a_slider_moves_its_figure(notebook: Notebook, number: str) -> None:
-    if not VISITS[number].slider:
+    part = VISITS[number].slider
+    if not part:
         pytest.skip(f"notebook {number} has no slider")
-    box = notebook.page.locator(".widget-interact").first
-    handle, before = box.get_by_role("slider").first, notebook.figure(box)
+    box = notebook.page.locator(".widget-interact").filter(has=notebook.page.locator(".slider"))
+    box, handle = box.first, box.get_by_role("slider").first
+    before = notebook.below(box, part)
     handle.press("ArrowRight")
-    moved = notebook.figure(box, before)
+    moved = notebook.below(box, part, before)
     handle.press("ArrowLeft")
-    assert notebook.figure(box, moved) == before, "the slider is back, its figure is not"
+    assert notebook.below(box, part, moved) == before, "the slider is back, its figure is not"
 
 
 @pictured
