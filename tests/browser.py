@@ -220,8 +220,9 @@ class Notebook:
         return self.page.locator(".jp-CodeCell").filter(has_text=text).first
 
     def outputs(self, cell: Any) -> list[str]:
-        """Return the texts below a cell."""
-        return [text.strip() for text in cell.locator(".jp-OutputArea-output").all_inner_texts()]
+        """Return the texts below a cell, each in one line."""
+        found = cell.locator(".jp-OutputArea-output").all_inner_texts()
+        return [" ".join(text.split()) for text in found]
 
     def run_all(self) -> None:
         """Forget the stored outputs, and set all cells running."""
@@ -229,13 +230,13 @@ class Notebook:
         self.page.locator(_PROMPT).get_by_text("[ ]:").first.wait_for()
         self.menu("Run", "Run All Cells")
 
-    def wait_until_ran(self, after: int = 0) -> None:
-        """Wait until all cells have run, the last as number ``after`` + 1 or later, or until red.
+    def wait_until_ran(self, after: int = 0, known: int = 0) -> None:
+        """Wait until all cells have run, the last of them later than number ``after``.
 
-        What is red by then counts only where ``after`` is 0.
+        Ends early where more is red than what is known: then no cell below that one runs.
         """
-        known = len(self.red()) if after else 0
-        self.page.wait_for_function(_RAN, arg=[_RED, known, after], timeout=1000 * RUN, polling=200)
+        asked = [_RED, known, after]
+        self.page.wait_for_function(_RAN, arg=asked, timeout=1000 * RUN, polling=200)
 
     def counts(self) -> list[str]:
         """Return what stands in brackets beside each code cell."""
