@@ -52,7 +52,7 @@ demo: setup
 test: lint
 	$(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
 		--nbval-cell-timeout=60 --numprocesses=$(WORKERS) --dist=loadfile \
-		--cov=align_edu --cov-report=term
+		--cov=align_edu --cov-report=term -rs
 
 lint: setup
 	$(PY) -m ruff check .
@@ -64,7 +64,8 @@ format: setup
 	$(PY) -m ruff format .
 
 lab: setup
-	$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+	JUPYTER_CONFIG_PATH="$(CURDIR)/align_edu/lab/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
+		$(PY) -m jupyterlab notebooks/00_start_here.ipynb
 
 notebooks: setup
 	$(CUT) $(PY) -m align_edu.lab.write_notebooks $(ONLY)

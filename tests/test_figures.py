@@ -182,6 +182,11 @@ def test_the_matrix_has_one_text_a_row_and_one_image_a_column() -> None:
     assert len(axes.patches) == 2  # the framed cells
 
 
+def test_a_similarity_just_below_zero_is_zero_without_a_sign() -> None:
+    axes = similarity_matrix(torch.tensor([[-0.004, -0.006]])).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["0.00", "-0.01"]
+
+
 def test_the_gallery_frames_and_ticks_the_correct_picture() -> None:
     labels = [axes.get_xlabel() for axes in gallery().axes if axes.axison]
     assert labels[:6] == ["✓ 0.90", "0.80", "0.70", "0.60", "0.50", "-0.40"]

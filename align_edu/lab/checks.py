@@ -42,7 +42,8 @@ class CheckFailed(AssertionError):
     """A student's function is not right yet. In a notebook it shows as one sentence."""
 
     def _render_traceback_(self) -> list[str]:
-        return [str(self)]
+        # JupyterLab breaks a long line of an error wherever it ends, inside a word too.
+        return textwrap.wrap(str(self), 88, break_on_hyphens=False)
 
 
 def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) -> None:

@@ -13,6 +13,18 @@ LETTERS = "abcdefgh"
 _FOLDER = resources.files("align_edu.lab") / "quizzes"
 QUIZZES = tuple(sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir()))
 
+# Long lines wrap, options too, and a reply stands nearer to its question than to the next.
+_STYLE = """
+.align-quiz .widget-html-content, .align-quiz .widget-radio-box label { line-height: 1.5; }
+.align-quiz .widget-radio-box { margin-bottom: 0; }
+.align-quiz .widget-radio-box label {
+    display: flex; flex-direction: row-reverse; justify-content: flex-end; height: auto; }
+.align-quiz .widget-radio-box input { flex: none; }
+.align-quiz p { margin: 2px 0 14px; padding-left: 8px; border-left: 4px solid; }
+.align-quiz p.right { border-color: #009e73; }
+.align-quiz p.wrong { border-color: #d55e00; }
+"""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -97,17 +109,20 @@ def _question_widget(number: str, place: int, question: Question) -> Any:
     choice = ipywidgets.RadioButtons(
         options=[(option.text, letter) for letter, option in zip(LETTERS, question.options)],
         value=None,
-        layout={"width": "max-content"},
+        layout={"width": "auto"},
     )
     feedback = ipywidgets.HTML()
 
     def react(change: dict[str, Any]) -> None:
-        feedback.value = html.escape(question.answer(change["new"]), quote=False)
-        note_answer(number, place, question.is_right(change["new"]))
+        right = question.is_right(change["new"])
+        said = html.escape(question.answer(change["new"]), quote=False)
+        feedback.value = f'<p class="{"right" if right else "wrong"}">{said}</p>'
+        note_answer(number, place, right)
 
     choice.observe(react, names="value")
-    title = ipywidgets.HTML(f"<b>{html.escape(question.question, quote=False)}</b>")
-    return ipywidgets.VBox([title, choice, feedback])
+    asked = html.escape(question.question, quote=False)
+    title = ipywidgets.HTML(f"<style>{_STYLE}</style><b>{asked}</b>")
+    return ipywidgets.VBox([title, choice, feedback]).add_class("align-quiz")
 
 
 def quiz(number: str, answers: str | None = None) -> Quiz | None:

@@ -144,7 +144,7 @@ def _matrix(axes: Axes, values: np.ndarray, largest: float | None) -> None:
     if n <= NUMBERS:
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if abs(value) > 0.7 * top else INK
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=9, c=colour)
+            axes.text(column, row, f"{value:z.2f}", ha="center", va="center", fontsize=9, c=colour)
 
 
 def _powers_of_two(axes: Axes, low: float, high: float) -> None:

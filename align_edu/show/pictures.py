@@ -186,7 +186,7 @@ def _cells(axes: Axes, values: np.ndarray) -> None:
         dark = (values.min() + 2 * values.max()) / 3
         for (row, column), value in np.ndenumerate(values):
             colour = "white" if value > dark else INK
-            axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, c=colour)
+            axes.text(column, row, f"{value:z.2f}", ha="center", va="center", fontsize=8, c=colour)
 
 
 def _show(axes: Axes, image: Image.Image, framed: bool) -> None:
