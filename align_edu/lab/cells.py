@@ -75,6 +75,10 @@ class Code:
     statements: list[Statement]
     broken: list[int]
 
+    def binders(self, name: str) -> list[Statement]:
+        """The statements that bind a name; those of cells without it are not even compiled."""
+        return [s for s in self.statements if name in self.texts[s.cell] and name in s.binds]
+
 
 def read_code(cells: list[str]) -> Code:
     """Return the statements of code cells; a cell that is cut in two is put together again.

@@ -49,7 +49,7 @@ def find_function(code: Code, name: str) -> Found:
     >>> find_function(code, "f").steps, find_function(code, "h").state
     ([(0, 0), (2, 0), (1, 0)], 'missing')
     """
-    named = [each for each in code.statements if name in each.binds]
+    named = code.binders(name)
     written = [each for each in named if not _is_stub(each.node, name)]
     if not written:
         return Found("stub" if named else "missing")
@@ -89,7 +89,7 @@ class _Needed:
 
     def _givers(self, name: str, asker: Statement) -> list[Statement]:
         """The statements that make a name what it is when the asker runs."""
-        binders = [s for s in self.code.statements if name in s.binds and s is not asker]
+        binders = [s for s in self.code.binders(name) if s is not asker]
         if not binders:
             if name in _USUAL and name not in asker.binds and name not in self.usual:
                 self.usual.append(name)
@@ -103,8 +103,10 @@ class _Needed:
         first = next((s for s in before[::-1] if name not in s.needs), before[0])
         if isinstance(first.node, (ast.Import, ast.ImportFrom, *DEFINES)):
             return [first]
+        texts = self.code.texts
         later = [s for s in self.code.statements if first.order < s.order < runs]
-        return [first, *(s for s in later if name in s.changes or name in s.binds)]
+        near = [s for s in later if name in texts[s.cell]]
+        return [first, *(s for s in near if name in s.changes or name in s.binds)]
 
     def _stars(self) -> list[Statement]:
         """All that is imported without being named."""

@@ -192,12 +192,13 @@ def _run_all(
 
 def _mark(task: _Task, box: Sandbox, keys: dict[str, AnswerKey], limits: Limits) -> Mark:
     where = (task.submission.student, task.submission.notebook, task.exercise)
-    notes = list(task.found.notes)
+    found, reason = task.found, task.unreadable
+    notes = list(found.notes)
     if task.broken:
-        notes.append(f"not Python: cell {', '.join(map(str, task.broken))}")
-    found = task.found
+        reason = f"not Python: code cell {', '.join(map(str, task.broken))}"
+        notes.append(reason)
     if found.state != "written":
-        return mark_without_running(where, found.state, task.unreadable, notes)
+        return mark_without_running(where, found.state, reason, notes)
     report = box.run(Job(task.exercise, task.exercise, found.cells, found.steps, found.flags))
     return mark_of_report(where, report, keys[task.exercise], limits, notes)
 
@@ -223,12 +224,11 @@ def _tasks(submission: Submission) -> Iterator[_Task]:
 
 def _wanted(number: str, cells: list[str], code: Code) -> list[str]:
     """The exercises that a notebook should hold: by its name, by `lab.start`, by what is in it."""
-    bound = {name for statement in code.statements for name in statement.binds}
     named, started = _exercises_of(number), _exercises_of(number_in(cells))
     for names in (named, started):
-        if bound & set(names):
+        if any(map(code.binders, names)):
             return names
-    return [name for name in EXERCISES if name in bound] or named or started
+    return [name for name in EXERCISES if code.binders(name)] or named or started
 
 
 def _exercises_of(number: str) -> list[str]:

@@ -56,6 +56,7 @@ def mark_without_running(where: Where, state: str, reason: str, notes: Sequence[
         return _mark(where, "not attempted", f"{exercise}: still to be written.", notes)
     if state == "missing":
         said = f"{exercise}: not in the notebook. Is it spelled like this, and was the file saved?"
+        said += f" It may stand in what is {reason}." if reason else ""
         return _mark(where, "missing", said, notes)
     said = f"The file cannot be read: {reason}. Save the notebook once more and hand that in."
     return _mark(where, "unreadable", said, [*notes, reason])
@@ -111,8 +112,8 @@ def feedback(marks: Sequence[Mark]) -> str:
     lines = [marks[0].student, ""]
     for notebook, own in groupby(marks, key=lambda each: each.notebook):
         lines.append(notebook)
-        for each in own:
-            lines += ["", *textwrap.wrap(each.said, 96, break_long_words=False)]
+        for said in dict.fromkeys(each.said for each in own):
+            lines += ["", *textwrap.wrap(said, 96, break_long_words=False)]
         lines.append("")
     return "\n".join(lines)
 

@@ -54,7 +54,12 @@ def run_job(
             return
         tell({"locked": True})
         install(rules, lambda words: tell({"refused": words}))
-        _work(job, cases, lambda: _limit_computing(limits, hard), tell)
+
+        def begin() -> None:
+            tell({"begun": True})
+            _limit_computing(limits, hard)
+
+        _work(job, cases, begin, tell)
     finally:
         os._exit(0)
 

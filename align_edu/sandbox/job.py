@@ -29,7 +29,7 @@ class Limits:
 
     Parameters
     ----------
-    seconds : of computing; four times as many may pass on the clock.
+    seconds : of computing, imports apart; four times as many may pass on the clock.
     megabytes : of memory, beyond what Python and torch take.
     """
 
@@ -39,4 +39,9 @@ class Limits:
     @property
     def wall_seconds(self) -> float:
         """Seconds that may pass on the clock."""
-        return 4 * self.seconds + 5
+        return 4 * self.seconds
+
+    @property
+    def import_seconds(self) -> float:
+        """Seconds that the import statements alone may take on the clock."""
+        return 120.0

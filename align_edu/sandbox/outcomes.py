@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MOST_NUMBERS = 100_000  # that are sent of one outcome; no exercise asks for nearly as many
+MOST_NUMBERS = 100_000  # in one outcome; no exercise asks for nearly as many
 MOST_LETTERS = 500  # of what an error says
 
 
@@ -129,8 +129,6 @@ def encode(outcome: Outcome) -> Any:
             return {"words": f"{shown(outcome.table)} of too many numbers"}
         return {"shape": list(outcome.table.shape), "numbers": outcome.table.flatten().tolist()}
     if isinstance(outcome, Values):
-        if len(outcome.items) > MOST_NUMBERS:
-            return {"words": f"a {outcome.kind} of {len(outcome.items)} values"}
         return {"kind": outcome.kind, "items": [_encode_item(item) for item in outcome.items]}
     return {"words": outcome} if isinstance(outcome, str) else outcome
 
@@ -207,6 +205,8 @@ def _normal(value: Any) -> Outcome:
             table = torch.as_tensor(value).detach().cpu().to_dense()
             if not table.is_complex():
                 return Numbers(table.double())
+        elif isinstance(value, (list, tuple, set, frozenset)) and len(value) > MOST_NUMBERS:
+            return f"a {type(value).__name__} of {len(value)} values"
         elif isinstance(value, (list, tuple)):
             return Values("list", tuple(_plain(item) for item in value))
         elif isinstance(value, (set, frozenset)):

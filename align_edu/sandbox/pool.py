@@ -76,7 +76,7 @@ class Sandbox:
             "scratch": str(self.scratch),
             "private": [str(path.resolve()) for path in private],
         }
-        self.patience = limits.wall_seconds + 60
+        self.patience = limits.import_seconds + limits.wall_seconds + 60
         self._free: queue.SimpleQueue[_Zygote] = queue.SimpleQueue()
         self._all = [_Zygote(self.settings) for _ in range(workers)]
 
@@ -224,6 +224,8 @@ class _Told:
                 self.refused.append(words[:100])
             case {"failed": [int(cell), str(error)]}:
                 self.failed.append((cell, error[:200]))
+            case {"begun": True}:
+                pass
             case {"absent": True}:
                 self.ended = "absent"
             case {"stopped": "MemoryError"}:

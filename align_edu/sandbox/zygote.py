@@ -96,7 +96,7 @@ def _watch(child: int, pipe: int, limits: Limits, scratch: Path) -> tuple[str, b
     "done" also where it told nothing; "time", "memory", "crash", "chatter" and "disk" otherwise.
     """
     told, open_, reason = bytearray(), True, ""
-    deadline = time.monotonic() + limits.wall_seconds
+    deadline, begun = time.monotonic() + limits.import_seconds, False
     look_at_disk = 0.0
     while True:
         open_ = open_ and _read(pipe, told, 0.05)
@@ -106,6 +106,8 @@ def _watch(child: int, pipe: int, limits: Limits, scratch: Path) -> tuple[str, b
         if ended:
             break
         now = time.monotonic()
+        if not begun and b'{"begun"' in told:
+            begun, deadline = True, now + limits.wall_seconds
         if not reason and now > look_at_disk:
             look_at_disk = now + 0.1
             reason = "disk" if is_full(scratch) else ""
