@@ -198,6 +198,16 @@ def _doctor(args: argparse.Namespace) -> Answer:
     return {"ok": all(f.ok for f in findings), "findings": rows}, report(findings)
 
 
+def _grade(args: argparse.Namespace) -> Answer:
+    from align_edu.lab.grade import grade_folder, summary
+
+    limits = {"seconds": args.seconds, "megabytes": args.megabytes}
+    grades = grade_folder(
+        args.folder, args.seed, args.out, **limits, workers=args.workers, progress=True
+    )
+    return grades.to_dict(), summary(grades)
+
+
 def _change(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
@@ -216,4 +226,5 @@ _COMMANDS: dict[str, Command] = {
     "search": _search,
     "plan": _plan,
     "doctor": _doctor,
+    "grade": _grade,
 }

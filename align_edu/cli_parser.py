@@ -37,7 +37,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     Raises InputError where the words make no sense.
 
-    >>> names = "demo world filter vocabulary train evaluate index search plan doctor".split()
+    >>> names = "demo world filter vocabulary train evaluate index search plan doctor grade".split()
     >>> parser = build_parser(dict.fromkeys(names, lambda args: ({}, "")))
     >>> parser.parse_args(["plan", "--chips", "8"]).chips
     8
@@ -57,6 +57,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     _add_model_commands(command)
     _add_plan_command(command)
     command("doctor", "check the environment: OK or what to do")
+    _add_grade_command(command)
     return parser
 
 
@@ -196,3 +197,17 @@ def _add_plan_command(command: Add) -> None:
     )  # fmt: skip
     sub.add_argument("--set", **_SET)
     sub.add_argument("--text-length", type=int, help="word pieces a text (default: as is fed)")
+
+
+def _add_grade_command(command: Add) -> None:
+    sub = command("grade", "mark submitted notebooks, with feedback and the class's mistakes")
+    sub.add_argument("folder", type=Path, help="a sub-folder a student, or files with their names")
+    sub.add_argument("--seed", type=int, required=True, help="of the hidden tests; keep it secret")
+    sub.add_argument("--out", type=Path, required=True, metavar="CSV", help="such as grades.csv")
+    sub.add_argument(
+        "--seconds", type=float, default=10.0, help="of computing for a function (default 10)"
+    )
+    sub.add_argument(
+        "--megabytes", type=int, default=1024, help="of memory for a function (default 1024)"
+    )
+    sub.add_argument("--workers", type=int, help="functions at a time (default: one a core)")

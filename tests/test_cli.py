@@ -127,6 +127,7 @@ def test_an_unknown_command_says_which_exist(capsys):
         "index",
         "search",
         "plan",
+        "grade",
     ):
         assert name in line
 
@@ -148,6 +149,7 @@ def test_every_command_explains_itself(capsys):
         "index",
         "search",
         "plan",
+        "grade",
     ):
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])

@@ -1,6 +1,7 @@
 """What an exercise is: a function to write, cases to try it on, mistakes to name, hints."""
 
 import functools
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,8 +41,9 @@ class Exercise:
     wrong : what goes wrong in practice.
     hints : three steps of help.
     builds_on : library functions that the reference calls, as "module:name"; shown with it.
-    observe : given the function and a case, what to compare; what the function returns when
-        None. For functions that change something.
+    observe : for functions that change something: who is given the function and a case and
+        returns what to compare, as "module:name". It must not import any answer, as it runs
+        beside a student's function.
     """
 
     notebook: str
@@ -50,7 +52,7 @@ class Exercise:
     wrong: tuple[WrongAnswer, ...]
     hints: tuple[Hint, Hint, Hint]
     builds_on: tuple[str, ...] = ()
-    observe: Callable[..., Any] | None = None
+    observe: str = ""
 
     @property
     def name(self) -> str:
@@ -59,4 +61,6 @@ class Exercise:
 
     def watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called with each case: the function, or what observes it."""
-        return functools.partial(self.observe, function) if self.observe else function
+        if not self.observe:
+            return function
+        return functools.partial(pkgutil.resolve_name(self.observe), function)

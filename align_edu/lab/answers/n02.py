@@ -55,6 +55,7 @@ def _size_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
         (180, 640),
         (640, 180),
         (210, 180),  # the longer side is large enough, the area is not
+        (160, 400),  # the area is large enough, the shorter side is not
     ]
     sides = torch.randint(100, 1200, (40, 2), generator=generator).tolist()
     return by_hand + [(width, height) for width, height in sides]

@@ -1,0 +1,133 @@
+"""Finds submitted notebooks in a folder, whose they are, and reads the code in them."""
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from align_edu.errors import InputError
+from align_edu.lab.course import COURSE
+
+MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
+MOST_CODE = 10**6  # letters
+
+
+class Unreadable(ValueError):
+    """A file is no notebook that can be read, told in a few words."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """One submitted notebook.
+
+    Parameters
+    ----------
+    student : the first sub-folder, or the file's name without the notebook's.
+    notebook : the file's place below the folder.
+    number : the two digits of the course's notebook, if the name tells it.
+    file : the path.
+    """
+
+    student: str
+    notebook: str
+    number: str
+    file: Path
+
+
+def find_submissions(folder: Path) -> list[Submission]:
+    """Return the notebooks below a folder, sorted by student and name.
+
+    Links, hidden files and Jupyter's checkpoints are left out.
+    Raises InputError where there is none.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "anna").mkdir()
+    >>> for name in ("anna/00_start_here.ipynb", "06_the_contrastive_loss_by_hand_ben.ipynb"):
+    ...     _ = (folder / name).write_text("")
+    >>> [(each.student, each.number) for each in find_submissions(folder)]
+    [('anna', '00'), ('ben', '06')]
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; name the one that holds the submissions")
+    found = []
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = Path(place, name)
+            if name.endswith(".ipynb") and not name.startswith(".") and not file.is_symlink():
+                found.append(_submission(folder, file))
+    if not found:
+        raise InputError(f"{folder}: no notebook (*.ipynb) in it; collect the submissions there")
+    return sorted(found, key=lambda each: (each.student, each.notebook))
+
+
+def read_cells(file: Path) -> list[str]:
+    """Return the text of each code cell of a notebook.
+
+    Raises Unreadable.
+    """
+    if not file.is_file():
+        raise Unreadable("it is no file")
+    try:
+        if file.stat().st_size > MOST_BYTES:
+            raise Unreadable(f"it is larger than {MOST_BYTES // 2**20} MB")
+        notebook = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, Unreadable):
+            raise
+        raise Unreadable("it is not JSON") from None
+    cells = notebook.get("cells") if isinstance(notebook, dict) else None
+    if not isinstance(cells, list):
+        raise Unreadable("it has no cells")
+    texts = [_text(cell) for cell in cells]
+    code = [text for text in texts if text is not None]
+    if sum(map(len, code)) > MOST_CODE:
+        raise Unreadable(f"it has more than {MOST_CODE:,} letters of code")
+    return code
+
+
+def number_in(cells: list[str]) -> str:
+    """Return the number with which a notebook is opened, or nothing.
+
+    >>> number_in(['from align_edu import lab', 'lab.start("06")'])
+    '06'
+    """
+    for text in cells:
+        if found := re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", text, re.MULTILINE):
+            return found[1]
+    return ""
+
+
+def _submission(folder: Path, file: Path) -> Submission:
+    inside = file.relative_to(folder)
+    stem, number = file.stem, ""
+    for lesson in COURSE:
+        if lesson.file in stem:
+            number, rest = lesson.number, stem.replace(lesson.file, "", 1).strip("_- ")
+            break
+    else:
+        rest = stem
+        if found := re.match(r"(\d\d)(?=\D|$)", stem):
+            number = found[1]
+    student = inside.parts[0] if len(inside.parts) > 1 else rest or stem
+    return Submission(printable(student), printable(inside.as_posix()), number, file)
+
+
+def printable(text: str) -> str:
+    """Return the text with what no file in UTF-8 can hold written out.
+
+    >>> printable("anna" + chr(0xDCFF)) == "anna" + chr(92) + "udcff"
+    True
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _text(cell: object) -> str | None:
+    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
+        return None
+    source = cell.get("source", "")
+    if isinstance(source, list):
+        source = "".join(line for line in source if isinstance(line, str))
+    return source if isinstance(source, str) else ""

@@ -1,0 +1,212 @@
+"""A class that hands in notebooks: right, wrong in each known way, broken in every other way.
+
+The notebooks are those of the course, with an answer's source in place of each stub.
+"""
+
+import ast
+import inspect
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from align_edu.lab import exercise as exercise_module
+from align_edu.lab.course import find_lesson
+from align_edu.lab.exercises import EXERCISES
+from tests import test_lab, test_lab_06_07, test_lab_09, test_lab_10, test_lab_11, test_lab_15_16
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+TESTS = (test_lab, test_lab_06_07, test_lab_09, test_lab_10, test_lab_11, test_lab_15_16)
+Cells = list[str]
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the mark of one function must be; its mistake holds the words."""
+
+    student: str
+    exercise: str
+    outcome: str
+    words: str = ""
+
+
+@cache
+def notebook_text(number: str) -> str:
+    """A notebook of the course, without what its cells printed."""
+    notebook = json.loads((NOTEBOOKS / f"{find_lesson(number).file}.ipynb").read_text("utf-8"))
+    for cell in notebook["cells"]:
+        cell.pop("outputs", None)
+    return json.dumps(notebook)
+
+
+def hand_in(folder: Path, student: str, number: str, answers: dict[str, Cells]) -> Path:
+    """Write a student's notebook: the cells of each answer in place of the stub."""
+    notebook = json.loads(notebook_text(number))
+    cells = []
+    for cell in notebook["cells"]:
+        stub = re.match(r"def (\w+)\(.*\):\n    \.\.\.", "".join(cell["source"]))
+        if stub and stub[1] in answers:
+            cells += [code_cell(text) for text in answers[stub[1]]]
+            cells.append(code_cell(f"lab.check({stub[1]})"))
+        else:
+            cells.append(cell)
+    return save(folder, student, number, cells)
+
+
+def save(folder: Path, student: str, number: str, cells: Sequence[dict[str, Any]]) -> Path:
+    file = folder / student / f"{find_lesson(number).file}.ipynb"
+    file.parent.mkdir(exist_ok=True)
+    notebook = json.loads(notebook_text(number)) | {"cells": list(cells)}
+    file.write_text(json.dumps(notebook), encoding="utf-8")
+    return file
+
+
+def code_cell(text: str) -> dict[str, Any]:
+    return {"cell_type": "code", "source": text.splitlines(keepends=True), "metadata": {}}
+
+
+# Answers as cells.
+
+
+def our_name(name: str) -> str:
+    return f"our_{name}"
+
+
+@cache
+def shipped(name: str) -> tuple[str, str, str]:
+    """The module that holds an exercise's mistakes, under other names; what holds them there."""
+    wrong = EXERCISES[name].wrong
+    modules = {each.function.__module__ for each in wrong} - {"builtins"}
+    (module,) = (sys.modules[each] for each in modules)
+    holder = next(key for key, value in vars(module).items() if value is wrong)
+    text = without_imports_of_the_lab(inspect.getsource(module))
+    for other in EXERCISES:
+        text = re.sub(rf"\b{other}\b(?!\")", our_name(other), text)
+    return inspect.getsource(exercise_module), text, holder
+
+
+def without_imports_of_the_lab(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("align_edu.lab"):
+            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
+                lines[line] = ""
+    return "".join(lines)
+
+
+def wrong_answer(name: str, number: int) -> Cells:
+    """The cells of a known mistake, its helpers in cells before it."""
+    first, second, holder = shipped(name)
+    if number % 2:
+        return [first, second, f"{name} = {holder}[{number}].function"]
+    body = f"def {name}(*given):\n    return chosen_{name}(*given)"
+    chosen = f"chosen_{name} = {holder}[{number}].function"
+    return [body, second, chosen, first]  # helpers come later
+
+
+def reference_answer(name: str) -> Cells:
+    """The cells of the shipped answer: its imports, its helpers, and a thin wrapper."""
+    function = EXERCISES[name].reference
+    return [*source_cells(function, our_name(name)), f"{name} = {our_name(name)}"]
+
+
+def source_cells(function: Callable[..., Any], name: str) -> Cells:
+    """The imports of a function's module, the module's things that it uses, and itself."""
+    module = sys.modules[function.__module__]
+    tree = ast.parse(inspect.getsource(module)).body
+    imports = [node for node in tree if isinstance(node, (ast.Import, ast.ImportFrom))]
+    lines = [ast.unparse(node) for node in imports if "pytest" not in ast.unparse(node)]
+    defined = {each: node for node in tree for each in bound(node)}
+    wanted, seen = [function.__name__], []
+    while wanted:
+        each = wanted.pop()
+        if each in defined and each not in seen:
+            seen.append(each)
+            wanted += [n.id for n in ast.walk(defined[each]) if isinstance(n, ast.Name)]
+    source = [ast.unparse(node) for node in tree if set(bound(node)) & set(seen)]
+    text = re.sub(rf"\b{function.__name__}\b", name, "\n\n\n".join(source))
+    return [without_imports_of_the_lab("\n".join(lines)), text]
+
+
+def bound(node: ast.stmt) -> list[str]:
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, ast.Assign):
+        return [each.id for each in node.targets if isinstance(each, ast.Name)]
+    return []
+
+
+def from_tests(test: str) -> list[tuple[Any, ...]]:
+    """The functions that a test of the lab is parametrised with."""
+    rows: list[tuple[Any, ...]] = []
+    for module in TESTS:
+        marks = getattr(getattr(module, test, None), "pytestmark", [])
+        rows += [row for mark in marks if "function" in mark.args[0] for row in mark.args[1]]
+    plain = [row for row in rows if inspect.isfunction(row[1]) and row[1].__closure__ is None]
+    return [row for row in plain if row[1].__name__ not in SLOW and row[1].__name__ != "<lambda>"]
+
+
+# Their libraries take 5 to 10 s of computing to import: once here would be as long as all others.
+SLOW = {
+    "share_by_building_bert",
+    "adds_a_pooler",
+    "forgets_the_way_back",
+    "scaled_by_the_library",
+    "normalises_as_a_classifier",
+}
+
+
+# The class.
+
+
+def hand_in_right(folder: Path) -> list[Expected]:
+    """The shipped answers, and the unusual right ones of the other tests."""
+    expected = []
+    for name, exercise in EXERCISES.items():
+        if name == "learning_rate_at":  # which imports the whole training
+            continue
+        student = f"ours_{name}"
+        hand_in(folder, student, exercise.notebook, {name: reference_answer(name)})
+        expected.append(Expected(student, name, "right"))
+    for name, function in from_tests("test_an_unusual_right_answer_passes"):
+        student = f"right_{function.__name__}"
+        cells = source_cells(function, name)
+        hand_in(folder, student, EXERCISES[name].notebook, {name: cells})
+        expected.append(Expected(student, name, "right"))
+    return expected
+
+
+def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
+    """Known mistakes, one in ``every`` of each exercise; and as other people write them."""
+    expected = []
+    for number in dict.fromkeys(exercise.notebook for exercise in EXERCISES.values()):
+        names = [name for name, each in EXERCISES.items() if each.notebook == number]
+        for i in range(int(number) % every, max(len(EXERCISES[n].wrong) for n in names), every):
+            here = [name for name in names if i < len(EXERCISES[name].wrong)]
+            # The two modules of notebook 06 have helpers of the same names.
+            for group in [[name] for name in here] if number == "06" else [here]:
+                student = f"wrong_{number}_{i:02}_{group[0]}"
+                hand_in(folder, student, number, {name: wrong_answer(name, i) for name in group})
+                expected += [
+                    Expected(student, name, "wrong", EXERCISES[name].wrong[i].mistake)
+                    for name in group
+                ]
+    for name, function, words in from_tests("test_a_mistake_is_named_however_it_is_written"):
+        student = f"writes_{name}_{function.__name__}"
+        cells = source_cells(function, name)
+        hand_in(folder, student, EXERCISES[name].notebook, {name: cells})
+        expected.append(Expected(student, name, "wrong", words))
+    return expected
+
+
+def hand_in_code(folder: Path, rows: Iterable[tuple[str, str, Cells]]) -> list[Expected]:
+    """Cells for `chance_loss` of notebook 00: what it is called, the outcome, the cells."""
+    expected = []
+    for student, outcome, cells in rows:
+        hand_in(folder, student, "00", {"chance_loss": cells})
+        expected.append(Expected(student, "chance_loss", outcome))
+    return expected

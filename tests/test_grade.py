@@ -1,0 +1,249 @@
+"""Grading: a class of odd, wrong and hostile submissions is marked right, and touches nothing."""
+
+import csv
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from align_edu import lab
+from align_edu.cli import main
+from align_edu.errors import InputError
+from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.grade import Grades, grade_folder
+from align_edu.lab.judge import answer_key, judge
+from align_edu.sandbox import kernel
+from align_edu.sandbox.outcomes import decode, encode
+from tests import hostile_submissions as hostile
+from tests.submissions import (
+    Expected,
+    hand_in,
+    hand_in_code,
+    hand_in_right,
+    hand_in_wrong,
+)
+
+SEED = 12
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+LOCKED = {"landlock", "seccomp"} <= set(kernel.offered())
+
+
+@dataclass
+class Class:
+    """A class that was graded, what it must have got, and what it must not have touched."""
+
+    grades: Grades
+    expected: list[Expected]
+    outside: Path
+    neighbour: Path
+    before: tuple[bytes, bytes]
+    connections: list[str]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[int, list[str]]]:
+    """A local server, and who connected to it."""
+    listener, seen = socket.create_server(("127.0.0.1", 0)), list[str]()
+
+    def serve() -> None:
+        while True:
+            try:
+                client, address = listener.accept()
+            except OSError:
+                return
+            seen.append(str(address))
+            client.close()
+
+    threading.Thread(target=serve, daemon=True).start()
+    yield listener.getsockname()[1], seen
+    listener.close()
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]) -> Class:
+    """All submissions, graded at once: known mistakes are a third of all, each another one."""
+    folder = tmp_path_factory.mktemp("class")
+    outside = tmp_path_factory.mktemp("outside") / "file.txt"
+    outside.write_text("untouched")
+    out = tmp_path_factory.mktemp("out") / "grades.csv"
+    neighbour = hand_in(folder, "neighbour", "00", {"chance_loss": [hostile.RIGHT]})
+    expected = [Expected("neighbour", "chance_loss", "right")]
+    expected += hand_in_right(folder) + hand_in_wrong(folder, every=3)
+    odd = [(name, "right", cells) for name, cells in hostile.ODD_BUT_RIGHT.items()]
+    spies = hostile.spies(neighbour, outside, out, server[0])
+    bad = [
+        (name, outcome, hostile.function(body))
+        for name, (outcome, body) in (hostile.WRONG_OR_BROKEN | spies).items()
+    ]
+    expected += hand_in_code(folder, [*odd, *bad])
+    for name, data in hostile.UNREADABLE.items():
+        (folder / f"00_start_here_{name}.ipynb").write_bytes(data)
+        expected.append(Expected(name, "chance_loss", "unreadable"))
+    hostile.hand_in_reordered(folder)
+    expected += [Expected(name, "chance_loss", "right") for name in ("reversed", "bare")]
+    before = (outside.read_bytes(), neighbour.read_bytes())
+    grades = grade_folder(folder, SEED, out, seconds=1, workers=2)
+    return Class(grades, expected, outside, neighbour, before, server[1])
+
+
+def test_two_hundred_submissions_are_all_marked_right_and_every_mistake_is_named(
+    graded: Class,
+) -> None:
+    assert graded.grades.students >= 200
+    marks = {(mark.student, mark.exercise): mark for mark in graded.grades.marks}
+    wrong = []
+    for each in graded.expected:
+        mark = marks[each.student, each.exercise]
+        named = each.words in mark.mistake and bool(each.words) == bool(mark.mistake)
+        if each.student == "spoilt":
+            named = "one direction only" in mark.mistake
+        if mark.outcome != each.outcome or not named or mark.mark != (each.outcome == "right"):
+            wrong.append(f"{each} but {mark.outcome}: {mark.mistake} {mark.note} {mark.said}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_nothing_outside_was_touched_and_nobody_connected(graded: Class) -> None:
+    assert (graded.outside.read_bytes(), graded.neighbour.read_bytes()) == graded.before
+    assert list(graded.outside.parent.iterdir()) == [graded.outside]
+    assert graded.connections == []
+    if LOCKED:
+        assert graded.outside.stat().st_mode & 0o777 != 0o777
+
+
+def test_the_table_of_marks_has_a_row_for_each_function(graded: Class) -> None:
+    with graded.grades.out.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(graded.grades.marks)
+    first = ["student", "notebook", "exercise", "mark", "outcome", "mistake"]
+    assert list(rows[0])[:6] == first
+    assert [row["student"] for row in rows] == sorted(row["student"] for row in rows)
+    (row,) = (r for r in rows if r["student"] == "corrected" and r["exercise"] == "chance_loss")
+    assert row["note"] == "2 definitions; the last one counts; not imported: math"
+    notes = {row["student"]: row["note"] for row in rows if row["exercise"] == "chance_loss"}
+    assert "uses align_edu" in notes["library"]
+    assert "not imported: math" in notes["bare"]
+    assert "NameError: name 'undefined_name' is not defined" in notes["undefined"]
+    assert "tried: the network" in notes["connects"]
+
+
+def test_each_student_reads_the_sentence_of_the_check(graded: Class) -> None:
+    folder = graded.grades.out.with_name("grades_feedback")
+    students = {mark.student for mark in graded.grades.marks}
+    assert {file.stem for file in folder.iterdir()} == students
+    text = " ".join((folder / "spoilt.txt").read_text(encoding="utf-8").split())
+    exercise = EXERCISES["chance_loss"]
+    assert str(lab.checks.find_mistake(exercise, exercise.wrong[0].function, SEED)) in text
+    assert "recall_at_1: still to be written." in text
+
+
+def test_the_misconceptions_of_the_class_are_counted_by_student(graded: Class) -> None:
+    file = graded.grades.out.with_name("grades_misconceptions.csv")
+    rows = list(csv.DictReader(file.open(encoding="utf-8", newline="")))
+    counts = [int(row["students"]) for row in rows]
+    assert counts == sorted(counts, reverse=True)
+    for row in rows:
+        students = {
+            mark.student
+            for mark in graded.grades.marks
+            if (mark.exercise, mark.mistake) == (row["exercise"], row["mistake"])
+        }
+        assert int(row["students"]) == len(students) > 0
+
+
+def test_the_same_folder_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
+    folder = tmp_path / "class"
+    folder.mkdir()
+    rows = {
+        "draws": "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]",
+        "sets": "return list({str(i) for i in range(20)})",
+        "address": "raise ValueError(object())",
+        "right": "return 2 * math.log(n)",
+    }
+    hand_in_code(folder, [(name, "", hostile.function(body)) for name, body in rows.items()])
+    written = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        out.mkdir()
+        grade_folder(folder, 3, out / "g.csv", workers=workers)
+        files = sorted(file for file in out.rglob("*") if file.is_file())
+        written.append([(file.relative_to(out), file.read_bytes()) for file in files])
+    assert written[0] == written[1]
+    assert len(written[0]) == 2 + len(rows)
+
+
+def test_the_command_prints_the_misconceptions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hand_in(tmp_path, "anna", "00", {"chance_loss": [hostile.WRONG]})
+    file = hand_in(tmp_path, "ben", "00", {"chance_loss": [hostile.RIGHT]})
+    file.rename(tmp_path / "00_start_here_ben.ipynb")
+    command = ["grade", str(tmp_path), "--seed", "5", "--out", str(tmp_path / "g.csv")]
+    assert main([*command, "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "1  chance_loss       That is one direction only." in said
+    assert "2 students, 4 functions: 2 not attempted, 1 wrong, 1 right" in said
+    assert main([*command, "--workers", "1", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["outcomes"] == {"not attempted": 2, "wrong": 1, "right": 1}
+    assert answer["misconceptions"][0]["students"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["/nowhere", "--seed", "1", "--out", "{here}/g.csv"], "no such folder"),
+        (["{here}/empty", "--seed", "1", "--out", "{here}/g.csv"], "no notebook"),
+        (["{here}/class", "--seed", "1", "--out", "{here}/no/g.csv"], "in a folder that exists"),
+        (["{here}/class", "--seed", "1", "--out", "{here}/class"], "name a file"),
+        (["{here}/class", "--seed", "-1", "--out", "{here}/g.csv"], "whole number from 0"),
+        (["{here}/class", "--seed", "1", "--out", "{here}/g.csv", "--seconds", "0"], "seconds"),
+        (["{here}/class", "--seed", "1", "--out", "{here}/g.csv", "--workers", "0"], "worker"),
+        (["{here}/class", "--out", "{here}/g.csv"], "--seed"),
+    ],
+)
+def test_bad_input_is_one_line_with_status_2(
+    options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "class").mkdir()
+    (tmp_path / "class" / "00_start_here_anna.ipynb").write_text("{}")
+    assert main(["grade", *(word.format(here=tmp_path) for word in options)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1 and words in told.err
+    assert not (tmp_path / "g.csv").exists()
+
+
+def test_a_system_without_fork_is_told_where_grading_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hand_in(tmp_path, "anna", "00", {"chance_loss": [hostile.RIGHT]})
+    monkeypatch.delattr(os, "fork")
+    with pytest.raises(InputError, match="Linux, on macOS, or in Windows' WSL"):
+        grade_folder(tmp_path, 1, tmp_path / "g.csv")
+
+
+def test_outcomes_survive_the_way_as_json_and_nonsense_is_refused() -> None:
+    for name, exercise in EXERCISES.items():
+        key = answer_key(exercise, 4)
+        for outcomes in (key.expected, *(given for _, given in key.mistakes)):
+            there = json.loads(json.dumps([encode(outcome) for outcome in outcomes]))
+            problem = judge(key, [decode(outcome) for outcome in there])
+            expected = judge(key, outcomes)
+            assert getattr(problem, "sentence", "") == getattr(expected, "sentence", ""), name
+    for nonsense in (True, None, [], {"words": 1}, {"shape": [2], "numbers": [1.0]}, {"kind": "x"}):
+        with pytest.raises((ValueError, RuntimeError)):
+            decode(nonsense)
+
+
+def test_the_answer_stays_closed_where_work_is_graded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ALIGN_EDU_LAB", "graded")
+    lab.reveal("chance_loss")
+    said = capsys.readouterr().out
+    assert "def " not in said and said.count("\n") == 1
