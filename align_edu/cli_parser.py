@@ -79,7 +79,7 @@ def _add_data_commands(command: Add) -> None:
     sub.add_argument("--task", metavar="NAME", help="class folders with prompts: object, colour …")
     sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
     sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
-    sub.add_argument("--workers", type=int, help="processes (default: one a core)")
+    sub.add_argument("--workers", type=int, help="processes (default: one a core, at most 4)")
 
     sub = command("vocabulary", "train a WordPiece vocabulary on alt-texts")
     sub.add_argument("pairs", type=Path)

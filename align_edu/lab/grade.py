@@ -5,12 +5,23 @@ and called in a process of its own that can touch nothing (`align_edu.sandbox`),
 cases of the lecturer's seed. The process gives back what the function returned, never a verdict;
 the verdict is made here, by the judge of `lab.check`, with answers that the process never had.
 
+The student is the first sub-folder, or what a file's name adds to the notebook's. Cells may be
+copied, split, moved or deleted; where a function is defined several times, the last one counts and
+the note says so. A note also tells where an answer uses this package: it stays right, and the
+lecturer decides.
+
 The same folder and the same seed give the same bytes. No submission stops the others: whatever it
 does becomes one of the outcomes
 
-right, wrong, error (it raises), not attempted (still `...`), missing (not in the notebook),
-time, memory, exit (it ended the program), forbidden (network, files outside, other processes),
-unreadable (no notebook).
+- right: 1 point; all others give none;
+- wrong, with the mistake where it is known; error: it raises or crashes;
+- not attempted (still `...`), missing (not in the notebook), unreadable (no notebook);
+- time, memory, exit (it ended the program);
+- forbidden: it asked for the network, for files outside its own empty folder, or for another
+  process. That counts even where the answer is right.
+
+What holds a submission back is told in `align_edu.sandbox.kernel`, also where the system offers
+less than Linux does.
 """
 
 import os
@@ -46,6 +57,8 @@ from align_edu.lab.submissions import (
 )
 from align_edu.sandbox.job import Job, Limits
 from align_edu.sandbox.pool import Sandbox
+
+MOST_WORKERS = 4  # by default: each holds torch in memory
 
 
 @dataclass(frozen=True)
@@ -129,7 +142,7 @@ def grade_folder(
     out : the table of marks, a CSV file in a folder that exists.
     seconds : of computing for one function, imports apart.
     megabytes : of memory for one function, beside Python and torch.
-    workers : functions at a time (default: one a core).
+    workers : functions at a time (default: one a core, 4 at most).
     progress : whether a bar is shown on standard error.
 
     Raises InputError for bad input, and where the system cannot lock a submission in.
@@ -177,7 +190,7 @@ def _run_all(
     private: Sequence[Path],
     progress: bool,
 ) -> tuple[list[Mark], tuple[str, ...]]:
-    count = max(1, min(workers or os.cpu_count() or 1, len(tasks)))
+    count = min(workers or min(os.cpu_count() or 1, MOST_WORKERS), max(1, len(tasks)))
     cases = {name: key.cases for name, key in keys.items()}
     bar = tqdm(total=len(tasks), desc="grading", unit=" functions", disable=not progress)
     with bar, Sandbox(cases, limits, count, private) as box, ThreadPoolExecutor(count) as pool:

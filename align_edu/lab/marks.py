@@ -3,7 +3,6 @@
 import csv
 import io
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -113,7 +112,7 @@ def feedback(marks: Sequence[Mark]) -> str:
     for notebook, own in groupby(marks, key=lambda each: each.notebook):
         lines.append(notebook)
         for said in dict.fromkeys(each.said for each in own):
-            lines += ["", *textwrap.wrap(said, 96, break_long_words=False)]
+            lines += ["", said]
         lines.append("")
     return "\n".join(lines)
 
@@ -173,14 +172,14 @@ def _is_without_memory(outcome: Outcome) -> bool:
 
 
 def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: str = "") -> Mark:
-    note = "; ".join(_tidy(note) for note in dict.fromkeys(notes))
+    note = "; ".join(" ".join(_lasting(note).split()) for note in dict.fromkeys(notes))
     points = 1 if outcome == "right" else 0
-    return Mark(*where, points, outcome, mistake, note, _tidy(said))
+    return Mark(*where, points, outcome, mistake, note, _lasting(said))
 
 
-def _tidy(text: str) -> str:
-    """The text on one line, without what differs from run to run: addresses in memory."""
-    return printable(" ".join(re.sub(r"0x[0-9a-f]{6,}", "0x…", text).split()))
+def _lasting(text: str) -> str:
+    """The text without what differs from run to run: addresses in memory."""
+    return printable(re.sub(r"0x[0-9a-f]{6,}", "0x…", text))
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

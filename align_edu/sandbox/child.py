@@ -47,12 +47,12 @@ def run_job(
     try:
         kernel.die_with_parent()
         pipe = _keep_only(pipe)
-        _settle(rules.scratch)
-        hard = _limit(limits)
         try:
+            _settle(rules.scratch)
+            hard = _limit(limits)
             kernel.lock([Path(p) for p in rules.readable], [Path(rules.scratch)])
-        except OSError as error:
-            tell({"locked": False, "reason": str(error)})
+        except Exception as error:  # nothing of a student has run yet
+            tell({"locked": False, "reason": told_error(error)})
             return
         tell({"locked": True})
         install(rules, lambda words: tell({"refused": words}))

@@ -241,7 +241,7 @@ class _Told:
 
 def _report(ended: str, text: str) -> Report:
     first, *lines = text.split("\n")  # the first line is ours: nothing of a student ran before
-    if first.startswith('{"locked": false'):
+    if ended == "done" and first != '{"locked": true}':
         raise InputError(f"submissions cannot be locked in on this system: {first}")
     told = _Told()
     try:
