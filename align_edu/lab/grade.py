@@ -192,8 +192,10 @@ def _run_all(
 ) -> tuple[list[Mark], tuple[str, ...]]:
     count = min(workers or min(os.cpu_count() or 1, MOST_WORKERS), max(1, len(tasks)))
     cases = {name: key.cases for name, key in keys.items()}
+    observers = {name: key.exercise.observe for name, key in keys.items() if key.exercise.observe}
+    sandbox = Sandbox(cases, limits, count, private, observers)
     bar = tqdm(total=len(tasks), desc="grading", unit=" functions", disable=not progress)
-    with bar, Sandbox(cases, limits, count, private) as box, ThreadPoolExecutor(count) as pool:
+    with bar, sandbox as box, ThreadPoolExecutor(count) as pool:
 
         def mark(task: _Task) -> Mark:
             made = _mark(task, box, keys, limits)
@@ -212,9 +214,7 @@ def _mark(task: _Task, box: Sandbox, keys: dict[str, AnswerKey], limits: Limits)
         notes.append(reason)
     if found.state != "written":
         return mark_without_running(where, found.state, reason, notes)
-    name = task.exercise
-    observe = keys[name].exercise.observe
-    report = box.run(Job(name, name, found.cells, found.steps, found.flags, observe))
+    report = box.run(Job(task.exercise, task.exercise, found.cells, found.steps, found.flags))
     return mark_of_report(where, report, keys[task.exercise], limits, notes)
 
 

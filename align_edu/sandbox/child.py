@@ -8,7 +8,6 @@ import ast
 import functools
 import json
 import os
-import pkgutil
 import random
 import resource
 import sys
@@ -27,14 +26,23 @@ from align_edu.sandbox.job import Job, Limits
 from align_edu.sandbox.outcomes import encode, outcome_of, told_error
 
 Tell = Callable[[dict[str, Any]], None]
+Observer = Callable[..., Any] | None
 IMPORT_SECONDS = 60  # of computing, for the import statements alone
 FILE_BYTES, OPEN_FILES = 8 * 2**20, 64
 
 
 def run_job(
-    job: Job, cases: list[tuple[Any, ...]], limits: Limits, rules: Rules, pipe: int
+    job: Job,
+    cases: list[tuple[Any, ...]],
+    observer: Observer,
+    limits: Limits,
+    rules: Rules,
+    pipe: int,
 ) -> None:
     """Be the child: run the job, tell what came through ``pipe``, and end this process.
+
+    observer: is called with the function and a case, and gives what is told; the function is
+    called with the case when None.
 
     The first line it tells is whether it is locked in; where it is not, nothing is run.
     """
@@ -61,20 +69,26 @@ def run_job(
             tell({"begun": True})
             _limit_computing(limits, hard)
 
-        _work(job, cases, begin, tell)
+        _work(job, cases, observer, begin, tell)
     finally:
         os._exit(0)
 
 
-def _work(job: Job, cases: list[tuple[Any, ...]], begin: Callable[[], None], tell: Tell) -> None:
+def _work(
+    job: Job,
+    cases: list[tuple[Any, ...]],
+    observer: Observer,
+    begin: Callable[[], None],
+    tell: Tell,
+) -> None:
     """Run the statements, then the function for each case; tell the outcomes in one line."""
     try:
         function = _build(job, begin, tell)
         if not callable(function):
             tell({"absent": True})
             return
-        if job.observe:
-            function = functools.partial(pkgutil.resolve_name(job.observe), function)
+        if observer is not None:
+            function = functools.partial(observer, function)
         outcomes = [encode(outcome_of(function, case)) for case in cases]
         answers = [name for name in sys.modules if name.startswith("align_edu.lab.answers")]
         tell({"outcomes": outcomes, "answers": bool(answers)})

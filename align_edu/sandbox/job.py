@@ -14,7 +14,6 @@ class Job:
     cells : the text of the cells that are needed, by their number.
     steps : the statements to run first, in order: number of the cell, place in the cell.
     flags : of the compiler, for `from __future__` imports.
-    observe : who calls the function for a case, as "module:name"; nobody when empty.
     """
 
     name: str
@@ -22,7 +21,6 @@ class Job:
     cells: dict[int, str]
     steps: list[tuple[int, int]]
     flags: int = 0
-    observe: str = ""
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,8 @@ class Sandbox:
     limits : of each job.
     workers : jobs at a time.
     private : folders of which a job that looks there is told.
+    observers : who calls the function for a case, as "module:name", by the name of the exercise;
+        where none is named, the function is called itself.
 
     Raises InputError where the system cannot fork processes, or they do not start.
     """
@@ -63,6 +65,7 @@ class Sandbox:
         limits: Limits,
         workers: int = 1,
         private: Sequence[Path] = (),
+        observers: Mapping[str, str] | None = None,
     ) -> None:
         if not hasattr(os, "fork"):
             raise InputError(
@@ -73,6 +76,7 @@ class Sandbox:
         self.settings = {
             "cases": {name: [encode_case(list(c)) for c in some] for name, some in cases.items()},
             "limits": asdict(limits),
+            "observers": dict(observers or {}),
             "scratch": str(self.scratch),
             "private": [str(path.resolve()) for path in private],
         }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch._dynamo  # an optimiser loads it when it is made, for seconds: here it is before that
 from torch import Tensor, nn
 from torch.nn import functional as F
 

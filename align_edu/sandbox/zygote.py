@@ -6,6 +6,7 @@ each. It has one thread and has called nothing of torch's autograd: only so may 
 
 import json
 import os
+import pkgutil
 import select
 import signal
 import sys
@@ -56,6 +57,9 @@ class _Server:
             name: [tuple(decode_case(value) for value in case) for case in cases]
             for name, cases in settings["cases"].items()
         }
+        self.observers = {
+            name: pkgutil.resolve_name(observer) for name, observer in settings["observers"].items()
+        }
         self.scratch = Path(settings["scratch"])
         self.private = tuple(settings["private"])
         self.readable = tuple(str(place) for place in readable_places())
@@ -66,7 +70,7 @@ class _Server:
         """Run one job in a child of its own; return how it ended and what it told."""
         cells = {int(number): text for number, text in job["cells"].items()}
         steps = [(cell, place) for cell, place in job["steps"]]
-        work = Job(job["name"], job["exercise"], cells, steps, job["flags"], job["observe"])
+        work = Job(job["name"], job["exercise"], cells, steps, job["flags"])
         self.count += 1
         scratch = self.scratch / f"{os.getpid()}-{self.count}"
         scratch.mkdir()
@@ -81,7 +85,8 @@ class _Server:
         ours, theirs = os.pipe()
         child = os.fork()
         if child == 0:
-            run_job(job, self.cases[job.exercise], self.limits, rules, theirs)
+            observer = self.observers.get(job.exercise)
+            run_job(job, self.cases[job.exercise], observer, self.limits, rules, theirs)
         os.close(theirs)
         os.set_blocking(ours, False)
         try:
