@@ -1,5 +1,6 @@
 """The lab: checks name the mistake, right answers pass, stubs run, quizzes give feedback."""
 
+import ast
 import heapq
 import itertools
 import math
@@ -8,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -857,3 +859,20 @@ def test_a_click_on_any_option_shows_its_feedback() -> None:
             choice.value = letter
             assert option.feedback in feedback.value
     assert "application/vnd.jupyter.widget-view+json" in quiz._repr_mimebundle_()
+
+
+def test_the_model_code_never_imports_the_lab() -> None:
+    """Two commands of the front door load it when they are called."""
+    package = Path(lab.__file__).parent.parent
+    for path in package.rglob("*.py"):
+        inside = path.relative_to(package).as_posix()
+        if inside.startswith("lab/"):
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        nodes = tree.body if inside == "cli.py" else list(ast.walk(tree))
+        names = [n.module or "" for n in nodes if isinstance(n, ast.ImportFrom)]
+        names += [a.name for n in nodes if isinstance(n, ast.Import) for a in n.names]
+        names += [
+            f"{n.module}.{a.name}" for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
+        ]
+        assert not [name for name in names if name.startswith("align_edu.lab")], inside

@@ -68,7 +68,7 @@ COURSE = (
         "08_training_on_toy_cc3m",
         "What does training look like?",
         "Section 5",
-        2.0,
+        1.3,
     ),
     Lesson("09_finding_images_with_words", "How good is the search?", "Sections 4.2, 5.1", 0.5),
     Lesson(
