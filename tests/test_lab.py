@@ -612,6 +612,12 @@ def test_a_stub_runs_with_our_answer_and_a_written_one_with_its_own(
     def chance_loss(n: int) -> float:
         return 1.0
 
+    assert lab.yours_or_ours(chance_loss) is find_exercise("chance_loss").reference
+    assert "ours is in use until yours passes its check" in capsys.readouterr().out
+
+    def chance_loss(n: int) -> float:
+        return math.log(n) * 2
+
     assert lab.yours_or_ours(chance_loss) is chance_loss
     assert "yours is in use" in capsys.readouterr().out
 
