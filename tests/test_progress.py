@@ -88,6 +88,14 @@ def test_the_table_shows_every_notebook_with_exercises(file: Path) -> None:
     assert page.count("<tr>") == len(text.splitlines()) and 'value="1" max="4"' in page
 
 
+def test_the_core_questions_are_counted_once_they_are_begun(file: Path) -> None:
+    assert "core" not in str(lab.progress())
+    lab.quiz("core", "aaa")
+    (row,) = (row for row in lab.progress().rows() if row[0] == "core")
+    assert row[4] == 26 and 0 <= row[3] <= 3
+    assert "of 26" in str(lab.progress()) and "of 26" in lab.progress()._repr_html_()
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", '{"exercises": 3, "answers": {}}', "\x00"])
 def test_a_damaged_file_is_kept_aside(
     file: Path, damage: str, capsys: pytest.CaptureFixture[str]

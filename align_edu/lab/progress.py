@@ -46,10 +46,11 @@ class Progress:
 
     def rows(self) -> list[tuple[str, str, list[str], int, int]]:
         """Return number, title, states of the exercises, right answers and questions, a notebook
-        a row; those without exercise and quiz are left out."""
+        a row; those without exercise and quiz are left out, and a quiz of no notebook that was
+        not begun."""
         from align_edu.lab.quiz import QUIZZES, load_questions  # which keeps its answers here
 
-        rows = []
+        rows: list[tuple[str, str, list[str], int, int]] = []
         for lesson in COURSE:
             number = lesson.number
             names = [name for name, each in EXERCISES.items() if each.notebook == number]
@@ -57,6 +58,9 @@ class Progress:
             right = sum(self.answers.get(number, {}).values())
             if names or asked:
                 rows.append((number, lesson.title, [self.state(n) for n in names], right, asked))
+        for number in sorted(self.answers.keys() & set(QUIZZES) - {row[0] for row in rows}):
+            right, asked = sum(self.answers[number].values()), len(load_questions(number))
+            rows.append((number, "Questions of the whole course", [], right, asked))
         return rows
 
     def __str__(self) -> str:
