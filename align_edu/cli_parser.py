@@ -54,7 +54,9 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     _add_data_commands(command)
     _add_filter_command(command)
-    _add_model_commands(command)
+    _add_train_command(command)
+    _add_evaluate_command(command)
+    _add_search_commands(command)
     _add_plan_command(command)
     command("doctor", "check the environment: OK or what to do")
     _add_grade_command(command)
@@ -119,7 +121,7 @@ def _add_filter_command(command: Add) -> None:
     )  # fmt: skip
 
 
-def _add_model_commands(command: Add) -> None:
+def _add_train_command(command: Add) -> None:
     sub = command("train", "train ALIGN from scratch, or fine-tune it for retrieval")
     sub.add_argument("--preset", help="recipe and sizes (default toy)")
     sub.add_argument(
@@ -144,6 +146,8 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 
+
+def _add_evaluate_command(command: Add) -> None:
     sub = command("evaluate", "measure a trained run")
     sub.add_argument("run", type=Path)
     sub.add_argument(
@@ -168,6 +172,8 @@ def _add_model_commands(command: Add) -> None:
     sub.add_argument("--seed", type=int, help="of what a task draws (default 0)")
     sub.add_argument("--name", help="results/TASK-NAME.json, to keep several results of a task")
 
+
+def _add_search_commands(command: Add) -> None:
     sub = command("index", "build a FAISS index of images")
     sub.add_argument("run", type=Path)
     sub.add_argument("images", type=Path, help="a folder of images or shards, or embeddings .npy")

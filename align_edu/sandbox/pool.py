@@ -153,6 +153,7 @@ class _Zygote:
         self._send(settings)
 
     def wait(self) -> None:
+        """Wait until it is ready; raise InputError when it does not start."""
         answer = self._read(600)
         if answer is None:
             self.close()
@@ -160,9 +161,11 @@ class _Zygote:
         self.guards = answer["ready"]
 
     def ask(self, job: Mapping[str, Any], patience: float) -> dict[str, Any] | None:
+        """Give it a job and return its answer; None where it died."""
         return self._read(patience) if self._send(job) else None
 
     def close(self) -> None:
+        """End it."""
         self.process.kill()
         for pipe in (self._ask, self._answers):
             try:
@@ -220,6 +223,7 @@ class _Told:
     answers: bool = False
 
     def add(self, message: Any) -> None:
+        """Take one message; raise ValueError for what is none."""
         match message:
             case {"outcomes": list(outcomes), "answers": bool(answers)}:
                 self.outcomes = tuple(decode(outcome) for outcome in outcomes)

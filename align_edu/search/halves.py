@@ -1,5 +1,6 @@
 """An exhaustive search that reads half the bytes and finds the same images."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,12 +25,17 @@ def halve(vectors: Any) -> Any:
     halves = faiss.IndexScalarQuantizer(
         vectors.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
-    for start in range(0, vectors.ntotal, _ROWS):
-        rows = vectors.reconstruct_n(start, min(_ROWS, vectors.ntotal - start))
+    for rows in blocks(vectors):
         if np.linalg.norm(rows, axis=1).max() > 1.001:
             return None
         halves.add(rows)
     return halves
+
+
+def blocks(vectors: Any) -> Iterator[np.ndarray]:
+    """Give the rows of a flat FAISS index, some at a time: (up to 65,536, D)."""
+    for start in range(0, vectors.ntotal, _ROWS):
+        yield vectors.reconstruct_n(start, min(_ROWS, vectors.ntotal - start))
 
 
 def search_all(vectors: Any, halves: Any, queries: np.ndarray, k: int) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from align_edu.errors import InputError
-from align_edu.search.halves import halve, search_all
+from align_edu.search.halves import blocks, halve, search_all
 from align_edu.search.hits import Hit, StoredRun
 from align_edu.search.places import place_of, relative_to, weights_of
 from align_edu.search.sources import embed_source
@@ -20,7 +20,6 @@ EXACT_UP_TO = 1_000_000  # images; above it a search of all of them is too slow
 KINDS = ("exact", "approximate")
 # Of the graph: links of a node, and candidates kept while building and while searching.
 LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
-_ROWS = 65_536  # vectors copied at a time
 
 
 class ImageIndex:
@@ -81,8 +80,7 @@ class ImageIndex:
             self._graph = faiss.IndexHNSWFlat(self.width, LINKS, faiss.METRIC_INNER_PRODUCT)
             self._graph.hnsw.efConstruction = BUILD_CANDIDATES
             self._share_vectors()
-        (self._graph or self._vectors).add(_rows("embeddings", embeddings))
-        self._halves = halve(self._vectors) if self._graph is None else None
+        self._take(_rows("embeddings", embeddings))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -204,8 +202,7 @@ class ImageIndex:
             seen.add(name)
         rows = _rows("embeddings", embeddings)
         self._hold()
-        (self._graph or self._vectors).add(rows)
-        self._halves = halve(self._vectors) if self._graph is None else None
+        self._take(rows)
         self._names += new
 
     def save(self, folder: str | Path) -> Path:
@@ -269,13 +266,18 @@ class ImageIndex:
         self._graph.storage = self._vectors
         self._graph.own_fields = False
 
+    def _take(self, rows: np.ndarray) -> None:
+        """Take vectors in, and whatever makes a search of them quick."""
+        (self._graph or self._vectors).add(rows)
+        self._halves = halve(self._vectors) if self._graph is None else None
+
     def _hold(self) -> None:
         """Take the vectors into memory: FAISS cannot add to those that lie on disk."""
         import faiss
 
         held = faiss.IndexFlatIP(self.width)
-        for start in range(0, len(self), _ROWS):
-            held.add(self._vectors.reconstruct_n(start, min(_ROWS, len(self) - start)))
+        for rows in blocks(self._vectors):
+            held.add(rows)
         self._vectors = held
         if self._graph is not None:
             self._share_vectors()

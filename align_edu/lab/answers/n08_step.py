@@ -53,49 +53,33 @@ def _loss(
     return contrastive_loss(image, text, sigma, label_smoothing=smoothing)
 
 
-def _with(change: Callable[..., Tensor]) -> Step:
-    """The right step of another loss."""
+def _in_order(*acts: str, loss_of: Callable[..., Tensor] = _loss) -> Step:
+    """A step that does these of "clear", "backward" and "step", in this order."""
 
     def step(model: Any, optimizer: torch.optim.Optimizer, batch: Batch, smoothing: float) -> float:
-        loss = change(model, batch, smoothing)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        """Take the step and return the loss."""
+        loss = loss_of(model, batch, smoothing)
+        do: dict[str, Callable[[], Any]] = {
+            "clear": optimizer.zero_grad,
+            "backward": loss.backward,
+            "step": optimizer.step,
+        }
+        for act in acts:
+            do[act]()
         return loss.item()
 
     return step
+
+
+def _with(loss_of: Callable[..., Tensor]) -> Step:
+    """The right step of another loss."""
+    return _in_order("clear", "backward", "step", loss_of=loss_of)
 
 
 def _one_direction(model: Any, batch: Batch, smoothing: float) -> Tensor:
     image, text = model(*batch)
     logits = image @ text.T / model.temperature()
     return F.cross_entropy(logits, torch.arange(len(image)), label_smoothing=smoothing)
-
-
-def _never_cleared(
-    model: Any, optimizer: torch.optim.Optimizer, batch: Batch, smoothing: float
-) -> float:
-    loss = _loss(model, batch, smoothing)
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
-def _step_first(
-    model: Any, optimizer: torch.optim.Optimizer, batch: Batch, smoothing: float
-) -> float:
-    loss = _loss(model, batch, smoothing)
-    optimizer.step()
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
-
-
-def _no_step(model: Any, optimizer: torch.optim.Optimizer, batch: Batch, smoothing: float) -> float:
-    loss = _loss(model, batch, smoothing)
-    optimizer.zero_grad()
-    loss.backward()
-    return loss.item()
 
 
 def _loss_afterwards(
@@ -121,17 +105,17 @@ def _nothing_returned(
 
 TRAINING_STEP = (
     WrongAnswer(
-        _never_cleared,
+        _in_order("backward", "step"),
         "The gradients of all earlier steps add up: clear them with optimizer.zero_grad() before "
         "loss.backward().",
     ),
     WrongAnswer(
-        _step_first,
+        _in_order("step", "clear", "backward"),
         "Each step uses the gradients of the batch before it: call optimizer.step() after "
         "loss.backward().",
     ),
     WrongAnswer(
-        _no_step,
+        _in_order("clear", "backward"),
         "The weights never change: optimizer.step() is missing, or zero_grad() stands between "
         "backward() and step() and leaves it nothing.",
     ),
