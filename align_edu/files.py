@@ -64,6 +64,31 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool:
+    """Whether ``folder`` is finished and was made with these numbers.
+
+    record: the JSON file in it, written last, whose ``made_with`` tells. False where the folder
+    is missing or empty. Raises InputError when the folder is a file or holds something else.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> holds_already(folder, folder / "task.json", {"seed": 1})
+    False
+    >>> write_json(folder / "task.json", {"made_with": {"seed": 1}})
+    >>> holds_already(folder, folder / "task.json", {"seed": 1})
+    True
+    """
+    if not folder.exists():
+        return False
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder to write to")
+    if not any(folder.iterdir()):
+        return False
+    if not record.is_file() or read_json(record).get("made_with") != made_with:
+        raise InputError(f"{folder}: holds something else; give another folder or delete this one")
+    return True
+
+
 def cannot_write(path: Path, error: OSError) -> InputError:
     """Return the one sentence for a file or folder that the system refused to write.
 

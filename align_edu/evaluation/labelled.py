@@ -12,9 +12,7 @@ from tqdm import tqdm
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import PICTURES, Encoder
 from align_edu.evaluation.prompts import read_templates
-from align_edu.pairs.images import BrokenImage, decode_image
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+from align_edu.pairs.images import BrokenImage, decode_image, find_images
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
     files: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = sorted(f for f in (inside / name).rglob("*") if f.suffix.lower() in SUFFIXES)
+        found = find_images(inside / name)
         files += found
         labels += [label] * len(found)
     if not files:

@@ -64,6 +64,14 @@ def find_function(code: Code, name: str) -> Found:
     return Found("written", places, cells, target.flags, notes)
 
 
+def statements_needed(code: Code, name: str, target: Statement) -> list[Statement]:
+    """Return what the function ``name`` needs, each before what needs it, and last the function.
+
+    target: the statement that defines it.
+    """
+    return _Needed(code, name, target).gather()[1]
+
+
 class _Needed:
     """Gathers what a function needs, each thing before what needs it."""
 

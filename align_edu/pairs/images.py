@@ -3,11 +3,13 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no EPS, PDF: they run programs
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
@@ -22,6 +24,23 @@ class BrokenImage(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+def find_images(folder: Path) -> list[Path]:
+    """Return the image files in a folder and the folders in it, in order; hidden ones are left out.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> for name in ("b.png", "a.JPG", "._a.JPG", "notes.txt"):
+    ...     (folder / name).touch()
+    >>> [file.name for file in find_images(folder)]
+    ['a.JPG', 'b.png']
+    """
+    return sorted(
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
 
 
 def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import PICTURES, EmbeddedImages, Encoder, embed_images
-from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 from align_edu.pairs.shards import PairSource, open_pairs
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 def embed_source(
@@ -119,11 +117,7 @@ def image_files(images: str | Path | Sequence[str | Path]) -> list[Path]:
     folder = Path(images)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of images")
-    files = sorted(
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    )
+    files = find_images(folder)
     if not files:
         raise InputError(f"{folder}: no images in it; files must end in {', '.join(SUFFIXES)}")
     return files

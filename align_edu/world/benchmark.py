@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from align_edu.errors import InputError
-from align_edu.files import folder_written_whole, read_json, write_json
+from align_edu.files import folder_written_whole, holds_already, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
@@ -28,6 +28,7 @@ from align_edu.world.write import check_seed
 CAPTIONS_PER_SCENE = 5
 HELD_OUT_SHARE = 0.15
 JPEG_QUALITY = 92
+RECORD = "dataset_toy.json"  # Karpathy's format
 MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
 
 
@@ -141,21 +142,7 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     names = [row["filename"] for row in rows[:tests]]
     write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
     record = {"images": rows, "dataset": "toy", "made_with": made_with}
-    write_json(folder / "dataset_toy.json", record)
-
-
-def _is_done(out: Path, made_with: dict[str, int]) -> bool:
-    """Whether the very benchmark is there; InputError when something else is."""
-    if not out.exists():
-        return False
-    if not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder to write the benchmark to")
-    if not any(out.iterdir()):
-        return False
-    dataset = out / "dataset_toy.json"
-    if not dataset.exists() or read_json(dataset).get("made_with") != made_with:
-        raise InputError(f"{out}: holds something else; give another folder or delete this one")
-    return True
+    write_json(folder / RECORD, record)
 
 
 def write_benchmark(
@@ -189,6 +176,7 @@ def write_benchmark(
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "benchmark"
     >>> _ = write_benchmark(folder, seed=0, scenes=3, image_size=64)
+    >>> from align_edu.files import read_json
     >>> images = read_json(folder / "dataset_toy.json")["images"]
     >>> len(images), len(images[0]["sentences"])
     (3, 5)
@@ -200,7 +188,7 @@ def write_benchmark(
         raise InputError(f"train {train}: give 0 or more scenes")
     made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
     made_with |= {"train": train} if train else {}
-    if _is_done(out, made_with):
+    if holds_already(out, out / RECORD, made_with):
         return out
     with folder_written_whole(out) as unfinished:
         _fill(unfinished, made_with, progress)

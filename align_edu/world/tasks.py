@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from align_edu.errors import InputError
-from align_edu.files import folder_written_whole, read_json, write_json
+from align_edu.files import folder_written_whole, holds_already, write_json
 from align_edu.world import catalog
 from align_edu.world.draw import draw
 from align_edu.world.pair import TASK_STREAM, jpeg_bytes
@@ -206,7 +206,7 @@ def write_task(
     _check(task, seed, sizes, held_out)
     made_with = {"task": task, "seed": seed, **sizes, "image_size": image_size}
     made_with |= {"held_out": held_out, "kind": TASKS[task].kind}
-    if _is_done(out, made_with):
+    if holds_already(out, out / "task.json", made_with):
         return out
     with folder_written_whole(out) as unfinished:
         _fill(unfinished, made_with, progress)
@@ -263,7 +263,7 @@ def _fill(folder: Path, made_with: dict[str, Any], progress: bool) -> None:
     classes = "".join(f"{value}\t{words}\n" for value, words in task.classes.items())
     (folder / "classes.txt").write_text(classes, encoding="utf-8")
     (folder / "templates.txt").write_text("\n".join(task.templates) + "\n", encoding="utf-8")
-    write_json(folder / "task.json", made_with)
+    write_json(folder / "task.json", {"made_with": made_with})
 
 
 def _check(task: str, seed: int, sizes: dict[str, int], held_out: bool) -> None:
@@ -275,12 +275,3 @@ def _check(task: str, seed: int, sizes: dict[str, int], held_out: bool) -> None:
         raise InputError(f"task {task}: pictures of {wrong or 'all splits'} must be more than 0")
     if held_out and task not in ("object", "colour"):
         raise InputError(f"task {task}: only object and colour have held-out compositions")
-
-
-def _is_done(out: Path, made_with: dict[str, Any]) -> bool:
-    """Whether this very task is there; InputError when something else is."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return False
-    if not (out / "task.json").is_file() or read_json(out / "task.json") != made_with:
-        raise InputError(f"{out}: holds something else; give another folder or delete this one")
-    return True

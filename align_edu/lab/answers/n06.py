@@ -38,6 +38,8 @@ def _loss_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
         # ln(1 + e^-1.76) + ln(1 + e^-3.2) = 0.198703
         ([[3.0, 4.0, 0.0], [0.0, 0.0, 5.0]], [[0.0, 2.0, 0.0], [3.0, 0.0, 4.0]], 0.25),
         ([[1.0, 2.0]] * 3, [[2.0, 4.0]] * 3, 0.1),  # all alike: 2 ln 3
+        # 2 ln(1 + e^-100): float32 holds no e^100, but every probability here
+        ([[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 1.0]], 0.01),
     ]
     random = [(*pairs(n, d), sigma) for n, d, sigma in ((5, 3, 1.0), (4, 9, 0.2), (7, 3, 1 / 64))]
     image, text = torch.randn(2, 12, 4, generator=generator)

@@ -206,21 +206,11 @@ WRONG_LOSSES = (
         "The minus sign is missing: the logarithm of a probability is below zero.",
     ),
     WrongAnswer(
-        lambda image, text, sigma: (
-            -sum(
-                (c / sigma).softmax(dim=1).diagonal().mean()
-                for c in (_cosines(image, text), _cosines(text, image))
-            )
-        ),
+        _in_both(lambda logits: -_probability(logits)),
         "The logarithm is missing: you average the probabilities themselves.",
     ),
     WrongAnswer(
-        lambda image, text, sigma: (
-            -sum(
-                (c / sigma).softmax(dim=1).diagonal().mean().log()
-                for c in (_cosines(image, text), _cosines(text, image))
-            )
-        ),
+        _in_both(lambda logits: -_probability(logits).log()),
         "You take the logarithm of the mean probability. Take the mean of the logarithms.",
     ),
     WrongAnswer(
@@ -234,14 +224,14 @@ WRONG_LOSSES = (
         "logsumexp: they subtract the largest logit first.",
     ),
     WrongAnswer(
-        lambda image, text, sigma: (
-            -sum(
-                (c / sigma).softmax(dim=1).diagonal().log().mean()
-                for c in (_cosines(image, text), _cosines(text, image))
-            )
-        ),
-        "It is infinite at a small σ: a probability or a sum of exp leaves the range of numbers "
-        "before the logarithm. Take log_softmax or logsumexp.",
+        _in_both(lambda logits: -logits.softmax(dim=1).diagonal().log().mean()),
+        "It is infinite at a small σ: a probability falls to 0 before its logarithm. Take "
+        "log_softmax or logsumexp.",
+    ),
+    WrongAnswer(
+        _in_both(lambda logits: (logits.exp().sum(dim=1).log() - logits.diagonal()).mean()),
+        "It is infinite at a small σ: a sum of exp overflows before its logarithm. Take "
+        "logsumexp, which subtracts the largest logit first.",
     ),
     WrongAnswer(
         _in_both(_without_own),
