@@ -64,8 +64,7 @@ format: setup
 	$(PY) -m ruff format .
 
 lab: setup
-	JUPYTER_CONFIG_PATH="$(CURDIR)/align_edu/lab/jupyter$${JUPYTER_CONFIG_PATH:+:$$JUPYTER_CONFIG_PATH}" \
-		$(PY) -m jupyterlab notebooks/00_start_here.ipynb
+	$(PY) -m align_edu.lab
 
 notebooks: setup
 	$(CUT) $(PY) -m align_edu.lab.write_notebooks $(ONLY)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ROOT / "align_edu" / "lab" / "jupyter"  # what `make lab` uses too
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120.0  # seconds, for machines that are slow or busy
 RUN = 600.0  # seconds for all cells of a notebook
@@ -129,7 +128,7 @@ def start_lab(folder: Path) -> Iterator[Lab]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]  # where it is taken meanwhile, the next free one
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command = [sys.executable, "-m", "align_edu.lab", "--no-browser", "--allow-root"]
     command += ["--ip=127.0.0.1", f"--port={port}", f"--ServerApp.root_dir={folder / 'notebooks'}"]
     command += [f"--LabApp.workspaces_dir={folder}", f"--LabApp.user_settings_dir={folder}"]
     with (folder / "log.txt").open("w") as log:
@@ -154,7 +153,6 @@ def _environment(lab: Lab) -> dict[str, str]:
         "JUPYTER_DATA_DIR": lab.folder / "data",
         "JUPYTER_RUNTIME_DIR": lab.folder / "runtime",
         "IPYTHONDIR": lab.folder / "ipython",
-        "JUPYTER_CONFIG_PATH": SETTINGS,
         "ALIGN_EDU_PROGRESS": lab.folder / "progress.json",
     }
     return {**os.environ, **{name: str(path) for name, path in own.items()}} | {

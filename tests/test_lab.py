@@ -2,6 +2,7 @@
 
 import ast
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torchvision.models.efficientnet import MBConvConfig
 from align_edu import lab
 from align_edu.errors import InputError
 from align_edu.evaluation import retrieval_recall
+from align_edu.lab.__main__ import start_command
 from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
@@ -215,3 +217,12 @@ def test_the_model_code_never_imports_the_lab() -> None:
             f"{n.module}.{a.name}" for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names
         ]
         assert not [name for name in names if name.startswith("align_edu.lab")], inside
+
+
+def test_jupyterlab_starts_with_the_settings_of_the_course_before_the_users_own() -> None:
+    command, environment = start_command(["--no-browser"], {"JUPYTER_CONFIG_PATH": "/mine"})
+    assert command[1:] == ["-m", "jupyterlab", "--no-browser", "notebooks/00_start_here.ipynb"]
+    course, mine = environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)
+    assert (Path(course) / "labconfig" / "page_config.json").is_file() and mine == "/mine"
+    command, environment = start_command(["notebooks/06.ipynb"], {})
+    assert command[-1] == "notebooks/06.ipynb" and environment["JUPYTER_CONFIG_PATH"] == course

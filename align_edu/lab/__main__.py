@@ -1,0 +1,28 @@
+"""Opens JupyterLab on a notebook of the course, with the course's settings."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+SETTINGS = Path(__file__).with_name("jupyter")
+NOTEBOOK = "notebooks/00_start_here.ipynb"
+
+
+def start_command(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Return the command that starts JupyterLab, and its environment.
+
+    arguments: what ``python -m align_edu.lab`` was given: a notebook, options of JupyterLab, or
+    nothing, which opens notebook 00.
+    """
+    named = [NOTEBOOK] if all(each.startswith("-") for each in arguments) else []
+    paths = [str(SETTINGS), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
+    command = [sys.executable, "-m", "jupyterlab", *arguments, *named]
+    return command, {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
+
+
+if __name__ == "__main__":
+    start, settings = start_command(sys.argv[1:], os.environ)
+    os.execve(start[0], start, settings)
