@@ -154,8 +154,10 @@ def _index(args: argparse.Namespace) -> Answer:
     index = ImageIndex.build(load_run(args.run), args.images, kind=args.kind, progress=True)
     index.save(args.out)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
-    text = f"{len(index)} images indexed in {args.out}; {len(skipped)} could not be read"
-    return {"out": str(args.out), "images": len(index), "skipped": skipped}, text
+    text = f"{len(index)} images indexed in {args.out} for {index.kind} search"
+    text += f"; {len(skipped)} could not be read" if skipped else ""
+    answer = {"out": str(args.out), "images": len(index), "kind": index.kind, "skipped": skipped}
+    return answer, text
 
 
 def _search(args: argparse.Namespace) -> Answer:

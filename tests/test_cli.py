@@ -74,6 +74,14 @@ def test_the_whole_chain_works_from_the_command_line(shards, trained, tmp_path, 
     assert main(["search", str(index), "--image", some, "--plus", "snow", "--minus", "red"]) == 0
     assert "picture:" in capsys.readouterr().out
 
+    graph = tmp_path / "graph"
+    built = ["index", str(trained), str(bench / "images"), str(graph), "--kind", "approximate"]
+    assert main([*built, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kind"] == "approximate"
+    assert main(["search", str(graph), "a red cat", "--top", "3", "--json"]) == 0
+    near = json.loads(capsys.readouterr().out)["hits"]
+    assert [hit["score"] for hit in near] == pytest.approx(scores, abs=1e-3)
+
 
 def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path, capsys):
     out, empty = tmp_path / "out", tmp_path / "empty"
