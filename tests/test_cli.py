@@ -20,6 +20,8 @@ SETS = [
     for name, value in vars(getattr(TINY, part)).items()
 ]
 
+COMMANDS = "demo world filter vocabulary train evaluate index search plan grade doctor".split()
+
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory):
@@ -126,18 +128,7 @@ def test_a_checkpoint_of_another_preset_is_refused(shards, trained, capsys):
 
 def test_an_unknown_command_says_which_exist(capsys):
     line = fails(capsys, "trane")
-    for name in (
-        "demo",
-        "world",
-        "filter",
-        "vocabulary",
-        "train",
-        "evaluate",
-        "index",
-        "search",
-        "plan",
-        "grade",
-    ):
+    for name in COMMANDS:
         assert name in line
 
 
@@ -148,18 +139,7 @@ def test_the_doctor_answers_in_json_too(capsys):
 
 
 def test_every_command_explains_itself(capsys):
-    for name in (
-        "demo",
-        "world",
-        "filter",
-        "vocabulary",
-        "train",
-        "evaluate",
-        "index",
-        "search",
-        "plan",
-        "grade",
-    ):
+    for name in COMMANDS:
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0 and "usage: align-edu" in capsys.readouterr().out
