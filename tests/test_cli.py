@@ -20,7 +20,10 @@ SETS = [
     for name, value in vars(getattr(TINY, part)).items()
 ]
 
-COMMANDS = "demo world filter vocabulary train evaluate index search plan grade doctor".split()
+COMMANDS = (
+    "demo", "world", "filter", "vocabulary", "train", "evaluate", "index", "search", "plan",
+    "grade", "doctor",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
