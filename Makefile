@@ -51,7 +51,7 @@ demo: setup
 
 test: lint
 	$(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
-		--nbval-cell-timeout=120 --numprocesses=$(WORKERS) --dist=loadfile \
+		--nbval-cell-timeout=120 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
 		--cov=align_edu --cov-report=term -rs
 
 lint: setup

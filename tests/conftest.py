@@ -1,4 +1,4 @@
-"""What every test can rely on: no network, no user settings, no window."""
+"""What every test can rely on: no network, no user settings, a temporary folder of its run."""
 
 import importlib.util
 import os
@@ -11,7 +11,33 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NETWORK_CUT = ROOT / "tests" / "network_cut"
-OFFENDERS = Path(tempfile.mkdtemp(prefix="align_edu_network_")) / "refused.txt"
+WORKER = "PYTEST_XDIST_WORKER" in os.environ
+# Files that take minutes, longest first: begun last, one would keep a single worker busy.
+LONGEST = (
+    "test_notebooks_filled.py",
+    "test_xla.py",
+    "test_processes.py",
+    "test_training.py",
+    "08_training_on_toy_cc3m.ipynb",
+    "test_grade.py",
+    "test_loss_forms.py",
+    "test_lab.py",
+    "test_filters_oracle.py",
+    "test_index_on_disk.py",
+    "test_browser.py",
+)
+
+
+def _share_one_temporary_folder() -> Path:
+    """Make the folder in which this run's workers and their children put what is temporary."""
+    if not WORKER:
+        os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="align_edu_tests_")
+    tempfile.tempdir = os.environ["TMPDIR"]
+    return Path(tempfile.tempdir)
+
+
+TEMPORARY = _share_one_temporary_folder()
+OFFENDERS = TEMPORARY / "refused.txt"
 
 
 def _cut_the_network() -> None:
@@ -44,9 +70,20 @@ def copy(released: Path, tmp_path: Path) -> Path:
     return shutil.copytree(released, tmp_path / "copy")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; the rest stays in its order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A connection that some library tried, and hid, fails the run."""
+    """A connection that some library tried, and hid, fails the run.
+
+    What is temporary is removed where all went well.
+    """
     if OFFENDERS.exists():
         print(f"\nThe network was asked for:\n{OFFENDERS.read_text()}", file=sys.stderr)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if not WORKER and session.exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(TEMPORARY, ignore_errors=True)

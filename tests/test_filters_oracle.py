@@ -74,7 +74,7 @@ def random_rows(rng: random.Random) -> list[dict[str, Any]]:
 
 def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path: Path) -> None:
     kept_any = 0
-    for seed in range(2_000):
+    for seed in range(800):
         rng = random.Random(seed)
         rows = random_rows(rng)
         rules = Rules(
@@ -98,4 +98,4 @@ def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path: Path) -> N
         kept = pa.parquet.read_table(tmp_path / "pairs.parquet")["number"].to_pylist()
         assert kept == oracle_kept(rows, rules), f"seed {seed}"
         kept_any += len(kept)
-    assert kept_any > 2_000
+    assert kept_any > 800
