@@ -224,9 +224,10 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
 def fine_tuning(preset: Preset, steps: int = 3_000) -> Preset:
     """Return the preset with the recipe that fine-tunes it for retrieval.
 
-    The batch is an eighth, because few images make many false negatives, the learning rate a
-    hundredth, without warm-up. Of the paper's presets this gives the paper's numbers; others
-    keep the ratios. steps: 3,000 for Flickr30K, 6,000 for COCO.
+    The batch is an eighth, because few images make many false negatives, but not below 128 pairs,
+    under which there are too few negatives to learn from; the learning rate is a hundredth,
+    without warm-up. Of the paper's presets this gives the paper's numbers. steps: 3,000 for
+    Flickr30K, 6,000 for COCO.
 
     Paper: Section 5.1.
 
@@ -236,7 +237,7 @@ def fine_tuning(preset: Preset, steps: int = 3_000) -> Preset:
     """
     recipe = dataclasses.replace(
         preset.recipe,
-        batch_size=preset.recipe.batch_size // 8,
+        batch_size=min(preset.recipe.batch_size, max(128, preset.recipe.batch_size // 8)),
         learning_rate=preset.recipe.learning_rate / 100,
         warmup=0.0,
         steps=steps,

@@ -44,6 +44,7 @@ def test_the_recipe_is_the_papers_for_the_papers_presets() -> None:
     assert after.recipe.learning_rate == pytest.approx(1e-5)
     assert after.recipe.weight_decay == before.recipe.weight_decay
     assert (after.image, after.text, after.loss) == (before.image, before.text, before.loss)
+    assert fine_tuning(get_preset("toy")).recipe.batch_size == 128  # an eighth would be 16
 
 
 def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark: Path) -> None:
