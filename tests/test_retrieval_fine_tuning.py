@@ -124,9 +124,13 @@ def test_the_command_line_fine_tunes_a_run(
     benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["train", "--data", str(benchmark), "--from", str(MODEL), "--steps", "2"]
+    assert main([*common, "--out", str(tmp_path / "few")]) == 2  # 70 pairs
+    assert "do not fill one batch of 128" in capsys.readouterr().err
+    common += ["--set", "recipe.batch_size=32"]
     assert main([*common, "--out", str(tmp_path / "run"), "--json"]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["preset"]["recipe"]["batch_size"] == 16 and len(config["start"]) == 64
+    assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(6e-5)
+    assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
     capsys.readouterr()
     assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2
     assert "--preset toy" in capsys.readouterr().err
