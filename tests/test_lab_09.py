@@ -10,6 +10,7 @@ from align_edu.evaluation.retrieval import retrieval_recall
 from align_edu.lab.checks import find_mistake
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import load_questions
+from tests.quiz_options import right_option
 
 
 @pytest.mark.parametrize("name", ["recall_at_k", "average_ranks"])
@@ -96,11 +97,6 @@ def test_our_recall_is_that_of_the_library() -> None:
         assert ours == pytest.approx(library[f"R@{k}"], abs=1e-12)
 
 
-def right_option(words: str) -> str:
-    (question,) = (q for q in load_questions("09") if words in q.question)
-    return next(option.text for option in question.options if option.right)
-
-
 def wrong_feedback(text: str) -> str:
     options = (option for q in load_questions("09") for option in q.options)
     return next(o.feedback for o in options if o.text == text and not o.right)
@@ -124,18 +120,18 @@ def test_numbers_in_the_quiz_are_recomputed() -> None:
     owner[torch.tensor(ranks) - 1] = 0
     recall = find_exercise("recall_at_k").reference
     added = 100 * recall(torch.cat([similarity, others]), owner, 5)
-    assert right_option("ranks 4, 7, 12, 30 and 90") == f"{added:g}"
+    assert right_option("09", "ranks 4, 7, 12, 30 and 90") == f"{added:g}"
     assert "share" in wrong_feedback(f"{sum(rank <= 5 for rank in ranks) / len(ranks):g}")
     same = torch.ones(1_000, 2)
     collapsed = retrieval_recall(same, same, range(1_000), ks=(1,))["text_to_image"]["R@1"]
-    assert right_option("broken model").startswith(f"{collapsed:.0%}".replace("%", " %"))
-    assert right_option("MSCOCO") == f"{100 * 10 / 5_000:g} %"
+    assert right_option("09", "broken model").startswith(f"{collapsed:.0%}".replace("%", " %"))
+    assert right_option("09", "MSCOCO") == f"{100 * 10 / 5_000:g} %"
     assert "Flickr30K" in wrong_feedback(f"{100 * 10 / 1_000:g} %")
     assert "R@1" in wrong_feedback(f"{100 * 1 / 5_000:g} %")
     shared, ordinal, dense = (
         ", ".join(f"{rank:g}" for rank in rankdata([0.3, 0.9, 0.3, 0.1], method=method))
         for method in ("average", "ordinal", "dense")
     )
-    assert right_option("Spearman") == shared
+    assert right_option("09", "Spearman") == shared
     assert "order of the list" in wrong_feedback(ordinal)
     assert "two ranks" in wrong_feedback(dense)

@@ -10,6 +10,7 @@ from sklearn.metrics import top_k_accuracy_score
 from align_edu.lab.checks import find_mistake
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import load_questions
+from tests.quiz_options import right_option
 
 
 @pytest.mark.parametrize("name", ["ensemble", "top_k_accuracy"])
@@ -77,18 +78,13 @@ def test_our_accuracy_is_that_of_scikit_learn_where_nothing_ties(k: int) -> None
     assert ours == pytest.approx(theirs, abs=1e-12)
 
 
-def right_option(words: str) -> str:
-    (question,) = (q for q in load_questions("10") if words in q.question)
-    return next(option.text for option in question.options if option.right)
-
-
 def test_the_quiz_has_one_right_option_each_and_its_numbers_are_recomputed() -> None:
     for question in load_questions("10"):
         assert sum(option.right for option in question.options) == 1
         assert all(option.feedback for option in question.options)
-    assert right_option("five best") == f"{5 / 40:g}"
+    assert right_option("10", "five best") == f"{5 / 40:g}"
     ours = find_exercise("ensemble").reference(torch.tensor([[[2.0, 0.0], [0.0, 6.0]]]))
-    assert right_option("two prompts") == f"{ours[0, 0]:.2f}"
+    assert right_option("10", "two prompts") == f"{ours[0, 0]:.2f}"
     feedback = {o.text: o.feedback for q in load_questions("10") for o in q.options}
     plain = torch.tensor([1.0, 3.0])
     assert "longer one counts more" in feedback[f"{plain[0] / plain.norm():.2f}"]

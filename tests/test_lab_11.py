@@ -13,6 +13,7 @@ from align_edu.lab.checks import find_mistake
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import load_questions
 from align_edu.search import ImageIndex, combine_query
+from tests.quiz_options import right_option
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 
@@ -97,11 +98,6 @@ def test_our_top_k_is_that_of_the_index_where_nothing_ties() -> None:
         assert ours == [int(hit.path.stem) for hit in hits]
 
 
-def right_option(words: str) -> str:
-    (question,) = (q for q in load_questions("11") if words in q.question)
-    return next(option.text for option in question.options if option.right)
-
-
 def test_each_question_has_one_right_option_and_feedback_for_all() -> None:
     questions = load_questions("11")
     assert 4 <= len(questions) <= 5
@@ -118,21 +114,23 @@ def test_numbers_in_the_quiz_are_recomputed() -> None:
         length = math.hypot(image, text)
         return f"({image / length:.2f}, {text / length:.2f})"
 
-    assert right_option("Image (3, 0)") == query(1, 2)
+    assert right_option("11", "Image (3, 0)") == query(1, 2)
     assert "as they come" in options[query(3, 2 * 0.5)]
     assert "the image the weight 2" in options[query(2, 1)]
     assert "1 : 1" in options[query(1, 1)]
     spread = torch.tensor([0.3, -0.1, 0.4, 0.2])
-    assert float(right_option("half as much")) * (spread / 2).std() == pytest.approx(spread.std())
+    assert float(right_option("11", "half as much")) * (spread / 2).std() == pytest.approx(
+        spread.std()
+    )
     assert "a quarter" in options["0.5"] and "twice" in options["1"]
 
 
 def test_what_the_quiz_says_of_orders_and_of_the_query_image_holds() -> None:
     generator = torch.Generator().manual_seed(8)
     picture, words = torch.randn(2, 30, generator=generator)
-    assert right_option("grow by 0.5") == "Nothing."
+    assert right_option("11", "grow by 0.5") == "Nothing."
     assert (picture + words).argsort().equal((picture + 0.5 + words).argsort())
-    assert right_option("left out").startswith("It is still near the query")
+    assert right_option("11", "left out").startswith("It is still near the query")
 
 
 def test_a_larger_picture_gives_a_vector_of_the_same_width_as_the_quiz_says() -> None:
@@ -140,4 +138,4 @@ def test_a_larger_picture_gives_a_vector_of_the_same_width_as_the_quiz_says() ->
     with torch.no_grad():
         widths = {tower(torch.zeros(1, 3, side, side)).shape for side in (48, 96)}
     assert len(widths) == 1
-    assert right_option("also takes 96").startswith("Vectors of the same width")
+    assert right_option("11", "also takes 96").startswith("Vectors of the same width")

@@ -14,6 +14,7 @@ from align_edu.lab.checks import find_mistake
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import load_questions
 from align_edu.presets import get_preset
+from tests.quiz_options import right_option
 
 EXERCISES = ["loss_by_tiles", "days_of_run"]
 
@@ -85,11 +86,6 @@ def test_a_stub_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     lab.check(namespace[name])
     assert lab.yours_or_ours(namespace[name]) is find_exercise(name).reference
     assert capsys.readouterr().out.startswith(f"{name}: still to be written.")
-
-
-def right_option(number: str, words: str) -> str:
-    (question,) = (q for q in load_questions(number) if words in q.question)
-    return next(option.text for option in question.options if option.right)
 
 
 @pytest.mark.parametrize("number", ["15", "16"])

@@ -10,11 +10,7 @@ from align_edu.lab.quiz import load_questions
 from align_edu.loss import chance_loss, contrastive_loss
 from align_edu.presets import get_preset
 from align_edu.training.recipe import learning_rate_factor
-
-
-def right_option(number: str, words: str) -> str:
-    (question,) = (q for q in load_questions(number) if words in q.question)
-    return next(option.text for option in question.options if option.right)
+from tests.quiz_options import right_option
 
 
 def feedback_of(number: str) -> dict[str, str]:

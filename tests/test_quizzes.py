@@ -13,6 +13,7 @@ from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, Quiz, load_questions
 from align_edu.padding import edge_zeros
 from align_edu.presets import TEXT_SIZES, get_preset
+from tests.quiz_options import right_option
 
 
 @pytest.mark.parametrize("number", ["00", "01", "02", "03", "04", "05", "08", "17"])
@@ -23,11 +24,6 @@ def test_each_question_has_one_right_option_and_feedback_for_all(number: str) ->
         assert sum(option.right for option in question.options) == 1
         assert all(option.feedback and option.text for option in question.options)
         assert "Section" in question.paper or "eq." in question.paper
-
-
-def right_option(number: str, words: str) -> str:
-    (question,) = (q for q in load_questions(number) if words in q.question)
-    return next(option.text for option in question.options if option.right)
 
 
 def test_numbers_in_right_answers_are_recomputed() -> None:
