@@ -13,7 +13,7 @@ endif
 # Tests and notebooks see no network, no settings of the user who runs them, and keep no progress.
 CUT := PYTHONPATH="$(CURDIR)/tests/network_cut" IPYTHONDIR="$(CURDIR)/.venv/ipython" \
 	JUPYTER_CONFIG_DIR="$(CURDIR)/.venv/jupyter" MPLCONFIGDIR="$(CURDIR)/.venv/matplotlib" \
-	ALIGN_EDU_PROGRESS=""
+	ALIGN_EDU_PROGRESS="" ALIGN_EDU_RUNS=""
 
 # Processes that test side by side, each with one thread and up to 3 GB: make test WORKERS=4
 WORKERS ?= 2

@@ -34,19 +34,17 @@ def _complain(message: str, status: int) -> int:
 
 
 def _demo(args: argparse.Namespace) -> Answer:
-    from align_edu.demo import run_demo
+    from align_edu.demo import demo_table, run_demo
 
     results = run_demo(
         args.out, minutes=args.minutes, seed=args.seed, pairs=args.pairs, scenes=args.scenes
     )
-    from align_edu.evaluation import retrieval_table
-
     seconds = sum(results["seconds"].values())
     text = (
-        f"{retrieval_table(results['retrieval'])}\n"
+        f"{demo_table(results)}\n"
         f"{seconds:.0f} seconds in all, {results['seconds']['train']:.0f} of them training.\n"
         f"Report: {args.out / 'report.html'}\n"
-        f"Search it yourself: align-edu search {args.out / 'index'} 'two red cats in the snow'"
+        f"Search it yourself: align-edu search {args.out / 'index'} 'a cat'"
     )
     return results, text
 
@@ -56,7 +54,7 @@ def _world(args: argparse.Namespace) -> Answer:
 
     if args.benchmark:
         out = World(seed=args.seed).write_benchmark(
-            args.out, args.pairs, train=args.train, progress=True
+            args.out, args.pairs, train=args.train, twins=args.twins, progress=True
         )
         return {"out": str(out), "scenes": args.pairs}, f"{args.pairs} scenes in {out}"
     if args.task is not None:
@@ -124,6 +122,7 @@ def _train(args: argparse.Namespace) -> Answer:
         tokenizer=load_wordpiece(args.vocabulary) if args.vocabulary else None,
         start=args.start,
         device=args.device,
+        processes=args.processes,
         tensorboard=args.tensorboard,
     )
     row = read_metrics(run.folder)[-1]

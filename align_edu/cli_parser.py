@@ -21,6 +21,7 @@ TASKS = (
     "fine-tune",
     "few-shot",
     "arithmetic",
+    "kinds",
 )
 _SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
 
@@ -66,7 +67,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 def _add_data_commands(command: Add) -> None:
     sub = command("demo", "the whole main job on toy CC-3M, with a report")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--minutes", type=float, default=4.9, help="of training (default 4.9)")
+    sub.add_argument("--minutes", type=float, default=4.5, help="of training (default 4.5)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--pairs", type=int, default=100_000, help="raw pairs (default 100000)")
     sub.add_argument("--scenes", type=int, default=1_000, help="of the benchmark (default 1000)")
@@ -78,6 +79,10 @@ def _add_data_commands(command: Add) -> None:
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--benchmark", action="store_true", help="a clean retrieval benchmark")
     sub.add_argument("--train", type=int, default=0, help="further scenes for fine-tuning")
+    sub.add_argument(
+        "--twins", type=int, default=0, metavar="N",
+        help="of --benchmark: after each scene N that differ from it in one fact",
+    )  # fmt: skip
     sub.add_argument("--task", metavar="NAME", help="class folders with prompts: object, colour …")
     sub.add_argument("--against", type=Path, help="benchmark whose near-duplicates are mixed in")
     sub.add_argument("--tsv", type=Path, help="also write the clean pairs as a CC-3M TSV")
@@ -143,6 +148,12 @@ def _add_train_command(command: Add) -> None:
     sub.add_argument("--vocabulary", type=Path, help="tokenizer.json (default: train one)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--device", choices=["cpu", "cuda", "xla"])
+    sub.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="cores that share each batch (default: all that help, at most 4)",
+    )
     sub.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
     sub.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
 

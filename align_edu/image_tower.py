@@ -59,6 +59,9 @@ class ImageTower(nn.Module):
             last_channel=8,  # the head convolution is built by torchvision and dropped below
         )
         self.trunk = network.features[:-1]
+        for module in self.trunk.modules():
+            if isinstance(module, nn.SiLU):
+                module.inplace = False  # in place, autograd would copy the input first
         set_padding(self.trunk, settings.padding)
         trunk_width = MBConvConfig.adjust_channels(320, settings.width)
         self.projection = (

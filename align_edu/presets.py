@@ -6,14 +6,81 @@ A preset is a frozen value. Change one number with :func:`replace_fields`, which
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from align_edu.errors import InputError
 
+# Fields with bounds: lowest and highest value. All other numbers must be above zero.
+_FROM_ZERO = (0.0, math.inf)
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "image.batch_norm_momentum": (0.0, 1.0),
+    "image.stochastic_depth": (0.0, 0.999),
+    "image.ghost_batch": (2, math.inf),
+    "text.dropout": (0.0, 0.999),
+    "text.max_length": (3, math.inf),
+    "loss.label_smoothing": (0.0, 0.999),
+    "loss.negatives": (1e-9, 1.0),
+    "loss.bias": (-math.inf, math.inf),
+    "recipe.learning_rate": _FROM_ZERO,
+    "recipe.beta1": (0.0, 0.999999),
+    "recipe.beta2": (0.0, 0.999999),
+    "recipe.weight_decay": _FROM_ZERO,
+    "recipe.warmup": (0.0, 0.999),
+    "recipe.batch_size": (2, math.inf),
+    "recipe.workers": _FROM_ZERO,
+    "recipe.pixel_cache_gib": _FROM_ZERO,
+}
+
+
+_PART_OF = {
+    "ImageSettings": "image",
+    "TextSettings": "text",
+    "LossSettings": "loss",
+    "Recipe": "recipe",
+}
+_PARTS = tuple(_PART_OF.values())
+
+
+class _Checked:
+    """Settings whose fields are checked when they are made.
+
+    Raises InputError for a value of another type than the field's, or out of its bounds.
+    """
+
+    def __post_init__(self) -> None:
+        part = _PART_OF[type(self).__name__]
+        hints = get_type_hints(type(self))
+        for name, hint in hints.items():
+            _check_field(f"{part}.{name}", getattr(self, name), hint)
+
+
+def _check_field(path: str, value: Any, hint: Any) -> None:
+    """Raise InputError unless ``value`` has the type ``hint`` and lies in the field's bounds."""
+    if get_origin(hint) is Literal:
+        if value not in get_args(hint):
+            choices = ", ".join(map(str, get_args(hint)))
+            raise InputError(f"{path}: {json.dumps(value)} does not exist; choose one of {choices}")
+        return
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (type(value) in kinds or (whole and float in kinds)):
+        names = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
+        wanted = " or ".join(names[kind] for kind in kinds)
+        raise InputError(f"{path}: {json.dumps(value)} is no value for it; give {wanted}")
+    if value is None or isinstance(value, bool):
+        return
+    low, high = _BOUNDS.get(path, (math.ulp(0.0), math.inf))
+    if not (low <= value <= high and math.isfinite(value)):
+        bounds = "a number above 0" if low == math.ulp(0.0) else f"{low:g} or more"
+        bounds = f"{low:g} to {high:g}" if high < math.inf else bounds
+        raise InputError(f"{path}: {value} is out of range; give {bounds}")
+
 
 @dataclass(frozen=True)
-class ImageSettings:
+class ImageSettings(_Checked):
     """Size of the EfficientNet trunk and of its input (paper: Sections 4.1 and 5)."""
 
     width: float = 4.3  # multiplier on the channels of EfficientNet-B0; 4.3 is L2
@@ -31,7 +98,7 @@ class ImageSettings:
 
 
 @dataclass(frozen=True)
-class TextSettings:
+class TextSettings(_Checked):
     """Size of the BERT tower and of its vocabulary (paper: Sections 4.1 and 5)."""
 
     layers: int = 24
@@ -45,7 +112,7 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
-class LossSettings:
+class LossSettings(_Checked):
     """Eq. (1) + eq. (2), their label smoothing and their temperature (paper: Sections 4.1, 5)."""
 
     label_smoothing: float = 0.1
@@ -59,7 +126,7 @@ class LossSettings:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(_Checked):
     """Optimiser, schedule and batch (paper: Section 5)."""
 
     optimizer: Literal["lamb", "adamw", "muon"] = "lamb"
@@ -124,7 +191,6 @@ TEXT_SIZES: dict[str, TextSettings] = {
     "large": TextSettings(layers=24, width=1024, heads=16),
 }
 
-_PARTS = ("image", "text", "loss", "recipe")
 # What a config.json means that was written before these fields existed.
 _OLD_IMAGE = {"padding": "symmetric", "ghost_batch": None}
 _OLD_TEXT = {"positions": 64}
@@ -147,12 +213,12 @@ PRESETS: dict[str, Preset] = {
                 padding="symmetric",
             ),
             text=TextSettings(
-                layers=2, width=128, heads=2, vocabulary_size=1_000, dropout=0.0, positions=64
+                layers=1, width=64, heads=1, vocabulary_size=1_000, dropout=0.0, positions=64
             ),
             loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
             recipe=Recipe(
                 optimizer="muon",
-                learning_rate=6e-3,
+                learning_rate=1e-2,
                 beta2=0.98,
                 weight_decay=1e-2,
                 steps=1_500,
@@ -273,7 +339,7 @@ def _same_type(path: str, text: str, now: Any) -> Any:
     except json.JSONDecodeError:
         value = text
     if now is None or value is None:
-        return value
+        return value  # the field's own check decides
     if isinstance(now, float) and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not type(now):

@@ -14,6 +14,7 @@ from align_edu.evaluation.probe import evaluate_probe, probe_table
 from align_edu.evaluation.record import make_record
 from align_edu.evaluation.retrieval import evaluate_retrieval, retrieval_table
 from align_edu.evaluation.zero_shot import evaluate_zero_shot, zero_shot_table
+from align_edu.search.kinds import kind_search_table, measure_kind_search
 from align_edu.search.measure import arithmetic_table, measure_arithmetic
 from align_edu.training.run import Run
 
@@ -42,6 +43,7 @@ PROTOCOL_OF: dict[str, Protocol] = {
     "fine-tune": Protocol(evaluate_fine_tune, fine_tune_table, ("split", "epochs", "seed")),
     "few-shot": Protocol(evaluate_few_shot, few_shot_table, ("split", "epochs")),
     "arithmetic": Protocol(measure_arithmetic, arithmetic_table, ("queries", "seed"), False),
+    "kinds": Protocol(measure_kind_search, kind_search_table, ()),
 }
 
 

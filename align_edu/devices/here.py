@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from align_edu.cores import usable_cores
 from align_edu.devices.chips import Chip
 from align_edu.devices.count import Counting, count_image_tower, parameters
 from align_edu.devices.optimizers import muon_matrices, round_flops
@@ -87,7 +88,7 @@ def _product_rate(side: int, fastest: Timer) -> float:
 
 def _busy() -> str:
     """A warning where other programs run: they make every measured rate too low."""
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    load, cores = os.getloadavg()[0], usable_cores()
     if load <= cores:
         return ""
     return f"this machine was busy (load {load:.1f} on {cores} cores): its rates are too low"

@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from align_edu.errors import InputError, TrainingStopped
+from align_edu.loss.gather import gather_replicated
 
 # A process that says nothing for so long counts as lost.
 PATIENCE = timedelta(seconds=55)
@@ -76,9 +77,30 @@ class Machine:
             torch.manual_seed(seed)
             yield
 
-    def average_gradients(self, model: nn.Module) -> None:
-        """Replace each gradient by its mean over the processes."""
-        self._average([p.grad for p in model.parameters() if p.grad is not None])
+    def whole_batch(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of all processes' pairs: two (B, D) become two (N, D).
+
+        Each process then computes the same loss of the whole batch, and backwards takes the
+        rows that are its own: one message where the loss's ``group`` needs several.
+        """
+        if self.group is None:
+            return image, text
+        pairs = gather_replicated(torch.cat([image, text], dim=1), self.group)  # (N, 2 D)
+        width = image.shape[1]
+        return pairs[:, :width], pairs[:, width:]
+
+    def average_gradients(self, model: nn.Module, seconds: float) -> float:
+        """Replace each gradient by its mean over the processes, in one message.
+
+        seconds: the clock of this process. Returns that of process 0, which travels with the
+        gradients, so that all processes stop at the same step.
+        """
+        if self.group is None:
+            return seconds
+        clock = torch.tensor([seconds * self.processes if self.rank == 0 else 0.0])
+        clock = clock.to(self.device)
+        self._average([*(p.grad for p in model.parameters() if p.grad is not None), clock])
+        return clock.item()
 
     def average_statistics(self, model: nn.Module) -> None:
         """Replace BatchNorm's running statistics by their mean over the processes.
@@ -87,14 +109,6 @@ class Machine:
         each group of the batch by itself; once before they are used is enough.
         """
         self._average([b for b in model.buffers() if b.is_floating_point()])
-
-    def same_clock(self, seconds: float) -> float:
-        """Return the seconds that process 0 measured, so that all stop at the same step."""
-        if self.group is None:
-            return seconds
-        clock = torch.tensor(seconds, dtype=torch.float64, device=self.device)
-        dist.broadcast(clock, 0, group=self.group)
-        return clock.item()
 
     def wait(self) -> None:
         """Wait until every process is here."""
@@ -128,8 +142,9 @@ class Machine:
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         dist.all_reduce(flat, group=self.group)
         flat /= self.processes
-        for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+        means = flat.split([tensor.numel() for tensor in tensors])
+        views = [mean.view(tensor.shape) for mean, tensor in zip(means, tensors, strict=True)]
+        torch._foreach_copy_(tensors, views)
 
 
 _LOST = (

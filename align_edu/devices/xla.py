@@ -102,10 +102,6 @@ class XlaMesh(Machine):
         finally:
             xm.set_rng_state(before)
 
-    def same_clock(self, seconds: float) -> float:
-        """Return ``seconds``: steps, not minutes, are the length of a run of several hosts."""
-        return seconds
-
     def wait(self) -> None:
         """Wait until every host is here."""
         import torch_xla.core.xla_model as xm
@@ -113,8 +109,16 @@ class XlaMesh(Machine):
         if self.hosts > 1:
             xm.rendezvous("align_edu")
 
-    def average_gradients(self, model: nn.Module) -> None:
-        """Do nothing: the gradient is already that of the whole batch's loss."""
+    def whole_batch(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the embeddings as they are: the step is written for the whole batch."""
+        return image, text
+
+    def average_gradients(self, model: nn.Module, seconds: float) -> float:
+        """Return ``seconds``: the gradient is already that of the whole batch's loss.
+
+        Steps, not minutes, are the length of a run of several hosts, so no clock is shared.
+        """
+        return seconds
 
     def average_statistics(self, model: nn.Module) -> None:
         """Do nothing: BatchNorm's running statistics are already those of all groups."""

@@ -19,6 +19,7 @@ PROTOCOLS = {
     "fine-tune": 1,
     "few-shot": 1,
     "arithmetic": 1,
+    "kinds": 1,
 }
 RESAMPLES = 1_000
 LEVEL = 0.95

@@ -98,6 +98,21 @@ def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
     return 1 + ((similarity >= best) & ~right).sum(dim=1)
 
 
+def precision_at_k(queries: Tensor, images: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Return for each query the share of relevant images among the k most similar.
+
+    queries: (Q, D). images: (I, D). relevant: (Q, I) flags. Where fewer than k images are
+    relevant, the share is of those. Returns (Q,) in 0…1.
+
+    >>> eye = torch.eye(3)
+    >>> precision_at_k(eye[:1], eye, torch.tensor([[True, True, False]]), k=1).tolist()
+    [1.0]
+    """
+    top = (queries @ images.T).topk(min(k, len(images)), dim=1).indices  # (Q, k)
+    hits = relevant.gather(1, top).sum(dim=1)
+    return hits.double() / relevant.sum(dim=1).clamp(1, k)
+
+
 def evaluate_retrieval(
     run: Encoder,
     benchmark: Benchmark | str | Path,

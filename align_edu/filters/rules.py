@@ -42,7 +42,7 @@ class Rules:
     min_side: float | None = 200
     max_aspect: float | None = 3.0
     max_texts_per_image: int | None = 1000
-    max_distance: int | None = 74
+    max_distance: int | None = 66
     max_images_per_text: int | None = 10
     vocabulary_size: int | Literal["auto"] | None = "auto"
     min_words: int | None = 3

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
 
+from align_edu.cores import usable_cores
 from align_edu.errors import InputError
 from align_edu.files import read_json, write_json, written_whole
 from align_edu.filters import image
@@ -183,7 +184,7 @@ def _with_pictures(
         what = "near-duplicates" if hashed else "unsafe images"
         raise InputError(f"{what} can be found only in shards: these pairs have no images")
     # A worker of a cluster may not start processes of its own.
-    processes = 1 if engine == "cluster" else workers or os.cpu_count() or 1
+    processes = 1 if engine == "cluster" else workers or usable_cores()
     hashes = job.work / "against.npy"
     if hashed and not hashes.exists():
         found = evaluation_hashes(against, processes)

@@ -4,6 +4,7 @@ from align_edu.lab import doctor
 from align_edu.lab.checks import check, hint, reveal, yours_or_ours
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
 from align_edu.lab.exercises import add_exercise
+from align_edu.lab.model import model
 from align_edu.lab.progress import progress
 from align_edu.lab.quiz import quiz
 from align_edu.lab.start import rng, start
@@ -16,6 +17,7 @@ __all__ = [
     "check",
     "doctor",
     "hint",
+    "model",
     "progress",
     "quiz",
     "reveal",

@@ -12,6 +12,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from align_edu.cores import usable_cores
+
 INSTALL = "run `make setup` (conda: `conda env update -f environment.yml`)"
 PACKAGE = "align-edu"
 MEMORY_GIB = 2.0
@@ -154,7 +156,7 @@ def _compiler() -> Finding:
 
 
 def _cores() -> Finding:
-    count = os.cpu_count() or 1
+    count = usable_cores()
     if count < 2:
         return Finding("cores", True, "1", "expect twice the minutes that the notebooks name")
     return Finding("cores", True, str(count))

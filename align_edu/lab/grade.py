@@ -24,7 +24,6 @@ What holds a submission back is told in `align_edu.sandbox.kernel`, also where t
 less than Linux does.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from align_edu.cores import usable_cores
 from align_edu.errors import InputError
 from align_edu.lab.cells import Code, read_code
 from align_edu.lab.exercises import EXERCISES
@@ -190,7 +190,7 @@ def _run_all(
     private: Sequence[Path],
     progress: bool,
 ) -> tuple[list[Mark], tuple[str, ...]]:
-    count = min(workers or min(os.cpu_count() or 1, MOST_WORKERS), max(1, len(tasks)))
+    count = min(workers or min(usable_cores(), MOST_WORKERS), max(1, len(tasks)))
     cases = {name: key.cases for name, key in keys.items()}
     observers = {name: key.exercise.observe for name, key in keys.items() if key.exercise.observe}
     sandbox = Sandbox(cases, limits, count, private, observers)

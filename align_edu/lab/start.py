@@ -1,11 +1,11 @@
 """The line that opens a notebook, and random numbers that do not depend on the order of cells."""
 
 import hashlib
-import os
 import platform
 
 import torch
 
+from align_edu.cores import usable_cores
 from align_edu.lab.course import find_lesson
 
 _open_notebook = {"number": ""}  # a kernel runs one notebook
@@ -24,7 +24,7 @@ def start(number: str) -> None:
     lesson = find_lesson(number)
     _open_notebook["number"] = number
     cost = f"{lesson.minutes:g} min on two CPU cores" if lesson.minutes else "not measured yet"
-    here = f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores"
+    here = f"Python {platform.python_version()}, torch {torch.__version__}, {usable_cores()} cores"
     print(f"{lesson.title}: {lesson.question} (paper: {lesson.paper})")
     print(f"Takes {cost}, no network. Here: {here}.")
 

@@ -1,5 +1,7 @@
 """The pairs of all processes as one batch: embeddings gathered, with their gradient."""
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -21,6 +23,37 @@ def gather_rows(rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
     from torch.distributed.nn.functional import all_gather
 
     return torch.cat(all_gather(rows.contiguous(), group))
+
+
+class _Replicated(torch.autograd.Function):
+    """All rows forwards; backwards the own rows' gradient, times the number of processes."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup) -> Tensor:
+        ctx.group, ctx.rows = group, len(rows)
+        parts = rows.new_empty(dist.get_world_size(group), *rows.shape)
+        dist.all_gather(list(parts), rows.contiguous(), group)
+        return parts.flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        first = dist.get_rank(ctx.group) * ctx.rows
+        own = gradients[0][first : first + ctx.rows]
+        return own * dist.get_world_size(ctx.group), None
+
+
+def gather_replicated(rows: Tensor, group: dist.ProcessGroup | None) -> Tensor:
+    """Return the rows of all processes, for a loss that every process computes whole.
+
+    Backwards nothing is sent: each process takes the gradient of its own rows, times the number
+    of processes, so that the mean of the gradients is that of the loss. Cheaper than
+    :func:`gather_rows` while the N × N loss is small; at the paper's N each process computes
+    its own rows of it.
+
+    >>> gather_replicated(torch.eye(2), None).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    return rows if group is None else _Replicated.apply(rows, group)
 
 
 def gather_constants(rows: Tensor | None, group: dist.ProcessGroup | None) -> Tensor | None:

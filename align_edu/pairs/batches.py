@@ -1,10 +1,11 @@
 """Training batches: a shuffled pass over the pairs an epoch, exact for any step."""
 
-import os
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
@@ -12,7 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from align_edu.cores import usable_cores
 from align_edu.errors import InputError
+from align_edu.files import read_json, write_json
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
@@ -47,7 +50,8 @@ class TrainingBatches(Dataset[Batch]):
     exactly where the broken one stopped, with any number of workers and of processes.
 
     rows: those of each batch that this process reads; all, without it. fixed_length: pad
-    every text to the preset's greatest length.
+    every text to the preset's greatest length. cache: a file for the decoded pictures that
+    several processes of one machine share; made by the process that finds none.
     """
 
     def __init__(
@@ -60,17 +64,19 @@ class TrainingBatches(Dataset[Batch]):
         *,
         rows: range | None = None,
         fixed_length: bool = False,
+        cache: Path | None = None,
     ) -> None:
         self.rows = rows or range(preset.recipe.batch_size)
         self.fixed_length = fixed_length
-        processes = preset.recipe.batch_size // len(self.rows)
+        processes = preset.recipe.batch_size // len(self.rows) if cache is None else 1
         self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
         self.skipped: Counter[str] = Counter(source.skipped)
         self.pictures: Tensor | None = None
         self.kept = list(range(len(source)))
         size = len(source) * 3 * preset.image.resize**2
-        if size * processes <= preset.recipe.pixel_cache_gib * 2**30:
-            self._decode_all(progress)
+        in_memory = size * processes <= preset.recipe.pixel_cache_gib * 2**30
+        if in_memory:
+            self._decode_all(progress, cache)
         self.batches_per_epoch = len(self.kept) // preset.recipe.batch_size
         if self.batches_per_epoch == 0:
             raise InputError(
@@ -78,6 +84,10 @@ class TrainingBatches(Dataset[Batch]):
                 f" {preset.recipe.batch_size}; give more data or set recipe.batch_size"
             )
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
+        self.encoded: tuple[Tensor, Tensor] | None = None
+        if in_memory:  # small data: its texts are cut into pieces once, too
+            ids, mask = self._encode([source.captions[row] for row in self.kept])
+            self.encoded = ids.int(), mask.sum(dim=1)
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's rows of the batch of ``step``, counted from 0."""
@@ -97,13 +107,19 @@ class TrainingBatches(Dataset[Batch]):
             pictures = self.pictures[rows]
         crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
         texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
-        ids, mask = encode_texts(
-            self.tokenizer,
-            texts,
-            self.preset.text.max_length,
-            fixed_length=self.fixed_length,
-        )
+        ids, mask = self._encode(texts) if self.encoded is None else self._encoded(rows)
         return Batch(crops, ids, mask, texts, skipped)
+
+    def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        length = self.preset.text.max_length
+        return encode_texts(self.tokenizer, texts, length, fixed_length=self.fixed_length)
+
+    def _encoded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`_encode` returns for the texts of these rows, from memory."""
+        assert self.encoded is not None
+        ids, lengths = self.encoded[0][rows], self.encoded[1][rows]
+        longest = ids.shape[1] if self.fixed_length else int(lengths.max())
+        return ids[:, :longest].long(), (torch.arange(longest) < lengths[:, None]).long()
 
     def from_step(self, step: int) -> Iterator[Batch]:
         """Yield the batches from ``step`` on, without end."""
@@ -125,11 +141,18 @@ class TrainingBatches(Dataset[Batch]):
             number = (number * 1_000_003 + part + 1) % 2**63
         return torch.Generator().manual_seed(number)
 
-    def _decode_all(self, progress: bool) -> None:
+    def _decode_all(self, progress: bool, cache: Path | None) -> None:
         """Read every picture once; drop and count those that cannot be read."""
         side = self.preset.image.resize
+        shape = (len(self.source), 3, side, side)
+        made = cache is not None and cache.exists()
+        pictures = _shared_bytes(shape, cache)
+        if cache is not None and made:
+            record = read_json(cache.with_suffix(".json"))
+            self.kept, self.skipped = record["kept"], Counter(record["skipped"])
+            self.pictures = pictures[: len(self.kept)]
+            return
         kept: list[int] = []
-        pictures = torch.empty((len(self.source), 3, side, side), dtype=torch.uint8)
         chunks = DataLoader(
             _PictureChunks(self.source, self.preset.image),
             batch_size=None,
@@ -143,6 +166,8 @@ class TrainingBatches(Dataset[Batch]):
                 self.skipped.update(broken)
                 bar.update(len(rows) + broken.total())
         self.kept, self.pictures = kept, pictures[: len(kept)]
+        if cache is not None:
+            write_json(cache.with_suffix(".json"), {"kept": kept, "skipped": self.skipped})
 
     def _read(self, row: int, skipped: Counter[str]) -> tuple[int, Tensor]:
         """Read one picture; a broken one is counted and the next pair takes its place."""
@@ -196,6 +221,14 @@ class _PictureChunks(Dataset[tuple[list[int], Tensor, Counter[str]]]):
         return rows, torch.stack(pictures) if pictures else none, broken
 
 
+def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:
+    """Bytes in memory, or in a file that other processes map into theirs."""
+    if file is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    size = math.prod(shape)
+    return torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(shape)
+
+
 def _decoders(pictures: int) -> int:
     """Processes for decoding: none for few pictures, or where processes start from scratch."""
-    return (os.cpu_count() or 1) if pictures > _ALONE and sys.platform == "linux" else 0
+    return usable_cores() if pictures > _ALONE and sys.platform == "linux" else 0

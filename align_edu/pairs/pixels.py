@@ -66,17 +66,12 @@ def cut_crops(
     """
     size, room = settings.crop, pictures.shape[-1] - settings.crop
     here = slice(rows.start, rows.stop)
-    corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[here].tolist()
-    flips = (torch.rand(batch_size, generator=generator) < 0.5)[here].tolist()
-    crops = [
-        v2.crop_image(picture, top, left, size, size)
-        for picture, (top, left) in zip(pictures, corners, strict=True)
-    ]
-    crops = [
-        v2.horizontal_flip_image(crop) if flip else crop
-        for crop, flip in zip(crops, flips, strict=True)
-    ]
-    return torch.stack(crops)
+    corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[here]
+    flips = (torch.rand(batch_size, generator=generator) < 0.5)[here]
+    windows = pictures.unfold(2, size, 1).unfold(3, size, 1)  # (R, 3, room + 1, room + 1, C, C)
+    crops = windows[torch.arange(len(pictures)), :, corners[:, 0], corners[:, 1]]  # (R, 3, C, C)
+    crops[flips] = crops[flips].flip(-1)
+    return crops
 
 
 def central_crops(pictures: Tensor, settings: ImageSettings) -> Tensor:

@@ -3,7 +3,9 @@
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -12,12 +14,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.align import Align
+from align_edu.cores import usable_cores
+from align_edu.devices.count import parameters
+from align_edu.devices.local_processes import MOST_WEIGHTS, best_processes, one_thread, peers
 from align_edu.devices.machine import Machine, open_machine
 from align_edu.errors import InputError, TrainingStopped
 from align_edu.files import fingerprint, read_json, write_json
 from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
-from align_edu.pairs.shards import open_pairs
+from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
     load_checkpoint,
@@ -47,6 +52,7 @@ def train(
     tokenizer: Tokenizer | None = None,
     start: str | Path | None = None,
     device: str | None = None,
+    processes: int | None = None,
     progress: bool = True,
     tensorboard: bool = False,
 ) -> Run:
@@ -59,7 +65,9 @@ def train(
     WordPiece vocabulary; without one it is trained on the data's own texts. start: the folder
     of a run whose weights and vocabulary to begin with (see ``fine_tuning``). device: "cpu",
     "cuda", "xla", or None for the best CPU or GPU that is there; under ``torchrun`` its
-    processes share each batch. progress: show a live line. tensorboard: also write event files.
+    processes share each batch. processes: how many of this machine's cores share each batch,
+    with one thread each; None chooses (see ``best_processes``). progress: show a live line.
+    tensorboard: also write event files.
     Raises InputError for bad input, TrainingStopped for a loss that is not finite or another
     process that ended.
 
@@ -84,21 +92,90 @@ def train(
         tokenizer = load_wordpiece(out / "tokenizer.json")
     elif tokenizer is None:
         tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
-    batches = TrainingBatches(
-        source,
-        tokenizer,
-        preset,
-        seed,
-        progress and machine.rank == 0,
-        rows=machine.rows(preset.recipe.batch_size),
-        fixed_length=machine.fixed_shapes,
+    about = settings | {"data": [str(path) for path in data], "versions": software_versions()}
+    count = _local_processes(machine, preset, budget, processes)
+    with ExitStack() as stack:
+        rows, cache = machine.rows(preset.recipe.batch_size), None
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
+        if count > 1:
+            rows, cache = range(preset.recipe.batch_size // count), folder / "pixels"
+        shows = progress and machine.rank == 0
+        batches = open_batches(
+            source, tokenizer, preset, seed, rows, cache, shows, machine.fixed_shapes
+        )
+        if count > 0:
+            stack.enter_context(one_thread())
+        if count > 1:
+            save_wordpiece(tokenizer, folder / "tokenizer.json")
+            job = about | {"out": str(out), "cache": str(cache), "start": start and str(start)}
+            job |= {"tokenizer": str(folder / "tokenizer.json")}
+            group = stack.enter_context(peers("align_edu.training.peer", job, folder, count - 1))
+            machine = Machine(machine.device, group)
+        if shows and count > 0:
+            tqdm.write(f"training on {count} of {usable_cores()} cores, one thread each")
+        first = Path(start) if start is not None else None
+        model = go_through(batches, budget, machine, out, first, about, shows, tensorboard)
+    return Run(out, preset, tokenizer, model.eval())
+
+
+def open_batches(
+    source: PairSource,
+    tokenizer: Tokenizer,
+    preset: Preset,
+    seed: int,
+    rows: range,
+    cache: Path | None,
+    progress: bool = False,
+    fixed_length: bool = False,
+) -> TrainingBatches:
+    """Return the batches of a run, with their pictures decoded where they fit in memory."""
+    return TrainingBatches(
+        source, tokenizer, preset, seed, progress, rows=rows, fixed_length=fixed_length, cache=cache
     )
-    trainer = _build(preset, batches, tokenizer, budget, seed, machine)
+
+
+def _local_processes(
+    machine: Machine, preset: Preset, budget: Budget, processes: int | None
+) -> int:
+    """How many processes of this machine share a batch, one thread each; 0: leave torch's threads.
+
+    Raises InputError for a number that does not divide the batch, or for another device.
+    """
+    alone = machine.device.type == "cpu" and machine.group is None
+    if processes is not None:
+        if not alone:
+            raise InputError("processes are for a CPU without torchrun; leave --processes out")
+        if processes < 1 or preset.recipe.batch_size % processes:
+            raise InputError(
+                f"--processes {processes}: must divide the batch of"
+                f" {preset.recipe.batch_size} pairs"
+            )
+        return processes
+    if not alone:
+        return 0
+    weights = sum(shape.numel() for part in parameters(preset).values() for _, shape in part)
+    if weights > MOST_WEIGHTS:
+        return 0
+    return best_processes(preset, weights, budget.pairs(preset.recipe.batch_size))
+
+
+def go_through(
+    batches: TrainingBatches,
+    budget: Budget,
+    machine: Machine,
+    out: Path,
+    start: Path | None,
+    about: dict[str, Any] | None = None,
+    progress: bool = False,
+    tensorboard: bool = False,
+) -> Align:
+    """Build the model, take all steps and return it; process 0 writes the run's files."""
+    trainer = _build(batches, budget, machine)
     if start is not None:
+        weights = start / "model.safetensors"
         load_weights(weights, trainer.model, load_tensors(weights))
-    about = {"data": [str(path) for path in data], "versions": software_versions()}
-    _train_and_write(trainer, out, settings | about, progress, tensorboard)
-    return Run(out, preset, tokenizer, trainer.model.eval())
+    _train_and_write(trainer, out, about or {}, progress, tensorboard)
+    return trainer.model
 
 
 def _train_and_write(
@@ -155,17 +232,11 @@ def _beginning(start: Path, tokenizer: Tokenizer | None) -> tuple[Path, Tokenize
     return weights, load_wordpiece(start / "tokenizer.json")
 
 
-def _build(
-    preset: Preset,
-    batches: TrainingBatches,
-    tokenizer: Tokenizer,
-    budget: Budget,
-    seed: int,
-    machine: Machine,
-) -> Trainer:
+def _build(batches: TrainingBatches, budget: Budget, machine: Machine) -> Trainer:
     """Make the model and its optimiser on the device."""
     keep_freed_memory()
-    model = Align(preset, tokenizer.get_vocab_size(), seed).to(machine.device).train()
+    preset, seed = batches.preset, batches.seed
+    model = Align(preset, batches.tokenizer.get_vocab_size(), seed).to(machine.device).train()
     model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower: Tower = model.image_tower
     if preset.recipe.compile and machine.device.type != "xla":  # XLA compiles by itself
@@ -191,10 +262,9 @@ def _run(trainer: Trainer, out: Path, log: MetricsLog | None) -> None:
     pending: list[Tensor] = []  # losses that are not read yet: reading one waits for the device
     losses: list[float] = []
     logged_at = trainer.seconds
-    started = time.perf_counter() - trainer.seconds
+    trainer.started = time.perf_counter() - trainer.seconds
     for batch in _batches(trainer):
         pending.append(trainer.train_step(batch))
-        trainer.seconds = trainer.machine.same_clock(time.perf_counter() - started)
         over = trainer.progress() >= 1.0
         logs, keeps = (
             over or trainer.step % each == 0 for each in (recipe.log_steps, recipe.checkpoint_steps)

@@ -1,36 +1,157 @@
-"""Muon on any processor: it orthogonalises in float32 where bfloat16 would be slow."""
+"""Muon: momentum whose matrices are made orthogonal, many small matrices at once."""
 
-from collections.abc import Callable
-from functools import partial
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
-from unittest.mock import patch
 
 import torch
-from timm.optim import muon
+from torch import Tensor
+
+# Five steps of the Newton–Schulz iteration p(s) = a s + b s³ + c s⁵, whose coefficients bring
+# every singular value between 0.001 and 1 near 1 (Keller Jordan and leloykun, 2024).
+_QUINTIC = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+_SIDES = (8, 16, 32, 48, 64, 112, 128)  # matrices are padded to these sides: few batches hold all
+_SMALLEST_SIDE, _WIDEST = 4, 128.0  # other matrices have no direction worth keeping
 
 
-class Muon(muon.Muon):
-    """timm's Muon, whose small matrix products are in float32 while its weights are on a CPU.
+class Muon(torch.optim.Optimizer):
+    """Orthogonalise the momentum of each matrix; move all other parameters by AdamW.
 
-    timm computes them in bfloat16, which processors without AVX-512 emulate: twenty times
-    slower for the toy's matrices, more than all the rest of a step. Arguments and state are
-    timm's.
+    params: parameters or groups of them; a group with ``adamw=True`` has no matrices. A
+    convolution's weight counts as a matrix of (out, in × height × width); depthwise ones, and
+    matrices with fewer than 4 rows or columns, go to AdamW. betas: of AdamW; the matrices have
+    ``momentum``. Both decay weights by ``lr * weight_decay``.
 
-    Not in the paper, which uses LAMB (Section 5): Jordan et al., 2024.
+    Not in the paper, which uses LAMB (Section 5): Jordan et al. (2024), with the learning rate
+    scaled as in Liu et al. (2025), so that both halves can share one.
 
-    >>> weight = torch.nn.Parameter(torch.eye(2))
-    >>> weight.grad = torch.tensor([[2.0, 0.0], [0.0, 1.0]])
-    >>> Muon([weight], lr=0.1, weight_decay=0.0).step()
+    >>> weight = torch.nn.Parameter(torch.eye(4))
+    >>> weight.grad = torch.diag(torch.tensor([4.0, 3.0, 2.0, 1.0]))
+    >>> Muon([weight], lr=0.1).step()
     >>> bool((weight.diagonal() < 1).all())
     True
     """
 
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.98),
+        weight_decay: float = 0.0,
+        eps: float = 1e-8,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "eps": eps,
+            "adamw": False,
+        }
+        super().__init__(params, defaults)
+
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> Any:
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Move every parameter that has a gradient."""
-        devices = {p.device.type for group in self.param_groups for p in group["params"]}
-        if devices != {"cpu"}:
-            return super().step(closure)
-        exact = partial(muon.zeropower_via_newtonschulz, dtype=torch.float32)
-        with patch.object(muon, "zeropower_via_newtonschulz", exact):
-            return super().step(closure)
+        assert closure is None, "Muon takes no closure"
+        for group in self.param_groups:
+            learned = [p for p in group["params"] if p.grad is not None]
+            matrices = [p for p in learned if not group["adamw"] and is_matrix(p.shape)]
+            others = [p for p in learned if group["adamw"] or not is_matrix(p.shape)]
+            if matrices:
+                self._move_matrices(matrices, group)
+            if others:
+                self._move_others(others, group)
+
+    def _move_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        grads = _grads(matrices)
+        averages = [self._state(p, "momentum_buffer") for p in matrices]
+        torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
+        nesterov = torch._foreach_lerp(grads, averages, group["momentum"])
+        updates = orthogonalised([update.flatten(1) for update in nesterov])
+        torch._foreach_mul_(matrices, 1 - group["lr"] * group["weight_decay"])
+        for p, update in zip(matrices, updates, strict=True):
+            p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
+
+    def _move_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
+        beta1, beta2 = group["betas"]
+        grads = _grads(others)
+        means = [self._state(p, "exp_avg") for p in others]
+        squares = [self._state(p, "exp_avg_sq") for p in others]
+        group["step"] = step = group.get("step", 0) + 1
+        torch._foreach_lerp_(means, grads, 1 - beta1)
+        torch._foreach_mul_(squares, beta2)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+        spread = torch._foreach_sqrt(squares)
+        torch._foreach_div_(spread, (1 - beta2**step) ** 0.5)
+        torch._foreach_add_(spread, group["eps"])
+        torch._foreach_mul_(others, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(others, means, spread, -group["lr"] / (1 - beta1**step))
+
+    def _state(self, p: Tensor, name: str) -> Tensor:
+        return self.state[p].setdefault(name, torch.zeros_like(p))
+
+
+def _grads(learned: list[Tensor]) -> list[Tensor]:
+    return [p.grad for p in learned if p.grad is not None]
+
+
+def is_matrix(shape: torch.Size) -> bool:
+    """Return True for a parameter whose update Muon makes orthogonal.
+
+    >>> is_matrix(torch.Size([48, 8, 1, 1])), is_matrix(torch.Size([48, 1, 3, 3]))
+    (True, False)
+    """
+    if len(shape) < 2 or shape[1] == 1:
+        return False
+    rows, columns = shape[0], shape[1:].numel()
+    short, long = min(rows, columns), max(rows, columns)
+    return short >= _SMALLEST_SIDE and long <= _WIDEST * short
+
+
+def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
+    """Return U Vᵀ, nearly, of each matrix U S Vᵀ: its singular values brought near 1.
+
+    Newton–Schulz multiplies a matrix X by a polynomial of X Xᵀ, so all five steps can be taken
+    on that small square matrix, batched over all matrices of about one size.
+
+    matrices: each (rows, columns). Returns matrices of the same shapes.
+
+    >>> orthogonalised([torch.diag(torch.tensor([3.0, 2.0]))])[0].round().tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    flat = [m.mT if m.shape[0] > m.shape[1] else m for m in matrices]  # rows <= columns
+    of_side: dict[int, list[int]] = defaultdict(list)
+    for i, m in enumerate(flat):
+        of_side[next((s for s in _SIDES if len(m) <= s), len(m))].append(i)
+    results: list[Tensor] = list(matrices)
+    for side, members in of_side.items():
+        squares = flat[members[0]].new_zeros(len(members), side, side)
+        for square, i in zip(squares, members, strict=True):
+            torch.mm(flat[i], flat[i].mT, out=square[: len(flat[i]), : len(flat[i])])
+        for factor, i in zip(_polynomial(squares), members, strict=True):
+            rows = len(flat[i])
+            result = factor[:rows, :rows] @ flat[i]
+            results[i] = result.mT if flat[i] is not matrices[i] else result
+    return results
+
+
+def _polynomial(squares: Tensor) -> Tensor:
+    """The matrices by which Newton–Schulz multiplies X, from X Xᵀ: both (n, side, side)."""
+    norms = squares.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().clamp(min=1e-7)[:, None, None]
+    squares = squares / norms.square()
+    identity = torch.eye(squares.shape[-1], device=squares.device, dtype=squares.dtype)
+    total = identity / norms
+    for a, b, c in _QUINTIC:
+        factor = torch.baddbmm(squares, squares, squares, beta=b, alpha=c) + a * identity
+        total = factor @ total
+        squares = factor @ squares @ factor
+    return total

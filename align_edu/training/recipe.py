@@ -1,5 +1,6 @@
 """The recipe: LAMB, linear warm-up, linear decay, and how long a run lasts."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,9 +47,29 @@ class Budget:
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give the length of the run as steps or as minutes, one of the two")
         if (self.steps is not None and self.steps < 1) or (
-            self.minutes is not None and not self.minutes > 0
+            self.minutes is not None and not 0 < self.minutes < math.inf
         ):
-            raise InputError("the length of the run must be above zero")
+            raise InputError("the length of the run must be a number above zero")
+
+    def pairs(self, batch_size: int) -> float:
+        """Return how many pairs the run will see; of a run by minutes, 500 a second.
+
+        >>> Budget(steps=10).pairs(128)
+        1280
+        """
+        return self.steps * batch_size if self.steps is not None else 30_000 * (self.minutes or 0)
+
+    def of_step(self, step: int, seconds: float) -> float:
+        """Return the place in the schedule, 0…1, of the step after ``step`` steps.
+
+        It is never 0 or 1, where the learning rate may be zero: every step changes the weights.
+
+        >>> Budget(steps=1).of_step(0, 0.0)
+        0.5
+        """
+        if self.steps is not None:
+            return (step + 0.5) / self.steps
+        return max(1e-3, self.progress(step, seconds))
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the fraction of the run that is over, 0…1.
@@ -116,12 +137,10 @@ def _muon(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     plain = {id(p) for p in model.parameters() if p.ndim < 2}
     plain |= _parameters_of(model, nn.Embedding)
     return Muon(
-        _groups(model, plain, {"weight_decay": 0.0, "use_fallback": True}),
+        _groups(model, plain, {"weight_decay": 0.0, "adamw": True}),
         lr=recipe.learning_rate,
         betas=(recipe.beta1, recipe.beta2),
         weight_decay=recipe.weight_decay,
-        momentum=0.95,
-        nesterov=True,
     )
 
 

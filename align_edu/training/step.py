@@ -1,5 +1,6 @@
 """One training step: two towers, one loss, one update; on one device or on many."""
 
+import time
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +16,8 @@ from align_edu.training.gradient_cache import backward_in_chunks
 from align_edu.training.machine import Tower
 from align_edu.training.recipe import Budget, learning_rate_factor
 
+REPLICATED = 4_096  # up to this batch every process computes the whole N × N loss
+
 
 @dataclass
 class Trainer:
@@ -29,7 +32,8 @@ class Trainer:
     machine: Machine
     image_tower: Tower  # the model's own, or its compiled form
     step: int = 0
-    seconds: float = 0.0
+    seconds: float = 0.0  # of training so far, by the clock of process 0
+    started: float = 0.0  # time.perf_counter() at second 0
     gap: Tensor = field(default_factory=lambda: torch.zeros(()))  # of the last batch's cosines
 
     def progress(self) -> float:
@@ -42,7 +46,7 @@ class Trainer:
         Paper: Section 4.1 (loss), Section 5 (schedule).
         """
         recipe = self.preset.recipe
-        progress = self.budget.progress(self.step + 1, self.seconds)
+        progress = self.budget.of_step(self.step, self.seconds)
         rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -52,15 +56,22 @@ class Trainer:
             self.model,
             lambda i: self.embed(batch, slice(i * chunk, (i + 1) * chunk), i),
             chunks,
-            lambda image, text: self.model.loss(image, text, self.machine.group),
+            self.loss,
         )
         self.gap = cosine_gap(image, text)
-        self.machine.average_gradients(self.model)
+        clock = time.perf_counter() - self.started
+        self.seconds = self.machine.average_gradients(self.model, clock)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.machine.finish_step()
         self.step += 1
         return loss
+
+    def loss(self, image: Tensor, text: Tensor) -> Tensor:
+        """Return the loss of the whole batch from this process's embeddings, each (B, D)."""
+        if self.preset.recipe.batch_size > REPLICATED:
+            return self.model.loss(image, text, self.machine.group)
+        return self.model.loss(*self.machine.whole_batch(image, text))
 
     def embed(self, batch: Batch, rows: slice, chunk: int = 0) -> tuple[Tensor, Tensor]:
         """Return the two towers' outputs for some rows of a batch, each (B, D)."""

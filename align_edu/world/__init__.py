@@ -81,6 +81,7 @@ class World:
         *,
         image_size: int = 128,
         train: int = 0,
+        twins: int = 0,
         progress: bool = False,
     ) -> Path:
         """Write a clean retrieval benchmark: unique scenes with five captions each.
@@ -91,6 +92,7 @@ class World:
         scenes : number of scenes.
         image_size : pixels of each side of a picture.
         train : number of further scenes, the split "train", for fine-tuning.
+        twins : near twins after each scene, which differ from it in one fact.
         progress : whether to show a progress bar on standard error.
 
         Returns
@@ -109,6 +111,7 @@ class World:
             scenes=scenes,
             image_size=image_size,
             train=train,
+            twins=twins,
             progress=progress,
         )
 

@@ -12,6 +12,7 @@ from align_edu.errors import InputError
 from align_edu.files import folder_written_whole, holds_already, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
+from align_edu.world.edits import edited
 from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
 from align_edu.world.ratings import write_ratings
 from align_edu.world.scene import (
@@ -30,6 +31,8 @@ HELD_OUT_SHARE = 0.15
 JPEG_QUALITY = 92
 RECORD = "dataset_toy.json"  # Karpathy's format
 MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
+# The facts in which near twins differ. A twin that cannot differ in one tries the next.
+TWIN_FACTS = ("object", "colour", "place", "count", "weather", "style")
 
 
 def satisfies(scene: Scene, told: Scene) -> bool:
@@ -76,17 +79,26 @@ def _things_in_place(scene: Scene) -> Iterator[tuple[str, Thing]]:
         yield scene.place, scene.other
 
 
-def _unique_scenes(seed: int, n: int, train: int) -> Iterator[tuple[Scene, np.random.Generator]]:
+def _unique_scenes(
+    seed: int, n: int, train: int, twins: int
+) -> Iterator[tuple[Scene, int | None, np.random.Generator]]:
     """Yield n + train scenes, none of which satisfies another's full caption, and generators.
 
-    The last ``train`` ones show no held-out composition.
+    Each scene is followed by its near twins, which come with its number. The last ``train`` ones
+    show no held-out composition.
     """
     near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
+    first: Scene | None = None
     for number in range(n + train):
         rng = child_rng(seed, BENCHMARK_STREAM, number)
         held_out = rng.random() < HELD_OUT_SHARE and number < n
-        for _ in range(MOST_TRIES):
-            scene = sample_scene(rng, held_out=held_out)
+        place = number % (twins + 1) if number < n else 0
+        for tried in range(MOST_TRIES):
+            scene = None
+            if place and first is not None and tried < len(TWIN_FACTS) * 20:
+                scene = edited(TWIN_FACTS[(place - 1 + tried) % len(TWIN_FACTS)], first, rng)
+            twin = scene is not None
+            scene = scene or sample_scene(rng, held_out=held_out)
             rivals = [old for key in _things_in_place(scene) for old in near[key]]
             if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
                 break
@@ -97,7 +109,8 @@ def _unique_scenes(seed: int, n: int, train: int) -> Iterator[tuple[Scene, np.ra
             )
         for key in _things_in_place(scene):
             near[key].append(scene)
-        yield scene, rng
+        first = scene if place == 0 else first
+        yield scene, number - place if twin else None, rng
 
 
 def _sentences(captions: list[str], image_id: int) -> list[dict[str, Any]]:
@@ -130,11 +143,13 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     (folder / "images").mkdir(parents=True)
     rows, drawn = [], []
     tests, train = made_with["scenes"], made_with.get("train", 0)
-    scenes = _unique_scenes(made_with["seed"], tests, train)
+    twins = made_with.get("twins", 0)
+    scenes = _unique_scenes(made_with["seed"], tests, train, twins)
     bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
-    for image_id, (scene, rng) in enumerate(bar):
+    for image_id, (scene, twin_of, rng) in enumerate(bar):
         split = "test" if image_id < tests else "train"
         row = _image_row(scene, full_captions(scene, rng, CAPTIONS_PER_SCENE), image_id, split)
+        row |= {"twin_of": twin_of} if twins else {}
         jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
         (folder / "images" / row["filename"]).write_bytes(jpeg)
         rows.append(row)
@@ -146,7 +161,14 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
 
 
 def write_benchmark(
-    out: Path, *, seed: int, scenes: int, image_size: int, train: int = 0, progress: bool = False
+    out: Path,
+    *,
+    seed: int,
+    scenes: int,
+    image_size: int,
+    train: int = 0,
+    twins: int = 0,
+    progress: bool = False,
 ) -> Path:
     """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/` and `cxc/`.
 
@@ -160,6 +182,8 @@ def write_benchmark(
     image_size : pixels of each side of a picture.
     train : number of further scenes, the split "train", for fine-tuning; the test scenes are the
         same with and without them.
+    twins : near twins after each scene: scenes that differ from it in one fact, so that recall at
+        1 tells strong models apart. They count among ``scenes``.
     progress : whether to show a progress bar on standard error.
 
     Returns
@@ -186,8 +210,11 @@ def write_benchmark(
         raise InputError(f"scenes {scenes}: give at least 1")
     if train < 0:
         raise InputError(f"train {train}: give 0 or more scenes")
+    if not 0 <= twins < scenes:
+        raise InputError(f"twins {twins}: give 0 or more near twins of a scene, fewer than scenes")
     made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
     made_with |= {"train": train} if train else {}
+    made_with |= {"twins": twins} if twins else {}
     if holds_already(out, out / RECORD, made_with):
         return out
     with folder_written_whole(out) as unfinished:

@@ -9,10 +9,10 @@ their frequency written beside them.
 from dataclasses import dataclass
 
 KIND_EXPONENT = 0.65
-COLOUR_EXPONENT = 0.3
-PLACE_EXPONENT = 0.4
-# Scenes with two objects of one kind are drawn again, which leaves 0.35 with a second object.
-SECOND_OBJECT_RATE = 0.38
+COLOUR_EXPONENT = 0.4
+PLACE_EXPONENT = 1.0
+# Scenes with two objects of one kind are drawn again, which leaves 0.25 with a second object.
+SECOND_OBJECT_RATE = 0.26
 HELD_OUT_ONE_IN = 16
 
 
@@ -106,11 +106,11 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "black": (34, 33, 38),
     "green": (44, 152, 58),
     "yellow": (250, 214, 30),
-    "brown": (124, 74, 38),
-    "pink": (250, 148, 188),
-    "gray": (142, 145, 150),
+    "brown": (116, 66, 30),
+    "pink": (255, 164, 204),
+    "gray": (158, 161, 166),
     "orange": (246, 130, 22),
-    "purple": (132, 52, 172),
+    "purple": (112, 38, 162),
     "turquoise": (40, 206, 200),
 }
 
@@ -136,18 +136,18 @@ PLACES: dict[str, Place] = _places(
 # Frequencies of weather are those of an outdoor place with daylight; where "sunset" and
 # "night" cannot be, the others share their part.
 WEATHER: dict[str, float] = {
-    "clear": 0.40,
-    "rain": 0.13,
-    "sunset": 0.13,
-    "snowfall": 0.12,
-    "fog": 0.11,
-    "night": 0.11,
+    "clear": 0.80,
+    "rain": 0.045,
+    "sunset": 0.045,
+    "snowfall": 0.04,
+    "fog": 0.035,
+    "night": 0.035,
 }
 DAYLIGHT_WEATHER = ("sunset", "night")
 
 SIZES: dict[str, float] = {"medium": 0.50, "large": 0.28, "small": 0.22}
-STYLES: dict[str, float] = {"photo": 0.60, "poster": 0.20, "sketch": 0.20}
-COUNTS: dict[int, float] = {1: 0.52, 2: 0.22, 3: 0.15, 4: 0.11}
+STYLES: dict[str, float] = {"photo": 0.80, "poster": 0.10, "sketch": 0.10}
+COUNTS: dict[int, float] = {1: 0.70, 2: 0.14, 3: 0.09, 4: 0.07}
 RELATIONS: dict[str, float] = {"beside": 0.40, "above": 0.30, "below": 0.30}
 
 

@@ -60,14 +60,20 @@ def distractors(edit: Edit, rng: np.random.Generator) -> list[Scene]:
     another fact changed; one with the wanted fact and another object; one drawn at random.
     """
     others = [name for name in ("colour", "place", "object", "style") if name != edit.attribute]
-    same = _again(edit.attribute, edit.before, rng)
-    changed = _again(others[rng.integers(len(others))], edit.before, rng)
-    wanted = _again("place" if edit.attribute == "object" else "object", edit.after, rng)
+    same = edited(edit.attribute, edit.before, rng)
+    changed = edited(others[rng.integers(len(others))], edit.before, rng)
+    wanted = edited("place" if edit.attribute == "object" else "object", edit.after, rng)
     found = [same, changed, wanted, sample_scene(rng)]
     return [s for s in found if s is not None and s not in (edit.after, edit.before)]
 
 
-def _again(attribute: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
+def edited(attribute: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
+    """Return the scene with another value of one fact, or None where it cannot change.
+
+    >>> scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> edited("colour", scene, np.random.default_rng(0)).thing.kind
+    'dog'
+    """
     edit = _EDITS[attribute](scene, rng)
     return None if edit is None else edit.after
 

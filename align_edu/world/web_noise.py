@@ -14,7 +14,7 @@ import numpy as np
 from align_edu.world.alt_text import MOST_WORDS, caption, plain_words
 from align_edu.world.foreign_words import FOREIGN_NAMES, FOREIGN_SENTENCES, FOREIGN_TEMPLATES
 from align_edu.world.scene import Scene, sample_scene
-from align_edu.world.words import NOUNS
+from align_edu.world.words import MONTHS, NOUNS
 
 DEFAULT_NOISE = 0.25
 
@@ -33,7 +33,6 @@ _CAMERAS = (
     "fujifilm x-t2",
     "samsung sm-g930",
 )
-_MONTHS = "january february march april may june july august september october november december"
 _SCREENS = ("1920x1080", "1280x720", "800x600", "1024x768", "640x480", "2560x1440", "1600x1200")
 _ADJECTIVES = ("new", "classic", "premium", "modern", "handmade", "vintage", "luxury", "basic")
 _PRODUCTS = (
@@ -104,7 +103,7 @@ def camera_id(scene: Scene, rng: np.random.Generator) -> str:
 def thumbnail_version(scene: Scene, rng: np.random.Generator) -> str:
     """A wiki's note under an old version of a picture (Figure 2 of the paper shows one)."""
     clock = f"{_between(0, 23, rng):02d} {_between(0, 59, rng):02d}"
-    month = _MONTHS.split()[_between(0, 11, rng)]
+    month = MONTHS[_between(0, 11, rng)]
     day, year = _between(1, 28, rng), _between(2004, 2020, rng)
     return f"thumbnail for version as of {clock} {day} {month} {year}"
 

@@ -118,11 +118,30 @@ STYLE_PREFIXES: dict[str, tuple[str, ...]] = {
     "sketch": ("a sketch of", "sketch of", "a drawing of", "a pencil drawing of"),
     "poster": ("a poster of", "poster of", "a poster with", "an art print of"),
 }
+# True of any style: they open a caption that would be shorter than three words without them.
+PLAIN_PREFIXES = ("a picture of", "picture of", "an image of", "image of")
 STYLE_SUFFIXES: dict[str, tuple[str, ...]] = {
     "photo": (", photo", " - stock photo", ", photograph"),
     "sketch": (", sketch", " - drawing", ", pencil sketch"),
     "poster": (", poster", " - art print", " | poster"),
 }
+
+# What people add that no picture shows: who took it, and when.
+MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september",
+    "october", "november", "december",
+)  # fmt: skip
+YEARS = tuple(str(year) for year in range(2004, 2021))
+FIRST_NAMES = (
+    "anna", "ben", "clara", "daniel", "emma", "felix", "greta", "hugo", "irene", "jonas", "karin",
+    "leon", "maria", "nina", "oscar", "paula", "quentin", "rita", "simon", "tessa", "ursula",
+    "victor", "wanda", "xavier", "yara", "zoe",
+)  # fmt: skip
+LAST_NAMES = (
+    "weber", "novak", "silva", "rossi", "dubois", "larsen", "kowalski", "garcia", "tanaka",
+    "murphy", "jensen", "costa", "fischer", "petrov", "moreau", "santos", "keller", "nagy",
+    "olsen", "ricci", "schmidt", "varga", "walsh", "ito", "zeman", "kaya",
+)  # fmt: skip
 
 RELATION_WORDS: dict[str, tuple[str, ...]] = {
     "above": ("above", "over", "higher than"),

@@ -10,7 +10,6 @@ import hashlib
 import io
 import json
 import multiprocessing
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -20,6 +19,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from align_edu.cores import usable_cores
 from align_edu.errors import InputError
 from align_edu.files import read_json, write_json, written_whole
 from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair, sha256
@@ -250,6 +250,6 @@ def write_world(
         desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
         unit=" pairs", disable=not progress,
     ) as bar:  # fmt: skip
-        for written in _written(settings, out, missing, workers or os.cpu_count() or 1):
+        for written in _written(settings, out, missing, workers or usable_cores()):
             bar.update(written)
     return out

@@ -1,0 +1,71 @@
+"""Searches for "a KIND" on a toy benchmark: how many of the first ten pictures show that kind."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from align_edu.errors import InputError
+from align_edu.evaluation.embed import Encoder
+from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.retrieval import embed_gallery, precision_at_k
+from align_edu.files import read_json
+from align_edu.pairs.splits import read_split
+from align_edu.world.words import NOUNS, with_article
+
+TOP = 10
+
+
+def measure_kind_search(
+    run: Encoder, benchmark: str | Path, *, progress: bool = False
+) -> dict[str, Any]:
+    """Search a toy benchmark for each kind of object by its name: "a cat".
+
+    A picture is right if one of its objects is of the kind. Returns "precision@10", the mean
+    over the kinds, with its 95 % "interval"; each kind's own under "kinds"; "images".
+    Raises InputError for a benchmark without scenes.
+    """
+    data = read_split(benchmark)
+    rows = {row["filename"]: row.get("scene") for row in _rows(Path(benchmark))}
+    scenes = [rows.get(path.name) for path in data.images]
+    if None in scenes:
+        raise InputError(f"{benchmark}: its record names no scenes; give a toy benchmark")
+    shown = [{scene["kind"], scene["other_kind"]} for scene in scenes if scene]
+    kinds = [kind for kind in NOUNS if any(kind in both for both in shown)]
+    relevant = torch.tensor([[kind in both for both in shown] for kind in kinds])  # (K, I)
+    texts = run.encode_texts([with_article(NOUNS[kind][0][0]) for kind in kinds]).cpu()
+    images = embed_gallery(run, data, progress=progress)
+    shares = precision_at_k(texts, images, relevant, TOP)  # (K,)
+    return {
+        f"precision@{TOP}": shares.mean().item(),
+        "interval": bootstrap_interval(shares),
+        "kinds": dict(zip(kinds, shares.tolist(), strict=True)),
+        "images": len(shown),
+    }
+
+
+def kind_search_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`measure_kind_search` for the terminal, in percent.
+
+    >>> kinds = {"precision@10": 0.75, "interval": [0.6, 0.9], "kinds": {"cat": 0.5, "dog": 1.0}}
+    >>> print(kind_search_table(kinds | {"images": 1000}))
+    right among the first 10     75.0   (60.0 to 90.0)
+    2 kinds in 1,000 images; worst: cat 50, dog 100
+    """
+    low, high = (100 * edge for edge in result["interval"])
+    worst = sorted(result["kinds"].items(), key=lambda item: item[1])[:5]
+    named = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in worst)
+    return (
+        f"right among the first {TOP}{100 * result[f'precision@{TOP}']:9.1f}"
+        f"   ({low:.1f} to {high:.1f})\n"
+        f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
+    )
+
+
+def _rows(benchmark: Path) -> list[dict[str, Any]]:
+    path = benchmark / "dataset_toy.json"
+    if not path.exists():
+        raise InputError(f"{path}: no such file; give a benchmark that align-edu world wrote")
+    rows: list[dict[str, Any]] = read_json(path)["images"]
+    return rows

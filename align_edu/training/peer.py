@@ -1,0 +1,37 @@
+"""One more process of a run on this machine: ``python -m align_edu.training.peer JOB RANK``."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from align_edu.devices.local_processes import join
+from align_edu.devices.machine import Machine
+from align_edu.errors import TrainingStopped
+from align_edu.files import read_json
+from align_edu.pairs.shards import open_pairs
+from align_edu.presets import preset_from_dict
+from align_edu.training.loop import go_through, open_batches
+from align_edu.training.recipe import Budget
+from align_edu.wordpiece import load_wordpiece
+
+
+def main(job_file: str, rank: int) -> None:
+    """Compute this process's rows of each batch until the run is over; write nothing."""
+    job = read_json(Path(job_file))
+    torch.set_num_threads(1)
+    machine = Machine(torch.device("cpu"), join(Path(job["meet"]), rank, job["processes"]))
+    preset = preset_from_dict(job["preset"])
+    batches = open_batches(
+        open_pairs(job["data"]), load_wordpiece(Path(job["tokenizer"])), preset, job["seed"],
+        machine.rows(preset.recipe.batch_size), Path(job["cache"]),
+    )  # fmt: skip
+    budget, start = Budget(job["steps"], job["minutes"]), job["start"] and Path(job["start"])
+    go_through(batches, budget, machine, Path(job["out"]), start)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1], int(sys.argv[2]))
+    except TrainingStopped:
+        sys.exit(1)  # process 0 gives the reason
