@@ -18,8 +18,8 @@ STYLE_NAMES = {
     "art print": "poster",
     "photo": "photo",
     "photograph": "photo",
-    "picture": "photo",
-    "image": "photo",
+    "picture": "any",
+    "image": "any",
 }
 NUMBERS = {"two": 2, "2": 2, "couple": 2, "three": 3, "3": 3, "trio": 3, "four": 4, "4": 4}
 
@@ -122,7 +122,7 @@ def expected_readings(scene: Scene) -> list[dict[str, object]]:
 
 
 def plain_photo(reading: dict[str, object]) -> dict[str, object]:
-    return reading | {"style": None} if reading["style"] == "photo" else reading
+    return reading | {"style": None} if reading["style"] in ("photo", "any") else reading
 
 
 def test_every_fact_of_a_scene_can_be_read_back_from_each_full_caption() -> None:
@@ -142,7 +142,7 @@ def test_no_caption_says_anything_that_is_not_true_of_its_scene() -> None:
         things = [scene.thing] + ([scene.other] if scene.other else [])
         assert told["place"] in (None, scene.place), text
         assert told["weather"] in (None, scene.weather), text
-        assert told["style"] in (None, scene.style), text
+        assert told["style"] in (None, "any", scene.style), text
         for read_thing in filter(None, (told["first"], told["second"])):
             kind, colour = read_thing["kind"], read_thing["colour"]
             match = [thing for thing in things if thing.kind == kind]
@@ -173,13 +173,30 @@ def test_the_wordiest_scene_still_has_five_full_captions_within_20_words() -> No
         assert all(len(plain_words(text)) <= 20 for text in texts)
 
 
-def test_about_half_of_the_captions_tell_every_fact() -> None:
+def test_about_a_fifth_of_the_captions_tell_every_fact() -> None:
     rng = np.random.default_rng(15)
-    full = 0
+    full = usual = 0
     for _ in range(2_000):
         scene = sample_scene(rng)
         full += plain_photo(read(caption(scene, rng))) in expected_readings(scene)
-    assert full / 2_000 == pytest.approx(0.7, abs=0.04)
+        alone = scene.other is None and scene.count == 1
+        usual += alone and (scene.size, scene.weather, scene.style) == ("medium", "clear", "photo")
+    # Of scenes with no fact but a colour and a place, a third of the brief ones tell both.
+    assert full / 2_000 == pytest.approx(0.2 + 0.5 / 3 * usual / 2_000, abs=0.03)
+
+
+def test_five_of_six_brief_captions_add_who_took_the_picture_or_when_and_nothing_else() -> None:
+    rng = np.random.default_rng(22)
+    scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    name = rf"by ({'|'.join(words.FIRST_NAMES)}) ({'|'.join(words.LAST_NAMES)})"
+    aside = rf"(, ({'|'.join(words.MONTHS)}) 20\d\d| {name}(, 20\d\d)?)$"
+    texts = [caption(scene, rng, "brief").lower() for _ in range(1_200)]
+    found = [re.search(aside, text) for text in texts]
+    # No fact, one, or two are told equally often: 0.95, 0.95 and 0.6 of them have an aside.
+    assert sum(map(bool, found)) / 1_200 == pytest.approx(2.5 / 3, abs=0.04)
+    rest = [t[: f.start()] if f else t for t, f in zip(texts, found, strict=True)]
+    assert not any(re.search(r"\bby (?!the |sea)|\d", text) for text in rest)
+    assert not any(re.search(aside, text.lower()) for text in full_captions(scene, rng, n=100))
 
 
 def test_articles_follow_the_sound_of_the_next_word() -> None:

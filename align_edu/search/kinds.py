@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
@@ -18,30 +19,44 @@ TOP = 10
 
 
 def measure_kind_search(
-    run: Encoder, benchmark: str | Path, *, progress: bool = False
+    run: Encoder, benchmark: str | Path, *more: str | Path, progress: bool = False
 ) -> dict[str, Any]:
-    """Search a toy benchmark for each kind of object by its name: "a cat".
+    """Search the pictures of toy benchmarks for each kind of object by its name: "a cat".
 
-    A picture is right if one of its objects is of the kind. Returns "precision@10", the mean
-    over the kinds, with its 95 % "interval"; each kind's own under "kinds"; "images".
+    A picture is right if one of its objects is of the kind. A kind of which there are fewer than
+    ten pictures is measured by those. Returns "precision@10", the mean over the kinds, with its
+    95 % "interval"; each kind's own under "kinds"; the number of "images".
     Raises InputError for a benchmark without scenes.
     """
-    data = read_split(benchmark)
-    rows = {row["filename"]: row.get("scene") for row in _rows(Path(benchmark))}
-    scenes = [rows.get(path.name) for path in data.images]
-    if None in scenes:
-        raise InputError(f"{benchmark}: its record names no scenes; give a toy benchmark")
-    shown = [{scene["kind"], scene["other_kind"]} for scene in scenes if scene]
+    shown: list[set[str]] = []
+    parts: list[Tensor] = []
+    for folder in (benchmark, *more):
+        data = read_split(folder)
+        shown += [kinds_shown(folder)[path.name] for path in data.images]
+        parts.append(embed_gallery(run, data, progress=progress))
     kinds = [kind for kind in NOUNS if any(kind in both for both in shown)]
     relevant = torch.tensor([[kind in both for both in shown] for kind in kinds])  # (K, I)
     texts = run.encode_texts([with_article(NOUNS[kind][0][0]) for kind in kinds]).cpu()
-    images = embed_gallery(run, data, progress=progress)
-    shares = precision_at_k(texts, images, relevant, TOP)  # (K,)
+    shares = precision_at_k(texts, torch.cat(parts), relevant, TOP)  # (K,)
     return {
         f"precision@{TOP}": shares.mean().item(),
         "interval": bootstrap_interval(shares),
         "kinds": dict(zip(kinds, shares.tolist(), strict=True)),
         "images": len(shown),
+    }
+
+
+def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
+    """Return the kinds of object that each picture of a toy benchmark shows, by its file name.
+
+    Raises InputError for a benchmark whose record names no scenes.
+    """
+    path = Path(benchmark) / "dataset_toy.json"
+    rows = read_json(path)["images"]
+    if any("scene" not in row for row in rows):
+        raise InputError(f"{path}: names no scenes; give a benchmark that align-edu world wrote")
+    return {
+        row["filename"]: {row["scene"]["kind"], row["scene"]["other_kind"]} - {""} for row in rows
     }
 
 
@@ -61,11 +76,3 @@ def kind_search_table(result: Mapping[str, Any]) -> str:
         f"   ({low:.1f} to {high:.1f})\n"
         f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
     )
-
-
-def _rows(benchmark: Path) -> list[dict[str, Any]]:
-    path = benchmark / "dataset_toy.json"
-    if not path.exists():
-        raise InputError(f"{path}: no such file; give a benchmark that align-edu world wrote")
-    rows: list[dict[str, Any]] = read_json(path)["images"]
-    return rows

@@ -16,7 +16,7 @@ import numpy as np
 
 from align_edu.errors import InputError
 from align_edu.world.catalog import KINDS
-from align_edu.world.scene import Scene, Thing
+from align_edu.world.scene import Scene, Thing, scene_facts
 from align_edu.world.words import (
     COLOUR_WORDS,
     COUNT_WORDS,
@@ -101,8 +101,26 @@ def tellable_facts(scene: Scene) -> list[str]:
     return facts
 
 
-def _told_facts(scene: Scene, rng: np.random.Generator, completeness: str) -> frozenset[str]:
-    """Choose what a caption of this completeness tells."""
+def told_facts(
+    scene: Scene, rng: np.random.Generator, completeness: str = "mixed"
+) -> frozenset[str]:
+    """Choose what a caption tells besides the kind of the main object.
+
+    Parameters
+    ----------
+    scene : the scene.
+    rng : the source of randomness.
+    completeness : as for `caption`.
+
+    Returns
+    -------
+    frozenset of str
+        Names from `tellable_facts`.
+
+    >>> scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> sorted(told_facts(scene, np.random.default_rng(0), "full"))
+    ['colour', 'place']
+    """
     facts = tellable_facts(scene)
     if completeness == "mixed":
         u = rng.random()
@@ -115,6 +133,29 @@ def _told_facts(scene: Scene, rng: np.random.Generator, completeness: str) -> fr
     if completeness == "brief" and told & {"relation", "other_colour"}:
         return told | {"other"}
     return told if "other" in told else told - {"relation", "other_colour"}
+
+
+def agree(told: frozenset[str], scene: Scene, other: Scene) -> bool:
+    """Return True if all that a caption of one scene tells, but the kind, is true of another.
+
+    Parameters
+    ----------
+    told : what the caption tells, as `told_facts` gives it.
+    scene : the scene of the caption.
+    other : the scene to compare with.
+
+    Returns
+    -------
+    bool
+
+    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> cat = Scene(Thing("cat", "red"), 1, "medium", "snow", "clear", "photo")
+    >>> agree(frozenset({"colour"}), dog, cat), agree(frozenset({"place"}), dog, cat)
+    (True, False)
+    """
+    ours, theirs = scene_facts(scene), scene_facts(other)
+    names = ("other_kind" if name == "other" else name for name in told)
+    return all(ours[name] == theirs[name] for name in names)
 
 
 def _determiner(phrase: str, rng: np.random.Generator) -> str:
@@ -286,7 +327,7 @@ def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed")
     """
     if completeness not in (*COMPLETENESS_SHARES, "mixed"):
         raise InputError(f"completeness {completeness!r}: use full, most, brief or mixed")
-    told = _told_facts(scene, rng, completeness)
+    told = told_facts(scene, rng, completeness)
     text = _caption_of(scene, told, rng)
     return _with_aside(text, rng) if rng.random() < ASIDE_RATES.get(len(told), 0.1) else text
 

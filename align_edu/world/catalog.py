@@ -11,8 +11,8 @@ from dataclasses import dataclass
 KIND_EXPONENT = 0.65
 COLOUR_EXPONENT = 0.4
 PLACE_EXPONENT = 1.0
-# Scenes with two objects of one kind are drawn again, which leaves 0.25 with a second object.
-SECOND_OBJECT_RATE = 0.26
+# Scenes with two objects of one kind are drawn again, which leaves 0.20 with a second object.
+SECOND_OBJECT_RATE = 0.206
 HELD_OUT_ONE_IN = 16
 
 
@@ -147,7 +147,7 @@ DAYLIGHT_WEATHER = ("sunset", "night")
 
 SIZES: dict[str, float] = {"medium": 0.50, "large": 0.28, "small": 0.22}
 STYLES: dict[str, float] = {"photo": 0.80, "poster": 0.10, "sketch": 0.10}
-COUNTS: dict[int, float] = {1: 0.70, 2: 0.14, 3: 0.09, 4: 0.07}
+COUNTS: dict[int, float] = {1: 0.76, 2: 0.12, 3: 0.07, 4: 0.05}
 RELATIONS: dict[str, float] = {"beside": 0.40, "above": 0.30, "below": 0.30}
 
 

@@ -1,26 +1,28 @@
-"""Pairs per second of a training step: ours beside Hugging Face's AlignModel, in one run.
+"""Pairs per second: our training loop beside steps of Hugging Face's AlignModel, in one run.
 
-Same towers, same batch, same pixels, same word pieces, same optimiser (AdamW), the steps of
-both taken in turn. Ours a second time with the toy preset's own optimiser. Quote the ratio.
+Same towers, same batch, texts of the same lengths, same optimiser (AdamW). Theirs is a bare step
+on data that is ready, with one thread and with as many as there are cores; ours is the whole
+loop of `train` on all cores, with its data, metrics and gathers, with AdamW and with the toy
+preset's own optimiser. The two take turns. Quote the ratio to theirs at its best.
 
-    python tests/benchmarks/training_throughput.py [--rounds 20]
+    python tests/benchmarks/training_throughput.py [--rounds 3] [--steps 60]
 """
 
 import argparse
-import dataclasses
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
+from both_cores import pairs_per_second
 from transformers import AlignConfig, AlignModel
 
-from align_edu.align import Align
-from align_edu.devices.machine import best_device
-from align_edu.loss import contrastive_loss
-from align_edu.presets import Preset, get_preset
-from align_edu.training.machine import compiled_or_same, keep_freed_memory
-from align_edu.training.recipe import build_optimizer
+from align_edu import World
+from align_edu.cores import usable_cores
+from align_edu.presets import Preset, get_preset, replace_fields
+from align_edu.training.machine import keep_freed_memory
 
 VOCABULARY = 1_000
 
@@ -35,24 +37,6 @@ def batch(preset: Preset) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     lengths[0] = 22
     mask = (torch.arange(22) < lengths[:, None]).long()
     return pixels, ids * mask, mask
-
-
-def ours(preset: Preset) -> Callable[[], None]:
-    """One training step of ours."""
-    model = Align(preset, VOCABULARY).train()
-    model.image_tower.to(memory_format=torch.channels_last)
-    tower = compiled_or_same(model.image_tower, preset, best_device("cpu"))
-    optimizer = build_optimizer(model, preset.recipe)
-    pixels, ids, mask = batch(preset)
-    pixels = pixels.to(memory_format=torch.channels_last)
-
-    def step() -> None:
-        loss = contrastive_loss(tower(pixels), model.text_tower(ids, mask), model.temperature())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
-    return step
 
 
 def theirs(preset: Preset) -> Callable[[], None]:
@@ -90,34 +74,47 @@ def theirs(preset: Preset) -> Callable[[], None]:
     return step
 
 
-def main() -> None:
-    """Print each one's median pairs per second and the median ratio to AlignModel."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=20)
-    rounds = parser.parse_args().rounds
-    toy = get_preset("toy")
-    adamw = dataclasses.replace(toy, recipe=dataclasses.replace(toy.recipe, optimizer="adamw"))
-    keep_freed_memory()
-    steps = {
-        "AlignModel, AdamW": theirs(toy),
-        "align_edu, AdamW": ours(adamw),
-        f"align_edu, {toy.recipe.optimizer}": ours(toy),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for step in steps.values():
+def seconds_of(step: Callable[[], None], threads: int, steps: int) -> float:
+    """Median seconds of a step with so many threads, after three that warm up."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    taken = []
+    for _ in range(3 + steps):
+        started = time.perf_counter()
         step()
-    for _ in range(rounds):
-        for name, step in steps.items():
-            started = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - started)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {rounds} rounds")
-    for name, taken in seconds.items():
-        speed = toy.recipe.batch_size / statistics.median(taken)
-        ratio = statistics.median(
-            base / own for base, own in zip(seconds["AlignModel, AdamW"], taken, strict=True)
-        )
-        print(f"{name:22} {speed:7.0f} pairs/s   {ratio:.2f} x AlignModel")
+        taken.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return statistics.median(taken[3:])
+
+
+def main() -> None:
+    """Print each one's median pairs per second and the ratio to AlignModel's best."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=60)
+    args = parser.parse_args()
+    toy, cores = get_preset("toy"), usable_cores()
+    adamw = replace_fields(toy, {"recipe.optimizer": "adamw"})
+    keep_freed_memory()
+    model, size = theirs(toy), toy.recipe.batch_size
+    found: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shards = World(seed=3, image_size=48).write(folder / "world", 5_000, progress=False)
+        for number in range(args.rounds):
+            for threads in sorted({1, cores}):
+                speed = size / seconds_of(model, threads, args.steps // 3)
+                found.setdefault(f"AlignModel, AdamW, {threads} thread(s)", []).append(speed)
+            for preset in (adamw, toy):
+                out = folder / f"{number}-{preset.recipe.optimizer}"
+                speed = pairs_per_second(preset, shards, out, args.steps, cores)
+                label = f"align_edu, {preset.recipe.optimizer}, {cores} processes"
+                found.setdefault(label, []).append(speed)
+    best = max(statistics.median(v) for label, v in found.items() if label.startswith("Align"))
+    print(f"torch {torch.__version__}, {cores} cores, {args.rounds} rounds")
+    for label, speeds in found.items():
+        speed = statistics.median(speeds)
+        print(f"{label:32} {speed:7.0f} pairs/s   {speed / best:.2f} x AlignModel at its best")
 
 
 if __name__ == "__main__":
