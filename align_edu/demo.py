@@ -36,7 +36,7 @@ TWINS = 4  # of each scene of the hard benchmark
 def run_demo(
     out: str | Path,
     *,
-    minutes: float = 4.5,
+    minutes: float = 4.8,
     seed: int = 0,
     pairs: int = 100_000,
     scenes: int = 1_000,
@@ -113,8 +113,8 @@ def _write_exam(exam: Any, out: Path, scenes: int, recipe: "Preset", progress: b
         )  # fmt: skip
 
 
-def _measure(run: Any, out: Path) -> dict[str, Any]:
-    """Retrieval on both benchmarks, names of things, and searches for kinds of object."""
+def measure(run: Any, out: Path) -> dict[str, Any]:
+    """Measure retrieval on a demo's two benchmarks, naming, and searches for kinds of object."""
     from align_edu.evaluation import evaluate_retrieval
     from align_edu.evaluation.zero_shot import evaluate_zero_shot
     from align_edu.search.kinds import measure_kind_search
@@ -150,7 +150,7 @@ def _train_and_measure(
             progress=progress,
         ),
     )
-    measures = stage("evaluate", lambda: _measure(run, out))
+    measures = stage("evaluate", lambda: measure(run, out))
     pictures = [file for exam in EXAMS for file in read_split(out / exam).images]
     index = stage("index", lambda: ImageIndex.build(run, pictures))
     return run, measures, index

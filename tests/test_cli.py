@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import subprocess
 import sys
 import tarfile
@@ -104,13 +105,53 @@ def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path
     fails(capsys, *train, shards, "--set", "recipe.batch_size=0.5")
     fails(capsys, *train, shards, "--set", "batch_size")
     fails(capsys, *train, shards, "--preset", "huge")
-    fails(capsys, *train, shards, "--minutes", "nan")
     fails(capsys, "evaluate", empty, "--benchmark", empty)
     fails(capsys, "index", "/nowhere", empty, out)
     fails(capsys, "search", empty, "a cat")
     fails(capsys, "world", out, "--pairs", 0)
     fails(capsys, "world", out, "--pairs", 10, "--noise", 2)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--minutes", "inf"], "the length of the run must be a number above zero"),
+        (["--minutes", "nan"], "the length of the run must be a number above zero"),
+        (["--minutes", "0"], "the length of the run must be a number above zero"),
+        (["--steps", "0"], "the length of the run must be a number above zero"),
+        (["--set", "recipe.warmup=1"], "recipe.warmup: 1.0 is out of range; give 0 to 0.999"),
+        (["--set", "recipe.warmup=nan"], "recipe.warmup"),
+        (["--set", "loss.kind=softmx"], 'loss.kind: "softmx" does not exist; choose one of'),
+        (["--set", "recipe.batch_size=null"], "recipe.batch_size: null is no value for it"),
+        (["--set", "recipe.batch_size=1"], "recipe.batch_size: 1 is out of range; give 2 or more"),
+        (["--set", "text.layers=true"], "text.layers=true: a value like 1 is needed"),
+        (["--set", "image.width=0"], "image.width: 0.0 is out of range; give a number above 0"),
+        (["--set", "recipe.compile=1"], "recipe.compile=1: a value like False is needed"),
+        (["--processes", "3"], "--processes 3: must divide the batch of 16 pairs"),
+        (["--processes", "0"], "--processes 0"),
+        (["--processes", "-1"], "--processes -1"),
+    ],
+)
+def test_a_setting_that_no_run_can_have_is_named_before_anything_is_written(
+    shards, tmp_path, capsys, words, told
+):
+    length = [] if words[0] in ("--minutes", "--steps") else ["--steps", 1]
+    train = ["train", "--data", shards, "--out", tmp_path / "out", *SETS, *length]
+    assert told in fails(capsys, *train, *words)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_one_step_trains_and_standard_output_is_the_answer_alone(
+    shards, tmp_path, capfd, processes
+):
+    out = tmp_path / "run"
+    command = ["train", "--data", str(shards), "--out", str(out), "--steps", "1", "--json"]
+    assert main([*command, "--processes", processes, *SETS]) == 0
+    told = capfd.readouterr()
+    assert json.loads(told.out)["learning_rate"] > 0
+    assert f"training on {processes} of " in told.err
 
 
 def test_a_shard_without_texts_is_refused(tmp_path, capsys):

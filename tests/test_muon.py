@@ -148,7 +148,7 @@ def test_word_vectors_and_vectors_are_left_to_adamw_and_only_matrices_are_decaye
     optimizer.step()
     state = {name: set(optimizer.state[p]) for name, p in layers.named_parameters()}
     adamw = {"exp_avg", "exp_avg_sq"}
-    assert state == {name: adamw for name in state} | {"1.weight": {"momentum_buffer"}}
+    assert state == dict.fromkeys(state, adamw) | {"1.weight": {"momentum_buffer"}}
     decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert [decays[id(p)] > 0 for n, p in layers.named_parameters()] == [
         n == "1.weight" for n, _ in layers.named_parameters()

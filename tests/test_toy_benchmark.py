@@ -223,3 +223,75 @@ def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(tmp_path:
     assert len(pairs) == 45 and pairs.names[0] == "000012.jpg"
     with pytest.raises(InputError, match="train -1"):
         World(seed=6).write_benchmark(tmp_path / "less", 12, train=-1)
+
+
+# --- near twins
+
+
+TWINS = 4
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    out = tmp_path_factory.mktemp("hard") / "benchmark"
+    World(seed=22).write_benchmark(out, 200, image_size=32, twins=TWINS)
+    return json.loads((out / "dataset_toy.json").read_text())["images"]
+
+
+def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(
+    hard: list[dict[str, Any]],
+) -> None:
+    twins = [row for row in hard if row["twin_of"] is not None]
+    assert len(twins) == 160  # four of each five
+    changed = set()
+    for row in twins:
+        base = hard[row["twin_of"]]
+        assert base["imgid"] == row["imgid"] - row["imgid"] % (TWINS + 1)
+        assert base["twin_of"] is None
+        names = [name for name, fact in row["scene"].items() if fact != base["scene"][name]]
+        assert len(names) == 1, (base["scene"], row["scene"])
+        changed.update(names)
+    assert changed >= {"kind", "colour", "place", "count"}
+
+
+def test_no_full_caption_fits_two_scenes_among_near_twins(hard: list[dict[str, Any]]) -> None:
+    statements = [told(row["scene"]) for row in hard]
+    confused = [
+        (i, j)
+        for i, j in itertools.permutations(range(len(hard)), 2)
+        if statements[i] <= statements[j]
+    ]
+    assert confused == []
+    texts = [tuple(s["tokens"]) for row in hard for s in row["sentences"]]
+    assert len(set(texts)) == len(texts) == 5 * len(hard)
+
+
+def test_without_near_twins_the_folder_says_nothing_of_them(dataset: dict[str, Any]) -> None:
+    assert all("twin_of" not in image for image in dataset["images"])
+
+
+def test_zero_near_twins_are_the_folder_without_them_and_another_number_is_another(
+    tmp_path: Path,
+) -> None:
+    plain, none = (
+        World(seed=4).write_benchmark(tmp_path / name, 6, image_size=32, **more)
+        for name, more in (("plain", {}), ("none", {"twins": 0}))
+    )
+    files = sorted(f.relative_to(plain) for f in plain.rglob("*") if f.is_file())
+    assert all((plain / f).read_bytes() == (none / f).read_bytes() for f in files)
+    with pytest.raises(InputError, match="something else"):
+        World(seed=4).write_benchmark(plain, 6, image_size=32, twins=1)
+
+
+@pytest.mark.parametrize("twins", [-1, 5, 6])
+def test_more_near_twins_than_other_scenes_are_refused(tmp_path: Path, twins: int) -> None:
+    with pytest.raises(InputError, match=f"twins {twins}: give 0 or more"):
+        World().write_benchmark(tmp_path / "benchmark", 5, twins=twins)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_scenes_have_no_near_twins(tmp_path: Path) -> None:
+    out = World(seed=6).write_benchmark(tmp_path / "b", 6, train=6, twins=2, image_size=32)
+    rows = json.loads((out / "dataset_toy.json").read_text())["images"]
+    assert [row["twin_of"] for row in rows[6:]] == [None] * 6
+    assert [row["twin_of"] is None for row in rows[:6]] == [True, False, False] * 2

@@ -17,9 +17,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from align_edu.align import Align
 from align_edu.errors import InputError
 from align_edu.presets import Recipe, get_preset, replace_fields
-from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, loop, train
+from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, loop, step, train
 from align_edu.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from align_edu.training.metrics import read_metrics
 from align_edu.training.recipe import learning_rate_factor
@@ -55,8 +56,8 @@ def weights(folder):
 def test_the_learning_rate_rises_from_zero_and_falls_to_zero_in_straight_lines():
     recipe = get_preset("l2_large").recipe
     rate = [
-        recipe.learning_rate * learning_rate_factor(step / recipe.steps, recipe.warmup)
-        for step in (0, 5_000, 10_000, 605_000, 1_200_000)
+        recipe.learning_rate * learning_rate_factor(done / recipe.steps, recipe.warmup)
+        for done in (0, 5_000, 10_000, 605_000, 1_200_000)
     ]
     assert rate == pytest.approx([0, 5e-4, 1e-3, 5e-4, 0])
 
@@ -64,9 +65,39 @@ def test_the_learning_rate_rises_from_zero_and_falls_to_zero_in_straight_lines()
 def test_a_run_is_as_long_as_its_steps_or_its_minutes():
     assert Budget(steps=10).progress(5, 99.0) == 0.5
     assert Budget(minutes=2).progress(5, 60.0) == 0.5
-    for wrong in ({}, {"steps": 1, "minutes": 1}, {"steps": 0}, {"minutes": math.nan}):
-        with pytest.raises(InputError):
+    too_much = {"steps": 1, "minutes": 1}
+    never = [{"minutes": minutes} for minutes in (0, -1, math.nan, math.inf)]
+    for wrong in ({}, too_much, {"steps": 0}, *never):
+        with pytest.raises(InputError, match="the length of the run"):
             Budget(**wrong)
+
+
+def test_no_step_stands_at_the_beginning_or_the_end_where_the_learning_rate_is_zero():
+    assert [Budget(steps=4).of_step(done, 99.0) for done in range(4)] == [
+        0.125,
+        0.375,
+        0.625,
+        0.875,
+    ]
+    assert Budget(minutes=2).of_step(0, 0.0) > 0
+    assert Budget(minutes=2).of_step(9, 90.0) == 0.75
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
+def test_a_single_step_changes_the_weights(shards, tmp_path, optimizer):
+    preset = replace_fields(TINY, {"recipe.optimizer": optimizer})
+    run = train(preset, [shards], tmp_path / "run", steps=1, progress=False)
+    (row,) = read_metrics(run.folder)
+    assert row["learning_rate"] > 0
+    untrained = Align(preset, run.tokenizer.get_vocab_size(), seed=0)
+    same = [
+        name
+        for (name, p), (_, new) in zip(
+            untrained.named_parameters(), run.model.named_parameters(), strict=True
+        )
+        if torch.equal(p, new)
+    ]
+    assert not [name for name in same if "bias" not in name]
 
 
 def lamb_by_hand(value, gradient, lr, decay, steps=2, beta1=0.9, beta2=0.999, eps=1e-6):
@@ -112,7 +143,10 @@ def test_training_lowers_the_loss_and_leaves_a_whole_run(shards, tmp_path):
     assert rows[0]["chance"] == pytest.approx(2 * math.log(16))
     assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]
     assert rows[-1]["loss"] > rows[-1]["floor"]
-    assert rows[-1]["learning_rate"] == 0.0 and rows[-1]["pairs_seen"] == 60 * 16
+    # The last step is half a step from the end of a fall that takes all but the warm-up.
+    fall = (0.5 / 60) / (1 - TINY.recipe.warmup)
+    assert rows[-1]["learning_rate"] == pytest.approx(TINY.recipe.learning_rate * fall)
+    assert rows[-1]["pairs_seen"] == 60 * 16
     loaded = load_run(run.folder)
     texts = ["a red cat", "two dogs on a beach in the rain"]
     assert torch.equal(loaded.encode_texts(texts), run.encode_texts(texts))
@@ -125,7 +159,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(shards, tm
     assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb"])
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
 def test_a_run_cut_at_a_checkpoint_ends_as_the_unbroken_one(shards, tmp_path, optimizer):
     preset = replace_fields(TINY, {"recipe.optimizer": optimizer, "text.dropout": "0.1"})
     train(preset, [shards], tmp_path / "whole", steps=20, progress=False)
@@ -258,10 +292,10 @@ def test_a_checkpoint_holds_no_pickle_and_names_its_step(tmp_path):
 def test_the_minutes_are_honoured_and_the_learning_rate_ends_near_zero(
     shards, tmp_path, monkeypatch
 ):
-    clock = itertools.count(
-        start=100.0, step=0.125
-    )  # each look at it is an eighth of a second later
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    # Each look at the clock is an eighth of a second later; a step takes one look.
+    clock = itertools.count(start=100.0, step=0.125)
+    for module in (loop, step):
+        monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     run = train(TINY, [shards], tmp_path / "run", minutes=0.05, progress=False)
     last = read_metrics(run.folder)[-1]
     assert (last["step"], last["seconds"]) == (24, 3.0)
@@ -272,29 +306,3 @@ def test_the_step_of_a_preset_is_its_default_length(shards, tmp_path):
     preset = dataclasses.replace(TINY, recipe=dataclasses.replace(TINY.recipe, steps=3))
     run = train(preset, [shards], tmp_path / "run", progress=False)
     assert read_metrics(run.folder)[-1]["step"] == 3
-
-
-def test_muon_on_a_processor_orthogonalises_in_float32_and_leaves_timm_as_it_was():
-    from timm.optim import muon
-
-    from align_edu.training.muon import Muon
-
-    rounds = (3.4445, -4.775, 2.0315)
-    before = muon.zeropower_via_newtonschulz
-    gradient = torch.randn(24, 40, generator=torch.Generator().manual_seed(0))
-    moved = {}
-    for kind in (Muon, muon.Muon):
-        weight = torch.nn.Parameter(torch.zeros(24, 40))
-        weight.grad = gradient.clone()
-        options = {"momentum": 0.0, "nesterov": False, "ns_coefficients": rounds}
-        kind([weight], lr=1.0, weight_decay=0.0, **options).step()
-        moved[kind] = weight.detach()
-    assert muon.zeropower_via_newtonschulz is before
-    # By hand: the same five rounds in float64.
-    x = gradient.double() / gradient.double().norm()
-    a, b, c = rounds
-    for _ in range(5):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
-    ours, theirs = (-m.double() / m.double().norm() for m in moved.values())
-    assert (ours - x / x.norm()).norm() < 1e-5 < (theirs - x / x.norm()).norm()

@@ -93,7 +93,9 @@ def test_colours_have_a_mild_tail_and_places_zipfs(scenes: list[Scene]) -> None:
     assert places["beach"] / places["space"] == pytest.approx(ratio, rel=0.15)
 
 
-def test_as_many_scenes_as_promised_have_a_second_object_of_another_kind(scenes: list[Scene]) -> None:
+def test_as_many_scenes_as_promised_have_a_second_kind_of_object(
+    scenes: list[Scene],
+) -> None:
     pairs = [scene for scene in scenes if scene.other is not None]
     zipf = np.arange(1, len(catalog.KINDS) + 1) ** -catalog.KIND_EXPONENT
     same = float(((zipf / zipf.sum()) ** 2).sum())  # two objects of one kind are drawn again

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -13,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from align_edu.cores import usable_cores
+from align_edu.errors import TrainingStopped
 from align_edu.files import write_json
 from align_edu.presets import Preset
 
@@ -72,11 +74,12 @@ def peers(
             [sys.executable, "-m", module, str(path), str(rank)],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
+            start_new_session=True,  # Ctrl-C is for process 0, which ends the others
         )
         for rank in range(1, count + 1)
     ]
     try:
+        _wait_until_ready(started, folder)
         yield join(meet, 0, count + 1)
         for process in started:
             process.wait(timeout=60)
@@ -88,12 +91,38 @@ def peers(
             process.wait()
 
 
+def _wait_until_ready(started: list[subprocess.Popen[bytes]], folder: Path) -> None:
+    """Wait until every process has imported what it needs; raise TrainingStopped if one ends."""
+    while len(list(folder.glob("ready-*"))) < len(started):
+        if any(process.poll() is not None for process in started):
+            raise TrainingStopped(
+                "a process beside this one could not start; train with --processes 1"
+            )
+        time.sleep(0.05)
+
+
 def join(meet: Path, rank: int, processes: int) -> dist.ProcessGroup:
     """Enter the group of processes that meets at a file, and wait until all have."""
-    dist.init_process_group(
-        "gloo", f"file://{meet}", rank=rank, world_size=processes, timeout=PATIENCE
-    )
-    group = dist.group.WORLD
-    assert group is not None
-    dist.barrier(group)
+    if rank > 0:
+        (meet.parent / f"ready-{rank}").touch()
+    with _standard_output_kept_clean():
+        dist.init_process_group(
+            "gloo", f"file://{meet}", rank=rank, world_size=processes, timeout=PATIENCE
+        )
+        group = dist.group.WORLD
+        assert group is not None
+        dist.barrier(group)
     return group
+
+
+@contextmanager
+def _standard_output_kept_clean() -> Iterator[None]:
+    """Send what libraries print, as gloo does in C++, to standard error: answers are on output."""
+    sys.stdout.flush()
+    before = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(before, 1)
+        os.close(before)

@@ -1,6 +1,7 @@
 """The training loop, from the first batch to the last checkpoint."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -112,7 +113,8 @@ def train(
             group = stack.enter_context(peers("align_edu.training.peer", job, folder, count - 1))
             machine = Machine(machine.device, group)
         if shows and count > 0:
-            tqdm.write(f"training on {count} of {usable_cores()} cores, one thread each")
+            told = f"training on {count} of {usable_cores()} cores, one thread each"
+            tqdm.write(told, file=sys.stderr)
         first = Path(start) if start is not None else None
         model = go_through(batches, budget, machine, out, first, about, shows, tensorboard)
     return Run(out, preset, tokenizer, model.eval())
@@ -333,4 +335,4 @@ def _report_skipped(batches: TrainingBatches, progress: bool) -> None:
     """Say how many pairs were passed over, and why; nothing is skipped in silence."""
     if batches.skipped and progress:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(batches.skipped.items()))
-        tqdm.write(f"skipped pairs: {reasons}")
+        tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)

@@ -4,6 +4,7 @@ import copy
 import ctypes
 import platform
 import shutil
+import sys
 from collections.abc import Callable
 
 import torch
@@ -51,7 +52,8 @@ def compiled_or_same(
     try:
         compiled(sample).sum().backward()
     except Exception as error:  # the compiler's failures have no common type
-        tqdm.write(f"note: the image tower is not compiled ({type(error).__name__}); see doctor")
+        told = f"note: the image tower is not compiled ({type(error).__name__}); see doctor"
+        tqdm.write(told, file=sys.stderr)
         compiled = tower
     tower.load_state_dict(before)  # the trial must leave no trace in the statistics
     tower.zero_grad(set_to_none=True)

@@ -94,11 +94,13 @@ def _unique_scenes(
         held_out = rng.random() < HELD_OUT_SHARE and number < n
         place = number % (twins + 1) if number < n else 0
         for tried in range(MOST_TRIES):
-            scene = None
-            if place and first is not None and tried < len(TWIN_FACTS) * 20:
-                scene = edited(TWIN_FACTS[(place - 1 + tried) % len(TWIN_FACTS)], first, rng)
-            twin = scene is not None
-            scene = scene or sample_scene(rng, held_out=held_out)
+            twin = bool(place) and first is not None and tried < len(TWIN_FACTS) * 20
+            if first is not None and twin:
+                scene = _near_twin(TWIN_FACTS[(place - 1 + tried) % len(TWIN_FACTS)], first, rng)
+                if scene is None:
+                    continue
+            else:
+                scene = sample_scene(rng, held_out=held_out)
             rivals = [old for key in _things_in_place(scene) for old in near[key]]
             if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
                 break
@@ -111,6 +113,15 @@ def _unique_scenes(
             near[key].append(scene)
         first = scene if place == 0 else first
         yield scene, number - place if twin else None, rng
+
+
+def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
+    """The scene with another value of one fact; None where that changes none, or others too."""
+    twin = edited(fact, scene, rng)
+    if twin is None:
+        return None
+    before, after = scene_facts(scene), scene_facts(twin)
+    return twin if sum(before[name] != after[name] for name in before) == 1 else None
 
 
 def _sentences(captions: list[str], image_id: int) -> list[dict[str, Any]]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 KIND_EXPONENT = 0.65
 COLOUR_EXPONENT = 0.4
 PLACE_EXPONENT = 1.0
-# Scenes with two objects of one kind are drawn again, which leaves 0.20 with a second object.
-SECOND_OBJECT_RATE = 0.206
+# Scenes with two objects of one kind are drawn again, which leaves 0.16 with a second object.
+SECOND_OBJECT_RATE = 0.165
 HELD_OUT_ONE_IN = 16
 
 
@@ -103,12 +103,12 @@ COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (216, 36, 40),
     "blue": (38, 84, 214),
     "white": (246, 245, 240),
-    "black": (34, 33, 38),
+    "black": (26, 25, 30),
     "green": (44, 152, 58),
     "yellow": (250, 214, 30),
     "brown": (116, 66, 30),
     "pink": (255, 164, 204),
-    "gray": (158, 161, 166),
+    "gray": (136, 140, 146),
     "orange": (246, 130, 22),
     "purple": (112, 38, 162),
     "turquoise": (40, 206, 200),
@@ -147,7 +147,7 @@ DAYLIGHT_WEATHER = ("sunset", "night")
 
 SIZES: dict[str, float] = {"medium": 0.50, "large": 0.28, "small": 0.22}
 STYLES: dict[str, float] = {"photo": 0.80, "poster": 0.10, "sketch": 0.10}
-COUNTS: dict[int, float] = {1: 0.76, 2: 0.12, 3: 0.07, 4: 0.05}
+COUNTS: dict[int, float] = {1: 0.80, 2: 0.10, 3: 0.06, 4: 0.04}
 RELATIONS: dict[str, float] = {"beside": 0.40, "above": 0.30, "below": 0.30}
 
 

@@ -8,7 +8,7 @@ from align_edu.world.brush import Dice
 from align_edu.world.scene import Scene, Thing
 
 # Longest side of an object as a part of the picture's side.
-ALONE = {"small": 0.50, "medium": 0.68, "large": 0.82}
+ALONE = {"small": 0.54, "medium": 0.69, "large": 0.82}
 SEVERAL = {"small": 0.24, "medium": 0.31, "large": 0.39}
 PAIRED = {"small": 0.28, "medium": 0.37, "large": 0.46}
 PARTNER = 0.39

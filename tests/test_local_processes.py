@@ -1,0 +1,236 @@
+"""Processes of one machine that share each batch: same losses, same bytes, no one left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from align_edu import World, train
+from align_edu.cores import _container_quota, usable_cores
+from align_edu.devices import local_processes
+from align_edu.devices.local_processes import best_processes
+from align_edu.errors import InputError
+from align_edu.presets import get_preset, replace_fields
+from align_edu.training.metrics import read_metrics
+
+SETTINGS = {
+    "image.ghost_batch": "8",
+    "image.width": "0.1",
+    "image.depth": "0.1",
+    "image.resize": "38",
+    "image.crop": "32",
+    "text.layers": "1",
+    "text.width": "32",
+    "text.vocabulary_size": "300",
+    "text.dropout": "0.0",
+    "recipe.batch_size": "16",
+    "recipe.compile": "false",
+    "recipe.optimizer": "muon",
+    "recipe.learning_rate": "0.003",
+    "recipe.checkpoint_steps": "5",
+    "recipe.log_steps": "1",
+}
+PRESET = replace_fields(get_preset("toy"), SETTINGS)
+STEPS = 40
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return World(seed=5, image_size=38).write(
+        tmp_path_factory.mktemp("world"), pairs=80, workers=1, progress=False
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unbroken run of two processes."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return train(PRESET, [shards], out, steps=STEPS, processes=2, progress=False).folder
+
+
+def start(shards: Path, out: Path, *more: str, cores: str = "2") -> subprocess.Popen[str]:
+    """``align-edu train`` in a process of its own."""
+    changes = [part for item in SETTINGS.items() for part in ("--set", "=".join(item))]
+    code = "import sys; from align_edu.cli import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "train", "--data", str(shards), "--out", str(out),
+         "--steps", str(STEPS), "--processes", cores, *changes, *more],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def helpers_of(parent: int) -> list[int]:
+    """Numbers of the living processes that a run has started."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and _parent_and_command(folder) == (parent, True)
+    ]
+
+
+def _parent_and_command(folder: Path) -> tuple[int, bool]:
+    try:
+        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        return parent, b"align_edu.training.peer" in (folder / "cmdline").read_bytes()
+    except OSError:  # it has ended meanwhile
+        return 0, False
+
+
+def alive(number: int) -> bool:
+    """Whether a process runs still; one that has ended and waits to be told of does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
+def until_a_checkpoint(run: subprocess.Popen[str], out: Path) -> int:
+    """Wait for the first checkpoint of a run; return the number of its only helper."""
+    wait_for(lambda: run.poll() is not None or list(out.glob("checkpoints/*.safetensors")))
+    assert run.poll() is None, run.communicate()[1]
+    (helper,) = helpers_of(run.pid)
+    return helper
+
+
+def test_two_processes_have_the_losses_of_one(shards: Path, whole: Path, tmp_path: Path) -> None:
+    alone = train(PRESET, [shards], tmp_path / "run", steps=STEPS, processes=1, progress=False)
+    ours, theirs = read_metrics(whole), read_metrics(alone.folder)
+    assert [row["pairs_seen"] for row in ours] == [16 * step for step in range(1, STEPS + 1)]
+    for mine, other in zip(ours, theirs, strict=True):  # the order of adding up differs
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    assert helpers_of(os.getpid()) == []
+
+
+def test_a_run_killed_and_resumed_by_two_processes_ends_bit_for_bit_as_an_unbroken_one(
+    shards: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run = start(shards, out)
+    helper = until_a_checkpoint(run, out)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    assert not (out / "model.safetensors").exists()
+    wait_for(lambda: not alive(helper), seconds=30)
+
+    resumed = start(shards, out, "--resume")
+    _, told = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, told
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (out, whole)]
+    assert weights[0] == weights[1]
+    steps = [row["step"] for row in read_metrics(out)]
+    assert steps == list(range(1, STEPS + 1))
+
+
+def test_a_lost_helper_stops_the_run_with_one_sentence_and_status_1(
+    shards: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run = start(shards, out)
+    os.kill(until_a_checkpoint(run, out), signal.SIGKILL)
+    _, told = run.communicate(timeout=60)
+    assert run.returncode == 1
+    last = told.splitlines()[-1]
+    assert "another process of the run has ended" in last and "--resume" in last
+    assert "Traceback" not in told
+    assert not (out / "model.safetensors").exists() and list(out.glob("checkpoints/*"))
+
+
+@pytest.mark.parametrize("count", [3, 5, 0, -2, 32])
+def test_processes_that_do_not_divide_the_batch_are_refused_before_anything_is_written(
+    shards: Path, tmp_path: Path, count: int
+) -> None:
+    with pytest.raises(InputError, match=f"--processes {count}: must divide the batch of 16"):
+        train(PRESET, [shards], tmp_path / "run", steps=1, processes=count, progress=False)
+    assert os.listdir(tmp_path) == []
+
+
+# --- how many cores there are, and how many help
+
+
+def test_a_process_counts_the_cores_that_it_may_run_on() -> None:
+    one = min(os.sched_getaffinity(0))
+    code = (
+        f"import os; os.sched_setaffinity(0, [{one}]);"
+        "from align_edu.cores import usable_cores; print(usable_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, None),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "nonsense"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+    ],
+)
+def test_the_limit_of_a_container_is_read_in_both_its_forms(
+    tmp_path: Path, files: dict[str, str], cores: float | None
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert _container_quota(tmp_path) == cores
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [(None, 8), (0.5, 1), (1.0, 1), (2.9, 2), (8.0, 8), (64.0, 8)]
+)
+def test_the_smaller_of_affinity_and_quota_counts_and_at_least_one(
+    monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
+) -> None:
+    monkeypatch.setattr("align_edu.cores._container_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert usable_cores() == cores
+
+
+LONG, SHORT = 60_000, 59_999
+SMALL, LARGE = 10_000_000, 10_000_001
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch", "ghost", "weights", "pairs", "processes"),
+    [
+        (1, 128, None, SMALL, LONG, 1),
+        (2, 128, None, SMALL, LONG, 2),
+        (3, 128, None, SMALL, LONG, 2),  # 128 is no multiple of 3
+        (3, 96, None, SMALL, LONG, 3),
+        (64, 128, None, SMALL, LONG, 4),  # at most 4
+        (2, 128, None, SMALL, SHORT, 1),
+        (2, 128, None, LARGE, LONG, 1),
+        (4, 128, 32, SMALL, LONG, 4),
+        (4, 128, 64, SMALL, LONG, 2),  # each process has whole groups
+        (4, 128, 128, SMALL, LONG, 1),
+        (2, 127, None, SMALL, LONG, 1),
+    ],
+)
+def test_each_core_gets_a_process_where_that_helps(
+    monkeypatch: pytest.MonkeyPatch,
+    cores: int, batch: int, ghost: int | None, weights: int, pairs: int, processes: int,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(local_processes, "usable_cores", lambda: cores)
+    preset = replace(
+        PRESET,
+        image=replace(PRESET.image, ghost_batch=ghost),
+        recipe=replace(PRESET.recipe, batch_size=batch),
+    )
+    assert best_processes(preset, weights, pairs) == processes
