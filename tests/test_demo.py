@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from align_edu.demo import run_demo
+from align_edu.demo import demo_table, run_demo
 from align_edu.errors import InputError
+from align_edu.presets import get_preset
 
 SMALL = {"minutes": 0.15, "pairs": 700, "scenes": 20, "progress": False}
 
@@ -26,11 +27,26 @@ def test_the_results_hold_what_is_promised(demo):
         assert 0 <= recall["R@1"] <= recall["R@5"] <= recall["R@10"] <= 1
     assert results["retrieval"]["images"] == 20 and results["retrieval"]["texts"] == 100
     assert results["pairs"]["raw"] == 700 > results["pairs"]["kept"] > 300
-    assert results["pairs"]["seen"] == results["steps"] * 128
+    assert results["pairs"]["seen"] == results["steps"] * get_preset("toy").recipe.batch_size
     assert results["parameters"] > 100_000 and 0 < results["temperature"] < 1
     stages = ["benchmark", "world", "filter", "vocabulary", "train", "evaluate", "index", "report"]
     assert list(results["seconds"]) == stages and results["seconds"]["train"] >= 9
     assert results["seed"] == 0 and results["versions"]["torch"] and results["machine"]["cores"]
+
+
+def test_it_measures_names_searches_for_kinds_and_near_twins_too(demo):
+    out, results = demo
+    assert list(results["zero_shot"]) == ["object", "colour", "place"]
+    for named in results["zero_shot"].values():
+        assert 0 <= named["ensemble"]["top-1"] <= 1
+    assert 0 <= results["kind_search"]["precision@10"] <= 1
+    hard = results["retrieval_hard"]
+    assert hard["images"] == 20 and 0 <= hard["image_to_text"]["R@1"] <= 1
+    rows = json.loads((out / "hard" / "dataset_toy.json").read_text())["images"]
+    assert [row["twin_of"] is None for row in rows] == [True, *[False] * 4] * 4
+    table = demo_table(results)
+    for line in ("names the object", 'search for "a KIND"', "near twins, text to image, R@1"):
+        assert line in table
 
 
 def test_the_report_is_one_file_that_asks_for_nothing_else(demo):

@@ -1,7 +1,6 @@
 """The doctor: each thing the course needs is OK or has a remedy."""
 
 import importlib
-import os
 import shutil
 import sys
 from importlib import metadata
@@ -131,7 +130,7 @@ def test_no_compiler_is_fine_but_slower(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_one_core_is_fine_but_slower(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 1)
     assert finding("cores").ok
     assert "twice" in finding("cores").remedy
 

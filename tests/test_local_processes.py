@@ -9,14 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from align_edu import World, train
 from align_edu.cores import _container_quota, usable_cores
 from align_edu.devices import local_processes
 from align_edu.devices.local_processes import best_processes
+from align_edu.devices.machine import Machine
 from align_edu.errors import InputError
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.metrics import read_metrics
+from tests.processes import run_processes
 
 SETTINGS = {
     "image.ghost_batch": "8",
@@ -157,6 +163,38 @@ def test_processes_that_do_not_divide_the_batch_are_refused_before_anything_is_w
     with pytest.raises(InputError, match=f"--processes {count}: must divide the batch of 16"):
         train(PRESET, [shards], tmp_path / "run", steps=1, processes=count, progress=False)
     assert os.listdir(tmp_path) == []
+
+
+def whole_loss(image: Tensor, text: Tensor) -> Tensor:
+    scores = image @ text.T / 0.1
+    right = torch.arange(len(scores))
+    return F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)
+
+
+def one_gradient(rank: int, x: Tensor, weight: Tensor) -> Tensor:
+    """The mean over the processes of each one's gradient of the whole batch's loss."""
+    machine = Machine(torch.device("cpu"), dist.group.WORLD)
+    model = nn.Linear(*weight.T.shape, bias=False)
+    model.load_state_dict({"weight": weight})
+    here = model(x[machine.rows(len(x)).start : machine.rows(len(x)).stop])
+    image, text = machine.whole_batch(here[:, :4], here[:, 4:])
+    whole_loss(image, text).backward()
+    seconds = machine.average_gradients(model, 7.5 if rank == 0 else 99.0)
+    assert model.weight.grad is not None
+    return torch.cat([model.weight.grad.flatten(), image.flatten(), torch.tensor([seconds])])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_mean_gradient_of_the_processes_is_that_of_the_whole_batch(count: int) -> None:
+    """Optimisers that divide a gradient by its size would hide a wrong factor."""
+    generator = torch.Generator().manual_seed(1)
+    x, weight = torch.randn(12, 6, generator=generator), torch.randn(8, 6, generator=generator)
+    found = run_processes(count, one_gradient, x, weight)
+    leaf = weight.clone().requires_grad_()
+    out = x @ leaf.T
+    whole_loss(out[:, :4], out[:, 4:]).backward()
+    expected = torch.cat([leaf.grad.flatten(), out[:, :4].detach().flatten(), torch.tensor([7.5])])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)  # seconds: of process 0
 
 
 # --- how many cores there are, and how many help

@@ -26,6 +26,7 @@ from align_edu.wordpiece import encode_texts, load_wordpiece
 
 DATA = Path(__file__).parent.parent / "data_samples"
 TOY = get_preset("toy")
+SIDE = TOY.image.crop
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +104,12 @@ def test_bert_computes_what_its_formula_says():
 def test_efficientnet_forward_agrees_with_torchs_counter_and_backward_is_twice_that():
     work = count_image_tower(TOY, 4)
     with torch.device("meta"):
-        tower, pixels = ImageTower(TOY.image), torch.zeros(4, 3, 48, 48)
+        tower, pixels = ImageTower(TOY.image), torch.zeros(4, 3, SIDE, SIDE)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         tower(pixels)
     forward = work.flops() - work.flops(forwards=0)
     assert forward == counter.get_total_flops()
-    stem = 2 * 4 * 24 * 24 * 16 * 27  # pixels need no gradient
+    stem = 2 * 4 * (SIDE // 2) ** 2 * 16 * 27  # pixels need no gradient
     assert work.flops(forwards=0) == 2 * forward - stem
 
 
@@ -130,7 +131,7 @@ def test_memory_counted_without_memory_is_what_real_tensors_take():
         kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage()
         return tensor
 
-    tower, pixels = ImageTower(TOY.image), torch.rand(4, 3, 48, 48)
+    tower, pixels = ImageTower(TOY.image), torch.rand(4, 3, SIDE, SIDE)
     own = {t.untyped_storage().data_ptr() for t in [*tower.parameters(), *tower.buffers(), pixels]}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
         tower(pixels)
@@ -196,7 +197,7 @@ def test_toy_texts_are_padded_to_the_length_that_plans_assume():
     for _ in range(50):
         batch = lengths[torch.randperm(len(lengths), generator=generator)[:128]].sort().values
         padded += [int(chunk[-1]) for chunk in batch.split(32)]
-    assert round(statistics.mean(padded)) == CPU_TEXT_LENGTH
+    assert statistics.mean(padded) == pytest.approx(CPU_TEXT_LENGTH, abs=0.6)
 
 
 def test_this_machine_is_planned_from_measured_rates():

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -150,6 +151,9 @@ def test_training_lowers_the_loss_and_leaves_a_whole_run(shards, tmp_path):
     loaded = load_run(run.folder)
     texts = ["a red cat", "two dogs on a beach in the rain"]
     assert torch.equal(loaded.encode_texts(texts), run.encode_texts(texts))
+    pictures = [Image.effect_mandelbrot((90, 70), (-2, -1, 1, 1), n) for n in range(3, 12)]
+    pictures = [picture.convert("RGB") for picture in pictures]
+    assert torch.equal(loaded.encode_images(pictures), run.encode_images(pictures))
     assert len(list((run.folder / "checkpoints").iterdir())) == 2
 
 

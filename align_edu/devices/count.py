@@ -165,7 +165,7 @@ def parameters(preset: Preset) -> dict[str, list[tuple[str, torch.Size]]]:
 
     >>> from align_edu.presets import get_preset
     >>> sum(shape.numel() for _, shape in parameters(get_preset("toy"))["text"])
-    547696
+    125616
     """
     from align_edu.align import Align
 

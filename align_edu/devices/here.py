@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from align_edu.cores import usable_cores
 from align_edu.devices.chips import Chip
 from align_edu.devices.count import Counting, count_image_tower, parameters
-from align_edu.devices.optimizers import muon_matrices, round_flops
+from align_edu.devices.optimizers import muon_matrices, orthogonal_flops
 from align_edu.devices.roofline import total_seconds
 from align_edu.presets import Preset
+from align_edu.training.muon import orthogonalised
 
 # The block on which elementwise work is measured: pairs, channels, pixels a side.
 _ROWS, _CHANNELS, _SIDE = 64, 96, 24
 _PRODUCTS = (256, 512, 1024)  # the sides of the matrix products
-_PIECES = 32 * 14  # word pieces that the text tower takes at a time
+_PIECES = 32 * 17  # word pieces that the text tower takes at a time
 _CHAIN = 100  # small operations in a row
 _ENOUGH = 5e9  # FLOPs of Muon's products, after which its rate is known
 _CACHE = 64 * 2**20  # bytes, more than the processor's last cache holds
@@ -104,24 +105,18 @@ def _products_rate(preset: Preset, fastest: Timer) -> float | None:
         return None
     flops = seconds = 0.0
     matrices = muon_matrices(parameters(preset))
-    for sides in sorted(matrices, key=lambda s: matrices[s] * round_flops(*s), reverse=True):
-        flops += matrices[sides] * round_flops(*sides)
-        seconds += matrices[sides] * fastest(_orthogonalising(*sides))
+    for sides in sorted(matrices, key=lambda s: matrices[s] * orthogonal_flops(*s), reverse=True):
+        flops += matrices[sides] * orthogonal_flops(*sides)
+        seconds += fastest(_orthogonalising(*sides, matrices[sides]))
         if flops > _ENOUGH:
             break
     return flops / seconds
 
 
-def _orthogonalising(rows: int, columns: int) -> Act:
-    """One round of what Muon does to a matrix."""
-    x = torch.rand(rows, columns)
-
-    def act() -> None:
-        square = x @ x.T
-        _ = torch.addmm(square, square, square)
-        _ = torch.addmm(x, square, x)
-
-    return act
+def _orthogonalising(rows: int, columns: int, count: int) -> Act:
+    """What Muon does to so many matrices."""
+    matrices = [torch.rand(rows, columns) for _ in range(count)]
+    return lambda: orthogonalised(matrices)
 
 
 def _timer(rounds: int, clock: Callable[[], float]) -> Timer:

@@ -7,6 +7,7 @@ import torch
 
 from align_edu.devices.chips import Chip
 from align_edu.errors import InputError
+from align_edu.training.muon import is_matrix, padded_side
 
 Shapes = dict[str, list[tuple[str, torch.Size]]]
 
@@ -27,10 +28,12 @@ class _Rule:
 _RULES = {
     "lamb": _Rule(2, 30, 10, 20),
     "adamw": _Rule(2, 21, 7, 10),
-    "muon": _Rule(2, 24, 7, 11),
+    "muon": _Rule(2, 14, 7, 0),
 }
-_MUON_MATRIX = _Rule(1, 41, 25, 27)
-_NEWTON_SCHULZ = 5  # rounds that orthogonalise a matrix
+# Muon takes all tensors of a kind in one operation; its squares are batched, too.
+_MUON_MATRIX = _Rule(1, 13, 11, 3)
+_MUON_OPERATIONS = {"all": 17, "side": 36}  # a step, and for each size of squares
+_SQUARES = 84  # numbers of a square that its five rounds read or write
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,11 @@ def optimizer_cost(shapes: Shapes, name: str) -> OptimizerCost:
         touched += rule.touches * size
         fused += rule.fused * size
         operations += rule.operations
-    # Squares of the shorter side are read or written ten times a round.
-    squares = sum(n * _NEWTON_SCHULZ * 10 * rows**2 for (rows, _), n in matrices.items())
-    flops = sum(n * _NEWTON_SCHULZ * round_flops(*sides) for sides, n in matrices.items())
+    squares = sum(n * _SQUARES * padded_side(rows) ** 2 for (rows, _), n in matrices.items())
+    flops = sum(n * orthogonal_flops(*sides) for sides, n in matrices.items())
+    if matrices:
+        sizes = {padded_side(rows) for rows, _ in matrices}
+        operations += _MUON_OPERATIONS["all"] + _MUON_OPERATIONS["side"] * len(sizes)
     return OptimizerCost(state, 4 * (touched + squares), 4 * (fused + squares), flops, operations)
 
 
@@ -98,15 +103,16 @@ def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
     return found
 
 
-def round_flops(rows: int, columns: int) -> int:
-    """Return the FLOPs of one round of orthogonalising: X Xᵀ, its square, and that times X.
+def orthogonal_flops(rows: int, columns: int) -> int:
+    """Return the FLOPs of making a matrix orthogonal: X Xᵀ, five rounds on it, that times X.
 
-    >>> round_flops(128, 512) / 1e6
-    37.748736
+    A round takes four products of squares.
+
+    >>> orthogonal_flops(128, 512) / 1e6
+    117.440512
     """
-    return 4 * rows**2 * columns + 2 * rows**3
+    return 4 * rows**2 * columns + 5 * 4 * 2 * padded_side(rows) ** 3
 
 
 def _is_matrix(name: str, shape: torch.Size) -> bool:
-    depthwise = len(shape) == 4 and shape[1] == 1
-    return len(shape) >= 2 and not depthwise and "embeddings" not in name
+    return is_matrix(shape) and "embeddings" not in name

@@ -18,7 +18,7 @@ def plan_table(plan: Plan) -> str:
     >>> from align_edu.devices.plan import plan_run
     >>> from align_edu.presets import get_preset
     >>> plan_table(plan_run(get_preset("toy"), get_chip("a100"))).splitlines()[0]
-    'toy on 1 × a100: 128 pairs a step, 128 on each device, 1,500 steps'
+    'toy on 1 × a100: 256 pairs a step, 256 on each device, 1,600 steps'
     """
     return "\n".join([*_model(plan), *_memory(plan), *_time(plan), *_sentences(plan)])
 

@@ -97,7 +97,10 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(others, means, spread, -group["lr"] / (1 - beta1**step))
 
     def _state(self, p: Tensor, name: str) -> Tensor:
-        return self.state[p].setdefault(name, torch.zeros_like(p))
+        state = self.state[p]
+        if name not in state:
+            state[name] = torch.zeros_like(p)
+        return state[name]
 
 
 def _grads(learned: list[Tensor]) -> list[Tensor]:
@@ -131,7 +134,7 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
     flat = [m.mT if m.shape[0] > m.shape[1] else m for m in matrices]  # rows <= columns
     of_side: dict[int, list[int]] = defaultdict(list)
     for i, m in enumerate(flat):
-        of_side[next((s for s in _SIDES if len(m) <= s), len(m))].append(i)
+        of_side[padded_side(len(m))].append(i)
     results: list[Tensor] = list(matrices)
     for side, members in of_side.items():
         squares = flat[members[0]].new_zeros(len(members), side, side)
@@ -142,6 +145,15 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
             result = factor[:rows, :rows] @ flat[i]
             results[i] = result.mT if flat[i] is not matrices[i] else result
     return results
+
+
+def padded_side(rows: int) -> int:
+    """Return the side of the square matrix in which Newton–Schulz works for so many rows.
+
+    >>> padded_side(33), padded_side(512)
+    (48, 512)
+    """
+    return next((side for side in _SIDES if rows <= side), rows)
 
 
 def _polynomial(squares: Tensor) -> Tensor:

@@ -83,6 +83,8 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     if not weights.exists():
         raise InputError(f"{weights}: not there; the run is not finished, go on with --resume")
     model = Align(preset, tokenizer.get_vocab_size())
+    # As in training: in another memory order sums round otherwise, and near ties turn round.
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     load_weights(weights, model, load_tensors(weights))
     return Run(folder, preset, tokenizer, model.eval().to(device))
 
