@@ -1,6 +1,7 @@
 """Training batches: a shuffled pass over the pairs an epoch, exact for any step."""
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tqdm import tqdm
 
 from align_edu.cores import usable_cores
 from align_edu.errors import InputError
-from align_edu.files import read_json, write_json
+from align_edu.files import cannot_write, read_json, write_json
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
@@ -226,6 +227,12 @@ def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:
     if file is None:
         return torch.empty(shape, dtype=torch.uint8)
     size = math.prod(shape)
+    if not file.exists() and hasattr(os, "posix_fallocate"):
+        try:  # a full disk must be known now: a write to memory that it backs would end the process
+            with file.open("wb") as new:
+                os.posix_fallocate(new.fileno(), 0, size)
+        except OSError as error:
+            raise cannot_write(file, error) from error
     return torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(shape)
 
 

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -95,29 +95,49 @@ def train(
         tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
     about = settings | {"data": [str(path) for path in data], "versions": software_versions()}
     count = _local_processes(machine, preset, budget, processes)
-    with ExitStack() as stack:
+    shows = progress and machine.rank == 0
+    if shows and count > 0:
+        told = f"training on {count} of {usable_cores()} cores, one thread each"
+        tqdm.write(told, file=sys.stderr)
+    with _cores(count), TemporaryDirectory(prefix="align_edu_") as folder:
         rows, cache = machine.rows(preset.recipe.batch_size), None
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
         if count > 1:
-            rows, cache = range(preset.recipe.batch_size // count), folder / "pixels"
-        shows = progress and machine.rank == 0
+            rows, cache = range(preset.recipe.batch_size // count), Path(folder) / "pixels"
         batches = open_batches(
             source, tokenizer, preset, seed, rows, cache, shows, machine.fixed_shapes
         )
-        if count > 0:
-            stack.enter_context(one_thread())
-        if count > 1:
-            save_wordpiece(tokenizer, folder / "tokenizer.json")
-            job = about | {"out": str(out), "cache": str(cache), "start": start and str(start)}
-            job |= {"tokenizer": str(folder / "tokenizer.json")}
-            group = stack.enter_context(peers("align_edu.training.peer", job, folder, count - 1))
-            machine = Machine(machine.device, group)
-        if shows and count > 0:
-            told = f"training on {count} of {usable_cores()} cores, one thread each"
-            tqdm.write(told, file=sys.stderr)
-        first = Path(start) if start is not None else None
-        model = go_through(batches, budget, machine, out, first, about, shows, tensorboard)
+        with _beside(machine, count, batches, Path(folder), about, out, start) as machine:
+            model = go_through(batches, budget, machine, out, start, about, shows, tensorboard)
     return Run(out, preset, tokenizer, model.eval())
+
+
+def _cores(count: int) -> AbstractContextManager[None]:
+    """One thread inside the block where cores are shared; else torch's own number."""
+    return one_thread() if count > 0 else nullcontext()
+
+
+@contextmanager
+def _beside(
+    machine: Machine,
+    count: int,
+    batches: TrainingBatches,
+    folder: Path,
+    about: dict[str, Any],
+    out: Path,
+    start: str | Path | None,
+) -> Iterator[Machine]:
+    """Yield the machine, as one of ``count`` processes if that is more than one.
+
+    The others read from ``folder`` what to do: the run's settings, vocabulary and pictures.
+    """
+    if count < 2:
+        yield machine
+        return
+    save_wordpiece(batches.tokenizer, folder / "tokenizer.json")
+    job = about | {"out": str(out), "start": None if start is None else str(start)}
+    job |= {"tokenizer": str(folder / "tokenizer.json"), "cache": str(folder / "pixels")}
+    with peers("align_edu.training.peer", job, folder, count - 1) as group:
+        yield Machine(machine.device, group)
 
 
 def open_batches(
@@ -166,7 +186,7 @@ def go_through(
     budget: Budget,
     machine: Machine,
     out: Path,
-    start: Path | None,
+    start: str | Path | None,
     about: dict[str, Any] | None = None,
     progress: bool = False,
     tensorboard: bool = False,
@@ -174,7 +194,7 @@ def go_through(
     """Build the model, take all steps and return it; process 0 writes the run's files."""
     trainer = _build(batches, budget, machine)
     if start is not None:
-        weights = start / "model.safetensors"
+        weights = Path(start) / "model.safetensors"
         load_weights(weights, trainer.model, load_tensors(weights))
     _train_and_write(trainer, out, about or {}, progress, tensorboard)
     return trainer.model

@@ -26,8 +26,8 @@ def main(job_file: str, rank: int) -> None:
         open_pairs(job["data"]), load_wordpiece(Path(job["tokenizer"])), preset, job["seed"],
         machine.rows(preset.recipe.batch_size), Path(job["cache"]),
     )  # fmt: skip
-    budget, start = Budget(job["steps"], job["minutes"]), job["start"] and Path(job["start"])
-    go_through(batches, budget, machine, Path(job["out"]), start)
+    budget = Budget(job["steps"], job["minutes"])
+    go_through(batches, budget, machine, Path(job["out"]), job["start"])
 
 
 if __name__ == "__main__":
