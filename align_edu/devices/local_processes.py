@@ -117,10 +117,11 @@ def join(meet: Path, rank: int, processes: int) -> dist.ProcessGroup:
 
 @contextmanager
 def _standard_output_kept_clean() -> Iterator[None]:
-    """Send what libraries print, as gloo does in C++, to standard error: answers are on output."""
+    """Drop what gloo prints from C++ about its connections: answers are on standard output."""
     sys.stdout.flush()
-    before = os.dup(1)
-    os.dup2(2, 1)
+    before, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)
     try:
         yield
     finally:
