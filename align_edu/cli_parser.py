@@ -67,7 +67,7 @@ def build_parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 def _add_data_commands(command: Add) -> None:
     sub = command("demo", "the whole main job on toy CC-3M, with a report")
     sub.add_argument("--out", type=Path, required=True, metavar="DIR")
-    sub.add_argument("--minutes", type=float, default=4.8, help="of training (default 4.8)")
+    sub.add_argument("--minutes", type=float, default=4.5, help="of training (default 4.5)")
     sub.add_argument("--seed", type=int, default=0)
     sub.add_argument("--pairs", type=int, default=100_000, help="raw pairs (default 100000)")
     sub.add_argument("--scenes", type=int, default=1_000, help="of the benchmark (default 1000)")

@@ -36,7 +36,7 @@ TWINS = 4  # of each scene of the hard benchmark
 def run_demo(
     out: str | Path,
     *,
-    minutes: float = 4.8,
+    minutes: float = 4.5,
     seed: int = 0,
     pairs: int = 100_000,
     scenes: int = 1_000,

@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
 from align_edu.cores import usable_cores
 from align_edu.errors import TrainingStopped
@@ -55,6 +56,19 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for(model: nn.Module) -> AbstractContextManager[None]:
+    """Return a block for computing with ``model``: with one thread if it is small, on a CPU.
+
+    >>> with threads_for(nn.Linear(2, 2)):
+    ...     torch.get_num_threads()
+    1
+    """
+    parameters = list(model.parameters())
+    small = sum(p.numel() for p in parameters) <= MOST_WEIGHTS
+    on_cpu = all(p.device.type == "cpu" for p in parameters)
+    return one_thread() if small and on_cpu else nullcontext()
 
 
 @contextmanager

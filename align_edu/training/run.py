@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from align_edu.align import Align
+from align_edu.devices.local_processes import threads_for
 from align_edu.errors import InputError
 from align_edu.files import read_json
 from align_edu.pairs.pixels import central_crops, resize_picture
@@ -42,11 +43,12 @@ class Run:
         device = next(self.model.parameters()).device
         chunks = []
         batch = max(1, min(_ENCODE_BATCH, _ENCODE_PIXELS // self.preset.image.crop**2))
-        for start in range(0, len(pictures), batch):
-            part = pictures[start : start + batch]
-            pixels = torch.stack([resize_picture(p, self.preset.image) for p in part])
-            crops = central_crops(pixels, self.preset.image).to(device)
-            chunks.append(self.model.encode_image(crops).float().cpu())
+        with threads_for(self.model):
+            for start in range(0, len(pictures), batch):
+                part = pictures[start : start + batch]
+                pixels = torch.stack([resize_picture(p, self.preset.image) for p in part])
+                crops = central_crops(pixels, self.preset.image).to(device)
+                chunks.append(self.model.encode_image(crops).float().cpu())
         return torch.cat(chunks) if chunks else torch.empty(0, self.model.image_tower.width)
 
     @torch.no_grad()
@@ -55,11 +57,12 @@ class Run:
         self.model.eval()
         device = next(self.model.parameters()).device
         chunks = []
-        for start in range(0, len(texts), _ENCODE_BATCH):
-            ids, mask = encode_texts(
-                self.tokenizer, texts[start : start + _ENCODE_BATCH], self.preset.text.max_length
-            )
-            chunks.append(self.model.encode_text(ids.to(device), mask.to(device)).float().cpu())
+        length = self.preset.text.max_length
+        with threads_for(self.model):
+            for start in range(0, len(texts), _ENCODE_BATCH):
+                part = texts[start : start + _ENCODE_BATCH]
+                ids, mask = encode_texts(self.tokenizer, part, length)
+                chunks.append(self.model.encode_text(ids.to(device), mask.to(device)).float().cpu())
         return torch.cat(chunks) if chunks else torch.empty(0, self.model.image_tower.width)
 
 

@@ -167,7 +167,7 @@ def underwater(brush: Brush, scene: Scene, dice: Dice) -> None:
 
 def space(brush: Brush, scene: Scene, dice: Dice) -> None:
     """Outer space: stars, nebulae, a planet with a ring."""
-    brush.box(0, 0, 1, 1, mix((12, 8, 34), (30, 10, 50), dice.unit()))
+    brush.box(0, 0, 1, 1, mix((44, 12, 78), (66, 14, 88), dice.unit()))
     for _ in range(3):
         colour = dice.pick(((90, 40, 130), (40, 60, 140), (130, 40, 100)))
         x, y, r = dice.unit(), dice.unit(), dice.between(0.15, 0.32)

@@ -105,17 +105,17 @@ def park(brush: Brush, scene: Scene, dice: Dice) -> None:
 
 
 def farm(brush: Brush, scene: Scene, dice: Dice) -> None:
-    """A farm: a field in rows, a barn, a fence."""
+    """A farm: crops in rows on ploughed earth, a barn, a fence."""
     horizon = dice.between(0.46, 0.56)
     sky(brush, scene, dice, horizon)
-    field = varied((214, 186, 84), dice)
+    field = varied((122, 88, 56), dice)
     brush.box(0, horizon, 1, 1, field)
     vanish = dice.between(0.2, 0.8)
     for k in range(-3, 13):
         x = k / 9
         brush.poly(
             (vanish + (x - vanish) * 0.1, horizon, x * 1.6 - 0.3, 1, x * 1.6 - 0.24, 1),
-            mix(field, (110, 80, 30), 0.45),
+            mix(field, (96, 190, 60), 0.85),
         )
     x, top = dice.pick((dice.between(0.0, 0.12), dice.between(0.58, 0.7))), horizon - 0.2
     brush.box(x, top, x + 0.3, horizon + 0.03, (170, 56, 46))
