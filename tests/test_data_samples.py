@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from align_edu import load_run, read_pairs
+from align_edu import World, load_run, read_pairs
 from align_edu.cli import main
-from align_edu.evaluation import evaluate_retrieval
+from align_edu.evaluation import evaluate_retrieval, evaluate_zero_shot
 from align_edu.pairs import open_pairs, read_split
 from align_edu.training.metrics import read_metrics
 
@@ -59,6 +59,17 @@ def test_the_toy_model_searches_as_well_as_its_record_says():
         assert measured >= 0.8
     last = read_metrics(SAMPLES / "toy_model")[-1]
     assert last["loss"] < 0.4 * last["chance"]
+
+
+@pytest.mark.parametrize("task", ["object", "colour", "place"])
+def test_the_toy_model_names_new_pictures_as_well_as_its_record_says(task, tmp_path):
+    data = World(seed=987).write_task(
+        tmp_path / task, task, train=0, val=0, test=240, image_size=48
+    )
+    measured = evaluate_zero_shot(load_run(SAMPLES / "toy_model"), data)["ensemble"]["top-1"]
+    record = json.loads((SAMPLES / "toy_model" / "results.json").read_text())
+    recorded = record["zero_shot"][task]["ensemble"]["top-1"]
+    assert measured >= max(0.9, recorded - 0.05)  # other pictures of the same kind
 
 
 def test_the_samples_are_small():

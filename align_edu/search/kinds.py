@@ -32,7 +32,8 @@ def measure_kind_search(
     parts: list[Tensor] = []
     for folder in (benchmark, *more):
         data = read_split(folder)
-        shown += [kinds_shown(folder)[path.name] for path in data.images]
+        kinds_of = kinds_shown(folder)
+        shown += [kinds_of[path.name] for path in data.images]
         parts.append(embed_gallery(run, data, progress=progress))
     kinds = [kind for kind in NOUNS if any(kind in both for both in shown)]
     relevant = torch.tensor([[kind in both for both in shown] for kind in kinds])  # (K, I)
