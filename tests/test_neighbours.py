@@ -87,13 +87,13 @@ def test_random_vectors_are_at_chance() -> None:
     assert abs(recall["R@1"] - 0.1) < 4 * (0.09 / 2000) ** 0.5
 
 
-def test_a_trained_model_finds_places_by_their_neighbours(tmp_path: Path) -> None:
-    folder = World(seed=3).write_task(tmp_path / "place", "place", train=160, val=0, test=64)
+def test_a_trained_model_finds_kinds_by_their_neighbours(tmp_path: Path) -> None:
+    folder = World(seed=3).write_task(tmp_path / "kind", "object", train=160, val=0, test=64)
     result = evaluate_neighbours(load_run(MODEL), folder)
     low, high = result["interval"]["R@1"]
     assert result["neighbours"]["R@1"] > 0.5 and low <= result["neighbours"]["R@1"] <= high
-    assert (result["train"], result["test"], result["classes"]) == (160, 64, 16)
-    assert result["chance"] == pytest.approx(1 / 16, abs=1e-6)
+    assert (result["train"], result["test"], result["classes"]) == (160, 64, 40)
+    assert result["chance"] == pytest.approx(1 / 40, abs=1e-6)
     assert "160 training pictures" in neighbours_table(result)
 
 

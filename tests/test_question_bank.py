@@ -212,7 +212,7 @@ def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
     likely = re.search(r"1/ 1: probability ([\d.]+), loss ([\d.]+)", printed("paper-5"))
     assert likely is not None and (likely[1], f"{float(likely[2]):.2f}") == ("0.0005", "15.41")
     found = {int(a): int(b) for a, b in re.findall(r"(\d+) pixels.* (\d+) of", printed("paper-12"))}
-    assert min(found[40], found[56]) > 0.9 * found[48] > 2 * max(found[32], found[96])
+    assert found[48] > 0.9 * found[40] > 2 * max(found[32], found[96])
     ours, words = re.findall(r"R@1 ([\d.]+)", printed("paper-13"))
     assert float(ours) > float(words)  # texts about pictures
     ours, words = re.findall(r"R@1 (\d) of 8", printed("paper-13", 1))

@@ -129,7 +129,7 @@ def test_the_command_line_fine_tunes_a_run(
     common += ["--set", "recipe.batch_size=32"]
     assert main([*common, "--out", str(tmp_path / "run"), "--json"]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(6e-5)
+    assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(1.4e-4)
     assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
     capsys.readouterr()
     assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2

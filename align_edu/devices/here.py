@@ -19,7 +19,7 @@ from align_edu.training.muon import orthogonalised
 # The block on which elementwise work is measured: pairs, channels, pixels a side.
 _ROWS, _CHANNELS, _SIDE = 64, 96, 24
 _PRODUCTS = (256, 512, 1024)  # the sides of the matrix products
-_PIECES = 32 * 17  # word pieces that the text tower takes at a time
+_PIECES = 32 * 12  # word pieces that the text tower takes at a time
 _CHAIN = 100  # small operations in a row
 _ENOUGH = 5e9  # FLOPs of Muon's products, after which its rate is known
 _CACHE = 64 * 2**20  # bytes, more than the processor's last cache holds

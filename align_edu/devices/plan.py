@@ -10,7 +10,7 @@ from align_edu.devices.towers import TowerCosts, tower_costs
 from align_edu.errors import InputError
 from align_edu.presets import Preset
 
-CPU_TEXT_LENGTH = 17  # mean length of toy texts padded to the longest of 32 of like length
+CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of like length
 _LOSS_PASSES = 10  # times that the loss reads or writes its matrix, forward and backward
 
 

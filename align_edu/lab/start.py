@@ -14,7 +14,9 @@ _open_notebook = {"number": ""}  # a kernel runs one notebook
 def start(number: str) -> None:
     """Open a notebook: print its title, what it takes, and the versions it runs on.
 
-    It sets no seed and no figure style; `rng` and `align_edu.show` need none.
+    It sets no seed and no figure style; `rng` and `align_edu.show` need none. Torch gets one
+    thread: the toy's operations are too small to share, and waiting threads slow each other down
+    as soon as another program runs.
 
     Raises InputError for a number that no notebook has.
 
@@ -23,6 +25,7 @@ def start(number: str) -> None:
     """
     lesson = find_lesson(number)
     _open_notebook["number"] = number
+    torch.set_num_threads(1)
     cost = f"{lesson.minutes:g} min on two CPU cores" if lesson.minutes else "not measured yet"
     here = f"Python {platform.python_version()}, torch {torch.__version__}, {usable_cores()} cores"
     print(f"{lesson.title}: {lesson.question} (paper: {lesson.paper})")
