@@ -30,6 +30,7 @@ class _Replicated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, group: dist.ProcessGroup) -> Tensor:
+        """Return the rows of all processes, (R, D) → (N, D)."""
         ctx.group, ctx.rows = group, len(rows)
         parts = rows.new_empty(dist.get_world_size(group), *rows.shape)
         dist.all_gather(list(parts), rows.contiguous(), group)
@@ -37,6 +38,7 @@ class _Replicated(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of this process's rows; no message is sent."""
         first = dist.get_rank(ctx.group) * ctx.rows
         own = gradients[0][first : first + ctx.rows]
         return own * dist.get_world_size(ctx.group), None

@@ -23,7 +23,7 @@ from align_edu.errors import InputError, TrainingStopped
 from align_edu.files import fingerprint, read_json, write_json
 from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.pairs.batches import Batch, TrainingBatches
-from align_edu.pairs.shards import PairSource, open_pairs
+from align_edu.pairs.shards import open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import (
     load_checkpoint,
@@ -103,9 +103,10 @@ def train(
         rows, cache = machine.rows(preset.recipe.batch_size), None
         if count > 1:
             rows, cache = range(preset.recipe.batch_size // count), Path(folder) / "pixels"
-        batches = open_batches(
-            source, tokenizer, preset, seed, rows, cache, shows, machine.fixed_shapes
-        )
+        batches = TrainingBatches(
+            source, tokenizer, preset, seed, shows,
+            rows=rows, fixed_length=machine.fixed_shapes, cache=cache,
+        )  # fmt: skip
         with _beside(machine, count, batches, Path(folder), about, out, start) as machine:
             model = go_through(batches, budget, machine, out, start, about, shows, tensorboard)
     return Run(out, preset, tokenizer, model.eval())
@@ -138,22 +139,6 @@ def _beside(
     job |= {"tokenizer": str(folder / "tokenizer.json"), "cache": str(folder / "pixels")}
     with peers("align_edu.training.peer", job, folder, count - 1) as group:
         yield Machine(machine.device, group)
-
-
-def open_batches(
-    source: PairSource,
-    tokenizer: Tokenizer,
-    preset: Preset,
-    seed: int,
-    rows: range,
-    cache: Path | None,
-    progress: bool = False,
-    fixed_length: bool = False,
-) -> TrainingBatches:
-    """Return the batches of a run, with their pictures decoded where they fit in memory."""
-    return TrainingBatches(
-        source, tokenizer, preset, seed, progress, rows=rows, fixed_length=fixed_length, cache=cache
-    )
 
 
 def _local_processes(

@@ -9,9 +9,10 @@ from align_edu.devices.local_processes import join
 from align_edu.devices.machine import Machine
 from align_edu.errors import TrainingStopped
 from align_edu.files import read_json
+from align_edu.pairs.batches import TrainingBatches
 from align_edu.pairs.shards import open_pairs
 from align_edu.presets import preset_from_dict
-from align_edu.training.loop import go_through, open_batches
+from align_edu.training.loop import go_through
 from align_edu.training.recipe import Budget
 from align_edu.wordpiece import load_wordpiece
 
@@ -22,9 +23,9 @@ def main(job_file: str, rank: int) -> None:
     torch.set_num_threads(1)
     machine = Machine(torch.device("cpu"), join(Path(job["meet"]), rank, job["processes"]))
     preset = preset_from_dict(job["preset"])
-    batches = open_batches(
-        open_pairs(job["data"]), load_wordpiece(Path(job["tokenizer"])), preset, job["seed"],
-        machine.rows(preset.recipe.batch_size), Path(job["cache"]),
+    batches = TrainingBatches(
+        open_pairs(job["data"]), load_wordpiece(Path(job["tokenizer"])), preset, job["seed"], False,
+        rows=machine.rows(preset.recipe.batch_size), cache=Path(job["cache"]),
     )  # fmt: skip
     budget = Budget(job["steps"], job["minutes"])
     go_through(batches, budget, machine, Path(job["out"]), job["start"])
