@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from align_edu.cli_parser import Answer, Command, build_parser
-from align_edu.errors import InputError, TrainingStopped
+from align_edu.io import InputError, TrainingStopped
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -89,8 +89,8 @@ def _filter(args: argparse.Namespace) -> Answer:
 
 
 def _vocabulary(args: argparse.Namespace) -> Answer:
+    from align_edu.model.wordpiece import save_wordpiece, train_wordpiece
     from align_edu.pairs import read_pairs
-    from align_edu.wordpiece import save_wordpiece, train_wordpiece
 
     texts = read_pairs(args.pairs)["caption"].to_pylist()
     tokenizer = train_wordpiece([text for text in texts if text], args.size)
@@ -101,10 +101,10 @@ def _vocabulary(args: argparse.Namespace) -> Answer:
 
 
 def _train(args: argparse.Namespace) -> Answer:
+    from align_edu.model.wordpiece import load_wordpiece
     from align_edu.presets import fine_tuning, get_preset, replace_fields
     from align_edu.training import load_preset, train
     from align_edu.training.metrics import read_metrics
-    from align_edu.wordpiece import load_wordpiece
 
     if args.start and args.preset:
         raise InputError(f"--preset {args.preset}: --from {args.start} has its own; give one")
@@ -132,7 +132,7 @@ def _train(args: argparse.Namespace) -> Answer:
 
 def _evaluate(args: argparse.Namespace) -> Answer:
     from align_edu.evaluation import write_result
-    from align_edu.protocols import evaluate_run
+    from align_edu.evaluation.protocols import evaluate_run
     from align_edu.training import load_run
 
     options = {
@@ -175,9 +175,9 @@ def _search(args: argparse.Namespace) -> Answer:
 
 
 def _plan(args: argparse.Namespace) -> Answer:
-    from align_edu.devices.chips import get_chip
-    from align_edu.devices.here import measure_here
-    from align_edu.devices.plan import plan_run
+    from align_edu.planning.chips import get_chip
+    from align_edu.planning.here import measure_here
+    from align_edu.planning.plan import plan_run
     from align_edu.presets import get_preset, replace_fields
     from align_edu.training.machine import keep_freed_memory
 

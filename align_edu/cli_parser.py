@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 # What a command gives back: its JSON object, and the same told to a reader.
 Answer = tuple[dict[str, Any], str]

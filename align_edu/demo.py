@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
-from align_edu.files import read_json, write_json
+from align_edu.io import InputError, read_json, write_json
 
 if TYPE_CHECKING:
     from align_edu.presets import Preset
@@ -74,7 +73,7 @@ def run_demo(
 def _make_data(stage: "_Stages", out: Path, recipe: "Preset", progress: bool) -> None:
     """Draw the benchmark and the raw pairs, filter them, learn the vocabulary."""
     from align_edu.filters import filter_pairs
-    from align_edu.wordpiece import save_wordpiece, train_wordpiece
+    from align_edu.model.wordpiece import save_wordpiece, train_wordpiece
     from align_edu.world import World
 
     seed, benchmark = stage.made_with["seed"], out / "benchmark"
@@ -117,7 +116,7 @@ def measure(run: Any, out: Path) -> dict[str, Any]:
     """Measure retrieval on a demo's two benchmarks, naming, and searches for kinds of object."""
     from align_edu.evaluation import evaluate_retrieval
     from align_edu.evaluation.zero_shot import evaluate_zero_shot
-    from align_edu.search.kinds import measure_kind_search
+    from align_edu.world.kind_search import measure_kind_search
 
     named = {task: evaluate_zero_shot(run, out / "tasks" / task) for task in NAMED}
     return {
@@ -132,10 +131,10 @@ def _train_and_measure(
     stage: "_Stages", out: Path, recipe: "Preset", progress: bool
 ) -> tuple[Any, dict[str, Any], Any]:
     """Train on the kept pairs, measure the model, index the benchmark's pictures."""
+    from align_edu.model.wordpiece import load_wordpiece
     from align_edu.pairs import read_split
     from align_edu.search import ImageIndex
     from align_edu.training import train
-    from align_edu.wordpiece import load_wordpiece
 
     run = stage(
         "train",
@@ -237,9 +236,9 @@ def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
 def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     """Draw report.html from the files of the demo."""
     from align_edu.pairs import decode_image, read_split
-    from align_edu.search.kinds import kinds_shown
     from align_edu.show import Found, similarity_matrix, training_curves, write_report
     from align_edu.training.metrics import read_metrics
+    from align_edu.world.kind_search import kinds_shown
 
     benchmark = read_split(out / "benchmark")
     first = {image: text for text, image in reversed(list(enumerate(benchmark.text_to_image)))}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 # Fields with bounds: lowest and highest value. All other numbers must be above zero.
 _FROM_ZERO = (0.0, math.inf)

@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.world import words
 from align_edu.world.alt_text import caption, full_captions, plain_words
 from align_edu.world.catalog import COLOURS, KINDS, PLACES, SIZES, STYLES, WEATHER

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from align_edu import load_run
 from align_edu.cli import main
-from align_edu.errors import InputError
 from align_edu.evaluation import evaluate_cxc, measure_cxc
 from align_edu.evaluation.cxc import pair_ranks
 from align_edu.evaluation.ratings import Ratings, read_ratings
 from align_edu.evaluation.spearman import average_ranks, bootstrap_spearman, spearman
+from align_edu.io import InputError
 from align_edu.pairs.splits import read_split
 from align_edu.world.ratings import rate
 from align_edu.world.scene import Scene, Thing

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from align_edu.demo import demo_table, run_demo
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.presets import get_preset
 
 SMALL = {"minutes": 0.15, "pairs": 700, "scenes": 20, "progress": False}

@@ -13,10 +13,10 @@ import pyarrow.parquet
 import pytest
 
 from align_edu.cli import main
-from align_edu.errors import InputError
 from align_edu.filters import Rules, engine, filter_pairs
 from align_edu.filters import run as filter_run
 from align_edu.filters.engine import open_engine
+from align_edu.io import InputError
 from align_edu.pairs.chunks import open_chunks
 from tests.test_filters_oracle import oracle_kept
 

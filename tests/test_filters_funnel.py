@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from align_edu.errors import InputError
 from align_edu.filters import Funnel, Rules, filter_pairs
+from align_edu.io import InputError
 from align_edu.pairs import read_pairs
 from align_edu.world.alt_text import caption
 from align_edu.world.scene import child_rng, sample_scene

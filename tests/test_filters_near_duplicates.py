@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance
 
-from align_edu.errors import InputError
 from align_edu.filters import Rules, filter_pairs
 from align_edu.filters.near_duplicates import (
     evaluation_hashes,
@@ -18,6 +17,7 @@ from align_edu.filters.near_duplicates import (
     nearest_distance,
     perceptual_hash,
 )
+from align_edu.io import InputError
 from align_edu.world.draw import draw
 from align_edu.world.scene import child_rng, sample_scene
 from tests.tar_writer import write_tar

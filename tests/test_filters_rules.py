@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from align_edu.errors import InputError
 from align_edu.filters import Funnel, Rules, filter_pairs
+from align_edu.io import InputError
 from tests.plain_words import words_of
 
 GOOD = "a red cat on a beach"

@@ -10,8 +10,8 @@ from PIL import Image
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from align_edu.cli import main
-from align_edu.errors import InputError
 from align_edu.filters import Rules, filter_pairs
+from align_edu.io import InputError
 from tests.tar_writer import write_tar
 from tests.test_filters_near_duplicates import jpeg, toy_pictures
 

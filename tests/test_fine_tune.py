@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from align_edu import World, load_run
-from align_edu.errors import InputError
 from align_edu.evaluation import (
     FineTuning,
     LabelledImages,
@@ -19,6 +18,7 @@ from align_edu.evaluation import (
     train_head,
 )
 from align_edu.evaluation.fine_tune import Classifier, evaluation_crop, random_area_crop
+from align_edu.io import InputError
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 SHORT = FineTuning(epochs=3, views=2, smallest_area=0.5)

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
-from align_edu.ghost_batch_norm import GhostBatchNorm2d
-from align_edu.image_tower import ImageTower, _statistics_kept
+from align_edu.io import InputError
+from align_edu.model.batch_norm import GhostBatchNorm2d
+from align_edu.model.image_tower import ImageTower, _statistics_kept
 from align_edu.presets import PRESETS, get_preset, preset_from_dict
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from align_edu import lab
 from align_edu.cli import main
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.grade import Grades, grade_folder
 from align_edu.lab.judge import answer_key, judge

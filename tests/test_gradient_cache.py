@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from align_edu.align import Align
+from align_edu.model.align import Align
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.gradient_cache import backward_in_chunks
 

@@ -12,12 +12,12 @@ from transformers import (
 )
 
 import align_edu
-from align_edu.align import Align
-from align_edu.hub import load_hf, save_hf
+from align_edu.hub.align_model import load_hf, save_hf
+from align_edu.hub.trunk_weights import trunk_names
 from align_edu.loss import contrastive_loss
+from align_edu.model.align import Align
 from align_edu.presets import get_preset
 from align_edu.search import ImageIndex
-from align_edu.trunk_weights import trunk_names
 from tests.test_towers_exact import with_random_weights
 from tests.tiny_released import (
     PIECES,
@@ -156,7 +156,7 @@ def test_one_step_of_alignmodel_in_training_mode_forgets_its_statistics():
 
 
 def test_the_full_size_has_the_names_and_the_size_of_the_released_weights():
-    from align_edu.hub import _names
+    from align_edu.hub.align_model import _names
 
     config = AlignConfig(vision_config={"image_size": 289, "hidden_dim": 640}, projection_dim=640)
     preset = get_preset("b7_base")

@@ -8,8 +8,8 @@ import pickle
 import pytest
 import torch
 
-from align_edu.align import Align
-from align_edu.hub import load_hf, save_hf
+from align_edu.hub.align_model import load_hf, save_hf
+from align_edu.model.align import Align
 from align_edu.presets import get_preset
 from tests.tiny_released import change_config, change_weights, refused
 

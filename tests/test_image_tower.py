@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from align_edu.errors import InputError
-from align_edu.image_tower import ImageTower
+from align_edu.io import InputError
+from align_edu.model.image_tower import ImageTower
 from align_edu.presets import IMAGE_SIZES, get_preset
 from tests.test_towers_exact import tower_of, with_random_weights
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.search import ImageIndex
 from tests.colour_run import COLOURS, ColourRun, names, write_photos
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.search import ImageIndex
 from tests.colour_run import ColourRun, write_photos
 

@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.retrieval import precision_at_k
-from align_edu.search.kinds import kind_search_table, measure_kind_search
+from align_edu.io import InputError
 from align_edu.world import World
+from align_edu.world.kind_search import kind_search_table, measure_kind_search
 from align_edu.world.words import NOUNS, with_article
 
 SCENES = 60

@@ -12,8 +12,8 @@ import torch
 from torchvision.models.efficientnet import MBConvConfig
 
 from align_edu import lab
-from align_edu.errors import InputError
 from align_edu.evaluation import retrieval_recall
+from align_edu.io import InputError
 from align_edu.lab.__main__ import start_command
 from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import COURSE, find_lesson

@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from align_edu.lab.checks import find_mistake
 from align_edu.lab.exercises import find_exercise
+from align_edu.model.text_tower import TextTower
 from align_edu.presets import TextSettings
-from align_edu.text_tower import TextTower
 
 Answer = Callable[..., Any]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from align_edu import lab
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "data_samples" / "toy_model"

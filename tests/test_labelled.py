@@ -12,8 +12,8 @@ from PIL import Image
 
 from align_edu import World
 from align_edu.cli import main
-from align_edu.errors import InputError
 from align_edu.evaluation import read_labelled
+from align_edu.io import InputError
 from align_edu.world.tasks import TASKS
 
 DATA = Path(__file__).parents[1] / "data_samples"

@@ -16,12 +16,12 @@ from torch.nn import functional as F
 
 from align_edu import World, train
 from align_edu.cores import _container_quota, usable_cores
-from align_edu.devices import local_processes
-from align_edu.devices.local_processes import best_processes
-from align_edu.devices.machine import Machine
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.presets import get_preset, replace_fields
+from align_edu.training import processes as local_processes
+from align_edu.training.devices import Machine
 from align_edu.training.metrics import read_metrics
+from align_edu.training.processes import best_processes
 from tests.processes import run_processes
 
 SETTINGS = {

@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from align_edu import lab
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.answer_source import answer_body
 from align_edu.lab.checks import CheckFailed, find_mistake
 from align_edu.lab.course import COURSE, find_lesson

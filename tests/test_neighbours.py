@@ -10,9 +10,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from align_edu import World, load_run
-from align_edu.errors import InputError
 from align_edu.evaluation import evaluate_neighbours, neighbour_recall, neighbours_table
 from align_edu.evaluation.zero_shot import class_ranks
+from align_edu.io import InputError
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 REAL = Path(__file__).parents[2] / "shared" / "real"

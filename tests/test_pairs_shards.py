@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from align_edu.errors import InputError
 from align_edu.filters import filter_pairs
+from align_edu.io import InputError
 from align_edu.pairs import open_pairs
 from align_edu.pairs.tar_index import tar_members
 from tests.tar_writer import image_file, write_tar

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs import read_split
 
 

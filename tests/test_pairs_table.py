@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from align_edu.errors import InputError
 from align_edu.filters import filter_pairs
+from align_edu.io import InputError
 from align_edu.pairs import read_pairs
 from tests.tar_writer import write_tar
 

@@ -11,18 +11,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from align_edu.cli import main
-from align_edu.devices.chips import CHIPS, get_chip
-from align_edu.devices.count import Counting, count_image_tower, count_text_tower
-from align_edu.devices.here import measure_here
-from align_edu.devices.optimizers import optimizer_cost
-from align_edu.devices.plan import CPU_TEXT_LENGTH, plan_run
-from align_edu.devices.roofline import total_seconds
-from align_edu.errors import InputError
-from align_edu.image_tower import ImageTower
+from align_edu.io import InputError
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.wordpiece import encode_texts, load_wordpiece
 from align_edu.pairs import read_pairs
+from align_edu.planning.chips import CHIPS, get_chip
+from align_edu.planning.count import Counting, count_image_tower, count_text_tower
+from align_edu.planning.here import measure_here
+from align_edu.planning.optimizers import optimizer_cost
+from align_edu.planning.plan import CPU_TEXT_LENGTH, plan_run
+from align_edu.planning.roofline import total_seconds
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import build_optimizer
-from align_edu.wordpiece import encode_texts, load_wordpiece
 
 DATA = Path(__file__).parent.parent / "data_samples"
 TOY = get_preset("toy")
@@ -181,7 +181,7 @@ def test_an_optimisers_cost_is_that_of_its_real_step(name):
 
 def test_the_roofline_takes_flops_or_bytes_whichever_is_slower():
     chip = dataclasses.replace(get_chip("a100"), matrix=100.0, bandwidth=10.0)
-    from align_edu.devices.count import Operation
+    from align_edu.planning.count import Operation
 
     computing, moving = Operation("matrix", 200, 1), Operation("matrix", 1, 50)
     assert total_seconds(Counter([computing]), chip) == 2.0

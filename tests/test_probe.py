@@ -9,7 +9,6 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from align_edu import Align, World, load_run
-from align_edu.errors import InputError
 from align_edu.evaluation import (
     evaluate_few_shot,
     evaluate_probe,
@@ -20,6 +19,7 @@ from align_edu.evaluation import (
 )
 from align_edu.evaluation.few_shot import PROBE_SWEEP, choose_settings, joined, probe_learner
 from align_edu.evaluation.probe import train_probe
+from align_edu.io import InputError
 from align_edu.training import Run
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from align_edu import lab
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.question_bank import BankQuestion, Cell, find_questions, load_bank
 from align_edu.lab.quiz import LETTERS, Quiz

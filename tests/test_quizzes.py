@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from align_edu import lab
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, Quiz, load_questions
-from align_edu.padding import edge_zeros
+from align_edu.model.padding import edge_zeros
 from align_edu.presets import TEXT_SIZES, get_preset
 from tests.quiz_options import right_option
 

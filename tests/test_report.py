@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.show import Found, Sample, similarity_matrix, training_curves, write_report
 
 EVIL = '<script>alert("1")</script> & "><img src=x onerror=alert(1)>'

@@ -12,7 +12,6 @@ from sklearn.metrics import top_k_accuracy_score
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
 from align_edu.evaluation import (
     evaluate_retrieval,
     retrieval_ranks,
@@ -20,6 +19,7 @@ from align_edu.evaluation import (
     retrieval_table,
     write_result,
 )
+from align_edu.io import InputError
 
 GENERATOR = torch.Generator().manual_seed(7)
 

@@ -9,7 +9,7 @@ import torch
 
 from align_edu import load_run, train
 from align_edu.cli import main
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 from align_edu.training import load_preset

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.search import ImageIndex, combine_query, search
 from tests.colour_run import ColourRun, names, write_photos
 

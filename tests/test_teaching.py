@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from align_edu import lab
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.checks import CheckFailed
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise

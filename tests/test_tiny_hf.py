@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from transformers import AlignModel, AlignProcessor
 
-from align_edu.errors import InputError
-from align_edu.hub import load_hf
+from align_edu.hub.align_model import load_hf
+from align_edu.io import InputError
 from align_edu.lab.tiny_hf import tiny_hf
 
 TEXTS = ["a red cat", "two dogs"]

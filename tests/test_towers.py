@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from align_edu.align import Align
-from align_edu.errors import InputError
-from align_edu.image_tower import ImageTower
+from align_edu.io import InputError
+from align_edu.model.align import Align
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.text_tower import TextTower
 from align_edu.presets import (
     PRESETS,
     ImageSettings,
@@ -18,7 +19,6 @@ from align_edu.presets import (
     preset_from_dict,
     replace_fields,
 )
-from align_edu.text_tower import TextTower
 
 TOY = get_preset("toy")
 

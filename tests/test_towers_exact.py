@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from align_edu.errors import InputError
-from align_edu.image_tower import ImageTower
-from align_edu.padding import edge_zeros
+from align_edu.hub.trunk_weights import load_trunk
+from align_edu.io import InputError
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.padding import edge_zeros
+from align_edu.model.text_tower import TextTower
+from align_edu.model.wordpiece import encode_texts, train_wordpiece
 from align_edu.presets import IMAGE_SIZES, PRESETS, TEXT_SIZES, get_preset, preset_from_dict
-from align_edu.text_tower import TextTower
-from align_edu.trunk_weights import load_trunk
-from align_edu.wordpiece import encode_texts, train_wordpiece
 
 SIDES = (64, 224, 256, 288, 289, 346, 380)
 # Millions of weights without head convolution and classifier, width of the last stage, GFLOP

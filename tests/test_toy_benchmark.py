@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs import open_pairs
 from align_edu.world import World, benchmark
 from align_edu.world.benchmark import satisfies

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from align_edu.align import Align
-from align_edu.errors import InputError
+from align_edu.io import InputError
+from align_edu.model.align import Align
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, loop, step, train
 from align_edu.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from align_edu.errors import InputError
 from align_edu.filters import filter_pairs
+from align_edu.io import InputError
 from align_edu.world import World, pair
 from align_edu.world.pair import Pair, WorldSettings, make_pair, popular_images
 from align_edu.world.scene import Scene, Thing, is_held_out

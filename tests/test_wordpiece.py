@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from align_edu.errors import InputError
-from align_edu.wordpiece import (
+from align_edu.io import InputError
+from align_edu.model.wordpiece import (
     encode_texts,
     load_wordpiece,
     save_wordpiece,

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.world import catalog
 from align_edu.world.artwork import artwork
 from align_edu.world.scene import (

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.world import World
 
 PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
@@ -203,7 +203,7 @@ def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path: Pat
 def test_a_script_that_workers_cannot_import_is_told_what_to_do(tmp_path: Path) -> None:
     script = (
         "from align_edu.world import World\n"
-        "from align_edu.errors import InputError\n"
+        "from align_edu.io import InputError\n"
         "try: World(0).write('raw', 40, workers=2, shard_size=20)\n"
         "except InputError as error: print(error)\n"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import nbformat
 import pytest
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.notebook_rules import METADATA
 from align_edu.lab.write_notebooks import canonical, main, rewrite
 

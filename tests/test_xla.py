@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from align_edu.devices.xla import XlaMesh, open_mesh
-from align_edu.devices.xla_lamb import XlaLamb
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.training import load_run
+from align_edu.training.xla import XlaMesh, open_mesh
+from align_edu.training.xla_lamb import XlaLamb
 from align_edu.world import World
 
 ROOT = Path(__file__).parent.parent
@@ -143,7 +143,7 @@ def test_lamb_for_xla_is_timms_with_the_same_state():
 
 
 def test_without_torch_xla_the_layer_imports_and_says_what_to_do(monkeypatch):
-    code = "import sys; sys.modules['torch_xla'] = None; import align_edu.devices.xla"
+    code = "import sys; sys.modules['torch_xla'] = None; import align_edu.training.xla"
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
     monkeypatch.setitem(sys.modules, "torch_xla", None)
@@ -154,7 +154,7 @@ def test_without_torch_xla_the_layer_imports_and_says_what_to_do(monkeypatch):
 
 @needs_xla
 def test_without_a_device_the_refusal_says_what_to_set():
-    code = "from align_edu.devices.xla import open_mesh; open_mesh()"
+    code = "from align_edu.training.xla import open_mesh; open_mesh()"
     done = run("-c", code, PJRT_DEVICE="NONE")
     last = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and "InputError" in last

@@ -15,8 +15,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from align_edu.errors import InputError
-from align_edu.wordpiece import tokenizer_from_pieces
+from align_edu.io import InputError
+from align_edu.model.wordpiece import tokenizer_from_pieces
 from tests.test_towers_exact import with_random_weights
 
 TEXTS = ["a red cat", "green dogs", "a blue house in snow", "cat"]

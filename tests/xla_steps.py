@@ -21,15 +21,15 @@ import transformers.models.bert.modeling_bert  # noqa: F401
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from align_edu.align import Align
-from align_edu.devices.xla import XlaMesh, open_mesh
-from align_edu.ghost_batch_norm import GhostBatchNorm2d
-from align_edu.image_tower import _statistics_kept
 from align_edu.loss import contrastive_loss
+from align_edu.model.align import Align
+from align_edu.model.batch_norm import GhostBatchNorm2d
+from align_edu.model.image_tower import _statistics_kept
+from align_edu.model.recompute import recomputed
 from align_edu.presets import Preset, TextSettings, get_preset
-from align_edu.recompute import recomputed
 from align_edu.training.checkpoint import load_checkpoint, save_checkpoint
 from align_edu.training.recipe import build_optimizer, learning_rate_factor
+from align_edu.training.xla import XlaMesh, open_mesh
 
 STEPS, HALF, BATCH, GROUP = 10, 5, 32, 4
 FORMS: dict[str, dict[str, object]] = {

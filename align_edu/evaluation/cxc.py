@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.ratings import KINDS, Ratings, read_ratings
 from align_edu.evaluation.record import bootstrap_interval
 from align_edu.evaluation.retrieval import best_ranks, embed_gallery
 from align_edu.evaluation.spearman import bootstrap_spearman
+from align_edu.io import InputError
 from align_edu.pairs.splits import read_split
 
 KS = (1, 5, 10)  # paper: Table 2

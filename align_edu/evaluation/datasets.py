@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.labelled import LabelledImages
+from align_edu.io import InputError
 
 # torchvision's class, its words for our splits, and its own list of labels.
 _TORCHVISION: dict[str, tuple[str, dict[str, str], str]] = {

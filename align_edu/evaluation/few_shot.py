@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.fine_tune import Classifier, FineTuning, train_all, train_head
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.probe import counts_of, read_pair, train_probe
+from align_edu.io import InputError
 from align_edu.training.run import Run
 
 Settings = Mapping[str, Any]

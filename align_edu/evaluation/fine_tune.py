@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from align_edu.errors import InputError
 from align_edu.evaluation.crops import evaluation_crop, random_area_crop
 from align_edu.evaluation.labelled import LabelledImages
 from align_edu.evaluation.probe import MOMENTUM, Probe, counts_of, read_pair, train_probe
 from align_edu.evaluation.record import bootstrap_interval
-from align_edu.image_tower import ImageTower
+from align_edu.io import InputError
+from align_edu.model.image_tower import ImageTower
 from align_edu.pairs.pixels import scale_pixels
 from align_edu.training.run import Run
 

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import PICTURES, Encoder
 from align_edu.evaluation.prompts import read_templates
+from align_edu.io import InputError
 from align_edu.pairs.images import BrokenImage, decode_image, find_images
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.labelled import embed_labelled, read_labelled
 from align_edu.evaluation.record import bootstrap_interval
 from align_edu.evaluation.retrieval import best_ranks
+from align_edu.io import InputError
 
 KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
 _CELLS = 2**24  # similarities held at a time

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.record import bootstrap_interval
+from align_edu.io import InputError
 
 LEARNING_RATE, MOMENTUM = 0.1, 0.9  # paper: Section 5.2, frozen features
 EPOCHS, DECAY_EPOCHS, DECAY = 100, 30, 0.2

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 # For photographs of things. A data set with a templates.txt of its own does not need them.
 TEMPLATES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark
 
 # What the two columns of identifiers name.

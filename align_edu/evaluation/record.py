@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from align_edu.files import fingerprint, write_json
+from align_edu.io import fingerprint, write_json
 
 # The version of each protocol: a figure may be compared with figures of the same version only.
 PROTOCOLS = {

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.evaluation.record import bootstrap_interval
+from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
 KS = (1, 5, 10)  # paper: Tables 1 to 3

@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from align_edu.errors import InputError
 from align_edu.filters import image, text
 from align_edu.filters.job import Job
 from align_edu.filters.pictures import look_at_pictures
+from align_edu.io import InputError
 
 COLUMNS = ("key", "caption", "sha256", "url", *image.SIZE, *image.SCORES)
 

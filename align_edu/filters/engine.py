@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from tqdm import tqdm
 
-from align_edu.errors import InputError
 from align_edu.filters.job import Job, done_once
+from align_edu.io import InputError
 
 T = TypeVar("T")
 

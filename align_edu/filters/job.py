@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from align_edu.files import read_json, write_json, written_whole
 from align_edu.filters.rules import RULES, Rule, Rules
+from align_edu.io import read_json, write_json, written_whole
 from align_edu.pairs.chunks import Chunk
 
 

@@ -7,11 +7,11 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
 
-from align_edu.files import written_whole
 from align_edu.filters import text
 from align_edu.filters.funnel import tally
 from align_edu.filters.job import Job
 from align_edu.filters.rules import RULES
+from align_edu.io import written_whole
 
 
 def judge(job: Job, number: int) -> dict[str, Any]:

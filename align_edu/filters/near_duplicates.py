@@ -29,7 +29,7 @@ import numpy as np
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.shards import IMAGES, read_part
 from align_edu.pairs.splits import read_split
@@ -151,7 +151,7 @@ def evaluation_images(path: str | Path) -> list[Path]:
 
     >>> evaluation_images("no/set")
     Traceback (most recent call last):
-    align_edu.errors.InputError: no/set: no such evaluation set; give a benchmark or images
+    align_edu.io.InputError: no/set: no such evaluation set; give a benchmark or images
     """
     path = Path(path)
     if not path.exists():

@@ -7,8 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import polars as pl
 
-from align_edu.errors import InputError
 from align_edu.filters import image, text
+from align_edu.io import InputError
 
 
 @dataclass(frozen=True)

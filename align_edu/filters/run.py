@@ -15,8 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
-from align_edu.files import read_json, write_json, written_whole
 from align_edu.filters import image
 from align_edu.filters.describe import COLUMNS, describe, prepared
 from align_edu.filters.engine import Engine, open_engine
@@ -33,6 +31,7 @@ from align_edu.filters.totals import (
     find_rare,
 )
 from align_edu.filters.unsafe import load_classifier
+from align_edu.io import InputError, read_json, write_json, written_whole
 from align_edu.pairs.chunks import CHUNK_ROWS, Chunks, open_chunks
 from align_edu.pairs.table import KEPT_PAIRS, SOURCE, filtered_source, is_filtered, table_files
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
 from align_edu.filters.near_duplicates import Place
+from align_edu.io import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.shards import read_part
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 
 @dataclass(frozen=True)

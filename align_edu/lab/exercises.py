@@ -1,6 +1,6 @@
 """All exercises of the course, found by the name of the function to write."""
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.answers import (
     n00,
     n01,

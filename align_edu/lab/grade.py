@@ -34,7 +34,7 @@ from typing import Any
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.cells import Code, read_code
 from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.extract import Found, find_function

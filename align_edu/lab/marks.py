@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from align_edu.files import written_whole
+from align_edu.io import written_whole
 from align_edu.lab.judge import AnswerKey, judge
 from align_edu.lab.submissions import printable
 from align_edu.sandbox.job import Limits

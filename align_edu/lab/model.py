@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 if TYPE_CHECKING:
     from align_edu.training import Run

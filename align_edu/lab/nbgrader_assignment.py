@@ -12,8 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
-from align_edu.files import folder_written_whole, written_whole
+from align_edu.io import InputError, folder_written_whole, written_whole
 from align_edu.lab.answer_source import answer_body, parameters
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercise import Exercise

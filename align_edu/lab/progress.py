@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
-from align_edu.files import read_json, write_json
+from align_edu.io import InputError, read_json, write_json
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES
 

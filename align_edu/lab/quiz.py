@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.progress import note_answer
 
 LETTERS = "abcdefgh"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.loss import Temperature, contrastive_loss
 
 STEPS, BATCH, WIDTH = 6, 256, 32
@@ -93,9 +93,9 @@ class _TwoTowers(nn.Module):
 
 def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
     """Losses of the steps, and programs compiled: on a mesh, or in plain torch."""
-    from align_edu.devices.machine import Machine
-    from align_edu.devices.xla import XlaMesh, open_mesh
-    from align_edu.devices.xla_lamb import XlaLamb
+    from align_edu.training.devices import Machine
+    from align_edu.training.xla import XlaMesh, open_mesh
+    from align_edu.training.xla_lamb import XlaLamb
 
     machine: Machine = Machine(device) if device else open_mesh()
     model = _TwoTowers().to(machine.device)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.lab.course import COURSE
 
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from align_edu.align import Align
-from align_edu.hub import save_hf
-from align_edu.image_tower import ImageTower
+from align_edu.hub.align_model import save_hf
+from align_edu.model.align import Align
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
 from align_edu.presets import ImageSettings, LossSettings, Preset, TextSettings
 from align_edu.training.run import Run
-from align_edu.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
 
 _LETTERS = ascii_lowercase + digits
 _PIECES = [*SPECIAL_TOKENS, *_LETTERS, *("##" + letter for letter in _LETTERS)]
@@ -42,7 +42,7 @@ def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     Paper: Section 4.1.
 
     >>> import tempfile
-    >>> from align_edu.hub import load_hf
+    >>> from align_edu.hub.align_model import load_hf
     >>> load_hf(tiny_hf(tempfile.mkdtemp())).preset.image.padding
     'tf_static'
     """

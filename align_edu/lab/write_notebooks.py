@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 from align_edu.lab.notebook_rules import METADATA, TAGS, find_faults
 
 FOLDER = Path("notebooks")

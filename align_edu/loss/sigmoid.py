@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.loss.gather import first_row, gather_rows, sum_over_processes
-from align_edu.recompute import recomputed
+from align_edu.model.recompute import recomputed
 
 
 def sigmoid_loss(

@@ -8,8 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 from align_edu.pairs.table import our_names, read_pairs, table_files
 
 CHUNK_ROWS = 500_000

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs.splits import is_benchmark, read_training_split
 from align_edu.pairs.table import filtered_keys, filtered_source, is_filtered
 from align_edu.pairs.tar_index import is_safe_name, tar_members

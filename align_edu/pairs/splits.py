@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.pairs.tar_index import is_safe_name
 
 TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for training

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 from align_edu.pairs.tar_index import tar_members
 
 # Other names of our columns: LAION's and COYO's tables.
@@ -136,7 +135,7 @@ def table_files(path: str | Path) -> list[Path]:
 
     >>> table_files("no/pairs")
     Traceback (most recent call last):
-    align_edu.errors.InputError: no/pairs: no such file or folder; give a parquet, a TSV or shards
+    align_edu.io.InputError: no/pairs: no such file or folder; give a parquet, a TSV or shards
     """
     path = Path(path)
     if not path.exists():

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.sandbox.job import Job, Limits
 from align_edu.sandbox.outcomes import Outcome, decode, encode_case
 from align_edu.sandbox.scratch import remove_tree

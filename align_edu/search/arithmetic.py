@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 TEXT_WEIGHT = 2.0  # paper: footnote 4; image–image cosines are larger than image–text ones
 IMAGE_WEIGHT = 1.0

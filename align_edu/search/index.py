@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.search.halves import blocks, halve, search_all
 from align_edu.search.hits import Hit, StoredRun
 from align_edu.search.places import place_of, relative_to, weights_of

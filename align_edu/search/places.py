@@ -4,7 +4,7 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from align_edu.files import fingerprint
+from align_edu.io import fingerprint
 
 
 def place_of(file: str | Path) -> Path:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder, embed_images
+from align_edu.io import InputError
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
 from align_edu.search.hits import Hit
 from align_edu.search.index import ImageIndex

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import PICTURES, EmbeddedImages, Encoder, embed_images
+from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 from align_edu.pairs.shards import PairSource, open_pairs
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
-from align_edu.files import cannot_write, read_json, write_json
+from align_edu.io import InputError, cannot_write, read_json, write_json
 
 IMAGES = "images.json"
 FORMAT = 2

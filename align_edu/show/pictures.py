@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from align_edu.files import written_whole
+from align_edu.io import written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.search.hits import Hit
 from align_edu.show.style import (

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
-from align_edu.files import written_whole
+from align_edu.io import written_whole
 from align_edu.show.figures import funnel_bars, recall_bars
 from align_edu.show.page import card, cards, drawn, page, section, table, tiles
 

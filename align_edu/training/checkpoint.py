@@ -9,8 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 
 KEPT_CHECKPOINTS = 2  # an older one survives when the newest cannot be written
 

@@ -14,17 +14,15 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.align import Align
 from align_edu.cores import usable_cores
-from align_edu.devices.count import parameters
-from align_edu.devices.local_processes import MOST_WEIGHTS, best_processes, one_thread, peers
-from align_edu.devices.machine import Machine, open_machine
-from align_edu.errors import InputError, TrainingStopped
-from align_edu.files import fingerprint, read_json, write_json
+from align_edu.io import InputError, TrainingStopped, fingerprint, read_json, write_json
 from align_edu.loss import best_temperature, chance_loss, loss_floor
-from align_edu.pairs.batches import Batch, TrainingBatches
+from align_edu.model.align import Align
+from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs.shards import open_pairs
+from align_edu.planning.count import parameters
 from align_edu.presets import Preset, preset_from_dict
+from align_edu.training.batches import Batch, TrainingBatches
 from align_edu.training.checkpoint import (
     load_checkpoint,
     load_tensors,
@@ -33,12 +31,13 @@ from align_edu.training.checkpoint import (
     save_checkpoint,
     save_tensors,
 )
+from align_edu.training.devices import Machine, open_machine
 from align_edu.training.machine import Tower, compiled_or_same, keep_freed_memory
 from align_edu.training.metrics import MetricsLog, Row
+from align_edu.training.processes import MOST_WEIGHTS, best_processes, one_thread, peers
 from align_edu.training.recipe import Budget, build_optimizer
 from align_edu.training.run import Run, load_run, software_versions
 from align_edu.training.step import Trainer
-from align_edu.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 
 
 def train(

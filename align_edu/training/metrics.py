@@ -7,8 +7,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 
 Row = dict[str, float]
 

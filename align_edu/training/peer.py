@@ -5,16 +5,15 @@ from pathlib import Path
 
 import torch
 
-from align_edu.devices.local_processes import join
-from align_edu.devices.machine import Machine
-from align_edu.errors import TrainingStopped
-from align_edu.files import read_json
-from align_edu.pairs.batches import TrainingBatches
+from align_edu.io import TrainingStopped, read_json
+from align_edu.model.wordpiece import load_wordpiece
 from align_edu.pairs.shards import open_pairs
 from align_edu.presets import preset_from_dict
+from align_edu.training.batches import TrainingBatches
+from align_edu.training.devices import Machine
 from align_edu.training.loop import go_through
+from align_edu.training.processes import join
 from align_edu.training.recipe import Budget
-from align_edu.wordpiece import load_wordpiece
 
 
 def main(job_file: str, rank: int) -> None:

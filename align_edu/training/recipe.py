@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.presets import Recipe
 
 
@@ -105,7 +105,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 def _lamb(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     from timm.optim.lamb import Lamb
 
-    from align_edu.devices.xla_lamb import XlaLamb
+    from align_edu.training.xla_lamb import XlaLamb
 
     plain = _parameters_of(model, nn.BatchNorm2d)
     on_xla = any(p.device.type == "xla" for p in model.parameters())

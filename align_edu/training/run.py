@@ -11,14 +11,13 @@ from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from align_edu.align import Align
-from align_edu.devices.local_processes import threads_for
-from align_edu.errors import InputError
-from align_edu.files import read_json
+from align_edu.io import InputError, read_json
+from align_edu.model.align import Align
+from align_edu.model.wordpiece import encode_texts, load_wordpiece
 from align_edu.pairs.pixels import central_crops, resize_picture
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.checkpoint import load_tensors, load_weights
-from align_edu.wordpiece import encode_texts, load_wordpiece
+from align_edu.training.processes import threads_for
 
 _ENCODE_BATCH = 256
 _ENCODE_PIXELS = _ENCODE_BATCH * 48 * 48  # of large pictures fewer at a time

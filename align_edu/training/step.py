@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from align_edu.align import Align
-from align_edu.devices.machine import Machine
 from align_edu.loss import cosine_gap
-from align_edu.pairs.batches import Batch, TrainingBatches
+from align_edu.model.align import Align
 from align_edu.pairs.pixels import scale_pixels
 from align_edu.presets import Preset
+from align_edu.training.batches import Batch, TrainingBatches
+from align_edu.training.devices import Machine
 from align_edu.training.gradient_cache import backward_in_chunks
 from align_edu.training.machine import Tower
 from align_edu.training.recipe import Budget, learning_rate_factor

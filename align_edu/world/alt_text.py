@@ -14,7 +14,7 @@ import re
 
 import numpy as np
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.world.catalog import KINDS
 from align_edu.world.scene import Scene, Thing, scene_facts
 from align_edu.world.words import (

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from align_edu.errors import InputError
-from align_edu.files import folder_written_whole, holds_already, write_json
+from align_edu.io import InputError, folder_written_whole, holds_already, write_json
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.edits import edited
@@ -211,7 +210,7 @@ def write_benchmark(
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp()) / "benchmark"
     >>> _ = write_benchmark(folder, seed=0, scenes=3, image_size=64)
-    >>> from align_edu.files import read_json
+    >>> from align_edu.io import read_json
     >>> images = read_json(folder / "dataset_toy.json")["images"]
     >>> len(images), len(images[0]["sentences"])
     (3, 5)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from align_edu.errors import InputError
-from align_edu.files import read_json
+from align_edu.io import InputError, read_json
 from align_edu.world.alt_text import caption
 from align_edu.world.draw import draw
 from align_edu.world.scene import Scene, child_rng, sample_scene, scene_from_facts

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from align_edu.files import written_whole
+from align_edu.io import written_whole
 from align_edu.world.pair import RATING_STREAM
 from align_edu.world.scene import Scene, Thing, child_rng
 

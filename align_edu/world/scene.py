@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.world import catalog
 
 

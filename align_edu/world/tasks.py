@@ -9,8 +9,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from align_edu.errors import InputError
-from align_edu.files import folder_written_whole, holds_already, write_json
+from align_edu.io import InputError, folder_written_whole, holds_already, write_json
 from align_edu.world import catalog
 from align_edu.world.draw import draw
 from align_edu.world.pair import TASK_STREAM, jpeg_bytes

@@ -20,8 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
-from align_edu.files import read_json, write_json, written_whole
+from align_edu.io import InputError, read_json, write_json, written_whole
 from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair, sha256
 from align_edu.world.scene import scene_facts
 
@@ -45,7 +44,7 @@ def check_seed(seed: int) -> None:
 
     >>> check_seed(-1)
     Traceback (most recent call last):
-    align_edu.errors.InputError: seed -1: give a whole number from 0 to 4294967295
+    align_edu.io.InputError: seed -1: give a whole number from 0 to 4294967295
     """
     if not 0 <= seed < 2**32:
         raise InputError(f"seed {seed}: give a whole number from 0 to {2**32 - 1}")

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.ghost_batch_norm import GhostBatchNorm2d
-from align_edu.image_tower import ImageTower
+from align_edu.model.batch_norm import GhostBatchNorm2d
+from align_edu.model.image_tower import ImageTower
 from align_edu.presets import get_preset
 from align_edu.training.machine import keep_freed_memory
 

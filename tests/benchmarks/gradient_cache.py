@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 
 from align_edu import World
-from align_edu.devices.machine import open_machine
+from align_edu.model.wordpiece import train_wordpiece
 from align_edu.pairs import open_pairs
-from align_edu.pairs.batches import TrainingBatches
 from align_edu.presets import Preset, get_preset, replace_fields
+from align_edu.training.batches import TrainingBatches
+from align_edu.training.devices import open_machine
 from align_edu.training.loop import _build
 from align_edu.training.recipe import Budget
 from align_edu.training.step import Trainer
-from align_edu.wordpiece import train_wordpiece
 
 
 def trainer_of(preset: Preset, shards: Path) -> Trainer:

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
-from align_edu.align import Align
-from align_edu.devices.here import measure_here
-from align_edu.devices.plan import plan_run
 from align_edu.loss import contrastive_loss
+from align_edu.model.align import Align
+from align_edu.model.wordpiece import encode_texts, load_wordpiece
 from align_edu.pairs import read_pairs
+from align_edu.planning.here import measure_here
+from align_edu.planning.plan import plan_run
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.machine import keep_freed_memory
 from align_edu.training.recipe import build_optimizer
-from align_edu.wordpiece import encode_texts, load_wordpiece
 
 DATA = Path(__file__).parents[2] / "data_samples"
 RUNS = {

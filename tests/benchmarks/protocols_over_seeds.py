@@ -14,10 +14,10 @@ from pathlib import Path
 
 from align_edu import Align, World, load_run
 from align_edu.evaluation import evaluate_neighbours, evaluate_probe, evaluate_zero_shot
-from align_edu.files import write_json
-from align_edu.search.measure import measure_arithmetic
+from align_edu.io import write_json
 from align_edu.training import Run
 from align_edu.training.run import software_versions
+from align_edu.world.arithmetic import measure_arithmetic
 from align_edu.world.tasks import TASKS
 
 ROWS = ("zero-shot, one prompt", "zero-shot, ensemble", "nearest neighbour", "linear probe")

@@ -44,10 +44,10 @@ import argparse
 from pathlib import Path
 
 from align_edu.demo import NAMED, measure
+from align_edu.model.wordpiece import load_wordpiece
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
-from align_edu.wordpiece import load_wordpiece
 
 VARIANTS: dict[str, dict[str, str]] = {
     "toy": {},

@@ -16,7 +16,7 @@ from typing import Any
 
 from align_edu import World, load_run
 from align_edu.evaluation import evaluate_retrieval
-from align_edu.files import write_json
+from align_edu.io import write_json
 from align_edu.presets import fine_tuning
 from align_edu.training import Run, train
 from align_edu.training.run import software_versions

@@ -60,7 +60,7 @@ EXERCISES = (
             Hint("Which cell is right?", "In row i column i: labels = torch.arange(N)."),
             Hint("Where is eq. (2)?", "In the columns: the same again with the logits transposed."),
         ),
-        builds_on=("align_edu.loss:contrastive_loss", "align_edu.loss.softmax:_direction"),
+        builds_on=("align_edu.loss:contrastive_loss", "align_edu.loss.contrastive:_direction"),
     ),
     SMOOTHED_LOSS,
 )

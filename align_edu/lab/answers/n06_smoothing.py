@@ -141,5 +141,5 @@ SMOOTHED_LOSS = Exercise(
         Hint("What does a row cost?", "-(target * logits.log_softmax(dim=1)).sum(dim=1)."),
         Hint("Is there a function for it?", "F.cross_entropy has an argument label_smoothing."),
     ),
-    builds_on=("align_edu.loss.softmax:_direction",),
+    builds_on=("align_edu.loss.contrastive:_direction",),
 )

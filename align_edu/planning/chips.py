@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 GB, GIB, TERA = 1e9, 2**30, 1e12
 

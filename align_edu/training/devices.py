@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from align_edu.errors import InputError, TrainingStopped
+from align_edu.io import InputError, TrainingStopped
 from align_edu.loss.gather import gather_replicated
 
 # A process that says nothing for so long counts as lost.
@@ -172,7 +172,7 @@ def open_machine(name: str | None = None) -> Machine:
     1
     """
     if name == "xla":
-        from align_edu.devices.xla import open_mesh
+        from align_edu.training.xla import open_mesh
 
         return open_mesh()
     if name == "cuda" and not torch.cuda.is_available():

@@ -15,8 +15,7 @@ from tokenizers import (
     trainers,
 )
 
-from align_edu.errors import InputError
-from align_edu.files import written_whole
+from align_edu.io import InputError, written_whole
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0 to 4
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -190,7 +189,7 @@ def load_wordpiece(path: str | Path) -> Tokenizer:
 
     >>> load_wordpiece("no.json")
     Traceback (most recent call last):
-    align_edu.errors.InputError: no.json: no such file; make one by `align-edu vocabulary`
+    align_edu.io.InputError: no.json: no such file; make one by `align-edu vocabulary`
     """
     path = Path(path)
     if not path.is_file():

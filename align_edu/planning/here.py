@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from align_edu.cores import usable_cores
-from align_edu.devices.chips import Chip
-from align_edu.devices.count import Counting, count_image_tower, parameters
-from align_edu.devices.optimizers import muon_matrices, orthogonal_flops
-from align_edu.devices.roofline import total_seconds
+from align_edu.planning.chips import Chip
+from align_edu.planning.count import Counting, count_image_tower, parameters
+from align_edu.planning.optimizers import muon_matrices, orthogonal_flops
+from align_edu.planning.roofline import total_seconds
 from align_edu.presets import Preset
 from align_edu.training.muon import orthogonalised
 

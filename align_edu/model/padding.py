@@ -5,7 +5,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 Padding = Literal["tf_static", "same", "symmetric"]
 

@@ -7,11 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.record import bootstrap_interval
 from align_edu.evaluation.retrieval import embed_gallery, precision_at_k
-from align_edu.files import read_json
+from align_edu.io import InputError, read_json
 from align_edu.pairs.splits import read_split
 from align_edu.world.words import NOUNS, with_article
 

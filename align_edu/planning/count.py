@@ -130,7 +130,7 @@ def count_image_tower(preset: Preset, rows: int, dtype: torch.dtype = torch.floa
     >>> 2.9 < work.flops() / work.flops(forwards=0) * 2 < 3.1
     True
     """
-    from align_edu.image_tower import ImageTower
+    from align_edu.model.image_tower import ImageTower
 
     side = preset.image.crop
     with torch.device("meta"):
@@ -150,7 +150,7 @@ def count_text_tower(
     >>> count_text_tower(get_preset("toy"), rows=2, length=14).rows
     2
     """
-    from align_edu.text_tower import TextTower
+    from align_edu.model.text_tower import TextTower
 
     with torch.device("meta"):
         tower = TextTower(preset.text, preset.text.vocabulary_size, embedding_width(preset))
@@ -167,7 +167,7 @@ def parameters(preset: Preset) -> dict[str, list[tuple[str, torch.Size]]]:
     >>> sum(shape.numel() for _, shape in parameters(get_preset("toy"))["text"])
     125616
     """
-    from align_edu.align import Align
+    from align_edu.model.align import Align
 
     with torch.device("meta"):
         model = Align(preset, preset.text.vocabulary_size)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 
 _WITHIN = (1, 3, 4)  # the axes of (groups, pairs, C, H, W) that share one mean and variance
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.errors import InputError
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.record import bootstrap_interval
 from align_edu.evaluation.retrieval import best_ranks
+from align_edu.io import InputError
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
 from align_edu.world.edits import ATTRIBUTES, Edit, distractors, sample_edit

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from align_edu.devices.plan import Plan
+    from align_edu.planning.plan import Plan
 
 _GIB = 2**30
 
@@ -14,8 +14,8 @@ _GIB = 2**30
 def plan_table(plan: Plan) -> str:
     """Return a plan for a reader.
 
-    >>> from align_edu.devices.chips import get_chip
-    >>> from align_edu.devices.plan import plan_run
+    >>> from align_edu.planning.chips import get_chip
+    >>> from align_edu.planning.plan import plan_run
     >>> from align_edu.presets import get_preset
     >>> plan_table(plan_run(get_preset("toy"), get_chip("a100"))).splitlines()[0]
     'toy on 1 × a100: 256 pairs a step, 256 on each device, 1,600 steps'

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from align_edu.devices.machine import Machine
-from align_edu.errors import InputError
+from align_edu.io import InputError
+from align_edu.training.devices import Machine
 
 AXIS = "data"  # the mesh's only axis: weights are whole everywhere, batches are divided
 

@@ -15,13 +15,12 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.errors import InputError
-from align_edu.files import cannot_write, read_json, write_json
+from align_edu.io import InputError, cannot_write, read_json, write_json
+from align_edu.model.wordpiece import encode_texts
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import ImageSettings, Preset
-from align_edu.wordpiece import encode_texts
 
 _CHUNK = 256  # pictures that a process decodes at a time
 _ALONE = 20_000  # up to so many, starting processes takes longer than decoding

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
-from align_edu.errors import InputError
-from align_edu.ghost_batch_norm import GhostBatchNorm2d
-from align_edu.padding import set_padding
+from align_edu.io import InputError
+from align_edu.model.batch_norm import GhostBatchNorm2d
+from align_edu.model.padding import set_padding
+from align_edu.model.recompute import recomputed
 from align_edu.presets import ImageSettings
-from align_edu.recompute import recomputed
 
 SMALLEST = 32  # pixels a side: five times halved, one is left
 

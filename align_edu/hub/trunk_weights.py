@@ -5,8 +5,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from align_edu.errors import InputError
-from align_edu.image_tower import ImageTower
+from align_edu.io import InputError
+from align_edu.model.image_tower import ImageTower
 
 Source = Literal["transformers", "timm", "torchvision"]
 

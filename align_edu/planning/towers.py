@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from align_edu.devices.chips import Chip
-from align_edu.devices.count import Work, count_image_tower, count_text_tower
-from align_edu.devices.roofline import total_seconds
+from align_edu.planning.chips import Chip
+from align_edu.planning.count import Work, count_image_tower, count_text_tower
+from align_edu.planning.roofline import total_seconds
 from align_edu.presets import Preset
 
 _CPU_TEXTS = 32  # texts that the text tower encodes at a time on a processor
@@ -55,7 +55,7 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
 
     Paper: Section 4.1 (towers).
 
-    >>> from align_edu.devices.chips import get_chip
+    >>> from align_edu.planning.chips import get_chip
     >>> from align_edu.presets import get_preset
     >>> costs = tower_costs(get_preset("toy"), get_chip("a100"), rows=128, length=14)
     >>> costs.seconds >= costs.roofline_seconds

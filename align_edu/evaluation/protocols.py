@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from align_edu.errors import InputError
 from align_edu.evaluation.cxc import cxc_table, evaluate_cxc
 from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
 from align_edu.evaluation.fine_tune import evaluate_fine_tune, fine_tune_table
@@ -14,9 +13,10 @@ from align_edu.evaluation.probe import evaluate_probe, probe_table
 from align_edu.evaluation.record import make_record
 from align_edu.evaluation.retrieval import evaluate_retrieval, retrieval_table
 from align_edu.evaluation.zero_shot import evaluate_zero_shot, zero_shot_table
-from align_edu.search.kinds import kind_search_table, measure_kind_search
-from align_edu.search.measure import arithmetic_table, measure_arithmetic
+from align_edu.io import InputError
 from align_edu.training.run import Run
+from align_edu.world.arithmetic import arithmetic_table, measure_arithmetic
+from align_edu.world.kind_search import kind_search_table, measure_kind_search
 
 
 @dataclass(frozen=True)

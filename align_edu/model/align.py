@@ -5,10 +5,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.image_tower import ImageTower
 from align_edu.loss import Temperature, contrastive_loss, sigmoid_loss
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.text_tower import TextTower
 from align_edu.presets import Preset
-from align_edu.text_tower import TextTower
 
 
 class Align(nn.Module):

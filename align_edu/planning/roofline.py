@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from align_edu.devices.chips import Chip
-from align_edu.devices.count import Operation
+from align_edu.planning.chips import Chip
+from align_edu.planning.count import Operation
 
 _JOINED = ("activation", "other")  # what a fusing compiler does on the way, at no cost of its own
 
@@ -14,7 +14,7 @@ def operation_seconds(operation: Operation, chip: Chip, fused: bool = False) -> 
     fused: a compiler joins elementwise work to the operation before it. Where shares of the
     roofline were measured (``chip.efficiency``), the time is what they say instead of a bound.
 
-    >>> from align_edu.devices.chips import get_chip
+    >>> from align_edu.planning.chips import get_chip
     >>> copying = Operation("other", 0, int(2039e9))
     >>> a100 = get_chip("a100")
     >>> operation_seconds(copying, a100), operation_seconds(copying, a100, fused=True)
@@ -32,7 +32,7 @@ def operation_seconds(operation: Operation, chip: Chip, fused: bool = False) -> 
 def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = False) -> float:
     """Return the time of all ``operations``, one after the other.
 
-    >>> from align_edu.devices.chips import get_chip
+    >>> from align_edu.planning.chips import get_chip
     >>> total_seconds(Counter({Operation("matrix", int(312e12), 0): 2}), get_chip("a100"))
     2.0
     """

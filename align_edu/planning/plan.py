@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from align_edu.devices.chips import Chip
-from align_edu.devices.count import embedding_width, parameters
-from align_edu.devices.optimizers import OptimizerCost, optimizer_cost
-from align_edu.devices.towers import TowerCosts, tower_costs
-from align_edu.errors import InputError
+from align_edu.io import InputError
+from align_edu.planning.chips import Chip
+from align_edu.planning.count import embedding_width, parameters
+from align_edu.planning.optimizers import OptimizerCost, optimizer_cost
+from align_edu.planning.towers import TowerCosts, tower_costs
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of like length
@@ -86,7 +86,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain JSON values, enough to draw it from.
 
-        >>> from align_edu.devices.chips import get_chip
+        >>> from align_edu.planning.chips import get_chip
         >>> from align_edu.presets import get_preset
         >>> plan_run(get_preset("cc3m"), get_chip("a100"), 8).to_dict()["pairs"]
         1966080000
@@ -120,7 +120,7 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        from align_edu.devices.table import plan_table
+        from align_edu.planning.table import plan_table
 
         return plan_table(self)
 
@@ -136,7 +136,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
 
     Paper: Section 5 (1024 TPUv3 cores, 16 pairs on each), Section 4.1 (the loss over all).
 
-    >>> from align_edu.devices.chips import get_chip
+    >>> from align_edu.planning.chips import get_chip
     >>> from align_edu.presets import get_preset
     >>> plan = plan_run(get_preset("b7_base"), get_chip("tpu-v3-core"), 1024)
     >>> round(plan.pairs / 1e9, 2), plan.seconds["image tower"] > plan.seconds["loss"]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import torch
 
-from align_edu.devices.chips import Chip
-from align_edu.errors import InputError
+from align_edu.io import InputError
+from align_edu.planning.chips import Chip
 from align_edu.training.muon import is_matrix, padded_side
 
 Shapes = dict[str, list[tuple[str, torch.Size]]]
@@ -49,7 +49,7 @@ class OptimizerCost:
     def seconds(self, chip: Chip) -> float:
         """Return the time of the step: weights and gradients are float32 on every device.
 
-        >>> from align_edu.devices.chips import get_chip
+        >>> from align_edu.planning.chips import get_chip
         >>> OptimizerCost(0, int(2039e9), 0, flops=0, operations=1).seconds(get_chip("a100"))
         1.0
         """

@@ -15,8 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from align_edu.cores import usable_cores
-from align_edu.errors import TrainingStopped
-from align_edu.files import write_json
+from align_edu.io import TrainingStopped, write_json
 from align_edu.presets import Preset
 
 MOST_PROCESSES = 4

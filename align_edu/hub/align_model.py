@@ -9,20 +9,19 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from align_edu.align import Align
-from align_edu.errors import InputError
-from align_edu.files import cannot_write, read_json
-from align_edu.hf_config import (
+from align_edu.hub.configuration import (
     MAX_LENGTH,
     hf_from_preset,
     pixels_from_preset,
     preset_from_hf,
     read_config,
 )
+from align_edu.hub.trunk_weights import trunk_names
+from align_edu.io import InputError, cannot_write, read_json
+from align_edu.model.align import Align
+from align_edu.model.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
 from align_edu.training.checkpoint import load_tensors, save_tensors
 from align_edu.training.run import Run
-from align_edu.trunk_weights import trunk_names
-from align_edu.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
 
 RELEASED = "kakaobrain/align-base"
 _WEIGHTS = "model.safetensors"
@@ -45,7 +44,7 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
 
     >>> load_hf("nobody/nothing")
     Traceback (most recent call last):
-    align_edu.errors.InputError: nobody/nothing: not in this machine's cache; ...
+    align_edu.io.InputError: nobody/nothing: not in this machine's cache; ...
     """
     folder = _folder_of(path_or_name)
     where = folder / "config.json"

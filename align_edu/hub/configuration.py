@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from align_edu.errors import InputError
+from align_edu.io import InputError
 from align_edu.presets import ImageSettings, LossSettings, Preset, TextSettings
 
 if TYPE_CHECKING:

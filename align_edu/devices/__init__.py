@@ -1,1 +1,0 @@
-"""Devices: one thin layer each, and what a training run costs on each kind."""

@@ -1,0 +1,1 @@
+"""The released ALIGN weights, in and out."""

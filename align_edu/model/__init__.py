@@ -1,0 +1,1 @@
+"""The two towers, what they read, and the model that joins them."""

@@ -1,0 +1,1 @@
+"""What a training run costs on each kind of device."""
