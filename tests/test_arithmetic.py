@@ -13,7 +13,8 @@ from torch.nn import functional as F
 from align_edu import load_run
 from align_edu.cli import main
 from align_edu.io import InputError
-from align_edu.search import combine_query, measure
+from align_edu.search import combine_query
+from align_edu.world import arithmetic as measure
 from align_edu.world.arithmetic import Quiz, ask, measure_arithmetic
 from align_edu.world.edits import ATTRIBUTES, distractors, sample_edit
 from align_edu.world.scene import child_rng, is_held_out

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
-from align_edu.loss import softmax
+from align_edu.loss import contrastive
 
 
 def smoothed_loss(logits: Tensor, label_smoothing: float) -> Tensor:
@@ -21,7 +21,7 @@ def smoothed_loss(logits: Tensor, label_smoothing: float) -> Tensor:
     >>> [round(smoothed_loss(logits, e).item(), 4) for e in (0.0, 0.1)]
     [0.1269, 0.2269]
     """
-    return softmax._direction(logits, None, label_smoothing)
+    return contrastive._direction(logits, None, label_smoothing)
 
 
 def _cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
