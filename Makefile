@@ -18,12 +18,13 @@ CUT := PYTHONPATH="$(CURDIR)/tests/network_cut" IPYTHONDIR="$(CURDIR)/.venv/ipyt
 # Processes that test side by side, each with one thread and up to 3 GB: make test WORKERS=4
 WORKERS ?= 2
 
-.PHONY: help setup demo test lint format lab notebooks clean
+.PHONY: help setup demo test test-long lint format lab notebooks clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       the main job in about 8 minutes: noisy pairs, filters, training, search; into runs/demo"
-	@echo "make test       style, types, tests, and every notebook, with the network cut"
+	@echo "make test       style, types, tests, and every notebook, with the network cut; about 12 minutes"
+	@echo "make test-long  the tests that take longest: every seed, every notebook filled in, ten kills"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make setup      only build .venv; the others do it too where it is missing or stale"
 	@echo "make notebooks  run the notebooks and store their outputs (only one: ONLY=notebooks/NAME.ipynb)"
@@ -49,10 +50,17 @@ $(READY): requirements.lock pyproject.toml
 demo: setup
 	.venv/bin/align-edu demo --out runs/demo
 
+# COVERAGE=1 measures which lines the tests run; it costs a quarter of their time.
+COV := $(if $(COVERAGE),--cov=align_edu --cov-append --cov-report=)
+PYTEST := $(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env \
+	--nbval-cell-timeout=120 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
+	--durations=20 -rs $(COV)
+
 test: lint
-	$(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest tests align_edu notebooks --nbval --nbval-current-env \
-		--nbval-cell-timeout=120 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
-		--cov=align_edu --cov-report=term -rs
+	$(PYTEST) tests align_edu notebooks -m "not long"
+
+test-long: setup
+	$(PYTEST) tests -m long
 
 lint: setup
 	$(PY) -m ruff check .
