@@ -51,7 +51,7 @@ demo: setup
 	.venv/bin/align-edu demo --out runs/demo
 
 # COVERAGE=1 measures which lines the tests run; it costs a quarter of their time.
-COV := $(if $(COVERAGE),--cov=align_edu --cov-append --cov-report=)
+COV := $(if $(COVERAGE),--cov=align_edu --cov-append --cov-report= --cov-fail-under=0)
 PYTEST := $(CUT) OMP_NUM_THREADS=1 $(PY) -m pytest --nbval --nbval-current-env \
 	--nbval-cell-timeout=120 --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder \
 	--durations=20 -rs $(COV)
