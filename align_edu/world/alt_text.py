@@ -129,7 +129,7 @@ def told_facts(
         full, most = COMPLETENESS_SHARES["full"], COMPLETENESS_SHARES["most"]
         completeness = "full" if u < full else "most" if u < full + most else "brief"
     u = rng.random()
-    few, left_out = 0 if u < 0.15 else 1 if u < 0.6 else 2, 1 + int(u * 2)
+    few, left_out = 0 if u < 0.1 else 1 if u < 0.45 else 2, 1 + int(u * 2)
     n = {"full": len(facts), "most": max(1, len(facts) - left_out), "brief": few}[completeness]
     # Facts with a larger weight come first more often (Efraimidis and Spirakis, 2006).
     lots = {fact: rng.random() ** (1 / FACT_WEIGHTS.get(fact, 1.0)) for fact in facts}
