@@ -41,6 +41,8 @@ from align_edu.world.words import (
 
 FEWEST_WORDS, MOST_WORDS = 3, 20
 COMPLETENESS_SHARES = {"full": 0.2, "most": 0.3, "brief": 0.5}
+# A caption that has room for some of the facts only tells the colour first more often than not.
+FACT_WEIGHTS = {"colour": 1.5}
 # How often a caption that tells so few facts adds who took the picture, or when; without that,
 # short captions would repeat word for word, and the filters would take them for boilerplate.
 ASIDE_RATES = {0: 0.95, 1: 0.95, 2: 0.6, 3: 0.3}
@@ -127,9 +129,11 @@ def told_facts(
         full, most = COMPLETENESS_SHARES["full"], COMPLETENESS_SHARES["most"]
         completeness = "full" if u < full else "most" if u < full + most else "brief"
     u = rng.random()
-    few, left_out = int(u * 3), 1 + int(u * 2)
+    few, left_out = 0 if u < 0.1 else 1 if u < 0.45 else 2, 1 + int(u * 2)
     n = {"full": len(facts), "most": max(1, len(facts) - left_out), "brief": few}[completeness]
-    told = frozenset(facts[i] for i in rng.permutation(len(facts))[:n])
+    # Facts with a larger weight come first more often (Efraimidis and Spirakis, 2006).
+    lots = {fact: rng.random() ** (1 / FACT_WEIGHTS.get(fact, 1.0)) for fact in facts}
+    told = frozenset(sorted(facts, key=lambda fact: lots[fact], reverse=True)[:n])
     if completeness == "brief" and told & {"relation", "other_colour"}:
         return told | {"other"}
     return told if "other" in told else told - {"relation", "other_colour"}

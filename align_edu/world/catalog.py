@@ -8,9 +8,9 @@ their frequency written beside them.
 
 from dataclasses import dataclass
 
-KIND_EXPONENT = 0.65
-COLOUR_EXPONENT = 0.4
-PLACE_EXPONENT = 0.7
+KIND_EXPONENT = 0.55
+COLOUR_EXPONENT = 0.25
+PLACE_EXPONENT = 0.3
 # Scenes with two objects of one kind are drawn again, which leaves 0.16 with a second object.
 SECOND_OBJECT_RATE = 0.165
 HELD_OUT_ONE_IN = 16

@@ -56,7 +56,7 @@ def light(brush: Brush, scene: Scene, dice: Dice) -> None:
     if part:
         brush.tint(colour, part * dice.between(0.85, 1.1))
     if scene.style == "sketch":
-        brush.tint(PAPER, 0.5)
+        brush.tint(PAPER, 0.28)
 
 
 def _clouds(brush: Brush, dice: Dice, horizon: float, colour: Colour, n: int) -> None:
@@ -105,7 +105,7 @@ def sky(brush: Brush, scene: Scene, dice: Dice, horizon: float) -> None:
     kept = brush.gain, brush.bias
     brush.gain, brush.bias = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
     if scene.style == "sketch":
-        brush.tint(PAPER, 0.5)
+        brush.tint(PAPER, 0.28)
     shift = dice.between(-0.1, 0.14)
     top = mix(top, (255, 255, 255) if shift > 0 else (0, 0, 0), abs(shift))
     brush.fade(0.0, horizon, top, bottom, 3 if scene.style == "poster" else 12)
