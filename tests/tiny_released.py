@@ -42,8 +42,11 @@ def with_random_weights(network, side=128):
     torch.manual_seed(0)
     norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
     with torch.no_grad():
+        noise = torch.randn(1_000_003)  # repeated: L2 has 467 million weights
         for p in network.parameters():
-            p.normal_(std=p[0].numel() ** -0.5 if p.ndim > 1 else 0.1)
+            values = noise.roll(int(torch.randint(len(noise), ())))
+            values = values.repeat(1 + p.numel() // len(noise))[: p.numel()].view_as(p)
+            p.copy_(values * (p[0].numel() ** -0.5 if p.ndim > 1 else 0.1))
         for norm in norms:
             norm.weight.uniform_(0.5, 1.5)
             norm.reset_running_stats()

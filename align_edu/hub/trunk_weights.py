@@ -87,11 +87,11 @@ def trunk_names(tower: ImageTower, source: Source) -> dict[str, str]:
         for j, block in enumerate(blocks):
             parts = len(block.block)
             if source == "timm":
-                inner = _TIMM if parts == 4 else _TIMM_FIRST_STAGE
-                theirs += [f"blocks.{stage}.{j}.{layer}" for layer in inner]
-            else:
-                inner = _TRANSFORMERS[-2 * parts :]
-                theirs += [f"encoder.blocks.{number}.{layer}" for layer in inner]
+                named = _TIMM if parts == 4 else _TIMM_FIRST_STAGE
+                theirs += [f"blocks.{stage}.{j}.{layer}" for layer in named]
+            else:  # the last layers, without an expansion in the first stage
+                last = _TRANSFORMERS[-2 * parts :]
+                theirs += [f"encoder.blocks.{number}.{layer}" for layer in last]
             number += 1
     new_name = dict(zip(layers, theirs, strict=True))
     split = ((name, *name.rpartition(".")) for name in tensors)
