@@ -1,12 +1,12 @@
-"""align_edu: the ALIGN paper as a course that is the reproduction.
+"""align_edu: teach and reproduce the ALIGN paper.
 
-Names load when they are first used, so that importing the package is quick.
+Names are imported on first use, so that importing the package is quick.
 """
 
 from importlib import import_module
 from typing import Any
 
-_HOME = {
+_MODULE_OF = {
     "World": "world",
     "read_pairs": "pairs",
     "filter_pairs": "filters",
@@ -25,15 +25,15 @@ _HOME = {
     "ImageIndex": "search",
     "combine_query": "search",
 }
-__all__ = ["presets", *_HOME]
+__all__ = ["presets", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
     if name == "presets":
         return import_module("align_edu.presets")
-    if name not in _HOME:
+    if name not in _MODULE_OF:
         raise AttributeError(f"align_edu has no {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"align_edu.{_HOME[name]}"), name)
+    return getattr(import_module(f"align_edu.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,12 +1,23 @@
-"""The front door: `align-edu COMMAND`."""
+"""The command line: `align-edu COMMAND`.
+
+commands.txt is the table of commands and options. The function `_NAME` runs the command NAME: it
+takes the options by name, and returns a JSON object and the same as text.
+"""
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
 
-from align_edu.cli_parser import Answer, Command, build_parser
+import align_edu
 from align_edu.io import InputError, TrainingStopped
+from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+
+_TYPES = {"N": int, "X": float, "TEXT": str}
+Answer = tuple[dict[str, Any], str]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,15 +27,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        args = build_parser(_COMMANDS).parse_args(argv)
-        answer, text = args.command(args)
+        options = vars(_build_parser().parse_args(argv))
+        run, as_json = options.pop("run_command"), options.pop("json")
+        answer, text = run(**options)
     except InputError as error:
         return _complain(str(error), 2)
     except TrainingStopped as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
-        return _complain("stopped; finished work is kept, the same command goes on", 1)
-    sys.stdout.write((json.dumps(answer, ensure_ascii=False) if args.json else text) + "\n")
+        return _complain("stopped; finished work is kept, and the same command continues it", 1)
+    sys.stdout.write((json.dumps(answer, ensure_ascii=False) if as_json else text) + "\n")
     return 0
 
 
@@ -33,165 +45,179 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _demo(args: argparse.Namespace) -> Answer:
+class _Parser(argparse.ArgumentParser):
+    """A parser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="align-edu", description="Teach and reproduce the ALIGN paper.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    table = Path(__file__).with_name("commands.txt").read_text(encoding="utf-8")
+    for block in table.split("\n\n")[1:]:  # the first block explains the table
+        heading, *rows = block.strip().splitlines()
+        name, about = heading.split(": ", 1)
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run_command=globals()[f"_{name}"])
+        command.add_argument("--json", action="store_true", help="print one JSON object")
+        for row in rows:
+            option, value, help_text = [*row.split(None, 2), ""][:3]
+            command.add_argument(option, **_settings(value, help_text))
+    return parser
+
+
+def _settings(value: str, about: str) -> dict[str, Any]:
+    """Return argparse's settings for an option, from its value and help in commands.txt."""
+    if value == "-":
+        return {"action": "store_true", "help": about}
+    kind, mark, default = re.findall(r"^([\w|-]+)([!*+?]?)=?(.*)$", value)[0]
+    settings: dict[str, Any] = {"type": _TYPES.get(kind, Path), "metavar": kind}
+    if "|" in kind:
+        settings = {"choices": kind.split("|")}
+    if default:
+        settings["default"] = default
+    if mark == "*":
+        settings |= {"action": "append", "default": []}
+    if mark in ("+", "?"):
+        settings["nargs"] = mark
+    if mark in ("+", "!"):
+        settings["required"] = True
+    return settings | {"help": f"{about} (default {default})" if default else about}
+
+
+def _changed(preset: Preset, changes: Sequence[str]) -> Preset:
+    if wrong := [text for text in changes if "=" not in text]:
+        raise InputError(f"--set {wrong[0]}: write part.field=value, as in recipe.batch_size=64")
+    return replace_fields(preset, dict(text.split("=", 1) for text in changes))
+
+
+def _demo(out: Path, **options: Any) -> Answer:
     from align_edu.demo import demo_table, run_demo
 
-    results = run_demo(
-        args.out, minutes=args.minutes, seed=args.seed, pairs=args.pairs, scenes=args.scenes
-    )
-    seconds = sum(results["seconds"].values())
+    results = run_demo(out, **options)
+    seconds = results["seconds"]
     text = (
         f"{demo_table(results)}\n"
-        f"{seconds:.0f} seconds in all, {results['seconds']['train']:.0f} of them training.\n"
-        f"Report: {args.out / 'report.html'}\n"
-        f"Search it yourself: align-edu search {args.out / 'index'} 'a cat'"
+        f"{sum(seconds.values()):.0f} seconds in total, {seconds['train']:.0f} of them training.\n"
+        f"Report: {out / 'report.html'}\n"
+        f"Search it yourself: align-edu search {out / 'index'} 'a cat'"
     )
     return results, text
 
 
-def _world(args: argparse.Namespace) -> Answer:
-    from align_edu.world import World
+def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
+    world = align_edu.World(seed=seed)
+    if options["benchmark"]:
+        parts = {name: options[name] for name in ("train", "twins")}
+        world.write_benchmark(out, pairs, **parts, progress=True)
+        return {"out": str(out), "scenes": pairs}, f"{pairs} scenes in {out}"
+    if (task := options["task"]) is not None:
+        world.write_task(out, task, test=pairs, progress=True)
+        text = f"the task {task}: 800 + 200 training and {pairs} test pictures in {out}"
+        return {"out": str(out), "task": task}, text
+    if noise is not None:
+        world = align_edu.World(seed, noise)
+    workers, against, tsv = options["workers"], options["against"], options["tsv"]
+    world.write(out, pairs, workers=workers, benchmark=against, progress=True)
+    if tsv is not None:
+        from align_edu.pairs import write_tsv
 
-    if args.benchmark:
-        out = World(seed=args.seed).write_benchmark(
-            args.out, args.pairs, train=args.train, twins=args.twins, progress=True
-        )
-        return {"out": str(out), "scenes": args.pairs}, f"{args.pairs} scenes in {out}"
-    if args.task is not None:
-        World(seed=args.seed).write_task(args.out, args.task, test=args.pairs, progress=True)
-        text = f"the task {args.task}: 800 + 200 training and {args.pairs} test pictures"
-        return {"out": str(args.out), "task": args.task}, f"{text} in {args.out}"
-    world = World(seed=args.seed) if args.noise is None else World(args.seed, args.noise)
-    out = world.write(
-        args.out, args.pairs, workers=args.workers, benchmark=args.against, progress=True
-    )
-    if args.tsv is not None:
-        from align_edu.pairs import read_pairs, write_tsv
-
-        write_tsv(read_pairs(out), args.tsv)
-    return {"out": str(out), "pairs": args.pairs}, f"{args.pairs} pairs in {out}"
+        write_tsv(align_edu.read_pairs(out), tsv)
+    return {"out": str(out), "pairs": pairs}, f"{pairs} pairs in {out}"
 
 
-def _filter(args: argparse.Namespace) -> Answer:
-    from align_edu.filters import filter_pairs, rules_from_text
+def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
+    from align_edu.model.wordpiece import save_wordpiece
 
-    funnel = filter_pairs(
-        args.pairs,
-        args.out,
-        rules=rules_from_text(args.rule),
-        vocabulary_size=args.vocabulary_size,
-        against=args.against,
-        unsafe_model=args.unsafe_model,
-        engine=args.engine,
-        progress=True,
-    )
-    return funnel.to_dict(), str(funnel)
-
-
-def _vocabulary(args: argparse.Namespace) -> Answer:
-    from align_edu.model.wordpiece import save_wordpiece, train_wordpiece
-    from align_edu.pairs import read_pairs
-
-    texts = read_pairs(args.pairs)["caption"].to_pylist()
-    tokenizer = train_wordpiece([text for text in texts if text], args.size)
-    path = args.out if args.out.suffix == ".json" else args.out / "tokenizer.json"
+    texts = [text for text in align_edu.read_pairs(pairs)["caption"].to_pylist() if text]
+    tokenizer = align_edu.train_wordpiece(texts, size)
+    path = out if out.suffix == ".json" else out / "tokenizer.json"
     save_wordpiece(tokenizer, path)
     size = tokenizer.get_vocab_size()
     return {"out": str(path), "size": size}, f"{size} word pieces in {path}"
 
 
-def _train(args: argparse.Namespace) -> Answer:
+def _filter(rule: list[str], **options: Any) -> Answer:
+    from align_edu.filters import rules_from_text
+
+    funnel = align_edu.filter_pairs(rules=rules_from_text(rule), **options, progress=True)
+    return funnel.to_dict(), str(funnel)
+
+
+def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answer:
     from align_edu.model.wordpiece import load_wordpiece
-    from align_edu.presets import fine_tuning, get_preset, replace_fields
-    from align_edu.training import load_preset, train
+    from align_edu.training import load_preset
     from align_edu.training.metrics import read_metrics
 
-    if args.start and args.preset:
-        raise InputError(f"--preset {args.preset}: --from {args.start} has its own; give one")
-    preset = (
-        fine_tuning(load_preset(args.start)) if args.start else get_preset(args.preset or "toy")
-    )
-    run = train(
-        replace_fields(preset, dict(_change(text) for text in args.set)),
-        args.data,
-        args.out,
-        steps=args.steps,
-        minutes=args.minutes,
-        seed=args.seed,
-        resume=args.resume,
-        tokenizer=load_wordpiece(args.vocabulary) if args.vocabulary else None,
-        start=args.start,
-        device=args.device,
-        processes=args.processes,
-        tensorboard=args.tensorboard,
-    )
+    start, changes = options.pop("from"), options.pop("set")
+    if start and preset:
+        raise InputError(f"--preset {preset}: --from {start} brings its own; give only one")
+    if None not in (options["minutes"], options["steps"]):
+        raise InputError("--minutes and --steps: give only one")
+    recipe = fine_tuning(load_preset(start)) if start else get_preset(preset or "toy")
+    tokenizer = load_wordpiece(vocabulary) if vocabulary else None
+    recipe = _changed(recipe, changes)
+    run = align_edu.train(recipe, tokenizer=tokenizer, start=start, **options)
     row = read_metrics(run.folder)[-1]
     text = f"trained {row['step']} steps, loss {row['loss']:.3f} (floor {row['floor']:.3f})"
     return row | {"out": str(run.folder)}, f"{text}; the run is in {run.folder}"
 
 
-def _evaluate(args: argparse.Namespace) -> Answer:
+def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:
     from align_edu.evaluation import write_result
     from align_edu.evaluation.protocols import evaluate_run
-    from align_edu.training import load_run
 
-    options = {
-        name: getattr(args, name)
-        for name in ("split", "templates", "ratings", "own_pairs", "queries", "epochs", "seed")
-    }
-    run = load_run(args.run)
-    record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)
-    name = args.task if args.name is None else f"{args.task}-{args.name}"
-    write_result(args.run, name, record)
+    name = options.pop("name")
+    options["own_pairs"] = options["own_pairs"] or None  # None: not given
+    loaded = align_edu.load_run(run)
+    record, table = evaluate_run(loaded, task, benchmark, **options, progress=True)
+    write_result(run, task if name is None else f"{task}-{name}", record)
     return record, table
 
 
-def _index(args: argparse.Namespace) -> Answer:
-    from align_edu.search import ImageIndex
-    from align_edu.training import load_run
-
-    index = ImageIndex.build(load_run(args.run), args.images, kind=args.kind, progress=True)
-    index.save(args.out)
+def _index(run: Path, images: Path, out: Path, kind: str | None) -> Answer:
+    loaded = align_edu.load_run(run)
+    index = align_edu.ImageIndex.build(loaded, images, kind=kind, progress=True)
+    index.save(out)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
-    text = f"{len(index)} images indexed in {args.out} for {index.kind} search"
+    text = f"{len(index)} images indexed in {out} for {index.kind} search"
     text += f"; {len(skipped)} could not be read" if skipped else ""
-    answer = {"out": str(args.out), "images": len(index), "kind": index.kind, "skipped": skipped}
+    answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
     return answer, text
 
 
-def _search(args: argparse.Namespace) -> Answer:
+def _search(index: Path, picture: Path | None, **query: Any) -> Answer:
     from align_edu.search import search
     from align_edu.show import save_search_picture
 
-    hits = search(args.index, args.text, args.image, args.plus, args.minus, args.top)
-    words = [args.text or "", str(args.image or "")]
-    words += [f"+ {text}" for text in args.plus] + [f"− {text}" for text in args.minus]
-    query = " ".join(word for word in words if word)
-    picture = save_search_picture(args.picture or args.index / "search.png", query, hits)
+    hits = search(index, **query)
+    words = [query["text"] or "", str(query["image"] or "")]
+    words += [f"+ {text}" for text in query["plus"]] + [f"− {text}" for text in query["minus"]]
+    title = " ".join(word for word in words if word)
+    picture = save_search_picture(picture or index / "search.png", title, hits)
     rows = [{"rank": h.rank, "score": round(h.score, 4), "path": str(h.path)} for h in hits]
     lines = [f"{r['rank']:>3}  {r['score']:.3f}  {r['path']}" for r in rows]
-    answer = {"query": query, "hits": rows, "picture": str(picture)}
+    answer = {"query": title, "hits": rows, "picture": str(picture)}
     return answer, "\n".join([*lines, f"picture: {picture}"])
 
 
-def _plan(args: argparse.Namespace) -> Answer:
+def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:
     from align_edu.planning.chips import get_chip
     from align_edu.planning.here import measure_here
     from align_edu.planning.plan import plan_run
-    from align_edu.presets import get_preset, replace_fields
     from align_edu.training.machine import keep_freed_memory
 
-    preset = replace_fields(get_preset(args.preset), dict(_change(text) for text in args.set))
-    if args.chip == "here":
+    recipe = _changed(get_preset(preset), options["set"])
+    if chip == "here":
         keep_freed_memory()  # as training does
-        chip = measure_here(preset)
-    else:
-        chip = get_chip(args.chip)
-    plan = plan_run(preset, chip, args.chips, text_length=args.text_length)
+    kind = measure_here(recipe) if chip == "here" else get_chip(chip)
+    plan = plan_run(recipe, kind, chips, text_length=text_length)
     return plan.to_dict(), str(plan)
 
 
-def _doctor(args: argparse.Namespace) -> Answer:
+def _doctor() -> Answer:
     from align_edu.lab.doctor import diagnose, report
 
     findings = diagnose()
@@ -199,33 +225,8 @@ def _doctor(args: argparse.Namespace) -> Answer:
     return {"ok": all(f.ok for f in findings), "findings": rows}, report(findings)
 
 
-def _grade(args: argparse.Namespace) -> Answer:
+def _grade(**options: Any) -> Answer:
     from align_edu.lab.grade import grade_folder, summary
 
-    limits = {"seconds": args.seconds, "megabytes": args.megabytes}
-    grades = grade_folder(
-        args.folder, args.seed, args.out, **limits, workers=args.workers, progress=True
-    )
+    grades = grade_folder(**options, progress=True)
     return grades.to_dict(), summary(grades)
-
-
-def _change(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"--set {text}: write it as part.field=value, as in recipe.batch_size=64")
-    return name, value
-
-
-_COMMANDS: dict[str, Command] = {
-    "demo": _demo,
-    "world": _world,
-    "filter": _filter,
-    "vocabulary": _vocabulary,
-    "train": _train,
-    "evaluate": _evaluate,
-    "index": _index,
-    "search": _search,
-    "plan": _plan,
-    "doctor": _doctor,
-    "grade": _grade,
-}

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""The number of CPU cores that this process may use."""
 
 import os
 from contextlib import suppress
@@ -6,27 +6,24 @@ from pathlib import Path
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use: its affinity and its container's limit count.
+    """Return the number of cores that this process's affinity and its container allow.
 
     >>> 1 <= usable_cores() <= os.cpu_count()
     True
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
+    affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
     quota = _container_quota()
     return max(1, min(cores, int(quota))) if quota else cores
 
 
 def _container_quota(group: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """The cores' worth of time that the control group grants (Linux), or None without a limit."""
+    """Return the cores' worth of time that the control group grants; None: no limit."""
     with suppress(OSError, ValueError):  # version 2
         quota, period = (group / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     with suppress(OSError, ValueError):  # version 1
-        quota, period = (
-            (group / "cpu" / f"cpu.cfs_{n}_us").read_text() for n in ("quota", "period")
-        )
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        quota, period = ((group / "cpu" / name).read_text() for name in names)
         return int(quota) / int(period) if int(quota) > 0 else None
     return None

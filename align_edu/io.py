@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and the error that tells a user what to do."""
+"""Files that appear whole or not at all, and errors that tell a user what to do."""
 
 import hashlib
 import json
@@ -11,27 +11,22 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Bad input, told in one sentence: what is wrong, where, and what to do.
+    """Bad input, described in one sentence: what is wrong, where, and what to do.
 
-    The command line prints the sentence and exits with status 2; it never shows a
-    traceback for it.
-
-    >>> raise InputError("pairs.tsv, row 3: one column; separate caption and url by a tab")
-    Traceback (most recent call last):
-    align_edu.io.InputError: pairs.tsv, row 3: one column; separate caption and url by a tab
+    The command line prints the sentence, without a traceback, and exits with status 2.
     """
 
 
 class TrainingStopped(RuntimeError):
-    """Training cannot go on, told in one sentence; the last checkpoint is kept."""
+    """Training cannot continue, for the reason in one sentence; the last checkpoint is kept."""
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Give a name beside ``path`` to write to, and move it to ``path`` when all went well.
+    """Yield a path beside ``path`` to write to; on success, move that file to ``path``.
 
-    Whatever goes wrong, an older file at ``path`` stays and nothing half-written is left.
-    Raises InputError when the disk is full or the folder cannot be written.
+    On an error an older file at ``path`` stays, and no half-written file remains.
+    Raises InputError when the disk is full or the folder is not writable.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "note.txt"
@@ -48,24 +43,23 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        with suppress(OSError):  # the reason was told above
+        with suppress(OSError):  # the error above matters more
             beside.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """Give a folder beside ``folder`` to fill, and move it to ``folder`` when all went well.
+    """Yield a path beside ``folder`` for a new folder; on success, move that to ``folder``.
 
-    What an earlier call left unfinished is removed, and nothing unfinished is left.
-    Raises InputError when the disk is full or the folder cannot be written.
+    Removes what an earlier, interrupted call left there, and its own files on an error.
+    Raises InputError when the disk is full or the parent folder is not writable.
 
     >>> import tempfile
     >>> target = Path(tempfile.mkdtemp()) / "notes"
     >>> with folder_written_whole(target) as beside:
-    ...     beside.mkdir()
-    ...     _ = (beside / "one.txt").write_text("whole")
-    >>> (target / "one.txt").read_text()
-    'whole'
+    ...     write_json(beside / "one.json", 1)
+    >>> read_json(target / "one.json")
+    1
     """
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -79,18 +73,10 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 
 
 def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool:
-    """Whether ``folder`` is finished and was made with these numbers.
+    """Return True if ``folder`` is complete and was made with the settings ``made_with``.
 
-    record: the JSON file in it, written last, whose ``made_with`` tells. False where the folder
-    is missing or empty. Raises InputError when the folder is a file or holds something else.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> holds_already(folder, folder / "task.json", {"seed": 1})
-    False
-    >>> write_json(folder / "task.json", {"made_with": {"seed": 1}})
-    >>> holds_already(folder, folder / "task.json", {"seed": 1})
-    True
+    record: the JSON file that is written last into the folder; it holds ``made_with``. A missing
+    or empty folder gives False. Raises InputError when the folder is a file or holds anything else.
     """
     if not folder.exists():
         return False
@@ -104,11 +90,7 @@ def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool
 
 
 def cannot_write(path: Path, error: OSError) -> InputError:
-    """Return the one sentence for a file or folder that the system refused to write.
-
-    >>> print(cannot_write(Path("a.txt"), OSError(28, "No space left on device")))
-    a.txt: cannot be written (No space left on device); free some space or choose another folder
-    """
+    """Return the InputError for a file or folder that the system refused to write."""
     reason = error.strerror or str(error)
     return InputError(
         f"{path}: cannot be written ({reason}); free some space or choose another folder"
@@ -116,23 +98,13 @@ def cannot_write(path: Path, error: OSError) -> InputError:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, whole or not at all.
-
-    >>> import tempfile
-    >>> target = Path(tempfile.mkdtemp()) / "one.json"
-    >>> write_json(target, {"one": 1})
-    >>> read_json(target)
-    {'one': 1}
-    """
+    """Write ``value`` as indented JSON, whole or not at all."""
     with written_whole(path) as beside:
         beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Return the JSON value in ``path``.
-
-    Raises InputError when the file is missing or is not JSON.
-    """
+    """Return the JSON value in ``path``; raise InputError when there is none."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -142,15 +114,7 @@ def read_json(path: Path) -> Any:
 
 
 def fingerprint(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, or of the names and sizes of a folder's files.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> empty = fingerprint(folder)
-    >>> _ = (folder / "a").write_bytes(b"1")
-    >>> fingerprint(folder) == empty
-    False
-    """
+    """Return the SHA-256 of a file's bytes, or of the names and sizes of a folder's files."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

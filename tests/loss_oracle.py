@@ -40,7 +40,7 @@ def softmax_oracle(image, text, sigma, smoothing=0.1, mask=None):
     for matrix, counts in ((logits, mask), (logits.T, mask.T)):
         log_p = torch.log_softmax(matrix.masked_fill(~counts, -1e300), dim=1)
         own = torch.eye(n, dtype=torch.float64)
-        target = (1 - smoothing) * own + smoothing * counts / counts.sum(1, keepdim=True)
+        target = (1 - smoothing) * own + smoothing * counts.double() / counts.sum(1, keepdim=True)
         total = total - (target * log_p.masked_fill(~counts, 0)).sum() / n
     return _with_gradients(total, image, text, sigma)
 

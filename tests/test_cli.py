@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from align_edu.cli import main
+from align_edu.cli import _build_parser, main
+from align_edu.io import InputError
 from align_edu.world import World
 from tests.test_training import TINY
 
@@ -103,7 +104,6 @@ def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path
     fails(capsys, "filter", "/nowhere", out)
     fails(capsys, "vocabulary", shards, out, "--size", 10_000_000)
     fails(capsys, *train, shards, "--set", "recipe.batch_size=0.5")
-    fails(capsys, *train, shards, "--set", "batch_size")
     fails(capsys, *train, shards, "--preset", "huge")
     fails(capsys, "evaluate", empty, "--benchmark", empty)
     fails(capsys, "index", "/nowhere", empty, out)
@@ -120,14 +120,17 @@ def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path
         (["--minutes", "nan"], "the length of the run must be a number above zero"),
         (["--minutes", "0"], "the length of the run must be a number above zero"),
         (["--steps", "0"], "the length of the run must be a number above zero"),
-        (["--set", "recipe.warmup=1"], "recipe.warmup: 1.0 is out of range; give 0 to 0.999"),
-        (["--set", "recipe.warmup=nan"], "recipe.warmup"),
-        (["--set", "loss.kind=softmx"], 'loss.kind: "softmx" does not exist; choose one of'),
-        (["--set", "recipe.batch_size=null"], "recipe.batch_size: null is no value for it"),
-        (["--set", "recipe.batch_size=1"], "recipe.batch_size: 1 is out of range; give 2 or more"),
-        (["--set", "text.layers=true"], "text.layers=true: a value like 1 is needed"),
-        (["--set", "image.width=0"], "image.width: 0.0 is out of range; give a number above 0"),
-        (["--set", "recipe.compile=1"], "recipe.compile=1: a value like False is needed"),
+        (
+            ["--set", "recipe.warmup=1"],
+            "recipe.warmup: 1.0 is not allowed; give a number from 0 to",
+        ),
+        (
+            ["--set", "loss.kind=softmx"],
+            'loss.kind: "softmx" is not allowed; give softmax or sigmoid',
+        ),
+        (["--set", "recipe.batch_size=null"], "recipe.batch_size: null is not allowed"),
+        (["--steps", "1", "--minutes", "1"], "--minutes and --steps: give only one"),
+        (["--set", "batch_size"], "--set batch_size: write part.field=value"),
         (["--processes", "3"], "--processes 3: must divide the batch of 16 pairs"),
         (["--processes", "0"], "--processes 0"),
         (["--processes", "-1"], "--processes -1"),
@@ -142,16 +145,13 @@ def test_a_setting_that_no_run_can_have_is_named_before_anything_is_written(
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("processes", ["1", "2"])
-def test_one_step_trains_and_standard_output_is_the_answer_alone(
-    shards, tmp_path, capfd, processes
-):
+def test_one_step_trains_and_standard_output_is_the_answer_alone(shards, tmp_path, capfd):
     out = tmp_path / "run"
     command = ["train", "--data", str(shards), "--out", str(out), "--steps", "1", "--json"]
-    assert main([*command, "--processes", processes, *SETS]) == 0
+    assert main([*command, "--processes", "1", *SETS]) == 0
     told = capfd.readouterr()
     assert json.loads(told.out)["learning_rate"] > 0
-    assert f"training on {processes} of " in told.err
+    assert "training on 1 of " in told.err
 
 
 def test_a_shard_without_texts_is_refused(tmp_path, capsys):
@@ -187,6 +187,31 @@ def test_every_command_explains_itself(capsys):
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0 and "usage: align-edu" in capsys.readouterr().out
+
+
+def parsed(*words):
+    return vars(_build_parser().parse_args(words))
+
+
+def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
+    demo = parsed("demo", "--out", "d", "--minutes", "2")
+    assert (demo["out"], demo["minutes"], demo["pairs"]) == (Path("d"), 2.0, 100_000)
+    train = parsed("train", "--data", "a", "b", "--out", "r", "--set", "x=1", "--set", "y=2")
+    assert train["data"] == [Path("a"), Path("b")] and train["set"] == ["x=1", "y=2"]
+    assert train["resume"] is False and train["steps"] is None and train["json"] is False
+    assert parsed("search", "i")["text"] is None and parsed("search", "i", "cat")["text"] == "cat"
+    for words in (["train", "--out", "r"], ["index", "run"], ["plan", "--chips", "1.5"]):
+        with pytest.raises(InputError, match=f"see align-edu {words[0]} --help"):
+            parsed(*words)
+
+
+def test_the_help_of_evaluate_lists_every_protocol():
+    from align_edu.evaluation.protocols import PROTOCOL_OF
+
+    for task in PROTOCOL_OF:
+        assert parsed("evaluate", "run", "--task", task)["task"] == task
+    with pytest.raises(InputError, match="choose from 'retrieval'"):
+        parsed("evaluate", "run", "--task", "guessing")
 
 
 def test_importing_the_package_loads_nothing_heavy_beside_torch() -> None:

@@ -5,20 +5,14 @@ import dataclasses
 import pytest
 import torch
 from torch import nn
-from transformers import (
-    AlignConfig,
-    AlignModel,
-    AlignProcessor,
-)
+from transformers import AlignConfig, AlignModel, AlignProcessor
 
-import align_edu
 from align_edu.hub.align_model import load_hf, save_hf
 from align_edu.hub.trunk_weights import trunk_names
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
 from align_edu.search import ImageIndex
-from tests.test_towers_exact import with_random_weights
 from tests.tiny_released import (
     PIECES,
     TEXTS,
@@ -26,12 +20,8 @@ from tests.tiny_released import (
     change_config,
     change_weights,
     pictures,
-    tiny_config,
+    with_random_weights,
 )
-
-
-def test_both_functions_are_at_the_top_level():
-    assert align_edu.load_hf is load_hf and align_edu.save_hf is save_hf
 
 
 def test_alignmodel_to_ours_to_alignmodel_gives_the_same_bytes(released, tmp_path):
@@ -133,26 +123,6 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
         # Attention's key biases have no gradient but rounding: softmax ignores a shift.
         assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-9
     assert theirs.text_model.pooler.dense.weight.grad is None
-
-
-def test_one_step_of_alignmodel_in_training_mode_forgets_its_statistics():
-    """What AlignModel does: TensorFlow's momentum 0.99, given to torch as torch's."""
-    torch.manual_seed(0)
-    model = AlignModel(tiny_config()).vision_model.train()
-    seen = {}
-
-    def note(norm, inputs, _):
-        seen[norm] = inputs[0].detach().transpose(0, 1).flatten(1).mean(dim=1)
-
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
-    for norm in norms.values():
-        norm.register_forward_hook(note)
-    with torch.no_grad():
-        model(torch.randn(4, 3, 64, 64))
-    for name, norm in norms.items():
-        # By hand: the share of the batch is 0.99, and torch's own 0.1 in the expansion.
-        share = 0.1 if name.endswith("expand_bn") else 0.99
-        assert torch.allclose(norm.running_mean, share * seen[norm], atol=1e-6), name
 
 
 def test_the_full_size_has_the_names_and_the_size_of_the_released_weights():

@@ -47,12 +47,12 @@ def test_damaged_weights_are_refused_in_one_line(copy):
     (copy / "model.safetensors").write_bytes(whole)
     name = "text_projection.weight"
     change_weights(copy, lambda tensors: tensors.update({name: torch.zeros(3, 32)}))
-    refused(r"text_projection.weight has the shape \(3, 32\)", load_hf, copy)
+    refused(r"text_projection.weight has shape \(3, 32\)", load_hf, copy)
     change_weights(copy, lambda tensors: tensors.pop(name))
-    refused("text_projection.weight is not there", load_hf, copy)
+    refused("text_projection.weight is missing", load_hf, copy)
     (copy / "model.safetensors").write_bytes(whole)
     change_weights(copy, lambda tensors: tensors.update({"more": torch.zeros(1)}))
-    refused("more has no place", load_hf, copy)
+    refused("more does not exist", load_hf, copy)
     (copy / "model.safetensors").unlink()
     refused("no model.safetensors", load_hf, copy)
 
@@ -79,8 +79,8 @@ def test_pickled_weights_are_refused_and_nothing_runs(copy, tmp_path):
         ("vision_config", {"batch_norm_eps": 1e-5}, "vision_config.batch_norm_eps is 1e-05"),
         ("text_config", {"hidden_act": "relu"}, "text_config.hidden_act is relu"),
         ("text_config", {"hidden_size": "x"}, "not an AlignModel's configuration"),
-        ("text_config", {"vocab_size": 9}, "pieces, the model knows 9"),
-        ("vision_config", {"width_coefficient": 0.25}, "take 0.3 or more"),
+        ("text_config", {"vocab_size": 9}, "pieces, but the model has 9"),
+        ("vision_config", {"width_coefficient": 0.25}, "use 0.3 or more"),
         (None, {"projection_dim": 64}, "projection_dim is 64, the image tower's width 112"),
     ],
 )
@@ -94,7 +94,7 @@ def test_another_preparation_of_pictures_is_refused_by_name(copy):
     values = json.loads(path.read_text())
     values["image_processor"]["resample"] = 3
     path.write_text(json.dumps(values))
-    refused("prepared with resample = 3", load_hf, copy)
+    refused("image processor has resample = 3", load_hf, copy)
 
 
 def test_a_folder_without_a_tokenizer_is_refused_in_one_line(copy):
@@ -106,9 +106,9 @@ def test_a_folder_without_a_tokenizer_is_refused_in_one_line(copy):
 
 def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path):
     toy = get_preset("toy")
-    refused("built with 'symmetric'", save_hf, Align(toy, 50), tmp_path / "a")
+    refused("this model has 'symmetric'", save_hf, Align(toy, 50), tmp_path / "a")
     image = dataclasses.replace(toy.image, padding="tf_static", projection=64)
     model = Align(dataclasses.replace(toy, image=image), 50)
     refused("no linear layer", save_hf, model, tmp_path / "b")
-    refused("already there and not empty", save_hf, load_hf(released), released)
+    refused("exists and is not empty", save_hf, load_hf(released), released)
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()

@@ -57,5 +57,5 @@ def test_it_tells_pictures_and_texts_apart(tiny):
 
 
 def test_a_folder_that_holds_something_is_left_alone(tiny):
-    with pytest.raises(InputError, match="already there and not empty"):
+    with pytest.raises(InputError, match="exists and is not empty"):
         tiny_hf(tiny)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from align_edu.io import InputError
 from align_edu.model.wordpiece import (
@@ -49,37 +50,47 @@ def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path: Pa
     assert len({file.read_bytes() for file in files}) == 1
 
 
-def test_frequent_words_are_one_piece_and_rare_ones_are_spelled() -> None:
-    tokenizer = train_wordpiece(TEXTS, SIZE)
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_wordpiece(TEXTS, SIZE)
+
+
+def test_frequent_words_are_one_piece_and_rare_ones_are_spelled(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("RED Cat").tokens == ["[CLS]", "red", "cat", "[SEP]"]
     pieces = tokenizer.encode("bay").tokens[1:-1]
     assert len(pieces) > 1 and "".join(piece.removeprefix("##") for piece in pieces) == "bay"
     assert tokenizer.encode("caf\u00e9 \u4e2d").tokens == ["[CLS]", "[UNK]", "[UNK]", "[SEP]"]
 
 
-def test_accents_and_case_make_no_difference_as_in_uncased_bert() -> None:
-    tokenizer = train_wordpiece(TEXTS, SIZE)
+def test_accents_and_case_make_no_difference_as_in_uncased_bert(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("R\u00c9D D\u00f6gs").ids == tokenizer.encode("red dogs").ids
 
 
-def test_batches_are_padded_to_their_longest_text_and_the_mask_says_where() -> None:
-    tokenizer = train_wordpiece(TEXTS, SIZE)
+def test_batches_are_padded_to_their_longest_text_and_masked(tokenizer: Tokenizer) -> None:
     ids, mask = encode_texts(tokenizer, ["red", "red cat at night", ""])
     assert ids.dtype == mask.dtype == torch.int64
     assert ids.shape == mask.shape == (3, 6)
     assert mask.sum(1).tolist() == [3, 6, 2]
     assert (ids[mask == 0] == 0).all() and (ids[mask == 1] != 0).all()
     assert ids[2].tolist() == [2, 3, 0, 0, 0, 0]
-
-
-def test_no_texts_give_an_empty_batch() -> None:
-    ids, mask = encode_texts(train_wordpiece(TEXTS, SIZE), [])
+    ids, mask = encode_texts(tokenizer, [])
     assert ids.shape == mask.shape == (0, 0)
 
 
+def test_texts_of_fixed_length_have_the_same_pieces_and_more_padding(tokenizer: Tokenizer) -> None:
+    ids, mask = encode_texts(tokenizer, TEXTS)
+    fixed, fixed_mask = encode_texts(tokenizer, TEXTS, fixed_length=True)
+    length = ids.shape[1]
+    assert length < 64 and fixed.shape == fixed_mask.shape == (len(TEXTS), 64)
+    assert torch.equal(fixed[:, :length], ids) and not fixed[:, length:].any()
+    assert torch.equal(fixed_mask[:, :length], mask) and not fixed_mask[:, length:].any()
+
+
 @pytest.mark.parametrize("words", [61, 62, 63, 200])
-def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(words: int) -> None:
-    ids, mask = encode_texts(train_wordpiece(TEXTS, SIZE), ["red " * words])
+def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(
+    tokenizer: Tokenizer, words: int
+) -> None:
+    ids, mask = encode_texts(tokenizer, ["red " * words])
     assert ids.shape == (1, min(words + 2, 64))
     assert ids[0, 0] == 2 and ids[0, -1] == 3 and mask.all()
     assert (ids[0, 1:-1] == ids[0, 1]).all()
@@ -87,12 +98,12 @@ def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(words: int) -> N
 
 @pytest.mark.parametrize("max_length", [64, 7])
 def test_transformers_reads_the_file_and_gives_the_same_ids(
-    tmp_path: Path, max_length: int
+    tokenizer: Tokenizer, tmp_path: Path, max_length: int
 ) -> None:
     from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
     texts = [*TEXTS, "", "A  red\tcat!", "dog's caf\u00e9, \U0001f600 \u4e2d\u6587", "red " * 100]
-    save_wordpiece(train_wordpiece(TEXTS, SIZE), tmp_path / "tokenizer.json")
+    save_wordpiece(tokenizer, tmp_path / "tokenizer.json")
     ids, mask = encode_texts(load_wordpiece(tmp_path / "tokenizer.json"), texts, max_length)
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     for kind in (PreTrainedTokenizerFast, BertTokenizerFast):
@@ -132,22 +143,21 @@ def test_a_vocabulary_too_small_for_the_letters_is_refused(texts: list[str]) -> 
         train_wordpiece(texts, 4)
 
 
-def test_what_is_no_tokenizer_file_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_tokenizer_file_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
     with pytest.raises(InputError, match="no such file"):
         load_wordpiece(path)
     path.write_text('{"model": 1}')
     with pytest.raises(InputError, match="not a tokenizer file"):
         load_wordpiece(path)
-    tokenizer = train_wordpiece(TEXTS, SIZE)
     path.write_text(tokenizer.to_str().replace('"[PAD]"', '"[XXX]"'))
     with pytest.raises(InputError, match="first five"):
         load_wordpiece(path)
 
 
-def test_an_older_file_survives_a_failed_save(tmp_path: Path) -> None:
+def test_an_older_file_survives_a_failed_save(tokenizer: Tokenizer, tmp_path: Path) -> None:
     path = tmp_path / "tokenizer.json"
-    save_wordpiece(train_wordpiece(TEXTS, SIZE), path)
+    save_wordpiece(tokenizer, path)
     before = path.read_bytes()
 
     class FullDisk:

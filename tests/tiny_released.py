@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import (
     AlignConfig,
     AlignModel,
@@ -17,7 +18,6 @@ from transformers import (
 
 from align_edu.io import InputError
 from align_edu.model.wordpiece import tokenizer_from_pieces
-from tests.test_towers_exact import with_random_weights
 
 TEXTS = ["a red cat", "green dogs", "a blue house in snow", "cat"]
 # BERT's own numbering: [PAD] is 0, [UNK] 100 and so on, far from ours.
@@ -31,6 +31,32 @@ PIECES = [
     "[MASK]",
     *WORDS,
 ]
+
+
+def with_random_weights(network, side=128):
+    """Give a network random weights, and its BatchNorm the statistics of random pictures.
+
+    Variances below their layer's mean are raised to it: else one thin channel in each of a
+    hundred layers multiplies the numbers to billions.
+    """
+    torch.manual_seed(0)
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        noise = torch.randn(1_000_003)  # repeated: L2 has 467 million weights
+        for p in network.parameters():
+            values = noise.roll(int(torch.randint(len(noise), ())))
+            values = values.repeat(1 + p.numel() // len(noise))[: p.numel()].view_as(p)
+            p.copy_(values * (p[0].numel() ** -0.5 if p.ndim > 1 else 0.1))
+        for norm in norms:
+            norm.weight.uniform_(0.5, 1.5)
+            norm.reset_running_stats()
+            norm.momentum = 1.0
+        network.train()(torch.randn(2, 3, side, side))
+        for norm in norms:
+            norm.running_mean.mul_(1.1)
+            norm.running_var.clamp_(min=norm.running_var.mean().item())
+            norm.running_var.mul_(torch.empty_like(norm.running_var).uniform_(0.9, 1.1))
+    return network.eval()
 
 
 def tiny_config(**vision):

@@ -1,1 +1,1 @@
-"""The released ALIGN weights, in and out."""
+"""The released ALIGN weights: reading and writing Hugging Face's AlignModel."""

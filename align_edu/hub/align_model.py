@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -15,11 +14,12 @@ from align_edu.hub.configuration import (
     pixels_from_preset,
     preset_from_hf,
     read_config,
+    read_pixels,
 )
-from align_edu.hub.trunk_weights import trunk_names
+from align_edu.hub.trunk_weights import copy_weights, trunk_names
 from align_edu.io import InputError, cannot_write, read_json
 from align_edu.model.align import Align
-from align_edu.model.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
+from align_edu.model.wordpiece import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
 from align_edu.training.checkpoint import load_tensors, save_tensors
 from align_edu.training.run import Run
 
@@ -27,8 +27,8 @@ RELEASED = "kakaobrain/align-base"
 _WEIGHTS = "model.safetensors"
 _INDEX = "model.safetensors.index.json"  # of weights in several files
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
-# Older files hold these, which are counted up, not learned.
-_COUNTED = ("text_model.embeddings.position_ids", "text_model.embeddings.token_type_ids")
+# Buffers of older files: constants, not learned.
+_CONSTANTS = {"text_model.embeddings.position_ids", "text_model.embeddings.token_type_ids"}
 
 
 def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
@@ -38,7 +38,7 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     name on the Hugging Face hub whose files are in this machine's cache. Nothing is downloaded
     and nothing is unpickled. The embeddings equal AlignModel's; the run's preset has its sizes,
     its padding (``"tf_static"``) and its preprocessing.
-    Raises InputError when files are missing, damaged, pickled, or another model's.
+    Raises InputError when files are missing, damaged or pickled, or belong to another model.
 
     Paper: Sections 4.1 and 5; the weights are COYO-ALIGN's, trained by others.
 
@@ -46,13 +46,13 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     Traceback (most recent call last):
     align_edu.io.InputError: nobody/nothing: not in this machine's cache; ...
     """
-    folder = _folder_of(path_or_name)
+    folder = _find_folder(path_or_name)
     where = folder / "config.json"
     config = read_config(read_json(where), where)
-    preset = preset_from_hf(config, _pixels(folder), where)
+    preset = preset_from_hf(config, read_pixels(folder), where)
     preset = dataclasses.replace(preset, name=Path(path_or_name).name)
-    tokenizer = _tokenizer(folder, preset.text.vocabulary_size)
-    weights = _weights(folder)
+    tokenizer = _read_tokenizer(folder, preset.text.vocabulary_size)
+    weights = _read_weights(folder)
     model = Align(preset, preset.text.vocabulary_size)
     _check_shortcuts(model, str(where))
     if config.projection_dim != model.image_tower.width:
@@ -60,28 +60,32 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
             f"{where}: projection_dim is {config.projection_dim}, the image tower's width"
             f" {model.image_tower.width}; AlignModel needs them equal"
         )
-    _fill(model, weights, folder)
+    names = _names(model) | {"temperature.value": "temperature"}
+    learned = {name: weights[name] for name in weights.keys() - _CONSTANTS}
+    copy_weights(model, learned, names, str(folder), "fetch the folder again")
+    if not model.temperature().item() > 0:
+        raise InputError(f"{folder}: the temperature is {model.temperature().item()}, not above 0")
     return Run(folder, preset, tokenizer, model.eval().to(device))
 
 
 def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
-    """Write a model of ours as a folder that transformers' AlignModel reads; return the folder.
+    """Write a model as a folder that transformers' AlignModel reads, and return the folder.
 
-    A run brings its tokenizer, so that ``AlignProcessor.from_pretrained`` reads the folder too.
-    The weights are float32. AlignModel has a pooler after BERT that it never uses: a model that
-    :func:`load_hf` gave writes the one it came with, another model writes zeros.
-    Raises InputError when the folder holds something, or the model is none that AlignModel can
-    compute (another padding than ``"tf_static"``, a linear layer after the image tower).
+    With a run, which has a tokenizer, ``AlignProcessor.from_pretrained`` reads the folder too.
+    The weights are float32. AlignModel has a pooler after BERT that it never uses: for a model
+    from :func:`load_hf` it is written unchanged, for any other as zeros.
+    Raises InputError when the folder is not empty, or when AlignModel cannot compute the model
+    (another padding than ``"tf_static"``, a linear layer after the image tower).
 
     Paper: Section 4.1.
     """
     model = run_or_model.model if isinstance(run_or_model, Run) else run_or_model
     folder = Path(folder)
-    vocabulary_size = model.text_tower.bert.config.vocab_size
-    config = hf_from_preset(model.preset, vocabulary_size, model.image_tower.width)
+    bert = model.text_tower.bert.config
+    config = hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
     _check_shortcuts(model, "this model")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder}: already there and not empty; choose a new folder")
+        raise InputError(f"{folder}: exists and is not empty; choose a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         config.save_pretrained(folder)
@@ -91,17 +95,16 @@ def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
     own = model.state_dict()
     tensors = {theirs: own[ours] for ours, theirs in _names(model).items()}
     tensors["temperature"] = model.temperature().detach()
-    width = model.text_tower.bert.config.hidden_size
+    width = bert.hidden_size
     tensors.setdefault("text_model.pooler.dense.weight", torch.zeros(width, width))
     tensors.setdefault("text_model.pooler.dense.bias", torch.zeros(width))
     save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
     return folder
 
 
-def _folder_of(path_or_name: str | Path) -> Path:
-    """The folder itself, or the hub's snapshot in this machine's cache."""
+def _find_folder(path_or_name: str | Path) -> Path:
+    """Return the folder, or the snapshot of a hub name in this machine's cache."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     folder, name = Path(path_or_name), str(path_or_name)
     if folder.is_dir():
@@ -110,17 +113,16 @@ def _folder_of(path_or_name: str | Path) -> Path:
         raise InputError(f"{name}: no such folder; give an AlignModel's folder, or {RELEASED!r}")
     try:
         return Path(snapshot_download(name, local_files_only=True))
-    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
+    except (OSError, ValueError):
         size = "690 MB" if name == RELEASED else f"{RELEASED} has 690 MB"
         raise InputError(
-            f"{name}: not in this machine's cache; fetch it once, where there is a network"
-            f" ({size}), by `hf download {name} --include '*.json' --include '*.txt'"
-            " --include '*.safetensors'`"
+            f"{name}: not in this machine's cache; fetch it once, with a network ({size}), by"
+            f" `hf download {name} --include '*.json' --include '*.txt' --include '*.safetensors'`"
         ) from None
 
 
-def _weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a folder, from one safetensors file or several."""
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    """Return the tensors of a folder, from one safetensors file or several."""
     if (folder / _WEIGHTS).exists():
         return load_tensors(folder / _WEIGHTS)
     if (folder / _INDEX).exists():
@@ -128,14 +130,12 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         files = sorted(set(index["weight_map"].values())) if "weight_map" in index else []
         if not files or any(Path(file).name != file for file in files):
             raise InputError(f"{folder / _INDEX}: not an index of weights; fetch the folder again")
-        return {
-            name: tensor for file in files for name, tensor in load_tensors(folder / file).items()
-        }
-    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
-    if pickled:
+        parts = [load_tensors(folder / file) for file in files]
+        return {name: tensor for part in parts for name, tensor in part.items()}
+    if pickled := sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern)):
         raise InputError(
-            f"{folder}: only pickled weights ({pickled[0]}), which can run code when they are"
-            f" read; get {_WEIGHTS}, or write it by AlignModel.save_pretrained where you trust them"
+            f"{folder}: only pickled weights ({pickled[0]}), which can run code when they are read;"
+            f" get {_WEIGHTS}, or write it with AlignModel.save_pretrained where you trust them"
         )
     raise InputError(
         f"{folder}: no {_WEIGHTS}; give a folder that AlignModel.save_pretrained wrote"
@@ -143,10 +143,10 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 
 def _names(model: Align) -> dict[str, str]:
-    """AlignModel's name of each of our tensors; σ apart, which we may keep as its logarithm."""
-    trunk = trunk_names(model.image_tower, "transformers")
+    """Return AlignModel's name of each of our tensors but σ, which may be stored as log σ."""
     names = {
-        f"image_tower.trunk.{ours}": f"vision_model.{theirs}" for ours, theirs in trunk.items()
+        f"image_tower.trunk.{ours}": f"vision_model.{theirs}"
+        for ours, theirs in trunk_names(model.image_tower, "transformers").items()
     }
     for name in model.text_tower.state_dict():
         part, _, rest = name.partition(".")
@@ -155,88 +155,52 @@ def _names(model: Align) -> dict[str, str]:
     return names
 
 
-def _fill(model: Align, weights: dict[str, Tensor], folder: Path) -> None:
-    """Give a model its weights."""
-    names = _names(model) | {"temperature.value": "temperature"}
-    expected = model.state_dict()
-    for ours, theirs in names.items():
-        got = tuple(weights[theirs].shape) if theirs in weights else None
-        if got != tuple(expected[ours].shape):
-            found = "is not there" if got is None else f"has the shape {got}"
-            raise InputError(
-                f"{folder}: {theirs} {found}, config.json asks for {tuple(expected[ours].shape)};"
-                " fetch the folder again"
-            )
-    left = sorted(weights.keys() - set(names.values()) - set(_COUNTED))
-    if left:
-        raise InputError(f"{folder}: {left[0]} has no place in ALIGN; fetch the folder again")
-    model.load_state_dict({ours: weights[theirs] for ours, theirs in names.items()})
-    if not model.temperature().item() > 0:
-        raise InputError(f"{folder}: the temperature is {model.temperature().item()}, not above 0")
-
-
 def _check_shortcuts(model: Align, where: str) -> None:
-    """At widths of a quarter and less a stage may begin with a shortcut; AlignModel has none."""
+    """Refuse widths up to a quarter, at which stages may start with a shortcut; theirs never do."""
     if any(stage[0].use_res_connect for stage in list(model.image_tower.trunk)[1:]):
         raise InputError(
-            f"{where}: of width {model.preset.image.width}, where AlignModel and EfficientNet"
-            " differ; take 0.3 or more"
+            f"{where}: width {model.preset.image.width}, where AlignModel and EfficientNet differ;"
+            " use 0.3 or more"
         )
 
 
-def _pixels(folder: Path) -> dict[str, Any]:
-    """The image processor's values, in transformers 5's file or the older one."""
-    if (folder / "processor_config.json").exists():
-        values = read_json(folder / "processor_config.json")
-        if isinstance(values, dict) and "image_processor" in values:
-            return values["image_processor"]
-    if (folder / "preprocessor_config.json").exists():
-        return read_json(folder / "preprocessor_config.json")
-    return {}
-
-
-def _tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer:
-    """BERT's tokenizer, from tokenizer.json or from a list of pieces."""
-    path = folder / "tokenizer.json"
+def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer:
+    """Return BERT's tokenizer, from tokenizer.json or from a list of pieces."""
+    path, pieces = folder / "tokenizer.json", folder / "vocab.txt"
     if path.exists():
-        try:
-            tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception
-            raise InputError(f"{path}: not a tokenizer file ({error})") from None
-    else:
-        path = folder / "vocab.txt"
-        if not path.exists():
-            raise InputError(
-                f"{folder}: no tokenizer.json and no vocab.txt; fetch the folder again"
-            )
+        tokenizer = read_tokenizer(path)
+    elif pieces.exists():
+        path = pieces
         tokenizer = tokenizer_from_pieces(path.read_text(encoding="utf-8").splitlines())
+    else:
+        raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; fetch the folder again")
     tokenizer.no_padding()
     tokenizer.no_truncation()
     missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
     if missing or tokenizer.token_to_id("[PAD]") != 0:
         raise InputError(
-            f"{path}: not BERT's tokenizer ([PAD] must be 0, and {SPECIAL_TOKENS} in it)"
+            f"{path}: not BERT's tokenizer; it must hold {SPECIAL_TOKENS}, with [PAD] as 0"
         )
     if tokenizer.get_vocab_size() > vocabulary_size:
         raise InputError(
-            f"{path}: {tokenizer.get_vocab_size()} pieces, the model knows {vocabulary_size};"
-            " they are of different models"
+            f"{path}: {tokenizer.get_vocab_size()} pieces, but the model has {vocabulary_size};"
+            " give the tokenizer of this model"
         )
     return tokenizer
 
 
 def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> None:
-    """Write what AlignProcessor reads; without a tokenizer, only the picture's part."""
+    """Write the files of an AlignProcessor; without a tokenizer, only those of its image part."""
     from transformers import AlignProcessor, EfficientNetImageProcessor, PreTrainedTokenizerFast
 
     pictures = EfficientNetImageProcessor(**pixels_from_preset(model.preset))
     if not isinstance(run_or_model, Run):
         pictures.save_pretrained(folder)
         return
-    special = dict(zip(("pad", "unk", "cls", "sep", "mask"), SPECIAL_TOKENS, strict=True))
+    names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
     words = PreTrainedTokenizerFast(
         tokenizer_object=run_or_model.tokenizer,
         model_max_length=MAX_LENGTH,
-        **{f"{name}_token": token for name, token in special.items()},
+        **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
     AlignProcessor(pictures, words).save_pretrained(folder)

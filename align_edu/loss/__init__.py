@@ -1,9 +1,14 @@
 """The contrastive loss in its forms, and the temperature."""
 
-from align_edu.loss.bounds import best_temperature, chance_loss, cosine_gap, loss_floor
 from align_edu.loss.contrastive import contrastive_loss
 from align_edu.loss.sigmoid import sigmoid_loss
-from align_edu.loss.temperature import Temperature
+from align_edu.loss.temperature import (
+    Temperature,
+    best_temperature,
+    chance_loss,
+    cosine_gap,
+    loss_floor,
+)
 
 __all__ = [
     "Temperature",

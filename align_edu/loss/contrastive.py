@@ -8,8 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.loss.gather import first_row, gather_constants, gather_rows
-from align_edu.loss.negatives import allowed_pairs
+from align_edu.loss.gather import allowed_pairs, first_row, gather_constants, gather_rows
 from align_edu.loss.tiled import Block, tiled_loss
 
 
@@ -25,19 +24,19 @@ def contrastive_loss(
     ids: Tensor | None = None,
     group: dist.ProcessGroup | None = None,
 ) -> Tensor:
-    """Return the normalised softmax loss over a batch of matched pairs.
+    """Return the normalised softmax loss of a batch of matched pairs, a scalar.
 
     image, text: (N, D); row i of one belongs to row i of the other; L2-normalised inside.
     temperature: σ > 0, a scalar. label_smoothing: ε, spread over all columns of a row.
     reduction: "sum" adds eq. (1) and eq. (2) (the paper), "mean" averages them (CLIP, HF).
-    tile: rows per tile of the form that never holds the N × N matrix; same value and gradient.
-    negatives: fraction of the in-batch negatives that count (Table 8): the next ones in
-    batch order, the same number for every image and every text.
+    tile: rows of the N × N matrix in memory at a time, for the same value and gradient; None: all.
+    negatives: fraction of the in-batch negatives that count (Table 8): the next ones in batch
+    order, equally many for every image and every text.
     ids: (N,) integers; pairs with equal ids are not each other's negatives.
-    group: processes whose pairs make one batch; N is then the number of pairs of this process,
-    the same in each. Every process gets the loss of the whole batch, and the mean over processes
-    of the gradients is the whole batch's gradient.
-    Raises ValueError for shapes or numbers that make no sense.
+    group: the processes whose pairs form one batch; N is then the number of pairs on each process.
+    Every process returns the loss of the whole batch, and the mean over processes of their
+    gradients is its gradient.
+    Raises ValueError for wrong shapes or values.
 
     Paper: Section 4.1, eq. (1) and eq. (2); Section 5 for label smoothing.
 
@@ -46,7 +45,15 @@ def contrastive_loss(
     >>> round(contrastive_loss(image, text, 0.5, label_smoothing=0.0).item(), 6)
     1.326823
     """
-    _check(image, text, temperature, label_smoothing, reduction, tile, negatives, ids)
+    check_pairs(image, text, temperature, tile)
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing {label_smoothing}: it must be in [0, 1)")
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction {reduction!r}: choose 'sum' (paper) or 'mean'")
+    if not 0 < negatives <= 1:
+        raise ValueError(f"negatives {negatives}: it must be in (0, 1]")
+    if ids is not None and ids.shape != (len(image),):
+        raise ValueError(f"ids {tuple(ids.shape)}: give one integer per pair, ({len(image)},)")
     with torch.autocast(image.device.type, enabled=False):  # logits need full precision
         dtype = torch.promote_types(image.dtype, torch.float32)
         x = F.normalize(image.to(dtype), dim=1)  # (N, D)
@@ -55,14 +62,8 @@ def contrastive_loss(
         if tile is None and group is None:
             loss = _definition(x, y, sigma, label_smoothing, negatives, ids)
         else:
-            block = Block(
-                tile or len(x),
-                label_smoothing,
-                negatives,
-                gather_constants(ids, group),
-                first_row(len(x), group),
-                group,
-            )
+            all_ids, start = gather_constants(ids, group), first_row(len(x), group)
+            block = Block(tile or len(x), label_smoothing, negatives, all_ids, start, group)
             loss = tiled_loss(x, gather_rows(y, group), sigma, block)
     return loss if reduction == "sum" else loss / 2
 
@@ -75,7 +76,7 @@ def _definition(
     negatives: float,
     ids: Tensor | None,
 ) -> Tensor:
-    """Eq. (1) + eq. (2) as they stand, for normalised x and y."""
+    """Return eq. (1) + eq. (2) as the paper writes them, for normalised x and y."""
     logits = (x / sigma) @ y.T  # (N, N): row i is an image, column j a text
     allowed = allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)
     image_to_text = _direction(logits, allowed, label_smoothing)  # eq. (1)
@@ -85,8 +86,8 @@ def _definition(
 
 
 def _direction(logits: Tensor, allowed: Tensor | None, label_smoothing: float) -> Tensor:
-    """Cross-entropy of each row against its own column, label-smoothed over allowed columns."""
-    # Less each row's highest, only the rounding changes: a loss near zero keeps its digits.
+    """Return the mean cross-entropy of the rows; row i's target is column i, smoothed."""
+    # Subtracting each row's maximum keeps the digits of a loss near zero.
     logits = logits - logits.detach().amax(dim=1, keepdim=True)
     if allowed is None:
         log_total, average = logits.logsumexp(dim=1), logits.mean(dim=1)  # (N,)
@@ -97,29 +98,13 @@ def _direction(logits: Tensor, allowed: Tensor | None, label_smoothing: float) -
     return (log_total - target).mean()
 
 
-def _check(
-    image: Tensor,
-    text: Tensor,
-    temperature: Tensor | float,
-    label_smoothing: float,
-    reduction: str,
-    tile: int | None,
-    negatives: float,
-    ids: Tensor | None,
-) -> None:
+def check_pairs(image: Tensor, text: Tensor, temperature: Tensor | float, tile: int | None) -> None:
+    """Raise ValueError unless the arguments of a loss over matched pairs make sense."""
     if image.ndim != 2 or image.shape != text.shape or len(image) == 0:
         raise ValueError(
             f"image {tuple(image.shape)} and text {tuple(text.shape)}: both must be (N, D), N > 0"
         )
     if isinstance(temperature, float | int) and not temperature > 0:
         raise ValueError(f"temperature {temperature}: it must be above 0")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing {label_smoothing}: it must be in [0, 1)")
-    if reduction not in ("sum", "mean"):
-        raise ValueError(f"reduction {reduction!r}: choose 'sum' (paper) or 'mean'")
     if tile is not None and tile < 1:
-        raise ValueError(f"tile {tile}: at least one row a tile")
-    if not 0 < negatives <= 1:
-        raise ValueError(f"negatives {negatives}: a fraction above 0, at most 1")
-    if ids is not None and ids.shape != (len(image),):
-        raise ValueError(f"ids {tuple(ids.shape)}: one integer a pair, ({len(image)},)")
+        raise ValueError(f"tile {tile}: it must be at least 1 row")

@@ -1,8 +1,8 @@
-"""The same loss a tile of rows at a time: it never holds the N × N matrix of similarities.
+"""The contrastive loss one tile of rows at a time, without the N × N matrix of similarities.
 
-Eq. (1) needs each row of the matrix, eq. (2) each column. One pass over tiles of rows gives
-both: a row's log-sum-exp at once, a column's by adding up from tile to tile. With several
-processes each holds the rows of its own images, and the columns are added up over processes.
+Eq. (1) normalises the rows of the matrix, eq. (2) its columns. One pass over tiles of rows gives
+both: the log-sum-exp of a row from its tile, that of a column by accumulation over the tiles.
+With several processes, each computes the rows of its own images and all sum up the columns.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from align_edu.loss.negatives import allowed_pairs
+from align_edu.loss.gather import allowed_pairs
 
 
 @dataclass(frozen=True)
 class Block:
-    """Which rows of the N × N matrix are held here, and how the loss is asked for.
+    """The rows of the N × N matrix on this process, and the options of the loss.
 
-    start: row of the matrix of the first image held here. ids: (N,) or None, of all pairs.
-    group: the processes that hold the other rows; None if there are none.
+    start: the row of the first image on this process. ids: (N,) or None, of the whole batch.
+    group: the processes that compute the other rows; None: this process computes all.
     """
 
     tile: int
@@ -32,15 +32,15 @@ class Block:
     group: dist.ProcessGroup | None = None
 
     def tiles(self, rows: int) -> list[slice]:
-        """The rows held here, ``tile`` at a time."""
+        """Return the slices that cut ``rows`` rows into tiles."""
         return [slice(i, min(i + self.tile, rows)) for i in range(0, rows, self.tile)]
 
     def logits(
         self, x: Tensor, y: Tensor, sigma: Tensor, tile: slice
     ) -> tuple[Tensor, Tensor | None]:
-        """Similarities of one tile, minus infinity where a pair does not count, and which count.
+        """Return one tile's logits, minus infinity where a pair does not count, and its mask.
 
-        Both are (T, N); the second is None where all count.
+        Both are (T, N); the mask is None when all pairs count.
         """
         logits = (x[tile] / sigma) @ y.T
         rows = range(self.start + tile.start, self.start + tile.stop)
@@ -51,12 +51,12 @@ class Block:
 
 
 def tiled_loss(x: Tensor, y: Tensor, sigma: Tensor, block: Block) -> Tensor:
-    """Return eq. (1) + eq. (2) over all N pairs, from the rows of x held here.
+    """Return eq. (1) + eq. (2) over all N pairs, a scalar, in O(tile × N) memory.
 
-    x: (R, D), y: (N, D), both normalised; row i of x belongs to row ``block.start`` + i of y.
-    Each tile's similarities are made twice, forwards and backwards, and never kept: memory is
-    O(tile × N). With a group the value is that of the whole batch on every process, and the
-    gradient is such that its mean over the processes is the whole batch's.
+    x: (R, D), the images on this process; y: (N, D), all texts; both normalised. Row i of x
+    belongs to row ``block.start`` + i of y. The backward pass recomputes each tile. With a group,
+    every process returns the loss of the whole batch, and the mean of their gradients is its
+    gradient.
 
     Paper: Section 4.1, eq. (1) and eq. (2).
 
@@ -70,21 +70,23 @@ def tiled_loss(x: Tensor, y: Tensor, sigma: Tensor, block: Block) -> Tensor:
 class _TiledLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, sigma: Tensor, block: Block) -> Tensor:
-        rows, columns = _Sums.empty(len(x), x), _Sums.empty(len(y), y)
-        own = x.new_empty(len(x))  # each image with its own text
+        rows, columns = _Sums(len(x), x), _Sums(len(y), y)
+        own = x.new_empty(len(x))  # logit of each image with its own text
         for tile in block.tiles(len(x)):
             logits, allowed = block.logits(x, y, sigma, tile)  # (T, N)
             own[tile] = logits.diagonal(block.start + tile.start)
-            rows.put(tile, logits, allowed)
-            columns.add(logits, allowed)
-        columns.over_processes(block.group)
-        ctx.save_for_backward(x, y, sigma, *rows.kept(), *columns.kept())
+            rows.add(tile, logits, allowed, dim=1)
+            columns.add(slice(None), logits, allowed, dim=0)
+        columns.sum_over_processes(block.group)
+        ctx.save_for_backward(
+            x, y, sigma, rows.highest, rows.exps, rows.count,
+            columns.highest, columns.exps, columns.count,
+        )  # fmt: skip
         ctx.block = block
-        here = slice(block.start, block.start + len(x))
-        smoothing = block.label_smoothing
+        local, smoothing = slice(block.start, block.start + len(x)), block.label_smoothing
         total = torch.zeros_like(own)
-        for highest, exps, mean in (rows.parts(slice(None)), columns.parts(here)):
-            # Differences first: the similarities are large numbers, these are small ones.
+        for highest, exps, mean in (rows.parts(slice(None)), columns.parts(local)):
+            # Differences first: the logits are large, their differences small.
             total += exps.log() + (1 - smoothing) * (highest - own) + smoothing * (highest - mean)
         loss = total.sum(dtype=_exact(x)) / len(y)
         if block.group is not None:
@@ -94,13 +96,13 @@ class _TiledLoss(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, y, sigma, *kept = ctx.saved_tensors
-        row_high, row_exps, row_count, column_high, column_exps, column_count = kept
+        x, y, sigma, *sums = ctx.saved_tensors
+        row_high, row_exps, row_count, column_high, column_exps, column_count = sums
         block, smoothing = ctx.block, ctx.block.label_smoothing
         grad_x, grad_y = torch.empty_like(x), torch.zeros_like(y)
         for tile in block.tiles(len(x)):
             logits, allowed = block.logits(x, y, sigma, tile)  # (T, N)
-            # Softmax over the row, plus softmax over the column, less both targets.
+            # Softmax over the row, plus softmax over the column, minus both targets.
             change = (logits - row_high[tile, None]).exp_().div_(row_exps[tile, None])
             change += logits.sub_(column_high).exp_().div_(column_exps)
             if allowed is None:
@@ -110,46 +112,32 @@ class _TiledLoss(torch.autograd.Function):
             change.diagonal(block.start + tile.start).sub_(2 * (1 - smoothing))
             grad_x[tile] = change @ y
             grad_y.addmm_(change.T, x[tile])
-        # Averaged over the processes, the parts below must add up.
+        # The mean over processes of these parts must be the whole gradient.
         processes = 1 if block.group is None else dist.get_world_size(block.group)
         scale = grad * processes / (len(y) * sigma)
         grad_x *= scale
         grad_y *= scale
-        # logits = x·y / σ, so the derivative by σ is that by x, along x.
+        # logits = x·y / σ, so dσ = -(x · dx) / σ.
         grad_sigma = -(x * grad_x).sum(dtype=_exact(x)) / sigma
         return grad_x, grad_y, grad_sigma.to(sigma.dtype), None
 
 
-@dataclass
 class _Sums:
-    """Running log-sum-exp, sum and count of rows or of columns of the matrix."""
+    """Running maximum, sum of exponentials below it, sum and count of logits per row or column."""
 
-    highest: Tensor
-    exps: Tensor  # of the similarities less the highest
-    total: Tensor  # of the similarities that count
-    count: Tensor
+    def __init__(self, n: int, like: Tensor) -> None:
+        self.highest = like.new_full((n,), -torch.inf)
+        self.exps, self.total, self.count = (like.new_zeros(n) for _ in range(3))
 
-    @classmethod
-    def empty(cls, n: int, like: Tensor) -> "_Sums":
-        zeros = like.new_zeros(n)
-        return cls(torch.full_like(zeros, -torch.inf), zeros, zeros.clone(), zeros.clone())
-
-    def put(self, tile: slice, logits: Tensor, allowed: Tensor | None) -> None:
-        """Fill in the rows of one tile, which are whole."""
-        self.highest[tile] = logits.amax(dim=1)
-        self.exps[tile] = (logits - self.highest[tile, None]).exp_().sum(dim=1)
-        self._count(tile, logits, allowed, dim=1)
-
-    def add(self, logits: Tensor, allowed: Tensor | None) -> None:
-        """Add a tile to all columns."""
-        before = self.highest
-        self.highest = torch.maximum(before, logits.amax(dim=0))
-        # A column may have no pair that counts so far: its highest is minus infinity.
-        finite = self.highest.clamp(min=torch.finfo(logits.dtype).min)
-        self.exps = self.exps * (before - finite).exp() + (logits - finite).exp_().sum(dim=0)
-        self._count(slice(None), logits, allowed, dim=0)
-
-    def _count(self, part: slice, logits: Tensor, allowed: Tensor | None, dim: int) -> None:
+    def add(self, part: slice, logits: Tensor, allowed: Tensor | None, dim: int) -> None:
+        """Add a tile's logits, summed over ``dim``, to the rows or columns in ``part``."""
+        before = self.highest[part]
+        highest = torch.maximum(before, logits.amax(dim))
+        # So far no pair of a column may count; its maximum is then minus infinity.
+        finite = highest.clamp(min=torch.finfo(logits.dtype).min)
+        new = (logits - finite.unsqueeze(dim)).exp_().sum(dim)
+        self.exps[part] = self.exps[part] * (before - finite).exp() + new
+        self.highest[part] = highest
         if allowed is None:
             self.total[part] += logits.sum(dim)
             self.count[part] += logits.shape[dim]
@@ -157,8 +145,7 @@ class _Sums:
             self.total[part] += logits.masked_fill(~allowed, 0).sum(dim)
             self.count[part] += allowed.sum(dim)
 
-    def over_processes(self, group: dist.ProcessGroup | None) -> None:
-        """Add up what every process holds of the columns."""
+    def sum_over_processes(self, group: dist.ProcessGroup | None) -> None:
         if group is None:
             return
         highest = self.highest.clone()
@@ -168,15 +155,11 @@ class _Sums:
         for part in (self.exps, self.total, self.count):
             dist.all_reduce(part, group=group)
 
-    def kept(self) -> tuple[Tensor, Tensor, Tensor]:
-        """What the backward pass needs."""
-        return self.highest, self.exps, self.count
-
     def parts(self, which: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Highest similarity, sum of exponentials below it, and mean similarity."""
+        """Return the maximum, the sum of exponentials below it, and the mean."""
         return self.highest[which], self.exps[which], (self.total / self.count)[which]
 
 
 def _exact(x: Tensor) -> torch.dtype:
-    """Where sums over a whole batch are added up; TPUs have no fast float64."""
+    """Return the type for sums over a whole batch; TPUs have no fast float64."""
     return torch.float64 if x.device.type in ("cpu", "cuda") else x.dtype

@@ -12,9 +12,9 @@ from align_edu.presets import Preset
 
 
 class Align(nn.Module):
-    """The dual encoder: pictures and texts become unit vectors that can be compared.
+    """The dual encoder: it maps pictures and texts to unit vectors in one space of D dimensions.
 
-    Both towers start from scratch, from ``seed``, without touching the global generator.
+    The weights are random and depend on ``seed`` alone; torch's global generator stays untouched.
 
     Paper: Section 4.1, Figure 1.
 
@@ -41,41 +41,21 @@ class Align(nn.Module):
             self.bias = nn.Parameter(torch.tensor(preset.loss.bias))
 
     def encode_image(self, pixels: Tensor) -> Tensor:
-        """Return unit vectors for pictures: (B, 3, H, W) → (B, D).
-
-        >>> from align_edu.presets import get_preset
-        >>> model = Align(get_preset("toy"), vocabulary_size=100)
-        >>> model.encode_image(torch.rand(2, 3, 48, 48)).norm(dim=1).round().tolist()
-        [1.0, 1.0]
-        """
+        """Return a unit vector per picture: (B, 3, H, W) → (B, D)."""
         return F.normalize(self.image_tower(pixels), dim=1)
 
     def encode_text(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return unit vectors for texts: ids and mask (B, L) → (B, D).
-
-        >>> from align_edu.presets import get_preset
-        >>> model = Align(get_preset("toy"), vocabulary_size=100)
-        >>> ids = torch.tensor([[2, 7, 3]])
-        >>> model.encode_text(ids, torch.ones_like(ids)).norm(dim=1).round().item()
-        1.0
-        """
+        """Return a unit vector per text: ids and mask (B, L) → (B, D)."""
         return F.normalize(self.text_tower(ids, mask), dim=1)
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the embeddings of a batch of pairs: two (B, D) tensors.
-
-        >>> from align_edu.presets import get_preset
-        >>> model = Align(get_preset("toy"), vocabulary_size=100)
-        >>> ids = torch.tensor([[2, 7, 3]])
-        >>> len(model(torch.zeros(1, 3, 48, 48), ids, torch.ones_like(ids)))
-        2
-        """
+        """Return the embeddings of a batch of pairs: two (B, D) tensors."""
         return self.encode_image(pixels), self.encode_text(ids, mask)
 
     def loss(self, image: Tensor, text: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
-        """Return the preset's loss of matched embeddings, each (N, D).
+        """Return the loss of matched embeddings, each (N, D), with the preset's options.
 
-        group: processes whose pairs make one batch, as in ``contrastive_loss``.
+        group: the processes whose pairs form one batch, as in ``contrastive_loss``.
 
         Paper: Section 4.1, eq. (1) and eq. (2).
 

@@ -1,25 +1,24 @@
-"""Ghost BatchNorm: a few pairs share their statistics, however large the batch is."""
+"""Ghost BatchNorm: small groups of pairs have separate statistics, whatever the batch size."""
 
 import torch
 from torch import Tensor, nn
 
 from align_edu.io import InputError
 
-_WITHIN = (1, 3, 4)  # the axes of (groups, pairs, C, H, W) that share one mean and variance
+_WITHIN = (1, 3, 4)  # axes of (groups, pairs, C, H, W) that share one mean and variance
 
 
 class GhostBatchNorm2d(nn.BatchNorm2d):
-    """BatchNorm that takes each ``group`` consecutive samples of a batch by themselves.
+    """BatchNorm over each ``group`` consecutive samples of a batch separately.
 
-    In training every group is normalised by its own mean and variance, and the running
-    statistics move once a step, to the mean over the groups of their means and unbiased
-    variances. In evaluation, and for a batch that is no larger than one group, it is
-    :class:`torch.nn.BatchNorm2d`, whose arguments and state it has. Where a batch is shared
-    out, among processes or along its first axis by XLA, a group stays together as long as
-    each part holds whole groups. Raises InputError for a group of fewer than 2.
+    In training, each group is normalised by its mean and variance, and the running statistics
+    are updated once per step with the mean over the groups of their means and unbiased variances.
+    In evaluation, and for a batch of at most one group, this is :class:`torch.nn.BatchNorm2d`,
+    whose arguments and state it has. Groups stay intact in a batch that is split over processes
+    or XLA devices, as long as each part holds whole groups. Raises InputError for a group below 2.
 
-    Paper: Section 5 (16 pairs on each of 1,024 cores, each with statistics of its own); the
-    name is that of Hoffer et al., 2017, Algorithm 1.
+    Paper: not said over how many pairs BatchNorm's statistics run; ``ImageSettings`` in presets
+    names the two hints. The method is Algorithm 1 of Hoffer et al., 2017.
 
     >>> norm = GhostBatchNorm2d(1, group=2, affine=False)
     >>> x = torch.tensor([1.0, 3.0, 10.0, 30.0]).view(4, 1, 1, 1)
@@ -38,31 +37,23 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         group: int = 16,
     ) -> None:
         if not isinstance(group, int) or group < 2:
-            raise InputError(
-                f"image.ghost_batch {group!r}: give a number of pairs, 2 or more, or null for"
-                " the whole batch"
-            )
+            raise InputError(f"group {group!r}: give a number of pairs, 2 or more")
         super().__init__(num_features, eps, momentum, affine, track_running_stats)
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, H, W) normalised, in the type and memory order of ``x``.
+        """Return (B, C, H, W) normalised, in the data type and memory format of ``x``.
 
-        Raises InputError in training for a batch that is larger than a group and not made of
-        whole groups.
-
-        >>> GhostBatchNorm2d(3, group=2)(torch.zeros(4, 3, 8, 8)).shape
-        torch.Size([4, 3, 8, 8])
+        Raises InputError in training when B is above the group's size and not a multiple of it.
         """
         if not self.training or len(x) <= self.group:
             return super().forward(x)
         if len(x) % self.group:
             raise InputError(
-                f"a batch of {len(x)} pairs does not split into groups of {self.group} that share"
-                f" BatchNorm statistics; make the batch a multiple of {self.group} or set"
-                " image.ghost_batch"
+                f"a batch of {len(x)} pairs cannot be split into groups of {self.group} for"
+                f" BatchNorm; make the batch a multiple of {self.group} or set image.ghost_batch"
             )
-        # Plain reshapes and means, so that XLA can keep every group where its samples are.
+        # Plain reshapes and means let XLA keep every group on the device of its samples.
         groups = x.unflatten(0, (-1, self.group))  # (G, group, C, H, W)
         groups = groups.to(torch.promote_types(x.dtype, torch.float32))
         mean = groups.mean(_WITHIN, keepdim=True)  # (G, 1, C, 1, 1)
@@ -77,18 +68,18 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
-        """Move the running statistics once; ``count`` values of a channel are in a group."""
+        """Update the running statistics; ``count`` values of a channel are in each group."""
         if self.running_mean is None or self.running_var is None:
             return
         factor = self.momentum if self.momentum is not None else 0.0
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # torch's meaning: the average over all steps
+            if self.momentum is None:  # torch: the average over all steps
                 factor = 1.0 / float(self.num_batches_tracked)
         unbiased = variance * (count / (count - 1))
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
             running.mul_(1 - factor).add_(new.mean(0).view(-1), alpha=factor)
 
     def extra_repr(self) -> str:
-        """Return torch's own line about a BatchNorm and the size of a group."""
+        """Return torch's line about a BatchNorm, and the size of a group."""
         return f"{super().extra_repr()}, group={self.group}"

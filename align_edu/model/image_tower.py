@@ -11,10 +11,10 @@ from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 from align_edu.io import InputError
 from align_edu.model.batch_norm import GhostBatchNorm2d
 from align_edu.model.padding import set_padding
-from align_edu.model.recompute import recomputed
 from align_edu.presets import ImageSettings
+from align_edu.recompute import recomputed
 
-SMALLEST = 32  # pixels a side: five times halved, one is left
+SMALLEST = 32  # pixels per side: halved five times, one is left
 
 # EfficientNet-B0 stage by stage (Tan and Le, 2019, Table 1):
 # expansion, kernel, stride, channels in, channels out, blocks.
@@ -30,15 +30,13 @@ _STAGES = (
 
 
 class ImageTower(nn.Module):
-    """EfficientNet trunk of any width and depth, global average pooling, optional linear layer.
+    """An EfficientNet trunk of any width and depth, global average pooling, optional linear layer.
 
-    Parameters are those of :class:`align_edu.presets.ImageSettings`. The output width is
-    ``width`` × 320 rounded to a multiple of 8 (640 for B7, 1376 for L2) or ``projection``.
-    It does not depend on the resolution. Raises InputError for an unknown padding or a bad group.
+    The output width D is ``projection`` or, without one, ``width`` × 320 rounded to a multiple of
+    8 (640 for B7, 1376 for L2). It does not depend on the resolution.
 
     Paper: Section 4.1 (tower, no 1×1 convolution), Section 6.1 (linear layer for B1, B3, B5).
 
-    >>> import torch
     >>> tower = ImageTower(ImageSettings(width=0.35, depth=0.35))
     >>> tower(torch.zeros(2, 3, 48, 48)).shape
     torch.Size([2, 112])
@@ -47,16 +45,16 @@ class ImageTower(nn.Module):
     def __init__(self, settings: ImageSettings) -> None:
         super().__init__()
         stage = partial(MBConvConfig, width_mult=settings.width, depth_mult=settings.depth)
-        # BatchNorm epsilon as in TensorFlow's EfficientNet; torchvision's B0–B4 use 1e-5.
-        norm: Callable[..., nn.Module] = partial(
-            _batch_norm(settings.ghost_batch), eps=1e-3, momentum=settings.batch_norm_momentum
-        )
+        norm: Callable[..., nn.Module] = nn.BatchNorm2d
+        if settings.ghost_batch is not None:
+            norm = partial(GhostBatchNorm2d, group=settings.ghost_batch)
         network = EfficientNet(
             [stage(*numbers) for numbers in _STAGES],
             dropout=0.0,
             stochastic_depth_prob=settings.stochastic_depth,
-            norm_layer=norm,
-            last_channel=8,  # the head convolution is built by torchvision and dropped below
+            # TensorFlow's epsilon; torchvision's B0 to B4 have 1e-5.
+            norm_layer=partial(norm, eps=1e-3, momentum=settings.batch_norm_momentum),
+            last_channel=8,  # width of the head convolution, which is dropped below
         )
         self.trunk = network.features[:-1]
         for module in self.trunk.modules():
@@ -71,13 +69,9 @@ class ImageTower(nn.Module):
         self.recompute = settings.recompute
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return one embedding a picture, not normalised: (B, 3, H, W) → (B, D).
+        """Return one embedding per picture, not normalised: (B, 3, H, W) → (B, D).
 
-        Raises InputError for pictures of fewer than 32 pixels a side.
-
-        >>> import torch
-        >>> ImageTower(ImageSettings(width=0.35, depth=0.35))(torch.zeros(1, 3, 64, 64)).shape
-        torch.Size([1, 112])
+        Raises InputError for pictures of fewer than 32 pixels per side.
         """
         if min(pixels.shape[-2:]) < SMALLEST:
             raise InputError(
@@ -86,31 +80,18 @@ class ImageTower(nn.Module):
             )
         if self.recompute and torch.is_grad_enabled():
             features = pixels
-            for block in self._blocks():
-                kept = partial(_statistics_kept, block)
-                features = recomputed(block, features, again=kept)
+            stem, *stages = self.trunk
+            for block in (stem, *(block for stage in stages for block in stage)):
+                features = recomputed(block, features, again=partial(_statistics_kept, block))
         else:
-            features = self.trunk(pixels)  # (B, D, H/32, W/32)
-        pooled = features.mean(dim=(2, 3))  # (B, D)
-        return self.projection(pooled)
-
-    def _blocks(self) -> Iterator[nn.Module]:
-        """The stem, then every block of every stage."""
-        yield self.trunk[0]
-        for stage in self.trunk[1:]:
-            yield from stage
-
-
-def _batch_norm(ghost_batch: int | None) -> Callable[..., nn.Module]:
-    """BatchNorm over the whole batch, or over groups of ``ghost_batch`` pairs."""
-    if ghost_batch is None:
-        return nn.BatchNorm2d
-    return partial(GhostBatchNorm2d, group=ghost_batch)
+            features = self.trunk(pixels)  # (B, C, H/32, W/32)
+        pooled = features.mean(dim=(2, 3))  # (B, C)
+        return self.projection(pooled)  # (B, D)
 
 
 @contextmanager
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """Stop BatchNorm from counting the same batch twice in its running statistics."""
+    """Keep BatchNorm from counting the same batch twice in its running statistics."""
     norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,22 +1,18 @@
-"""Zeros around a picture: the three ways in which a stride-2 convolution meets the edge."""
-
-from typing import Literal, get_args
+"""Zero padding at the edges of a picture: three rules for stride-2 convolutions."""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.io import InputError
-
-Padding = Literal["tf_static", "same", "symmetric"]
+from align_edu.presets import Padding
 
 
 def edge_zeros(size: int, kernel: int, padding: Padding) -> tuple[int, int]:
-    """Return how many zeros a stride-2 convolution puts before and after ``size`` pixels.
+    """Return how many zeros a stride-2 convolution adds before and after ``size`` pixels.
 
-    size: pixels along one axis. kernel: odd width of the convolution. ``"same"`` is
-    TensorFlow's rule, the paper's: it pads as ``"tf_static"`` where the size is even and as
-    ``"symmetric"`` where it is odd. ``"tf_static"`` is what the released weights were trained
-    with, at every size; ``"symmetric"`` is torchvision's.
+    size: pixels along one axis. kernel: odd width of the convolution. ``"same"`` is TensorFlow's
+    rule, and the paper's: it pads as ``"tf_static"`` where the size is even and as
+    ``"symmetric"`` where it is odd. ``"tf_static"`` is that of the released weights, at every
+    size; ``"symmetric"`` is torchvision's.
 
     Paper: Section 4.1 (EfficientNet, in TensorFlow).
 
@@ -31,9 +27,9 @@ def edge_zeros(size: int, kernel: int, padding: Padding) -> tuple[int, int]:
 
 
 class StrideTwoConv2d(nn.Conv2d):
-    """A stride-2 convolution that chooses its zeros from the size of what it gets.
+    """A stride-2 convolution that chooses its zero padding by the size of its input.
 
-    It takes over the weight of ``like``, a torch convolution of odd square kernel without bias.
+    It shares the weight of ``like``, a torch convolution with an odd square kernel and no bias.
 
     >>> import torch
     >>> like = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
@@ -51,20 +47,14 @@ class StrideTwoConv2d(nn.Conv2d):
             stride=2,
             groups=like.groups,
             bias=False,
-            device="meta",  # its own weight is never made
+            device="meta",  # no memory: the weight is replaced below
         )
         self.weight = like.weight
         self.kernel = kernel
         self.rule = padding
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, C, H, W) → (B, C', H/2, W/2), rounded up or, by ``"tf_static"``, down.
-
-        >>> import torch
-        >>> like = nn.Conv2d(1, 1, 3, stride=2, bias=False)
-        >>> StrideTwoConv2d(like, "same")(torch.zeros(1, 1, 32, 33)).shape
-        torch.Size([1, 1, 16, 17])
-        """
+        """Return the convolution of (B, C, H, W)."""
         rows = edge_zeros(x.shape[-2], self.kernel, self.rule)
         columns = edge_zeros(x.shape[-1], self.kernel, self.rule)
         inside = (rows[0], columns[0])
@@ -73,24 +63,21 @@ class StrideTwoConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight, None, self.stride, inside, groups=self.groups)
 
     def extra_repr(self) -> str:
-        """Return torch's own line about a convolution and the rule of the zeros."""
+        """Return torch's line about a convolution, and the padding rule."""
         return f"{super().extra_repr()}, zeros={self.rule!r}"
 
 
 def set_padding(network: nn.Module, padding: Padding) -> None:
-    """Give every stride-2 convolution in ``network`` the zeros of ``padding``, in place.
+    """Give every stride-2 convolution of a torchvision network this padding, in place.
 
-    Names and weights stay. Raises InputError for an unknown padding.
+    Names and weights stay.
 
     >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False))
     >>> set_padding(network, "same")
     >>> type(network[0]).__name__, list(network.state_dict())
     ('StrideTwoConv2d', ['0.weight'])
     """
-    if padding not in get_args(Padding):
-        names = ", ".join(get_args(Padding))
-        raise InputError(f"image.padding {padding!r} does not exist; choose one of {names}")
-    if padding == "symmetric":  # as torchvision built them
+    if padding == "symmetric":  # torchvision's
         return
     for parent in list(network.modules()):
         for name, child in parent.named_children():

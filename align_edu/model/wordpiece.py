@@ -1,4 +1,4 @@
-"""WordPiece: words to pieces to numbers, the vocabulary trained on our own alt-texts."""
+"""WordPiece: split words into pieces and number them, with a vocabulary trained on alt-texts."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,19 +21,19 @@ SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0
 PAD, UNK, CLS, SEP, MASK = range(5)
 MAX_TOKENS = 64
 MAX_LETTERS = 1000  # words with rarer letters become [UNK], as in BERT's trainer
-MIN_COUNT = 2  # a piece seen once teaches nothing
+MIN_COUNT = 2  # a piece that occurs once cannot be learned
 
 
 def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -> Tokenizer:
-    """Learn a WordPiece vocabulary from alt-texts, uncased as BERT's.
+    """Train an uncased WordPiece vocabulary, as BERT's, on alt-texts.
 
-    The same texts, in any order, give the same vocabulary.
+    The result does not depend on the order of the texts.
 
     Parameters
     ----------
-    texts : alt-texts, best those that the filters kept.
-    size : number of entries, the five special tokens included.
-    at_most : take fewer entries, without an error, where the texts give no more.
+    texts : alt-texts, best those that pass the filters.
+    size : number of pieces, the five special tokens included.
+    at_most : return fewer pieces, instead of an error, when the texts give no more.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -
 
     Raises
     ------
-    InputError if the texts do not give so many pieces, or if `size` cannot hold their letters.
+    InputError if the texts give fewer pieces, or if `size` is below the number of their letters.
 
     Paper: Section 4.1 (100k entries, generated from the training texts).
 
@@ -55,21 +55,21 @@ def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -
     if size < len(start):
         raise InputError(
             f"a vocabulary of {size} cannot hold the {len(start)} letters and special tokens of "
-            f"these texts; ask for {len(start)} or more"
+            f"these texts; make it {len(start)} or more"
         )
     vocabulary = _learn(words, start, size)
     if len(vocabulary) < size and not at_most:
         raise InputError(
             f"a vocabulary of {size} is larger than these texts allow; they give "
-            f"{len(vocabulary)} pieces, so ask for at most that many or give more texts"
+            f"{len(vocabulary)} pieces, so make it at most that large or give more texts"
         )
     return _bert_tokenizer(vocabulary)
 
 
 def tokenizer_from_pieces(pieces: Sequence[str]) -> Tokenizer:
-    """Return BERT's uncased tokenizer with these pieces, numbered in their order.
+    """Return BERT's uncased tokenizer with these pieces, numbered in this order.
 
-    Raises InputError when one of the five special tokens is not among them.
+    Raises InputError when one of the five special tokens is missing.
 
     >>> tokenizer_from_pieces([*SPECIAL_TOKENS, "red", "##s"]).encode("Reds").tokens
     ['[CLS]', 'red', '##s', '[SEP]']
@@ -80,7 +80,7 @@ def tokenizer_from_pieces(pieces: Sequence[str]) -> Tokenizer:
 def _bert_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     for token in SPECIAL_TOKENS:
         if token not in vocabulary:
-            raise InputError(f"a vocabulary without {token} is not BERT's; give one that has it")
+            raise InputError(f"a vocabulary without {token} is not BERT's; add the piece")
     tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -101,7 +101,7 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
 
 
 def _common_letters(words: Counter[str]) -> tuple[list[str], Counter[str]]:
-    """The letters at the start and inside (##) of words, and the words made of them."""
+    """Return the letters that start words, those inside (##), and the words made of them."""
     counts: Counter[str] = Counter()
     for word, count in words.items():
         for letter in word:
@@ -114,11 +114,11 @@ def _common_letters(words: Counter[str]) -> tuple[list[str], Counter[str]]:
 
 
 def _learn(words: Counter[str], start: list[str], size: int) -> dict[str, int]:
-    """Merge the most frequent pairs of pieces until the vocabulary has its size.
+    """Merge the most frequent pairs of pieces until the vocabulary has ``size`` pieces.
 
-    The trainer numbers letters in the order of a hash map that differs in each run, and breaks
-    ties between merges by those numbers. Giving it all letters first, in our order, as if they
-    were special tokens, makes its result the same every time.
+    The trainer numbers letters in the order of a hash map, which differs between runs, and breaks
+    ties between merges by these numbers. Passing all letters first, sorted, as special tokens
+    makes its result reproducible.
     """
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -138,19 +138,19 @@ def encode_texts(
     *,
     fixed_length: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn texts into token ids for the text tower: [CLS] pieces [SEP], padded.
+    """Return texts as padded token ids, [CLS] pieces [SEP], and their mask.
 
     Parameters
     ----------
     tokenizer : from `train_wordpiece` or `load_wordpiece`.
     texts : B texts.
-    max_length : tokens, [CLS] and [SEP] included; longer texts lose their end, not their [SEP].
-    fixed_length : pad to `max_length`, for devices that compile each shape anew (XLA).
+    max_length : tokens, [CLS] and [SEP] included; longer texts are cut before their [SEP].
+    fixed_length : pad to `max_length`, for devices that compile every new shape (XLA).
 
     Returns
     -------
-    ids, mask : (B, L) int64, L the length of the longest text or `max_length`; mask is 1 on
-        tokens, 0 on padding.
+    ids, mask : (B, L) int64; L is the length of the longest text, or `max_length`. The mask is
+        1 on tokens and 0 on padding.
 
     Paper: Section 5 (input texts of at most 64 WordPiece tokens).
 
@@ -185,19 +185,26 @@ def save_wordpiece(tokenizer: Tokenizer, path: str | Path) -> None:
 
 
 def load_wordpiece(path: str | Path) -> Tokenizer:
-    """Read a tokenizer.json that `save_wordpiece` wrote; raises InputError if it is none.
+    """Return the tokenizer in a tokenizer.json that `save_wordpiece` wrote.
+
+    Raises InputError when the file is missing or holds another kind of tokenizer.
 
     >>> load_wordpiece("no.json")
     Traceback (most recent call last):
-    align_edu.io.InputError: no.json: no such file; make one by `align-edu vocabulary`
+    align_edu.io.InputError: no.json: no such file; make one with `align-edu vocabulary`
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; make one by `align-edu vocabulary`")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise InputError(f"{path}: not a tokenizer file ({error})") from None
+        raise InputError(f"{path}: no such file; make one with `align-edu vocabulary`")
+    tokenizer = read_tokenizer(path)
     if [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS] != list(range(5)):
         raise InputError(f"{path}: its first five entries must be {', '.join(SPECIAL_TOKENS)}")
     return tokenizer
+
+
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Return the tokenizer in any tokenizer.json; raise InputError if the file holds none."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises bare Exception
+        raise InputError(f"{path}: not a tokenizer file ({error})") from None

@@ -1,4 +1,4 @@
-"""Memory for time: keep the input of a computation, and do it again in the backward pass."""
+"""Less memory for more time: recompute a function in the backward pass instead of storing it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-Surrounding = Callable[[], AbstractContextManager[Any]]
+Context = Callable[[], AbstractContextManager[Any]]
 
 
-def recomputed(function: Callable[..., Any], *inputs: Any, again: Surrounding = nullcontext) -> Any:
-    """Return ``function(*inputs)`` and keep only ``inputs`` until the backward pass.
+def recomputed(function: Callable[..., Any], *inputs: Any, again: Context = nullcontext) -> Any:
+    """Return ``function(*inputs)``, and store only ``inputs`` for the backward pass.
 
-    The second computation draws the same random numbers as the first, and takes place inside
-    ``again()``. On XLA the gradient must come by ``backward()``, and a function of inputs that
-    need none is computed once.
+    The second computation draws the same random numbers as the first and runs inside ``again()``.
+    On XLA, call ``backward()`` for the gradient, not ``torch.autograd.grad``.
 
     Paper: Section 5 (a batch of 16,384 must fit); Chen et al., 2016.
 
@@ -27,22 +26,22 @@ def recomputed(function: Callable[..., Any], *inputs: Any, again: Surrounding = 
     """
     if any(isinstance(x, Tensor) and x.device.type == "xla" for x in inputs):
         return _on_xla(function, inputs, again)
-    if torch.compiler.is_compiling():  # the compiler does by itself once what must be done once
+    if torch.compiler.is_compiling():  # the compiler keeps side effects out of the second pass
         return checkpoint(function, *inputs, use_reentrant=False)
     return checkpoint(
         function, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), again())
     )
 
 
-def _on_xla(function: Callable[..., Any], inputs: tuple[Any, ...], again: Surrounding) -> Any:
-    """The same by torch_xla, whose barrier keeps XLA from merging the two computations."""
+def _on_xla(function: Callable[..., Any], inputs: tuple[Any, ...], again: Context) -> Any:
+    """Do the same with torch_xla, whose barrier keeps XLA from merging the two computations."""
     from torch_xla.utils.checkpoint import checkpoint as xla_checkpoint
 
     if not any(isinstance(x, Tensor) and x.requires_grad for x in inputs):
         return function(*inputs)
 
     def run(*arguments: Any) -> Any:
-        with again() if torch.is_grad_enabled() else nullcontext():  # the first has no gradient
+        with again() if torch.is_grad_enabled() else nullcontext():  # off in the first computation
             return function(*arguments)
 
     return xla_checkpoint(run, *inputs)
