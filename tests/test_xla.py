@@ -14,12 +14,11 @@ from torch import nn
 
 from align_edu.io import InputError
 from align_edu.training import load_run
-from align_edu.training.xla import XlaMesh, open_mesh
-from align_edu.training.xla_lamb import XlaLamb
+from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 from align_edu.world import World
 
 ROOT = Path(__file__).parent.parent
-DEVICES = (1, 4, 8)
+DEVICES = (1, 4, 8) if os.environ.get("ALIGN_EDU_LONG") == "1" else (1, 4)  # make test-long
 needs_xla = pytest.mark.skipif(
     importlib.util.find_spec("torch_xla") is None,
     reason="torch_xla is not installed (it exists for Linux on x86-64 only)",
@@ -45,7 +44,7 @@ def run(*arguments, **environment):
 def steps(tmp_path_factory):
     """What each number of devices, and plain torch, made of the same ten steps."""
     folder = tmp_path_factory.mktemp("xla")
-    done = run(ROOT / "tests" / "xla_steps.py", folder)
+    done = run(ROOT / "tests" / "xla_steps.py", folder, *DEVICES)
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         name: json.loads((folder / f"{name}.json").read_text())

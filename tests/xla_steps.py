@@ -3,7 +3,7 @@
 XLA's devices belong to a process, so each number of devices has a child of its own. They are
 forked from one parent: imports take longer than the steps.
 
-    python tests/xla_steps.py FOLDER
+    python tests/xla_steps.py FOLDER DEVICES...
 """
 
 import dataclasses
@@ -176,10 +176,10 @@ def on_devices(count: int, folder: Path) -> None:
     (folder / f"{count}.json").write_text(json.dumps(found))
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, counts: list[int]) -> int:
     """Fork a child for each number of devices; the parent takes the steps in plain torch."""
     children = []
-    for count in (1, 4, 8):
+    for count in counts:
         child = os.fork()
         if child == 0:
             os.environ |= {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(count)}
@@ -200,4 +200,4 @@ def main(folder: Path) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]))
