@@ -15,10 +15,7 @@ KEPT_CHECKPOINTS = 2  # the older one survives when the newest cannot be written
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors to a safetensors file, whole or not at all.
-
-    Raises InputError when the disk is full; an older file of that name stays.
-    """
+    """Write tensors to a safetensors file, whole or not at all (InputError: the disk is full)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as beside:
         try:

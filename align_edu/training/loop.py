@@ -16,14 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.io import (
-    InputError,
-    TrainingStopped,
-    fingerprint,
-    only_writer,
-    read_json,
-    write_json,
-)
+from align_edu.io import InputError, TrainingStopped, fingerprint, only_writer, write_json
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs.shards import PairSource, open_pairs
@@ -46,7 +39,13 @@ from align_edu.training.machine import (
 from align_edu.training.metrics import MetricsLog
 from align_edu.training.processes import best_processes, helpers, join_as_helper, one_thread
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
-from align_edu.training.run import Run, load_run, software_versions
+from align_edu.training.run import (
+    Run,
+    check_folder,
+    load_run,
+    software_versions,
+    vocabulary_to_start_from,
+)
 from align_edu.training.step import add_gradient
 
 # The program of a helper process, and the files that it reads.
@@ -91,7 +90,7 @@ def train(
     budget = Budget(preset.recipe.steps if steps is None and minutes is None else steps, minutes)
     settings = {"preset": preset.to_dict(), "seed": seed, "steps": budget.steps, "minutes": minutes}
     if start is not None:
-        tokenizer = _vocabulary_of(Path(start), tokenizer)
+        tokenizer = vocabulary_to_start_from(Path(start), tokenizer)
         settings["start"] = fingerprint(Path(start) / "model.safetensors")
     machine = open_machine(device)
     if minutes is not None and machine.group is None and machine.processes > 1:
@@ -103,7 +102,7 @@ def train(
             stack.enter_context(only_writer(out))
         source = open_pairs(data)
         settings["data_sha256"] = _fingerprint_of(source)
-        _check_folder(out, settings, resume)
+        check_folder(out, settings, resume)
         if resume and (out / "model.safetensors").exists():  # written last: the run is finished
             return load_run(out, str(machine.device))
         if resume and (out / "tokenizer.json").exists():
@@ -237,14 +236,15 @@ def help_training() -> None:
 def _cores(machine: Machine, preset: Preset, budget: Budget, requested: int | None) -> int:
     """Return how many one-thread processes share each batch; 0 means one with all threads."""
     size = preset.recipe.batch_size
-    alone = machine.device.type == "cpu" and machine.group is None
+    if machine.device.type != "cpu" or machine.group is not None:
+        if requested is not None:
+            raise InputError("processes are for a CPU without torchrun; leave --processes out")
+        return 0
     if requested is None:
         with torch.device("meta"):
             model = Align(preset, preset.text.vocabulary_size)
         weights = sum(p.numel() for p in model.parameters())
-        return best_processes(preset, weights, budget.pairs(size)) if alone else 0
-    if not alone:
-        raise InputError("processes are for a CPU without torchrun; leave --processes out")
+        return best_processes(preset, weights, budget.pairs(size))
     if requested < 1 or size % requested:
         raise InputError(f"--processes {requested}: must divide the batch of {size} pairs")
     return requested
@@ -256,35 +256,6 @@ def _fingerprint_of(source: PairSource) -> str:
     for key, caption in zip(source.keys, source.captions, strict=True):
         digest.update(f"{key}\0{caption}\0".encode())
     return digest.hexdigest()
-
-
-def _check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
-    """Refuse to overwrite another run, and to resume with other settings or other data."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the run")
-    if not (out / "config.json").exists():
-        return
-    if not resume:
-        raise InputError(f"{out}: already holds a run; add --resume or choose another folder")
-    stored = read_json(out / "config.json")
-    for name, value in settings.items():
-        if stored.get(name) != value:
-            raise InputError(
-                f"{out}: the run was started with another setting"
-                f" ({name.removesuffix('_sha256')} differs); resume it with the same preset,"
-                " data, length and seed"
-            )
-
-
-def _vocabulary_of(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:
-    """Return the vocabulary of the run to begin with."""
-    if tokenizer is not None:
-        raise InputError(f"{start}: this run has a vocabulary of its own; leave yours out")
-    if not (start / "model.safetensors").exists():
-        raise InputError(
-            f"{start / 'model.safetensors'}: no such file; start from the folder of a finished run"
-        )
-    return load_wordpiece(start / "tokenizer.json")
 
 
 def _numbers(step: int, losses: list[Tensor], model: Align) -> tuple[list[float], float]:

@@ -64,10 +64,7 @@ class Machine:
         return 1 if self.group is None else dist.get_world_size(self.group)
 
     def rows(self, batch_size: int) -> range:
-        """Return this process's rows of the global batch.
-
-        Raises InputError when the processes cannot share the batch evenly.
-        """
+        """Return this process's rows of the global batch; InputError if it does not divide."""
         if batch_size % self.processes:
             raise InputError(
                 f"a batch of {batch_size} pairs cannot be shared by {self.processes} processes;"
@@ -101,9 +98,9 @@ class Machine:
         return pairs[:, :width], pairs[:, width:]
 
     def average_gradients(self, model: nn.Module, seconds: float) -> float:
-        """Replace each gradient by its mean over the processes, in one message.
+        """Average the gradients over the processes and return process 0's ``seconds``.
 
-        Return process 0's ``seconds``, sent with the gradients: all processes stop at one step.
+        Both travel in one message, so that all processes stop at the same step.
         """
         if self.group is None:
             return seconds
@@ -149,11 +146,7 @@ class Machine:
 
 
 def best_device(name: str | None) -> torch.device:
-    """Return the device called ``name``; without a name, a GPU if one exists, else the CPU.
-
-    >>> best_device("cpu")
-    device(type='cpu')
-    """
+    """Return the device called ``name``; without a name, a GPU if one exists, else the CPU."""
     return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -162,9 +155,6 @@ def open_machine(name: str | None = None) -> Machine:
 
     Under ``torchrun`` the process joins the others, over NCCL on GPUs and gloo on CPUs.
     Raises InputError for a missing device.
-
-    >>> open_machine("cpu").processes
-    1
     """
     if name == "xla":
         from align_edu.training.xla import open_mesh

@@ -137,11 +137,7 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
 
 
 def padded_side(rows: int) -> int:
-    """Return the padded side of X Xᵀ for a matrix X with this many rows.
-
-    >>> padded_side(33), padded_side(512)
-    (48, 512)
-    """
+    """Return the padded side of X Xᵀ for a matrix X with this many rows."""
     return next((side for side in _SIDES if rows <= side), rows)
 
 

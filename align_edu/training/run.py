@@ -91,6 +91,35 @@ def load_run(folder: str | Path, device: str = "cpu") -> Run:
     return Run(folder, preset, tokenizer, model.eval().to(device))
 
 
+def check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
+    """Refuse to overwrite another run, and to resume with other settings or other data."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the run")
+    if not (out / "config.json").exists():
+        return
+    if not resume:
+        raise InputError(f"{out}: already holds a run; add --resume or choose another folder")
+    stored = read_json(out / "config.json")
+    for name, value in settings.items():
+        if stored.get(name) != value:
+            raise InputError(
+                f"{out}: the run was started with another setting"
+                f" ({name.removesuffix('_sha256')} differs); resume it with the same preset,"
+                " data, length and seed"
+            )
+
+
+def vocabulary_to_start_from(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:
+    """Return the vocabulary of the run to begin with."""
+    if tokenizer is not None:
+        raise InputError(f"{start}: this run has a vocabulary of its own; leave yours out")
+    if not (start / "model.safetensors").exists():
+        raise InputError(
+            f"{start / 'model.safetensors'}: no such file; start from the folder of a finished run"
+        )
+    return load_wordpiece(start / "tokenizer.json")
+
+
 def software_versions() -> dict[str, str]:
     """Return the versions that a result depends on.
 

@@ -21,8 +21,8 @@ class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
     XLA shards the computation along the rows that :meth:`place` sends and adds the collectives,
-    so the loss has all pairs of the batch as negatives, and nothing is left to average.
-    ``device`` is torch_xla's single virtual device; ``devices`` counts the real ones on all
+    so the loss has all pairs of the batch as negatives, and without a process group nothing is
+    left to gather or to average. ``device`` is torch_xla's single virtual device; ``devices`` counts the real ones on all
     hosts. torch_xla is imported only when a mesh is opened or used.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
@@ -53,10 +53,7 @@ class XlaMesh(Machine):
         return runtime.device_type() == "TPU"
 
     def rows(self, batch_size: int) -> range:
-        """Return the rows of the global batch that this host reads.
-
-        Raises InputError when the devices cannot share the batch evenly.
-        """
+        """Return the rows of the global batch that this host reads; InputError if uneven."""
         if batch_size % self.devices:
             raise InputError(
                 f"recipe.batch_size {batch_size} does not divide among {self.devices} devices;"
@@ -108,17 +105,6 @@ class XlaMesh(Machine):
 
         if self.hosts > 1:
             xm.rendezvous("align_edu")
-
-    def whole_batch(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the embeddings unchanged: they are those of the whole batch."""
-        return image, text
-
-    def average_gradients(self, model: nn.Module, seconds: float) -> float:
-        """Return ``seconds``: the gradient is that of the whole batch; hosts share no clock."""
-        return seconds
-
-    def average_statistics(self, model: nn.Module) -> None:
-        """Do nothing: BatchNorm's running statistics are those of all groups."""
 
     def finish_step(self) -> None:
         """End the step's program and start it."""
