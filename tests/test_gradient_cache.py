@@ -36,9 +36,9 @@ def gradients(preset, chunk, n=24, seed=7):
     pixels, ids, mask = batch(n)
 
     def embed(i):
-        here = slice(i * chunk, (i + 1) * chunk)
+        rows = slice(i * chunk, (i + 1) * chunk)
         torch.manual_seed(seed + i)  # dropout of this chunk
-        return model(pixels[here].double(), ids[here], mask[here])
+        return model(pixels[rows].double(), ids[rows], mask[rows])
 
     value, _, _ = backward_in_chunks(model, embed, -(-n // chunk), model.loss)
     return (
@@ -90,9 +90,9 @@ def test_dropout_and_stochastic_depth_draw_the_same_in_both_passes():
         pixels, ids, mask = batch()
 
         def embed(i):
-            here = slice(i * 8, (i + 1) * 8)
+            rows = slice(i * 8, (i + 1) * 8)
             torch.manual_seed(7 + i)
-            return model(pixels[here].double(), ids[here], mask[here])
+            return model(pixels[rows].double(), ids[rows], mask[rows])
 
         with torch.enable_grad():
             return backward_in_chunks(model, embed, 3, model.loss)[0].item()

@@ -185,8 +185,9 @@ def one_gradient(rank: int, x: Tensor, weight: Tensor) -> Tensor:
     machine = Machine(torch.device("cpu"), dist.group.WORLD)
     model = nn.Linear(*weight.T.shape, bias=False)
     model.load_state_dict({"weight": weight})
-    here = model(x[machine.rows(len(x)).start : machine.rows(len(x)).stop])
-    image, text = machine.whole_batch(here[:, :4], here[:, 4:])
+    rows = machine.rows(len(x))
+    out = model(x[rows.start : rows.stop])
+    image, text = machine.whole_batch(out[:, :4], out[:, 4:])
     whole_loss(image, text).backward()
     seconds = machine.average_gradients(model, 7.5 if rank == 0 else 99.0)
     assert model.weight.grad is not None

@@ -55,7 +55,7 @@ def shards(tmp_path_factory):
 
 
 def train_here(rank, preset, shards, out, steps):
-    """Train in float64: there the order of adding up is all that differs."""
+    """Train in float64, where only the order of additions differs."""
     in_float32 = step.scale_pixels
     torch.set_default_dtype(torch.float64)
     step.scale_pixels = lambda pictures: in_float32(pictures).double()
@@ -81,14 +81,14 @@ def alone(shards, tmp_path_factory):
 def assert_same_model(ours, theirs):
     """Equal to a millionth of each tensor's norm.
 
-    In float32 this cannot be asked: a bias in front of a BatchNorm has no gradient but rounding,
-    and LAMB divides a gradient by its own size. In float64 that rounding is far below LAMB's
-    epsilon of 1e-6. A missing factor or a wrong statistic is a matter of per cents.
+    float32 is too coarse: the gradient of a bias before a BatchNorm is only rounding, and LAMB
+    divides a gradient by its size. In float64 that rounding is far below LAMB's epsilon of 1e-6.
+    A missing factor or a wrong statistic makes a difference of per cents.
     """
     assert ours.keys() == theirs.keys()
-    for name, there in theirs.items():
-        off = (ours[name].double() - there.double()).norm()
-        assert off <= 1e-6 * there.double().norm() + 1e-9, (name, off.item())
+    for name, other in theirs.items():
+        off = (ours[name].double() - other.double()).norm()
+        assert off <= 1e-6 * other.double().norm() + 1e-9, (name, off.item())
 
 
 @pytest.mark.parametrize(

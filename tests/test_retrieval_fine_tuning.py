@@ -101,7 +101,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
     wider = replace_fields(short(), {"image.width": "0.5"})
     for preset, start, tokenizer, message in (
         (short(), tmp_path, None, r"model\.safetensors: no such file"),
-        (short(), MODEL, words, "a vocabulary of its own"),
+        (short(), MODEL, words, "takes its vocabulary; leave yours out"),
         (wider, MODEL, None, "weights of another preset"),
     ):
         out = tmp_path / "run"

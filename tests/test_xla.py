@@ -1,4 +1,4 @@
-"""Training on XLA devices: virtual ones of the processor, in processes of their own."""
+"""Training on virtual XLA devices of the processor, each number of them in a separate process."""
 
 import importlib.util
 import json
@@ -42,7 +42,7 @@ def run(*arguments, **environment):
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
-    """What each number of devices, and plain torch, made of the same ten steps."""
+    """The results of the same ten steps on each number of devices and in plain torch."""
     folder = tmp_path_factory.mktemp("xla")
     done = run(ROOT / "tests" / "xla_steps.py", folder, *DEVICES)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -54,7 +54,7 @@ def steps(tmp_path_factory):
 
 
 def farthest(one, two):
-    """The largest difference between two sets of tensors of the same names."""
+    """Return the largest difference between two sets of tensors of the same names."""
     assert one.keys() == two.keys()
     return max((one[name].double() - two[name].double()).abs().max().item() for name in one)
 
@@ -176,12 +176,12 @@ print([row["loss"] for row in read_metrics(run.folder)])
 def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path):
     # In float32, six steps of LAMB: rounding only.
     world = World(seed=5, image_size=38).write(tmp_path / "w", pairs=200, workers=1)
-    told = {}
+    losses = {}
     for device in ("cpu", "xla"):
         done = run("-c", LOOP, world, tmp_path / device, device, CPU_NUM_DEVICES="4")
         assert done.returncode == 0, done.stderr[-3000:]
-        told[device] = json.loads(done.stdout.splitlines()[-1])
-    assert told["xla"] == pytest.approx(told["cpu"], rel=1e-3)
+        losses[device] = json.loads(done.stdout.splitlines()[-1])
+    assert losses["xla"] == pytest.approx(losses["cpu"], rel=1e-3)
     ours, theirs = (load_file(tmp_path / d / "model.safetensors") for d in ("xla", "cpu"))
     assert farthest(ours, theirs) < 0.02
     assert load_run(tmp_path / "xla").encode_texts(["a red cat"]).shape[0] == 1

@@ -1,6 +1,6 @@
 """Ten training steps on virtual XLA devices of the processor, and the same steps without XLA.
 
-XLA's devices belong to a process, so each number of devices has a child of its own. They are
+XLA's devices belong to a process, so each number of devices has a separate child. They are
 forked from one parent: imports take longer than the steps.
 
     python tests/xla_steps.py FOLDER DEVICES...
@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import timm.optim.lamb  # noqa: F401  imported before the children are born, as the next ones
+import timm.optim.lamb  # noqa: F401  imported before the fork, as the next ones
 import torch
 import torch_xla.distributed.spmd
 import torch_xla.utils.checkpoint  # noqa: F401
@@ -141,7 +141,7 @@ def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
             if again
             else block(pixels)
         )
-    with mesh.seeded(2):  # the second computation must not draw from here
+    with mesh.seeded(2):  # the second computation must not use this seed
         out.square().sum().backward()
     mesh.finish_step()
     tensors = [out, pixels.grad, *(p.grad for p in block.parameters()), *norm.buffers()]
@@ -149,7 +149,7 @@ def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
 
 
 def on_devices(count: int, folder: Path) -> None:
-    """Write what ``count`` devices make of the steps, and what is asked about them."""
+    """Take the steps on ``count`` devices and write all results that the tests compare."""
     mesh = open_mesh()
     steps = Steps(mesh)
     losses = steps.take(HALF)

@@ -88,7 +88,7 @@ def helpers(
         subprocess.Popen(
             [sys.executable, "-c", code, str(folder), str(rank)],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,  # its end tells the helper that this process is gone
+            stdin=subprocess.PIPE,  # closes when this process ends, so that the helper ends too
             start_new_session=True,  # Ctrl-C reaches process 0 alone, which ends the helpers
         )
         for rank in range(1, count + 1)

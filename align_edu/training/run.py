@@ -112,7 +112,7 @@ def check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
 def vocabulary_to_start_from(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:
     """Return the vocabulary of the run to begin with."""
     if tokenizer is not None:
-        raise InputError(f"{start}: this run has a vocabulary of its own; leave yours out")
+        raise InputError(f"{start}: starting from a run takes its vocabulary; leave yours out")
     if not (start / "model.safetensors").exists():
         raise InputError(
             f"{start / 'model.safetensors'}: no such file; start from the folder of a finished run"

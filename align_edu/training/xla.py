@@ -21,9 +21,9 @@ class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
     XLA shards the computation along the rows that :meth:`place` sends and adds the collectives,
-    so the loss has all pairs of the batch as negatives, and without a process group nothing is
-    left to gather or to average. ``device`` is torch_xla's single virtual device; ``devices`` counts the real ones on all
-    hosts. torch_xla is imported only when a mesh is opened or used.
+    so the loss has all pairs of the batch as negatives. Having no process group, a mesh gathers
+    and averages nothing. ``device`` is torch_xla's single virtual device; ``devices`` counts the
+    real ones on all hosts. torch_xla is imported only when a mesh is opened or used.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
