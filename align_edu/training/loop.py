@@ -157,7 +157,8 @@ def take_steps(
     model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     tower: Tower = model.image_tower
     if recipe.compile and machine.device.type != "xla":  # XLA compiles everything
-        tower = compiled_or_same(tower, preset, machine.device, recipe.chunk or len(batches.rows))
+        pairs = recipe.chunk or len(batches.rows)
+        tower = compiled_or_same(model.image_tower, preset, machine.device, pairs)
     if start is not None:
         load_weights(Path(start) / "model.safetensors", model)
     optimizer = build_optimizer(model, recipe)
