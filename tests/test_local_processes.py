@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,14 @@ from align_edu.training import processes as local_processes
 from align_edu.training.machine import Machine
 from align_edu.training.metrics import read_metrics
 from align_edu.training.processes import best_processes
-from tests.processes import run_processes
+from tests.processes import (
+    alive,
+    children_of,
+    last_checkpoint,
+    run_processes,
+    start_training,
+    wait_for,
+)
 
 SETTINGS = {
     "image.ghost_batch": "8",
@@ -61,53 +67,17 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(PRESET, [shards], out, steps=STEPS, processes=2, progress=False).folder
 
 
-def start(shards: Path, out: Path, *more: str) -> subprocess.Popen[str]:
-    """Start ``align-edu train`` in a separate process."""
-    changes = [part for item in SETTINGS.items() for part in ("--set", "=".join(item))]
-    code = "import sys; from align_edu.cli import main; sys.exit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "train", "--data", str(shards), "--out", str(out),
-         "--steps", str(STEPS), "--processes", "2", *changes, *more],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start(shards: Path, out: Path) -> subprocess.Popen[str]:
+    return start_training(SETTINGS, shards, out, STEPS, "--processes", "2")
 
 
 def helpers_of(parent: int) -> list[int]:
-    """Return the process ids of the helpers that a run has started."""
-    return [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _parent_and_command(folder) == (parent, True)
-    ]
-
-
-def _parent_and_command(folder: Path) -> tuple[int, bool]:
-    try:
-        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent, b"help_training" in (folder / "cmdline").read_bytes()
-    except OSError:  # it has just ended
-        return 0, False
-
-
-def alive(number: int) -> bool:
-    """Return True if a process still runs and is not a zombie."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(condition, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
+    return children_of(parent, "help_training")
 
 
 def until_a_checkpoint(run: subprocess.Popen[str], out: Path) -> int:
     """Wait for the first checkpoint of a run; return the process id of its only helper."""
-    wait_for(lambda: run.poll() is not None or list(out.glob("checkpoints/*.safetensors")))
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out))
     assert run.poll() is None, run.communicate()[1]
     (helper,) = helpers_of(run.pid)
     return helper

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from datetime import timedelta
@@ -17,7 +16,13 @@ from align_edu.presets import get_preset, replace_fields
 from align_edu.training import step
 from align_edu.training.machine import PATIENCE
 from align_edu.training.metrics import read_metrics
-from tests.processes import run_processes
+from tests.processes import (
+    children_of,
+    last_checkpoint,
+    run_processes,
+    start_training,
+    wait_for,
+)
 
 SETTINGS = {
     "image.ghost_batch": "4",
@@ -100,55 +105,22 @@ def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path,
     assert_same_model(load_file(tmp_path / "run" / "model.safetensors"), alone)
 
 
-def start(count, shards, out, steps, *more):
-    """``align-edu train`` under torchrun."""
-    changes = [part for item in SETTINGS.items() for part in ("--set", "=".join(item))]
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python",
-         f"--nproc-per-node={count}", sys.executable, "-c",
-         "import sys; from align_edu.cli import main; sys.exit(main())",
-         "train", "--data", str(shards), "--out", str(out), "--steps", str(steps),
-         "--device", "cpu", *changes, *more],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def workers_of(parent):
-    """Numbers of the processes that torchrun started."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False
-    )
-    return [int(number) for number in listed.stdout.split()]
-
-
-def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes with Linux's ps")
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_fewer(
     shards, tmp_path
 ):
     out = tmp_path / "run"
-    run = start(2, shards, out, 40)
-
-    def step():
-        return max((int(file.stem) for file in out.glob("checkpoints/0*.safetensors")), default=0)
-
-    wait_for(lambda: run.poll() is not None or step() > 0, 240)
-    worker = workers_of(run.pid)[1]
+    run = start_training(SETTINGS, shards, out, 40, "--device", "cpu", torchrun=2)
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out), 240)
+    worker = children_of(run.pid, "align_edu.cli")[1]
     os.kill(worker, signal.SIGSTOP)  # as while it decodes, or writes a large checkpoint
     time.sleep(60 if LONG else 1)
     os.kill(worker, signal.SIGCONT)
-    paused_at = step()
-    wait_for(lambda: run.poll() is not None or step() > paused_at, 60)
+    paused_at = last_checkpoint(out)
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out) > paused_at, 60)
     assert run.poll() is None
     os.kill(worker, signal.SIGKILL)
-    output, _ = run.communicate(timeout=60)
+    output = "".join(run.communicate(timeout=60))
     assert run.returncode != 0
     assert re.search("another process of the run has ended.*--resume", output)
     assert not (out / "model.safetensors").exists()
