@@ -60,7 +60,7 @@ def farthest(one, two):
 
 
 @needs_xla
-def test_one_four_and_eight_devices_train_the_same_model(steps):
+def test_any_number_of_devices_trains_the_same_model(steps):
     # In float64, so that only a true difference is seen: what is left is rounding, divided by
     # LAMB's epsilon of 1e-6 where a gradient is zero (biases before another BatchNorm).
     for count in DEVICES[1:]:
@@ -81,11 +81,11 @@ def test_they_train_the_model_that_plain_torch_trains(steps):
 @needs_xla
 def test_a_step_is_compiled_once_whatever_changes_in_it(steps):
     # The learning rate warms up, falls and ends at 0; the bias corrections reach 1.
-    assert [steps[str(count)]["graphs"] for count in DEVICES] == [1, 1, 1]
+    assert all(steps[str(count)]["graphs"] == 1 for count in DEVICES)
 
 
 @needs_xla
-def test_a_run_goes_on_from_a_checkpoint_as_if_unbroken_and_without_compiling(steps):
+def test_a_resumed_run_equals_the_unbroken_one_and_compiles_nothing(steps):
     assert steps["4"]["resumed"] == steps["4"]["losses"][5:]
     assert farthest(steps["4"]["weights"], steps["resumed"]) == 0
     assert steps["4"]["graphs_after_resuming"] == steps["4"]["graphs_after_loading"]
@@ -105,7 +105,7 @@ def test_a_seed_draws_the_same_on_any_number_of_devices(steps):
 
 
 @needs_xla
-def test_a_block_computed_again_draws_and_counts_as_the_first_time(steps):
+def test_a_recomputed_block_draws_the_same_and_counts_once(steps):
     assert max(steps[str(count)]["computed_again"] for count in DEVICES) < 1e-5
 
 
@@ -141,7 +141,7 @@ def test_lamb_for_xla_is_timms_with_the_same_state():
         assert torch.allclose(p, q, atol=1e-12)
 
 
-def test_without_torch_xla_the_layer_imports_and_says_what_to_do(monkeypatch):
+def test_without_torch_xla_the_module_imports_and_the_error_names_the_remedy(monkeypatch):
     code = "import sys; sys.modules['torch_xla'] = None; import align_edu.training.xla"
     done = run("-c", code)
     assert done.returncode == 0, done.stderr
@@ -152,7 +152,7 @@ def test_without_torch_xla_the_layer_imports_and_says_what_to_do(monkeypatch):
 
 
 @needs_xla
-def test_without_a_device_the_refusal_says_what_to_set():
+def test_without_a_device_the_error_names_what_to_set():
     code = "from align_edu.training.xla import open_mesh; open_mesh()"
     done = run("-c", code, PJRT_DEVICE="NONE")
     last = done.stderr.strip().splitlines()[-1]
