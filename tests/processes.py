@@ -14,11 +14,18 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+# The server imports once what its forks need: imports take longer than the tests' steps.
+multiprocessing.set_forkserver_preload(
+    ["align_edu.training", "torch._dynamo", "transformers.models.bert.modeling_bert"]
+)
+
 
 def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function(rank, *arguments)`` in ``count`` processes; return the result of rank 0."""
     folder = Path(tempfile.mkdtemp(prefix="processes_"))
-    multiprocessing.spawn(_one, (count, folder, function, arguments), nprocs=count)
+    multiprocessing.start_processes(
+        _one, (count, folder, function, arguments), nprocs=count, start_method="forkserver"
+    )
     return torch.load(folder / "result.pt", weights_only=True)
 
 

@@ -254,6 +254,7 @@ KILLER = """
 import os, random, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+import torch._dynamo, transformers.models.bert.modeling_bert  # once, not in each life
 from tests.test_training import TINY, train
 
 data, out, steps, most = *sys.argv[2:4], int(sys.argv[4]), int(sys.argv[5])
