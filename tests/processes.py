@@ -1,22 +1,37 @@
-"""Runs a function in several processes that talk over gloo, as torchrun would start them."""
+"""Start, watch and await processes: functions over gloo, and `align-edu train`."""
 
+import os
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+# The server imports once what its forks need: imports take longer than the tests' steps.
+multiprocessing.set_forkserver_preload(
+    ["align_edu.training", "torch._dynamo", "transformers.models.bert.modeling_bert"]
+)
 
-def run_processes(count, function, *arguments):
-    """Call ``function(rank, *arguments)`` in ``count`` processes; return what rank 0 gave."""
+
+def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call ``function(rank, *arguments)`` in ``count`` processes; return the result of rank 0."""
     folder = Path(tempfile.mkdtemp(prefix="processes_"))
-    multiprocessing.spawn(_one, (count, folder, function, arguments), nprocs=count)
+    multiprocessing.start_processes(
+        _one, (count, folder, function, arguments), nprocs=count, start_method="forkserver"
+    )
     return torch.load(folder / "result.pt", weights_only=True)
 
 
-def _one(rank, count, folder, function, arguments):
+def _one(
+    rank: int, count: int, folder: Path, function: Callable[..., Any], arguments: Sequence[Any]
+) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", f"file://{folder}/meet", rank=rank, world_size=count, timeout=timedelta(seconds=60)
@@ -26,3 +41,58 @@ def _one(rank, count, folder, function, arguments):
         torch.save(result, folder / "result.pt")
     dist.barrier()
     dist.destroy_process_group()
+
+
+def start_training(
+    settings: dict[str, str], shards: Path, out: Path, steps: int, *more: str, torchrun: int = 0
+) -> subprocess.Popen[str]:
+    """Start ``align-edu train``, under torchrun if a number of processes is given."""
+    changes = [part for item in settings.items() for part in ("--set", "=".join(item))]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--no-python"]
+    launcher += [f"--nproc-per-node={torchrun}", sys.executable]
+    code = "import sys; from align_edu.cli import main; sys.exit(main())"
+    return subprocess.Popen(
+        [sys.executable, *(launcher if torchrun else []), "-c", code, "train",
+         "--data", str(shards), "--out", str(out), "--steps", str(steps), *changes, *more],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def last_checkpoint(out: Path) -> int:
+    """Return the step of a run's newest checkpoint, or 0."""
+    return max((int(file.stem) for file in out.glob("checkpoints/0*.safetensors")), default=0)
+
+
+def children_of(parent: int, command: str = "") -> list[int]:
+    """Return the process ids of a process's living children, from Linux's /proc."""
+    return [
+        int(folder.name)
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and _parent(folder, command) == parent
+    ]
+
+
+def _parent(folder: Path, command: str) -> int | None:
+    try:
+        if command.encode() in (folder / "cmdline").read_bytes():
+            return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:  # it has just ended
+        pass
+    return None
+
+
+def alive(number: int) -> bool:
+    """Return True if a process still runs and is not a zombie."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    """Wait until ``condition()`` is true; fail after so many seconds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)

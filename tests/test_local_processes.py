@@ -1,10 +1,9 @@
-"""Processes of one machine that share each batch: same losses, same bytes, no one left behind."""
+"""Helper processes on one machine: same losses, same bytes, none left behind."""
 
 import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +18,17 @@ from align_edu.cores import _container_quota, usable_cores
 from align_edu.io import InputError
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import processes as local_processes
-from align_edu.training.devices import Machine
+from align_edu.training.machine import Machine
 from align_edu.training.metrics import read_metrics
 from align_edu.training.processes import best_processes
-from tests.processes import run_processes
+from tests.processes import (
+    alive,
+    children_of,
+    last_checkpoint,
+    run_processes,
+    start_training,
+    wait_for,
+)
 
 SETTINGS = {
     "image.ghost_batch": "8",
@@ -42,7 +48,7 @@ SETTINGS = {
     "recipe.log_steps": "1",
 }
 PRESET = replace_fields(get_preset("toy"), SETTINGS)
-STEPS = 40
+STEPS = 25
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 
@@ -61,53 +67,17 @@ def whole(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(PRESET, [shards], out, steps=STEPS, processes=2, progress=False).folder
 
 
-def start(shards: Path, out: Path, *more: str, cores: str = "2") -> subprocess.Popen[str]:
-    """``align-edu train`` in a process of its own."""
-    changes = [part for item in SETTINGS.items() for part in ("--set", "=".join(item))]
-    code = "import sys; from align_edu.cli import main; sys.exit(main())"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "train", "--data", str(shards), "--out", str(out),
-         "--steps", str(STEPS), "--processes", cores, *changes, *more],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+def start(shards: Path, out: Path) -> subprocess.Popen[str]:
+    return start_training(SETTINGS, shards, out, STEPS, "--processes", "2")
 
 
 def helpers_of(parent: int) -> list[int]:
-    """Numbers of the living processes that a run has started."""
-    return [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _parent_and_command(folder) == (parent, True)
-    ]
-
-
-def _parent_and_command(folder: Path) -> tuple[int, bool]:
-    try:
-        parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-        return parent, b"align_edu.training.peer" in (folder / "cmdline").read_bytes()
-    except OSError:  # it has ended meanwhile
-        return 0, False
-
-
-def alive(number: int) -> bool:
-    """Whether a process runs still; one that has ended and waits to be told of does not."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(condition, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
+    return children_of(parent, "help_training")
 
 
 def until_a_checkpoint(run: subprocess.Popen[str], out: Path) -> int:
-    """Wait for the first checkpoint of a run; return the number of its only helper."""
-    wait_for(lambda: run.poll() is not None or list(out.glob("checkpoints/*.safetensors")))
+    """Wait for the first checkpoint of a run; return the process id of its only helper."""
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out))
     assert run.poll() is None, run.communicate()[1]
     (helper,) = helpers_of(run.pid)
     return helper
@@ -133,9 +103,7 @@ def test_a_run_killed_and_resumed_by_two_processes_ends_bit_for_bit_as_an_unbrok
     assert not (out / "model.safetensors").exists()
     wait_for(lambda: not alive(helper), seconds=30)
 
-    resumed = start(shards, out, "--resume")
-    _, told = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, told
+    train(PRESET, [shards], out, steps=STEPS, processes=2, resume=True, progress=False)
     weights = [(folder / "model.safetensors").read_bytes() for folder in (out, whole)]
     assert weights[0] == weights[1]
     steps = [row["step"] for row in read_metrics(out)]
@@ -148,12 +116,23 @@ def test_a_lost_helper_stops_the_run_with_one_sentence_and_status_1(
     out = tmp_path / "run"
     run = start(shards, out)
     os.kill(until_a_checkpoint(run, out), signal.SIGKILL)
-    _, told = run.communicate(timeout=60)
+    _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
-    last = told.splitlines()[-1]
+    last = errors.splitlines()[-1]
     assert "another process of the run has ended" in last and "--resume" in last
-    assert "Traceback" not in told
+    assert "Traceback" not in errors
     assert not (out / "model.safetensors").exists() and list(out.glob("checkpoints/*"))
+
+
+def test_a_helper_that_has_not_yet_met_its_parent_ends_with_it(
+    shards: Path, tmp_path: Path
+) -> None:
+    run = start(shards, tmp_path / "run")
+    wait_for(lambda: run.poll() is not None or helpers_of(run.pid))
+    (helper,) = helpers_of(run.pid)
+    run.kill()
+    run.communicate()
+    wait_for(lambda: not alive(helper), seconds=30)
 
 
 @pytest.mark.parametrize("count", [3, 5, 0, -2, 32])
@@ -172,32 +151,33 @@ def whole_loss(image: Tensor, text: Tensor) -> Tensor:
 
 
 def one_gradient(rank: int, x: Tensor, weight: Tensor) -> Tensor:
-    """The mean over the processes of each one's gradient of the whole batch's loss."""
+    """Return the gradient, embeddings and clock after averaging over the processes."""
     machine = Machine(torch.device("cpu"), dist.group.WORLD)
     model = nn.Linear(*weight.T.shape, bias=False)
     model.load_state_dict({"weight": weight})
-    here = model(x[machine.rows(len(x)).start : machine.rows(len(x)).stop])
-    image, text = machine.whole_batch(here[:, :4], here[:, 4:])
+    rows = machine.rows(len(x))
+    out = model(x[rows.start : rows.stop])
+    image, text = machine.whole_batch(out[:, :4], out[:, 4:])
     whole_loss(image, text).backward()
     seconds = machine.average_gradients(model, 7.5 if rank == 0 else 99.0)
     assert model.weight.grad is not None
     return torch.cat([model.weight.grad.flatten(), image.flatten(), torch.tensor([seconds])])
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_the_mean_gradient_of_the_processes_is_that_of_the_whole_batch(count: int) -> None:
+def test_the_mean_gradient_of_the_processes_is_that_of_the_whole_batch() -> None:
     """Optimisers that divide a gradient by its size would hide a wrong factor."""
     generator = torch.Generator().manual_seed(1)
     x, weight = torch.randn(12, 6, generator=generator), torch.randn(8, 6, generator=generator)
-    found = run_processes(count, one_gradient, x, weight)
+    found = run_processes(3, one_gradient, x, weight)
     leaf = weight.clone().requires_grad_()
     out = x @ leaf.T
     whole_loss(out[:, :4], out[:, 4:]).backward()
+    assert leaf.grad is not None
     expected = torch.cat([leaf.grad.flatten(), out[:, :4].detach().flatten(), torch.tensor([7.5])])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)  # seconds: of process 0
 
 
-# --- how many cores there are, and how many help
+# --- the number of cores, and how many of them help
 
 
 def test_a_process_counts_the_cores_that_it_may_run_on() -> None:
@@ -221,7 +201,7 @@ def test_a_process_counts_the_cores_that_it_may_run_on() -> None:
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
     ],
 )
-def test_the_limit_of_a_container_is_read_in_both_its_forms(
+def test_the_limit_of_a_container_is_read_in_both_versions(
     tmp_path: Path, files: dict[str, str], cores: float | None
 ) -> None:
     (tmp_path / "cpu").mkdir()
@@ -254,7 +234,8 @@ SMALL, LARGE = 10_000_000, 10_000_001
         (3, 96, None, SMALL, LONG, 3),
         (64, 128, None, SMALL, LONG, 4),  # at most 4
         (2, 128, None, SMALL, SHORT, 1),
-        (2, 128, None, LARGE, LONG, 1),
+        (2, 128, None, LARGE, LONG, 0),  # one process with all threads
+        (2, 128, None, LARGE, SHORT, 0),
         (4, 128, 32, SMALL, LONG, 4),
         (4, 128, 64, SMALL, LONG, 2),  # each process has whole groups
         (4, 128, 128, SMALL, LONG, 1),

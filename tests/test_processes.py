@@ -3,9 +3,9 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -14,8 +14,15 @@ from safetensors.torch import load_file
 from align_edu import World, train
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import step
+from align_edu.training.machine import PATIENCE
 from align_edu.training.metrics import read_metrics
-from tests.processes import run_processes
+from tests.processes import (
+    children_of,
+    last_checkpoint,
+    run_processes,
+    start_training,
+    wait_for,
+)
 
 SETTINGS = {
     "image.ghost_batch": "4",
@@ -32,12 +39,13 @@ SETTINGS = {
     "recipe.checkpoint_steps": "5",
     "recipe.log_steps": "1",
 }
+LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 PRESET = replace_fields(get_preset("toy"), SETTINGS)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """As each of the processes has, so that they do not wait for each other's threads."""
+    """Compute with one thread, as each of the processes does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -52,7 +60,7 @@ def shards(tmp_path_factory):
 
 
 def train_here(rank, preset, shards, out, steps):
-    """Train in float64: there the order of adding up is all that differs."""
+    """Train in float64, where only the order of additions differs."""
     in_float32 = step.scale_pixels
     torch.set_default_dtype(torch.float64)
     step.scale_pixels = lambda pictures: in_float32(pictures).double()
@@ -64,87 +72,66 @@ def train_here(rank, preset, shards, out, steps):
     return torch.tensor(rank)
 
 
+STEPS = 6
+
+
 @pytest.fixture(scope="module")
 def alone(shards, tmp_path_factory):
-    """The weights after ten steps of one process."""
+    """The weights after the steps of one process."""
     out = tmp_path_factory.mktemp("alone") / "run"
-    train_here(0, PRESET, shards, out, 10)
+    train_here(0, PRESET, shards, out, STEPS)
     return load_file(out / "model.safetensors")
 
 
 def assert_same_model(ours, theirs):
     """Equal to a millionth of each tensor's norm.
 
-    In float32 this cannot be asked: a bias in front of a BatchNorm has no gradient but rounding,
-    and LAMB divides a gradient by its own size. In float64 that rounding is far below LAMB's
-    epsilon of 1e-6. A missing factor or a wrong statistic is a matter of per cents.
+    float32 is too coarse: the gradient of a bias before a BatchNorm is only rounding, and LAMB
+    divides a gradient by its size. In float64 that rounding is far below LAMB's epsilon of 1e-6.
+    A missing factor or a wrong statistic makes a difference of per cents.
     """
     assert ours.keys() == theirs.keys()
-    for name, there in theirs.items():
-        off = (ours[name].double() - there.double()).norm()
-        assert off <= 1e-6 * there.double().norm() + 1e-9, (name, off.item())
+    for name, other in theirs.items():
+        off = (ours[name].double() - other.double()).norm()
+        assert off <= 1e-6 * other.double().norm() + 1e-9, (name, off.item())
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_any_number_of_processes_gives_the_same_model(shards, alone, tmp_path, count):
-    run_processes(count, train_here, PRESET, shards, tmp_path / "run", 10)
+@pytest.mark.parametrize(
+    ("count", "changes"), [(4, {}), (2, {"recipe.chunk": "8", "loss.tile": "5"})]
+)
+def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path, count, changes):
+    preset = replace_fields(PRESET, changes)
+    run_processes(count, train_here, preset, shards, tmp_path / "run", STEPS)
     assert_same_model(load_file(tmp_path / "run" / "model.safetensors"), alone)
 
 
-def test_processes_tiles_and_chunks_together_give_the_same_model(shards, alone, tmp_path):
-    preset = replace_fields(PRESET, {"recipe.chunk": "8", "loss.tile": "5"})
-    run_processes(2, train_here, preset, shards, tmp_path / "run", 10)
-    assert_same_model(load_file(tmp_path / "run" / "model.safetensors"), alone)
-
-
-def start(count, shards, out, steps, *more):
-    """``align-edu train`` under torchrun."""
-    changes = [part for item in SETTINGS.items() for part in ("--set", "=".join(item))]
-    return subprocess.Popen(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python",
-         f"--nproc-per-node={count}", sys.executable, "-c",
-         "import sys; from align_edu.cli import main; sys.exit(main())",
-         "train", "--data", str(shards), "--out", str(out), "--steps", str(steps),
-         "--device", "cpu", *changes, *more],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def workers_of(parent):
-    """Numbers of the processes that torchrun started."""
-    listed = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False
-    )
-    return [int(number) for number in listed.stdout.split()]
-
-
-def wait_for(condition, seconds):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.1)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes with Linux's ps")
-def test_a_killed_process_stops_the_others_and_the_run_goes_on_with_fewer(shards, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
+def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_fewer(
+    shards, tmp_path
+):
     out = tmp_path / "run"
-    run = start(4, shards, out, 40)
-    checkpoints = out / "checkpoints"
-    wait_for(lambda: checkpoints.exists() and list(checkpoints.glob("*.safetensors")), 240)
-    os.kill(workers_of(run.pid)[2], signal.SIGKILL)
-    began = time.monotonic()
-    told, _ = run.communicate(timeout=60)
-    assert time.monotonic() - began < 60
+    run = start_training(SETTINGS, shards, out, 40, "--device", "cpu", torchrun=2)
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out), 240)
+    worker = children_of(run.pid, "align_edu.cli")[1]
+    os.kill(worker, signal.SIGSTOP)  # as while it decodes, or writes a large checkpoint
+    time.sleep(60 if LONG else 1)
+    os.kill(worker, signal.SIGCONT)
+    paused_at = last_checkpoint(out)
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out) > paused_at, 60)
+    assert run.poll() is None
+    os.kill(worker, signal.SIGKILL)
+    output = "".join(run.communicate(timeout=60))
     assert run.returncode != 0
-    assert re.search("another process of the run has ended.*--resume", told)
+    assert re.search("another process of the run has ended.*--resume", output)
     assert not (out / "model.safetensors").exists()
 
-    done = start(2, shards, out, 40, "--resume")
-    told, _ = done.communicate(timeout=240)
-    assert done.returncode == 0, told
+    train(PRESET, [shards], out, steps=40, resume=True, progress=False)
     whole = train(PRESET, [shards], tmp_path / "whole", steps=40, progress=False)
     ours, theirs = read_metrics(out), read_metrics(whole.folder)
     assert [row["pairs_seen"] for row in ours] == [row["pairs_seen"] for row in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
+def test_processes_wait_for_each_other_longer_than_a_checkpoint_takes():
+    assert PATIENCE >= timedelta(minutes=30)

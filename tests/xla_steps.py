@@ -1,9 +1,9 @@
 """Ten training steps on virtual XLA devices of the processor, and the same steps without XLA.
 
-XLA's devices belong to a process, so each number of devices has a child of its own. They are
+XLA's devices belong to a process, so each number of devices has a separate child. They are
 forked from one parent: imports take longer than the steps.
 
-    python tests/xla_steps.py FOLDER
+    python tests/xla_steps.py FOLDER DEVICES...
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import timm.optim.lamb  # noqa: F401  imported before the children are born, as the next ones
+import timm.optim.lamb  # noqa: F401  imported before the fork, as the next ones
 import torch
 import torch_xla.distributed.spmd
 import torch_xla.utils.checkpoint  # noqa: F401
@@ -141,7 +141,7 @@ def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
             if again
             else block(pixels)
         )
-    with mesh.seeded(2):  # the second computation must not draw from here
+    with mesh.seeded(2):  # the second computation must not use this seed
         out.square().sum().backward()
     mesh.finish_step()
     tensors = [out, pixels.grad, *(p.grad for p in block.parameters()), *norm.buffers()]
@@ -149,7 +149,7 @@ def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
 
 
 def on_devices(count: int, folder: Path) -> None:
-    """Write what ``count`` devices make of the steps, and what is asked about them."""
+    """Take the steps on ``count`` devices and write all results that the tests compare."""
     mesh = open_mesh()
     steps = Steps(mesh)
     losses = steps.take(HALF)
@@ -176,10 +176,10 @@ def on_devices(count: int, folder: Path) -> None:
     (folder / f"{count}.json").write_text(json.dumps(found))
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, counts: list[int]) -> int:
     """Fork a child for each number of devices; the parent takes the steps in plain torch."""
     children = []
-    for count in (1, 4, 8):
+    for count in counts:
         child = os.fork()
         if child == 0:
             os.environ |= {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(count)}
@@ -200,4 +200,4 @@ def main(folder: Path) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), [int(count) for count in sys.argv[2:]]))

@@ -93,9 +93,8 @@ class _TwoTowers(nn.Module):
 
 def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
     """Losses of the steps, and programs compiled: on a mesh, or in plain torch."""
-    from align_edu.training.devices import Machine
-    from align_edu.training.xla import XlaMesh, open_mesh
-    from align_edu.training.xla_lamb import XlaLamb
+    from align_edu.training.machine import Machine
+    from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 
     machine: Machine = Machine(device) if device else open_mesh()
     model = _TwoTowers().to(machine.device)

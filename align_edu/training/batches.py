@@ -1,5 +1,6 @@
-"""Training batches: a shuffled pass over the pairs an epoch, exact for any step."""
+"""Training batches: every epoch is one shuffled pass, and any step can be recomputed."""
 
+import itertools
 import math
 import os
 import sys
@@ -7,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -22,8 +24,8 @@ from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import ImageSettings, Preset
 
-_CHUNK = 256  # pictures that a process decodes at a time
-_ALONE = 20_000  # up to so many, starting processes takes longer than decoding
+_CHUNK = 256  # pictures that a worker decodes at a time
+_FEW = 20_000  # below this many pictures, worker start-up costs more than decoding
 
 
 @dataclass(frozen=True)
@@ -38,20 +40,20 @@ class Batch:
 
     @property
     def pixels(self) -> Tensor:
-        """The crops as the image tower takes them: (B, 3, C, C) float in [-1, 1]."""
+        """The input of the image tower: the crops as (B, 3, C, C) float in [-1, 1]."""
         return scale_pixels(self.crops)
 
 
 class TrainingBatches(Dataset[Batch]):
-    """Batch number ``step`` of a run, made from the seed alone.
+    """Batch number ``step`` of a run, computed from the seed.
 
-    Each epoch is one shuffled pass; the last, incomplete batch of a pass is dropped. Which
-    pairs, crops and flips step s uses depends on (seed, s) only, so a resumed run goes on
-    exactly where the broken one stopped, with any number of workers and of processes.
+    Each epoch is one shuffled pass; its last, incomplete batch is dropped. The pairs, crops and
+    flips of step s depend on (seed, s) only, so a resumed run continues exactly where it was
+    cut, with any number of workers and of processes.
 
-    rows: those of each batch that this process reads; all, without it. fixed_length: pad
-    every text to the preset's greatest length. cache: a file for the decoded pictures that
-    several processes of one machine share; made by the process that finds none.
+    rows: this process's rows of each batch (default: all). fixed_length: pad every text to the
+    preset's greatest length. cache: a file of decoded pictures that several processes of one
+    machine share; the first process creates it.
     """
 
     def __init__(
@@ -66,28 +68,26 @@ class TrainingBatches(Dataset[Batch]):
         fixed_length: bool = False,
         cache: Path | None = None,
     ) -> None:
-        self.rows = rows or range(preset.recipe.batch_size)
-        self.fixed_length = fixed_length
-        processes = preset.recipe.batch_size // len(self.rows) if cache is None else 1
         self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
+        size = preset.recipe.batch_size
+        self.rows, self.fixed_length = rows or range(size), fixed_length
         self.skipped: Counter[str] = Counter(source.skipped)
-        self.pictures: Tensor | None = None
-        self.kept = list(range(len(source)))
-        size = len(source) * 3 * preset.image.resize**2
-        in_memory = size * processes <= preset.recipe.pixel_cache_gib * 2**30
-        if in_memory:
+        self.kept = list(range(len(source)))  # pairs whose pictures can be read
+        self.pictures: Tensor | None = None  # decoded, if they fit into memory
+        self.encoded: tuple[Tensor, Tensor] | None = None  # ids and lengths of all texts, likewise
+        copies = size // len(self.rows) if cache is None else 1
+        memory = len(source) * 3 * preset.image.resize**2 * copies
+        if memory <= preset.recipe.pixel_cache_gib * 2**30:
             self._decode_all(progress, cache)
-        self.batches_per_epoch = len(self.kept) // preset.recipe.batch_size
-        if self.batches_per_epoch == 0:
-            raise InputError(
-                f"{len(self.kept)} readable pairs do not fill one batch of"
-                f" {preset.recipe.batch_size}; give more data or set recipe.batch_size"
-            )
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
-        self.encoded: tuple[Tensor, Tensor] | None = None
-        if in_memory:  # small data: its texts are cut into pieces once, too
             ids, mask = self._encode([source.captions[row] for row in self.kept])
             self.encoded = ids.int(), mask.sum(dim=1)
+        self.batches_per_epoch = len(self.kept) // size
+        if self.batches_per_epoch == 0:
+            raise InputError(
+                f"{len(self.kept)} readable pairs do not fill one batch of {size};"
+                " give more data or set recipe.batch_size"
+            )
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     def __getitem__(self, step: int) -> Batch:
         """Return this process's rows of the batch of ``step``, counted from 0."""
@@ -96,37 +96,30 @@ class TrainingBatches(Dataset[Batch]):
             self._epoch = epoch
             self._order = torch.randperm(len(self.kept), generator=self._generator(1, epoch))
         size = self.preset.recipe.batch_size
-        whole = self._order[position * size : (position + 1) * size]
-        rows = whole[self.rows.start : self.rows.stop]
+        batch = self._order[position * size : (position + 1) * size]
+        rows = batch[self.rows.start : self.rows.stop]
         skipped: Counter[str] = Counter()
         if self.pictures is None:
-            read = [self._read(int(row), skipped) for row in rows]
+            read = [self._read(row, skipped) for row in rows.tolist()]
             pictures = torch.stack([picture for _, picture in read])
             rows = torch.tensor([row for row, _ in read])
         else:
             pictures = self.pictures[rows]
         crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
         texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
-        ids, mask = self._encode(texts) if self.encoded is None else self._encoded(rows)
-        return Batch(crops, ids, mask, texts, skipped)
-
-    def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        length = self.preset.text.max_length
-        return encode_texts(self.tokenizer, texts, length, fixed_length=self.fixed_length)
-
-    def _encoded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """What :meth:`_encode` returns for the texts of these rows, from memory."""
-        assert self.encoded is not None
+        if self.encoded is None:
+            return Batch(crops, *self._encode(texts), texts, skipped)
         ids, lengths = self.encoded[0][rows], self.encoded[1][rows]
         longest = ids.shape[1] if self.fixed_length else int(lengths.max())
-        return ids[:, :longest].long(), (torch.arange(longest) < lengths[:, None]).long()
+        mask = (torch.arange(longest) < lengths[:, None]).long()
+        return Batch(crops, ids[:, :longest].long(), mask, texts, skipped)
 
     def from_step(self, step: int) -> Iterator[Batch]:
-        """Yield the batches from ``step`` on, without end."""
+        """Yield the batches of ``step``, ``step`` + 1, … without end."""
         loader = DataLoader(
             self,
-            batch_size=None,  # a Batch comes whole from __getitem__
-            sampler=_CountFrom(step),
+            batch_size=None,  # __getitem__ returns whole batches
+            sampler=itertools.count(step),
             num_workers=self.preset.recipe.workers,
             generator=torch.Generator(),
         )
@@ -134,107 +127,91 @@ class TrainingBatches(Dataset[Batch]):
             self.skipped.update(batch.skipped)
             yield batch
 
+    def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        length = self.preset.text.max_length
+        return encode_texts(self.tokenizer, texts, length, fixed_length=self.fixed_length)
+
     def _generator(self, *parts: int) -> torch.Generator:
-        """A generator of its own for each purpose and number."""
+        """Return a separate generator for each purpose and number."""
         number = self.seed
         for part in parts:
             number = (number * 1_000_003 + part + 1) % 2**63
         return torch.Generator().manual_seed(number)
 
     def _decode_all(self, progress: bool, cache: Path | None) -> None:
-        """Read every picture once; drop and count those that cannot be read."""
+        """Decode every picture once, or map those that another process decoded."""
         side = self.preset.image.resize
-        shape = (len(self.source), 3, side, side)
-        made = cache is not None and cache.exists()
-        pictures = _shared_bytes(shape, cache)
-        if cache is not None and made:
+        decoded = cache is not None and cache.exists()
+        pictures = _shared_bytes((len(self.source), 3, side, side), cache)
+        if cache is not None and decoded:
             record = read_json(cache.with_suffix(".json"))
             self.kept, self.skipped = record["kept"], Counter(record["skipped"])
-            self.pictures = pictures[: len(self.kept)]
-            return
-        kept: list[int] = []
-        chunks = DataLoader(
-            _PictureChunks(self.source, self.preset.image),
-            batch_size=None,
-            num_workers=_decoders(len(self.source)),
-            generator=torch.Generator(),  # the loader must not draw from the global one
-        )
-        with tqdm(total=len(self.source), desc="reading pictures", disable=not progress) as bar:
-            for rows, read, broken in chunks:
-                pictures[len(kept) : len(kept) + len(rows)] = read
-                kept += rows
-                self.skipped.update(broken)
-                bar.update(len(rows) + broken.total())
-        self.kept, self.pictures = kept, pictures[: len(kept)]
-        if cache is not None:
-            write_json(cache.with_suffix(".json"), {"kept": kept, "skipped": self.skipped})
+        else:
+            self.kept = []
+            many = len(self.source) > _FEW and sys.platform == "linux"  # where workers are forked
+            loader: DataLoader[Any] = DataLoader(
+                _Pictures(self.source, self.preset.image),
+                batch_size=_CHUNK,
+                num_workers=usable_cores() if many else 0,
+                collate_fn=_stack,
+                generator=torch.Generator(),  # the loader must not draw from the global one
+            )
+            first = 0
+            with tqdm(total=len(self.source), desc="reading pictures", disable=not progress) as bar:
+                for read, reasons in loader:
+                    if len(read):
+                        pictures[len(self.kept) : len(self.kept) + len(read)] = read
+                    self.kept += [first + i for i, reason in enumerate(reasons) if not reason]
+                    self.skipped.update(reason for reason in reasons if reason)
+                    first += len(reasons)
+                    bar.update(len(reasons))
+            if cache is not None:
+                write_json(cache.with_suffix(".json"), {"kept": self.kept, "skipped": self.skipped})
+        self.pictures = pictures[: len(self.kept)]
 
     def _read(self, row: int, skipped: Counter[str]) -> tuple[int, Tensor]:
-        """Read one picture; a broken one is counted and the next pair takes its place."""
-        for next_row in range(row, row + len(self.kept)):
-            row = next_row % len(self.kept)
-            try:
-                picture = decode_image(self.source.image_bytes(self.kept[row]))
-            except BrokenImage as broken:
-                skipped[broken.reason] += 1
-                continue
-            return row, resize_picture(picture, self.preset.image)
+        """Read one pair's picture; count a broken one and take the next pair instead."""
+        for other in range(row, row + len(self.kept)):
+            row = other % len(self.kept)
+            picture = _Pictures(self.source, self.preset.image)[self.kept[row]]
+            if isinstance(picture, Tensor):
+                return row, picture
+            skipped[picture] += 1
         raise InputError("no picture of the data can be read; check the shards")
 
 
-class _CountFrom:
-    """The step numbers from ``first`` on, for a loader without end."""
-
-    def __init__(self, first: int) -> None:
-        self.first = first
-
-    def __iter__(self) -> Iterator[int]:
-        step = self.first
-        while True:
-            yield step
-            step += 1
-
-
-class _PictureChunks(Dataset[tuple[list[int], Tensor, Counter[str]]]):
-    """All pictures of a source, a chunk at a time: rows, (n, 3, R, R) uint8, and what is broken."""
+class _Pictures(Dataset[Tensor | str]):
+    """The resized pictures of a source, (3, R, R) uint8, or the reason why one is unreadable."""
 
     def __init__(self, source: PairSource, settings: ImageSettings) -> None:
         self.source, self.settings = source, settings
 
     def __len__(self) -> int:
-        return -(-len(self.source) // _CHUNK)
+        return len(self.source)
 
-    def __getitem__(self, chunk: int) -> tuple[list[int], Tensor, Counter[str]]:
-        rows: list[int] = []
-        pictures: list[Tensor] = []
-        broken: Counter[str] = Counter()
-        for row in range(chunk * _CHUNK, min((chunk + 1) * _CHUNK, len(self.source))):
-            try:
-                picture = decode_image(self.source.image_bytes(row))
-            except BrokenImage as error:
-                broken[error.reason] += 1
-                continue
-            pictures.append(resize_picture(picture, self.settings))
-            rows.append(row)
-        side = self.settings.resize
-        none = torch.empty((0, 3, side, side), dtype=torch.uint8)
-        return rows, torch.stack(pictures) if pictures else none, broken
+    def __getitem__(self, row: int) -> Tensor | str:
+        try:
+            return resize_picture(decode_image(self.source.image_bytes(row)), self.settings)
+        except BrokenImage as error:
+            return error.reason
+
+
+def _stack(read: list[Tensor | str]) -> tuple[Tensor, list[str]]:
+    """Return the readable pictures, (n, 3, R, R), and a reason for each picture, "" if readable."""
+    pictures = [picture for picture in read if isinstance(picture, Tensor)]
+    reasons = [picture if isinstance(picture, str) else "" for picture in read]
+    return torch.stack(pictures) if pictures else torch.empty(0, dtype=torch.uint8), reasons
 
 
 def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:
-    """Bytes in memory, or in a file that other processes map into theirs."""
+    """Return bytes in memory, or in a file that other processes map into theirs."""
     if file is None:
         return torch.empty(shape, dtype=torch.uint8)
     size = math.prod(shape)
     if not file.exists() and hasattr(os, "posix_fallocate"):
-        try:  # a full disk must be known now: a write to memory that it backs would end the process
+        try:  # find a full disk now: later, writing to the mapped memory would kill the process
             with file.open("wb") as new:
                 os.posix_fallocate(new.fileno(), 0, size)
         except OSError as error:
             raise cannot_write(file, error) from error
     return torch.from_file(str(file), shared=True, size=size, dtype=torch.uint8).view(shape)
-
-
-def _decoders(pictures: int) -> int:
-    """Processes for decoding: none for few pictures, or where processes start from scratch."""
-    return usable_cores() if pictures > _ALONE and sys.platform == "linux" else 0

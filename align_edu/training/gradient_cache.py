@@ -1,15 +1,15 @@
 """The gradient cache: the exact step of a large batch in the memory of a small one.
 
-The loss needs all embeddings at once, the towers do not. So the towers run twice: first
-without keeping anything, to get the embeddings; then, once the loss has said what each
-embedding should change, a chunk of pairs at a time with its own backward pass.
+The loss needs all embeddings at once, the towers do not. The first pass computes the embeddings
+without keeping activations; the loss gives the gradient of each embedding; the second pass
+recomputes one chunk at a time and sends that gradient backwards through it.
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 Embed = Callable[[int], tuple[Tensor, Tensor]]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -20,12 +20,12 @@ def backward_in_chunks(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Add the gradient of a batch's loss to ``model``; return loss, image and text embeddings.
 
-    embed: gives the (B, D) embeddings of the images and of the texts of chunk 0, 1, …; called
-    twice with the same number it must give the same (same crops, same dropout). loss: of the
-    embeddings of all chunks. With one chunk this is a plain forward and backward pass.
+    embed: returns the (B, D) image and text embeddings of chunk 0, 1, …; called twice with one
+    number it must return the same (same crops, same dropout). loss: takes the embeddings of all
+    chunks. With one chunk this is a plain forward and backward pass.
 
-    BatchNorm sees each chunk by itself. Its running statistics move once a batch, to the mean
-    of what each chunk alone would have made of them.
+    BatchNorm normalises each chunk separately. Its running statistics move once per batch, to
+    the mean of what each chunk alone would have made of them.
 
     Not in the paper, whose cores hold 16 pairs each: Gao et al. (2021), Scaling Deep
     Contrastive Learning Batch Size under Memory Limited Setup.
@@ -42,50 +42,29 @@ def backward_in_chunks(
         value = loss(image, text)
         value.backward()
         return value.detach(), image.detach(), text.detach()
-    statistics = RunningStatistics(model)
+    norms = (module for module in model.modules() if isinstance(module, _BatchNorm))
+    statistics = [buffer for norm in norms for buffer in norm.buffers()]
+    before = [buffer.clone() for buffer in statistics]
+    totals = [torch.zeros_like(buffer) for buffer in statistics]
+    parts = []
     with torch.no_grad():
-        parts = [statistics.after(partial(embed, i)) for i in range(chunks)]
+        for i in range(chunks):
+            _copy(before, statistics)
+            parts.append(embed(i))
+            for total, buffer in zip(totals, statistics, strict=True):
+                total += buffer
     image, text = (torch.cat(side).requires_grad_() for side in zip(*parts, strict=True))
     value = loss(image, text)
     value.backward()
     assert image.grad is not None and text.grad is not None
     sizes = [len(part[0]) for part in parts]
-    for i, wanted in enumerate(zip(image.grad.split(sizes), text.grad.split(sizes), strict=True)):
-        torch.autograd.backward(embed(i), wanted)
-    statistics.settle()
+    gradients = zip(image.grad.split(sizes), text.grad.split(sizes), strict=True)
+    for i, gradient in enumerate(gradients):
+        torch.autograd.backward(embed(i), gradient)
+    _copy([total / chunks for total in totals], statistics)
     return value.detach(), image.detach(), text.detach()
 
 
-class RunningStatistics:
-    """BatchNorm's running statistics of a model, over chunks that all start from the same.
-
-    >>> norm = nn.BatchNorm1d(1, momentum=1.0)
-    >>> statistics = RunningStatistics(norm)
-    >>> for x in (torch.tensor([[0.0], [2.0]]), torch.tensor([[4.0], [6.0]])):
-    ...     _ = statistics.after(lambda: norm(x))
-    >>> statistics.settle()
-    >>> norm.running_mean.item()
-    3.0
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        self.buffers = [buffer for norm in norms for buffer in norm.buffers()]
-        self.start = [buffer.clone() for buffer in self.buffers]
-        self.totals = [torch.zeros_like(buffer) for buffer in self.buffers]
-        self.chunks = 0
-
-    def after(self, chunk: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Run one chunk from the start and keep what it made of the statistics."""
-        for buffer, start in zip(self.buffers, self.start, strict=True):
-            buffer.copy_(start)
-        result = chunk()
-        for total, buffer in zip(self.totals, self.buffers, strict=True):
-            total += buffer
-        self.chunks += 1
-        return result
-
-    def settle(self) -> None:
-        """Put the mean over the chunks in place, whatever has run since."""
-        for buffer, total in zip(self.buffers, self.totals, strict=True):
-            buffer.copy_(total / self.chunks)
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    for new, old in zip(source, target, strict=True):
+        old.copy_(new)

@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are made orthogonal, many small matrices at once."""
+"""Muon: orthogonalised momentum, computed for many small matrices at once."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -16,16 +16,17 @@ _QUINTIC = (
     (2.8769, -3.1427, 1.2046),
     (2.8366, -3.0525, 1.2012),
 )
-_SIDES = (8, 16, 32, 48, 64, 112, 128)  # matrices are padded to these sides: few batches hold all
-_SMALLEST_SIDE, _WIDEST = 4, 128.0  # other matrices have no direction worth keeping
+# Squares are padded to one of these sides, so that few batches hold all matrices.
+_SIDES = (8, 16, 32, 48, 64, 112, 128)
+_SMALLEST_SIDE, _WIDEST = 4, 128.0  # narrower matrices move by AdamW
 
 
 class Muon(torch.optim.Optimizer):
     """Orthogonalise the momentum of each matrix; move all other parameters by AdamW.
 
     params: parameters or groups of them; a group with ``adamw=True`` has no matrices. A
-    convolution's weight counts as a matrix of (out, in × height × width); depthwise ones, and
-    matrices with fewer than 4 rows or columns, go to AdamW. betas: of AdamW; the matrices have
+    convolution's weight is a matrix of (out, in × height × width); depthwise ones, and matrices
+    with fewer than 4 rows or columns, move by AdamW. betas: of AdamW; matrices have
     ``momentum``. Both decay weights by ``lr * weight_decay``.
 
     Not in the paper, which uses LAMB (Section 5): Jordan et al. (2024), with the learning rate
@@ -48,15 +49,8 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float = 0.0,
         eps: float = 1e-8,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "betas": betas,
-            "weight_decay": weight_decay,
-            "eps": eps,
-            "adamw": False,
-        }
-        super().__init__(params, defaults)
+        defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
+        super().__init__(params, defaults | {"eps": eps, "adamw": False})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -72,7 +66,7 @@ class Muon(torch.optim.Optimizer):
                 self._move_others(others, group)
 
     def _move_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        grads = _grads(matrices)
+        grads = [p.grad for p in matrices if p.grad is not None]
         averages = [self._state(p, "momentum_buffer") for p in matrices]
         torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, averages, group["momentum"])
@@ -83,7 +77,7 @@ class Muon(torch.optim.Optimizer):
 
     def _move_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
-        grads = _grads(others)
+        grads = [p.grad for p in others if p.grad is not None]
         means = [self._state(p, "exp_avg") for p in others]
         squares = [self._state(p, "exp_avg_sq") for p in others]
         group["step"] = step = group.get("step", 0) + 1
@@ -97,14 +91,9 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_addcdiv_(others, means, spread, -group["lr"] / (1 - beta1**step))
 
     def _state(self, p: Tensor, name: str) -> Tensor:
-        state = self.state[p]
-        if name not in state:
-            state[name] = torch.zeros_like(p)
-        return state[name]
-
-
-def _grads(learned: list[Tensor]) -> list[Tensor]:
-    return [p.grad for p in learned if p.grad is not None]
+        if name not in self.state[p]:
+            self.state[p][name] = torch.zeros_like(p)
+        return self.state[p][name]
 
 
 def is_matrix(shape: torch.Size) -> bool:
@@ -121,10 +110,10 @@ def is_matrix(shape: torch.Size) -> bool:
 
 
 def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
-    """Return U Vᵀ, nearly, of each matrix U S Vᵀ: its singular values brought near 1.
+    """Return approximately U Vᵀ of each matrix U S Vᵀ: bring its singular values near 1.
 
-    Newton–Schulz multiplies a matrix X by a polynomial of X Xᵀ, so all five steps can be taken
-    on that small square matrix, batched over all matrices of about one size.
+    Newton–Schulz multiplies a matrix X by a polynomial of X Xᵀ, so all five steps run on that
+    small square matrix, batched over all matrices of about one size.
 
     matrices: each (rows, columns). Returns matrices of the same shapes.
 
@@ -148,16 +137,12 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
 
 
 def padded_side(rows: int) -> int:
-    """Return the side of the square matrix in which Newton–Schulz works for so many rows.
-
-    >>> padded_side(33), padded_side(512)
-    (48, 512)
-    """
+    """Return the padded side of X Xᵀ for a matrix X with this many rows."""
     return next((side for side in _SIDES if rows <= side), rows)
 
 
 def _polynomial(squares: Tensor) -> Tensor:
-    """The matrices by which Newton–Schulz multiplies X, from X Xᵀ: both (n, side, side)."""
+    """Return the factors by which Newton–Schulz multiplies X, from X Xᵀ: both (n, side, side)."""
     norms = squares.diagonal(dim1=-2, dim2=-1).sum(-1).sqrt().clamp(min=1e-7)[:, None, None]
     squares = squares / norms.square()
     identity = torch.eye(squares.shape[-1], device=squares.device, dtype=squares.dtype)

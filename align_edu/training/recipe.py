@@ -1,4 +1,4 @@
-"""The recipe: LAMB, linear warm-up, linear decay, and how long a run lasts."""
+"""The recipe: how long a run lasts, its learning rate, and its optimiser."""
 
 import math
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from torch import nn
 
 from align_edu.io import InputError
 from align_edu.presets import Recipe
+from align_edu.training.muon import Muon
 
 
 def learning_rate_factor(progress: float, warmup: float) -> float:
     """Return the fraction of the peak learning rate at ``progress`` through the run (0…1).
 
-    It rises linearly from zero over the first ``warmup`` of the run and then falls linearly
-    to zero.
+    It rises linearly from zero over the first ``warmup`` of the run, then falls linearly to zero.
 
     Paper: Section 5.
 
@@ -29,10 +29,10 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run lasts: a number of steps, or minutes of wall-clock time.
+    """The length of a run: a number of steps, or minutes of wall-clock time.
 
-    With steps a run is exactly repeatable. With minutes the schedule follows the clock, so
-    that the learning rate reaches zero just as the time is up, on a fast machine or a slow one.
+    A run by steps is exactly repeatable. In a run by minutes the schedule follows the clock, so
+    that the learning rate reaches zero as the time is up, on a fast machine or a slow one.
 
     >>> Budget(steps=200).progress(step=50, seconds=3.0)
     0.25
@@ -52,31 +52,20 @@ class Budget:
             raise InputError("the length of the run must be a number above zero")
 
     def pairs(self, batch_size: int) -> float:
-        """Return how many pairs the run will see; of a run by minutes, 500 a second.
-
-        >>> Budget(steps=10).pairs(128)
-        1280
-        """
+        """Return how many pairs the run will see; by minutes, assume 500 a second."""
         return self.steps * batch_size if self.steps is not None else 30_000 * (self.minutes or 0)
 
     def of_step(self, step: int, seconds: float) -> float:
-        """Return the place in the schedule, 0…1, of the step after ``step`` steps.
+        """Return the place in the schedule of the step that follows ``step`` steps.
 
         It is never 0 or 1, where the learning rate may be zero: every step changes the weights.
-
-        >>> Budget(steps=1).of_step(0, 0.0)
-        0.5
         """
         if self.steps is not None:
             return (step + 0.5) / self.steps
         return max(1e-3, self.progress(step, seconds))
 
     def progress(self, step: int, seconds: float) -> float:
-        """Return the fraction of the run that is over, 0…1.
-
-        >>> Budget(steps=4).progress(step=4, seconds=0.0)
-        1.0
-        """
+        """Return the finished fraction of the run, 0…1."""
         if self.steps is not None:
             return min(1.0, step / self.steps)
         assert self.minutes is not None
@@ -84,64 +73,36 @@ class Budget:
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimiser of the recipe over all parameters of ``model``.
+    """Return the recipe's optimiser over all parameters of ``model``.
 
-    "lamb", the paper's, adapts every parameter and decays all but those of BatchNorm; it has
-    no gradient clipping (timm's is on by default). "adamw" decays matrices only. "muon", the
-    toy's, orthogonalises the update of each matrix (Jordan et al., 2024) and leaves the rest
-    to Adam. Raises InputError for another name.
+    "lamb", the paper's, adapts every parameter and decays all but those of BatchNorm; it does
+    not clip gradients (timm does by default). "adamw" decays matrices only. "muon", the toy's,
+    orthogonalises the update of each matrix (Jordan et al., 2024) and leaves embedding tables,
+    whose rows are words and not directions, and vectors to AdamW.
 
     Paper: Section 5 (LAMB, weight decay ratio 1e-5).
 
     >>> build_optimizer(nn.Linear(2, 2), Recipe()).__class__.__name__
     'Lamb'
     """
-    builders = {"lamb": _lamb, "adamw": _adamw, "muon": _muon}
-    if recipe.optimizer not in builders:
-        raise InputError(f"recipe.optimizer {recipe.optimizer!r}: choose {', '.join(builders)}")
-    return builders[recipe.optimizer](model, recipe)
+    vectors = {id(p) for p in model.parameters() if p.ndim < 2}
+    options: dict[str, Any] = {
+        "lr": recipe.learning_rate,
+        "betas": (recipe.beta1, recipe.beta2),
+        "weight_decay": recipe.weight_decay,
+    }
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(_groups(model, vectors), **options)
+    if recipe.optimizer == "muon":
+        others = vectors | _parameters_of(model, nn.Embedding)
+        return Muon(_groups(model, others, adamw=True), **options)
+    from timm.optim.lamb import Lamb  # slow to import
 
+    from align_edu.training.xla import XlaLamb
 
-def _lamb(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    from timm.optim.lamb import Lamb
-
-    from align_edu.training.xla_lamb import XlaLamb
-
-    plain = _parameters_of(model, nn.BatchNorm2d)
-    on_xla = any(p.device.type == "xla" for p in model.parameters())
-    kind = XlaLamb if on_xla else Lamb
-    return kind(
-        _groups(model, plain, {"weight_decay": 0.0}),
-        lr=recipe.learning_rate,
-        betas=(recipe.beta1, recipe.beta2),
-        weight_decay=recipe.weight_decay,
-        max_grad_norm=None,
-        always_adapt=True,
-    )
-
-
-def _adamw(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    plain = {id(p) for p in model.parameters() if p.ndim < 2}
-    return torch.optim.AdamW(
-        _groups(model, plain, {"weight_decay": 0.0}),
-        lr=recipe.learning_rate,
-        betas=(recipe.beta1, recipe.beta2),
-        weight_decay=recipe.weight_decay,
-    )
-
-
-def _muon(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    from align_edu.training.muon import Muon
-
-    # Rows of an embedding table are words, not directions; scalars and vectors have none.
-    plain = {id(p) for p in model.parameters() if p.ndim < 2}
-    plain |= _parameters_of(model, nn.Embedding)
-    return Muon(
-        _groups(model, plain, {"weight_decay": 0.0, "adamw": True}),
-        lr=recipe.learning_rate,
-        betas=(recipe.beta1, recipe.beta2),
-        weight_decay=recipe.weight_decay,
-    )
+    kind = XlaLamb if any(p.device.type == "xla" for p in model.parameters()) else Lamb
+    groups = _groups(model, _parameters_of(model, nn.BatchNorm2d))
+    return kind(groups, max_grad_norm=None, always_adapt=True, **options)
 
 
 def _parameters_of(model: nn.Module, kind: type[nn.Module]) -> set[int]:
@@ -149,11 +110,11 @@ def _parameters_of(model: nn.Module, kind: type[nn.Module]) -> set[int]:
     return {id(p) for module in modules for p in module.parameters()}
 
 
-def _groups(model: nn.Module, plain: set[int], options: dict[str, Any]) -> list[dict[str, Any]]:
-    """All parameters in two groups: the others, and the ``plain`` ones with ``options``."""
+def _groups(model: nn.Module, plain: set[int], **options: Any) -> list[dict[str, Any]]:
+    """Return two groups of parameters; the ``plain`` ones are not decayed and have ``options``."""
     learned = [p for p in model.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in learned if id(p) not in plain]},
-        {"params": [p for p in learned if id(p) in plain], **options},
+        {"params": [p for p in learned if id(p) in plain], "weight_decay": 0.0, **options},
     ]
     return [group for group in groups if group["params"]]

@@ -1,7 +1,4 @@
-"""One training step: two towers, one loss, one update; on one device or on many."""
-
-import time
-from dataclasses import dataclass, field
+"""One batch through both towers and the loss: the gradient of a training step."""
 
 import torch
 from torch import Tensor
@@ -9,79 +6,50 @@ from torch import Tensor
 from align_edu.loss import cosine_gap
 from align_edu.model.align import Align
 from align_edu.pairs.pixels import scale_pixels
-from align_edu.presets import Preset
-from align_edu.training.batches import Batch, TrainingBatches
-from align_edu.training.devices import Machine
+from align_edu.training.batches import Batch
 from align_edu.training.gradient_cache import backward_in_chunks
-from align_edu.training.machine import Tower
-from align_edu.training.recipe import Budget, learning_rate_factor
+from align_edu.training.machine import Machine, Tower
 
-REPLICATED = 4_096  # up to this batch every process computes the whole N × N loss
+REPLICATED = 4_096  # up to this batch size every process computes the whole N × N loss
 
 
-@dataclass
-class Trainer:
-    """What one run needs: the model, its optimiser, its batches, and how far it is."""
+def add_gradient(
+    model: Align, tower: Tower, batch: Batch, machine: Machine, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Add the gradient of the whole batch's loss to ``model``; return the loss and the cosine gap.
 
-    preset: Preset
-    model: Align
-    optimizer: torch.optim.Optimizer
-    batches: TrainingBatches
-    budget: Budget
-    seed: int
-    machine: Machine
-    image_tower: Tower  # the model's own, or its compiled form
-    step: int = 0
-    seconds: float = 0.0  # of training so far, by the clock of process 0
-    started: float = 0.0  # time.perf_counter() at second 0
-    gap: Tensor = field(default_factory=lambda: torch.zeros(()))  # of the last batch's cosines
+    tower: the model's image tower, or its compiled form. batch: this process's rows. seed: of
+    this step's dropout and stochastic depth.
 
-    def progress(self) -> float:
-        """Return the fraction of the run that is over, 0…1."""
-        return self.budget.progress(self.step, self.seconds)
+    Paper: Section 4.1 (loss).
+    """
+    recipe = model.preset.recipe
+    size = recipe.chunk or len(batch.ids)
+    chunks = -(-len(batch.ids) // size)
 
-    def train_step(self, batch: Batch) -> Tensor:
-        """Take one optimiser step and return the loss of the whole batch.
+    def embed(i: int) -> tuple[Tensor, Tensor]:
+        return embed_rows(model, tower, batch, slice(i * size, (i + 1) * size), machine, seed, i)
 
-        Paper: Section 4.1 (loss), Section 5 (schedule).
-        """
-        recipe = self.preset.recipe
-        progress = self.budget.of_step(self.step, self.seconds)
-        rate = recipe.learning_rate * learning_rate_factor(progress, recipe.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        chunk = recipe.chunk or len(batch.ids)
-        chunks = -(-len(batch.ids) // chunk)
-        loss, image, text = backward_in_chunks(
-            self.model,
-            lambda i: self.embed(batch, slice(i * chunk, (i + 1) * chunk), i),
-            chunks,
-            self.loss,
-        )
-        self.gap = cosine_gap(image, text)
-        clock = time.perf_counter() - self.started
-        self.seconds = self.machine.average_gradients(self.model, clock)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.machine.finish_step()
-        self.step += 1
-        return loss
+    def loss(image: Tensor, text: Tensor) -> Tensor:
+        if recipe.batch_size > REPLICATED:
+            return model.loss(image, text, machine.group)
+        return model.loss(*machine.whole_batch(image, text))
 
-    def loss(self, image: Tensor, text: Tensor) -> Tensor:
-        """Return the loss of the whole batch from this process's embeddings, each (B, D)."""
-        if self.preset.recipe.batch_size > REPLICATED:
-            return self.model.loss(image, text, self.machine.group)
-        return self.model.loss(*self.machine.whole_batch(image, text))
+    value, image, text = backward_in_chunks(model, embed, chunks, loss)
+    return value, cosine_gap(image, text)
 
-    def embed(self, batch: Batch, rows: slice, chunk: int = 0) -> tuple[Tensor, Tensor]:
-        """Return the two towers' outputs for some rows of a batch, each (B, D)."""
-        pixels = scale_pixels(self.machine.place(batch.crops[rows]))
-        ids, mask = self.machine.place(batch.ids[rows]), self.machine.place(batch.mask[rows])
-        kind = self.machine.device.type
-        # Dropout and stochastic depth read the global generator; each step, and each chunk of
-        # the global batch, lends it a seed of its own, so that a second pass draws the same.
-        place = self.batches.rows.start // len(ids) + chunk
-        seed = (self.seed * 1_000_003 + self.step) * 1_000_003**place % 2**63
-        low = torch.autocast(kind, torch.bfloat16, enabled=self.machine.low_precision)
-        with self.machine.seeded(seed), low:
-            return self.image_tower(pixels), self.model.text_tower(ids, mask)
+
+def embed_rows(
+    model: Align, tower: Tower, batch: Batch, rows: slice, machine: Machine, seed: int, chunk: int
+) -> tuple[Tensor, Tensor]:
+    """Return the outputs of both towers for the rows of one chunk of a batch, each (B, D).
+
+    Each chunk of the global batch draws from a separate seed, so a second pass draws the same.
+    """
+    pixels = scale_pixels(machine.place(batch.crops[rows]))  # (B, 3, C, C)
+    ids, mask = machine.place(batch.ids[rows]), machine.place(batch.mask[rows])  # (B, L)
+    first = machine.rows(model.preset.recipe.batch_size).start  # of this process
+    seed = seed * 1_000_003 ** (first // len(ids) + chunk) % 2**63
+    low = torch.autocast(machine.device.type, torch.bfloat16, enabled=machine.low_precision)
+    with machine.seeded(seed), low:
+        return tower(pixels), model.text_tower(ids, mask)

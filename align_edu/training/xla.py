@@ -1,4 +1,4 @@
-"""TPU and other XLA devices: one program over all of them (SPMD), each batch shared out by rows."""
+"""TPUs and other XLA devices: one SPMD program over all of them, and a LAMB that compiles once."""
 
 import logging
 from collections.abc import Iterator
@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+from timm.optim.lamb import Lamb
 from torch import Tensor, nn
 
 from align_edu.io import InputError
-from align_edu.training.devices import Machine
+from align_edu.training.machine import Machine
 
-AXIS = "data"  # the mesh's only axis: weights are whole everywhere, batches are divided
+AXIS = "data"  # the mesh's only axis: weights are replicated, batches are sharded by rows
 
 
 @dataclass(frozen=True)
 class XlaMesh(Machine):
-    """All XLA devices of a run as one: the step is written for the whole batch.
+    """All XLA devices of a run as one machine: the step is written for the whole batch.
 
-    XLA divides the work along the rows of what :meth:`place` brings and adds the collectives,
-    so the loss has all pairs of the batch as negatives, and there is nothing to average.
-    ``device`` is torch_xla's one virtual device, which stands for all; ``devices`` counts the
+    XLA shards the computation along the rows that :meth:`place` sends and adds the collectives,
+    so the loss has all pairs of the batch as negatives. Having no process group, a mesh gathers
+    and averages nothing. ``device`` is torch_xla's single virtual device; ``devices`` counts the
     real ones on all hosts. torch_xla is imported only when a mesh is opened or used.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
@@ -32,30 +33,27 @@ class XlaMesh(Machine):
     hosts: int = 1
     mesh: Any = None  # torch_xla's Mesh
 
-    fixed_shapes: ClassVar[bool] = True  # another length of text is another program
+    fixed_shapes: ClassVar[bool] = True  # each length of text would be another program
 
     @property
     def rank(self) -> int:
-        """Number of this host, from 0; host 0 writes the files."""
+        """Rank of this host, from 0; host 0 writes the files."""
         return self.host
 
     @property
     def processes(self) -> int:
-        """How many hosts share a batch: each runs one process."""
+        """Number of hosts that share a batch; each runs one process."""
         return self.hosts
 
     @property
     def low_precision(self) -> bool:
-        """Whether the towers compute in bfloat16: on TPUs, which are made for it."""
+        """Whether the towers compute in bfloat16, which TPUs are built for."""
         import torch_xla.runtime as runtime
 
         return runtime.device_type() == "TPU"
 
     def rows(self, batch_size: int) -> range:
-        """Return which rows of the global batch this host reads.
-
-        Raises InputError for a batch that does not give each device the same number of rows.
-        """
+        """Return the rows of the global batch that this host reads; InputError if uneven."""
         if batch_size % self.devices:
             raise InputError(
                 f"recipe.batch_size {batch_size} does not divide among {self.devices} devices;"
@@ -65,7 +63,7 @@ class XlaMesh(Machine):
         return range(self.host * share, (self.host + 1) * share)
 
     def place(self, tensor: Tensor) -> Tensor:
-        """Return this host's rows (B / hosts, …) as part of the global (B, …) on all devices."""
+        """Send this host's rows (B / hosts, …); return the global batch (B, …) on all devices."""
         import torch_xla.core.xla_model as xm
         import torch_xla.distributed.spmd as spmd
 
@@ -75,15 +73,14 @@ class XlaMesh(Machine):
         return placed[0]
 
     def replicate(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Say that weights, statistics and moments are whole on every device.
+        """Mark weights, statistics and moments as replicated on every device.
 
-        Call it before the first step, and after a checkpoint is loaded: without it XLA learns
-        it from the first step's result and compiles the second step anew.
+        Without it XLA infers that from the first step's result and compiles the second step again.
         """
         import torch_xla
         import torch_xla.distributed.spmd as spmd
 
-        torch_xla.sync()  # what was just loaded may be a program yet
+        torch_xla.sync()  # run what is still pending, such as a checkpoint's copies
         moments = [value for entries in optimizer.state.values() for value in entries.values()]
         for tensor in (*model.state_dict().values(), *moments):
             if isinstance(tensor, Tensor) and tensor.device.type == "xla":
@@ -92,7 +89,7 @@ class XlaMesh(Machine):
 
     @contextmanager
     def seeded(self, seed: int) -> Iterator[None]:
-        """Let dropout and stochastic depth inside draw from ``seed``, and leave no trace."""
+        """Draw dropout and stochastic depth from ``seed``; leave the generator as it was."""
         import torch_xla.core.xla_model as xm
 
         before = xm.get_rng_state()
@@ -103,28 +100,14 @@ class XlaMesh(Machine):
             xm.set_rng_state(before)
 
     def wait(self) -> None:
-        """Wait until every host is here."""
+        """Wait until every host arrives."""
         import torch_xla.core.xla_model as xm
 
         if self.hosts > 1:
             xm.rendezvous("align_edu")
 
-    def whole_batch(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the embeddings as they are: the step is written for the whole batch."""
-        return image, text
-
-    def average_gradients(self, model: nn.Module, seconds: float) -> float:
-        """Return ``seconds``: the gradient is already that of the whole batch's loss.
-
-        Steps, not minutes, are the length of a run of several hosts, so no clock is shared.
-        """
-        return seconds
-
-    def average_statistics(self, model: nn.Module) -> None:
-        """Do nothing: BatchNorm's running statistics are already those of all groups."""
-
     def finish_step(self) -> None:
-        """End the program here and start it; what follows belongs to the next one."""
+        """End the step's program and start it."""
         import torch_xla
 
         torch_xla.sync()
@@ -139,9 +122,9 @@ class XlaMesh(Machine):
 def open_mesh() -> XlaMesh:
     """Return all XLA devices of this run, on all hosts, as one mesh.
 
-    To be called once, before any tensor is on an XLA device. Products of fp32 matrices are
-    computed in fp32: a TPU would round their inputs to bfloat16, whose steps of 0.004 near a
-    cosine of 1 are steps of 0.25 in logits at σ = 1/64. bfloat16 inputs stay bfloat16.
+    Call it once, before any tensor is on an XLA device. It computes products of fp32 matrices
+    in fp32: a TPU would round their inputs to bfloat16, whose steps of 0.004 near a cosine of 1
+    are steps of 0.25 in logits at σ = 1/64. Products of bfloat16 inputs are not affected.
     Raises InputError when torch_xla is not installed or finds no device.
     """
     try:
@@ -164,7 +147,7 @@ def open_mesh() -> XlaMesh:
             f"torch_xla finds no device ({str(error).partition('. ')[0]}); on a TPU host set"
             " PJRT_DEVICE=TPU, for a trial without one PJRT_DEVICE=CPU"
         ) from error
-    logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at the first call
+    logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at its first call
     backends.set_mat_mul_precision("highest")
     mesh = spmd.Mesh(np.arange(count), (count,), (AXIS,))
     return XlaMesh(
@@ -174,3 +157,63 @@ def open_mesh() -> XlaMesh:
         hosts=runtime.process_count(),
         mesh=mesh,
     )
+
+
+class XlaLamb(Lamb):
+    """timm's LAMB with tensors for all numbers that change, so that XLA compiles its step once.
+
+    XLA compiles a new program when a Python number of the graph (learning rate, bias
+    corrections) becomes 0, 1 or equal to another number, and for the zeros with which moments
+    start. Arguments, groups and state are timm's, so checkpoints are interchangeable; gradient
+    clipping, decoupled decay, trust clipping and caution are not supported.
+
+    Paper: Section 5 (LAMB: You et al., 2020, Algorithm 2).
+
+    >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
+    >>> weight.grad = torch.tensor([1.0, 1.0])
+    >>> XlaLamb([weight], lr=0.1, weight_decay=0.0, always_adapt=True).step()
+    >>> [round(x, 3) for x in weight.tolist()]
+    [2.646, 3.646]
+    """
+
+    def __init__(self, params: Any, **options: Any) -> None:
+        super().__init__(params, **options)
+        for group in self.param_groups:
+            group["step"] = torch.zeros(())  # on the host, as in timm
+            for p in group["params"]:
+                for name in ("exp_avg", "exp_avg_sq"):
+                    self.state[p][name] = torch.zeros(p.shape, dtype=p.dtype).to(p.device)
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient; ``closure`` is ignored."""
+        for group in self.param_groups:
+            group["step"].add_(1)
+            step, (beta1, beta2) = int(group["step"]), group["betas"]
+            learned = [p for p in group["params"] if p.grad is not None]
+            if not learned:
+                continue
+            changing = [group["lr"], 1 - beta1**step, 1 - beta2**step]
+            # One tensor: XLA would merge separate scalars of equal value.
+            numbers = torch.tensor(changing, dtype=learned[0].dtype).to(learned[0].device)
+            for p in learned:
+                update = self._direction(p, group, numbers[1], numbers[2])
+                if group["weight_decay"] != 0 or group["always_adapt"]:
+                    update = update * _trust(p, update)
+                p.sub_(update * numbers[0])
+
+    def _direction(self, p: Tensor, group: dict[str, Any], first: Tensor, second: Tensor) -> Tensor:
+        """Return Adam's direction plus weight decay; first, second: the bias corrections."""
+        assert p.grad is not None
+        mean, square = self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]
+        beta1, beta2 = group["betas"]
+        mean.lerp_(p.grad, 1 - beta1)
+        square.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+        update = (mean / first) / ((square / second).sqrt() + group["eps"])
+        return update + group["weight_decay"] * p
+
+
+def _trust(p: Tensor, update: Tensor) -> Tensor:
+    """Return the trust ratio ‖x‖ / ‖update‖, or 1 where either norm is zero."""
+    weight, step = p.norm(), update.norm()
+    return torch.where((weight > 0) & (step > 0), weight / step, torch.ones_like(weight))

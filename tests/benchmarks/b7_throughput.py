@@ -22,8 +22,7 @@ from transformers import AlignConfig, AlignModel
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
-from align_edu.training.devices import best_device
-from align_edu.training.machine import keep_freed_memory
+from align_edu.training.machine import best_device, keep_freed_memory
 
 VOCABULARY, LENGTH = 30_522, 64
 MODELS = ("AlignModel", "align_edu")

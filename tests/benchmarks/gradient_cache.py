@@ -1,11 +1,10 @@
-"""One exact optimiser step of a large batch of toy pairs: memory, and what caching costs.
+"""One exact optimiser step of a large batch of toy pairs: its memory, and the cost of caching.
 
     python tests/benchmarks/gradient_cache.py [--pairs 16384] [--chunk 256] [--rounds 2]
 
 Draws the pairs, takes one step of the toy preset with ``recipe.chunk`` and ``loss.tile``, and
-prints the peak memory of the whole process. Then, on fewer pairs and in turn, the same work
-without caching (each chunk forwards and backwards once, with a loss of its own) beside the
-cached step.
+prints the peak memory of the whole process. Before that, on fewer pairs and in turn, the same
+chunks without caching (each with a separate loss, forwards and backwards once) and with it.
 """
 
 import argparse
@@ -13,37 +12,63 @@ import resource
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from align_edu import World
+import torch
+
+from align_edu import Align, World
 from align_edu.model.wordpiece import train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, get_preset, replace_fields
-from align_edu.training.batches import TrainingBatches
-from align_edu.training.devices import open_machine
-from align_edu.training.loop import _build
-from align_edu.training.recipe import Budget
-from align_edu.training.step import Trainer
+from align_edu.training import build_optimizer
+from align_edu.training.batches import Batch, TrainingBatches
+from align_edu.training.machine import keep_freed_memory, open_machine
+from align_edu.training.step import add_gradient, embed_rows
 
 
-def trainer_of(preset: Preset, shards: Path) -> Trainer:
-    """Everything that a run of this preset needs."""
+@dataclass(frozen=True)
+class Step:
+    """A model, its optimiser and a batch."""
+
+    model: Align
+    optimizer: torch.optim.Optimizer
+    batch: Batch
+
+    def cached(self) -> float:
+        """Take the exact step and return its loss."""
+        model = self.model
+        loss, _ = add_gradient(model, model.image_tower, self.batch, open_machine("cpu"), 0)
+        self._finish()
+        return loss.item()
+
+    def separate(self, chunk: int) -> None:
+        """Take a step over the same chunks, each with a separate loss."""
+        model, machine = self.model, open_machine("cpu")
+        for start in range(0, len(self.batch.ids), chunk):
+            rows = slice(start, start + chunk)
+            pair = embed_rows(model, model.image_tower, self.batch, rows, machine, 0, start)
+            model.loss(*pair).backward()
+        self._finish()
+
+    def _finish(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def first_step(preset: Preset, shards: Path) -> Step:
+    """Return what the first step of a run needs."""
+    keep_freed_memory()
     source = open_pairs([shards])
     tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
     batches = TrainingBatches(source, tokenizer, preset, seed=0, progress=False)
-    return _build(preset, batches, tokenizer, Budget(steps=10), 0, open_machine("cpu"))
-
-
-def without_cache(trainer: Trainer, batch, chunk: int) -> None:
-    """The same chunks, each with a loss of its own: forwards and backwards once."""
-    for start in range(0, len(batch.ids), chunk):
-        image, text = trainer.embed(batch, slice(start, start + chunk))
-        trainer.model.loss(image, text).backward()
-    trainer.optimizer.step()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    model = Align(preset, tokenizer.get_vocab_size()).train()
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Step(model, build_optimizer(model, preset.recipe), batches[0])
 
 
 def main() -> None:
+    """Print the ratio of the times, then time and memory of the large step."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=16_384)
     parser.add_argument("--chunk", type=int, default=256)
@@ -52,32 +77,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         shards = World(seed=4, noise=0.0).write(Path(folder) / "w", args.pairs, progress=False)
         changes = {"recipe.chunk": str(args.chunk), "loss.tile": "256"}
-        small = replace_fields(
-            get_preset("toy"), changes | {"recipe.batch_size": str(8 * args.chunk)}
-        )
-        trainer = trainer_of(small, shards)
-        batch = trainer.batches[0]
-        plain, cached = [], []
+        changes["recipe.batch_size"] = str(8 * args.chunk)
+        small = replace_fields(get_preset("toy"), changes)
+        step, plain, cached = first_step(small, shards), [], []
         for _ in range(args.rounds + 1):  # the first round is a warm-up
             started = time.perf_counter()
-            without_cache(trainer, batch, args.chunk)
+            step.separate(args.chunk)
             middle = time.perf_counter()
-            trainer.train_step(batch)
+            step.cached()
             plain.append(middle - started)
             cached.append(time.perf_counter() - middle)
         ratio = statistics.median(cached[1:]) / statistics.median(plain[1:])
-        print(
-            f"{8 * args.chunk} pairs in chunks of {args.chunk}: cached / not cached {ratio:.2f} x"
-        )
-        big = replace_fields(small, {"recipe.batch_size": str(args.pairs)})
-        trainer = trainer_of(big, shards)
+        print(f"{8 * args.chunk} pairs, {args.chunk} a chunk: cached / not cached {ratio:.2f} x")
+        step = first_step(replace_fields(small, {"recipe.batch_size": str(args.pairs)}), shards)
         started = time.perf_counter()
-        loss = trainer.train_step(trainer.batches[0]).item()
+        loss = step.cached()
         seconds = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(
-            f"one step of {args.pairs} pairs: loss {loss:.3f}, {seconds:.0f} s, peak {peak:.2f} GiB"
-        )
+        print(f"one step of {args.pairs} pairs: loss {loss:.3f}, {seconds:.0f} s, {peak:.2f} GiB")
 
 
 if __name__ == "__main__":
