@@ -1,21 +1,31 @@
-"""The whole main job: noisy pairs in, a model that searches out, with a report."""
+"""The whole main job: from noisy pairs to a trained model that searches, with a report."""
 
 import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from align_edu.cores import usable_cores
+from align_edu.evaluation import evaluate_retrieval, retrieval_table, write_result
+from align_edu.evaluation.zero_shot import evaluate_zero_shot
+from align_edu.filters import filter_pairs
 from align_edu.io import InputError, read_json, write_json
-
-if TYPE_CHECKING:
-    from align_edu.presets import Preset
+from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
+from align_edu.presets import Preset, get_preset
+from align_edu.search import ImageIndex
+from align_edu.show import Found, Sample, similarity_matrix, training_curves, write_report
+from align_edu.training import train
+from align_edu.training.metrics import read_metrics
+from align_edu.training.run import software_versions
+from align_edu.world import World
+from align_edu.world.kind_search import kinds_shown, measure_kind_search
 
 T = TypeVar("T")
 
-# Searches of the report, with the kind of object that a right answer shows.
+# Searches in the report, with the kind of object that a correct answer shows.
 QUERIES = (
     ("a cat", "cat"),
     ("two red cats in the snow", "cat"),
@@ -26,8 +36,8 @@ QUERIES = (
     ("a drawing of a house", "house"),
     ("scissors", "scissors"),
 )
-EXAMS = ("benchmark", "hard")  # what the index holds; the second has near twins
-NAMED = ("object", "colour", "place")  # the facts that the demo's model has to name
+EXAMS = ("benchmark", "hard")  # the indexed benchmarks; the second has near twins
+NAMED = ("object", "colour", "place")  # the facts to classify without training
 NAMED_PICTURES = 600
 TWINS = 4  # of each scene of the hard benchmark
 
@@ -44,25 +54,36 @@ def run_demo(
 ) -> dict[str, Any]:
     """Make toy CC-3M, filter it, train ALIGN on it, measure retrieval, and search.
 
-    out: folder for everything; an unfinished demo in it is finished, a finished one is only
-    read. minutes: of training.
-    seed: of the world and the model; the benchmark has a seed of its own, which no training
-    data shares. pairs: raw pairs. scenes: of the benchmark. Returns what ``results.json``
-    holds; ``report.html`` beside it shows the same.
+    out: folder for all files; an unfinished demo in it is resumed, a finished one is read.
+    minutes: training time. seed: of the world and the model; the benchmark has a separate seed,
+    which no training data shares. pairs: raw pairs. scenes: of the benchmark.
+    Returns the content of ``results.json``; ``report.html`` beside it shows the same.
     Raises InputError for bad numbers or a folder of another demo.
 
     Paper: Sections 3 to 5 from end to end, at toy size.
     """
-    from align_edu.evaluation import write_result
-    from align_edu.presets import get_preset
-
     out, recipe = Path(out), get_preset(preset)
     stage = _Stages(out, {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes})
-    if (out / "results.json").exists():  # written last: all is done
+    if (out / "results.json").exists():  # written last
         return read_json(out / "results.json")
     _make_data(stage, out, recipe, progress)
-    run, measures, index = _train_and_measure(stage, out, recipe, progress)
+    run = stage(
+        "train",
+        lambda: train(
+            recipe,
+            [out / "filtered"],
+            out / "run",
+            minutes=minutes,
+            seed=seed,
+            resume=True,
+            tokenizer=load_wordpiece(out / "tokenizer.json"),
+            progress=progress,
+        ),
+    )
+    measures = stage("evaluate", lambda: measure(run, out))
     write_result(out / "run", "retrieval", measures["retrieval"])
+    pictures = [file for exam in EXAMS for file in read_split(out / exam).images]
+    index = stage("index", lambda: ImageIndex.build(run, pictures))
     index.save(out / "index")
     results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, measures)
     stage("report", lambda: _report(out, run, index, results))
@@ -70,117 +91,72 @@ def run_demo(
     return results
 
 
-def _make_data(stage: "_Stages", out: Path, recipe: "Preset", progress: bool) -> None:
-    """Draw the benchmark and the raw pairs, filter them, learn the vocabulary."""
-    from align_edu.filters import filter_pairs
-    from align_edu.model.wordpiece import save_wordpiece, train_wordpiece
-    from align_edu.world import World
+def _make_data(stage: "_Stages", out: Path, recipe: Preset, progress: bool) -> None:
+    """Draw the benchmarks and the raw pairs, filter the pairs, train the vocabulary."""
+    seed, scenes, pairs = (stage.made_with[name] for name in ("seed", "scenes", "pairs"))
+    world, exam = World(seed=seed, image_size=recipe.image.resize), World(seed=2**32 - 1 - seed)
+    kept, benchmark = out / "filtered", out / "benchmark"
 
-    seed, benchmark = stage.made_with["seed"], out / "benchmark"
-    world = World(seed=seed, image_size=recipe.image.resize)
-    exam = World(seed=2**32 - 1 - seed)  # the benchmark's own seed
-    scenes, pairs = stage.made_with["scenes"], stage.made_with["pairs"]
-    stage.once("benchmark", lambda: _write_exam(exam, out, scenes, recipe, progress))
-    stage.once(
-        "world", lambda: world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
-    )
-    stage.once(
-        "filter",
-        lambda: filter_pairs(
-            out / "world", out / "filtered", against=[benchmark], progress=progress
-        ),
-    )
-    size = recipe.text.vocabulary_size
-    stage.once(
-        "vocabulary",
-        lambda: save_wordpiece(
-            train_wordpiece(_captions(out / "filtered"), size, at_most=True),
-            out / "tokenizer.json",
-        ),
-    )
+    def write_exam() -> None:
+        exam.write_benchmark(benchmark, scenes, progress=progress)
+        twins = min(TWINS, scenes - 1)
+        exam.write_benchmark(out / "hard", scenes, twins=twins, progress=progress)
+        for task in NAMED:
+            exam.write_task(
+                out / "tasks" / task, task, train=0, val=0, test=NAMED_PICTURES,
+                image_size=recipe.image.resize, progress=progress,
+            )  # fmt: skip
 
+    def write_world() -> None:
+        world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
 
-def _write_exam(exam: Any, out: Path, scenes: int, recipe: "Preset", progress: bool) -> None:
-    """Draw what the model is measured on: two benchmarks, and pictures to name."""
-    exam.write_benchmark(out / "benchmark", scenes, progress=progress)
-    twins = min(TWINS, scenes - 1)
-    exam.write_benchmark(out / "hard", scenes, twins=twins, progress=progress)
-    for task in NAMED:
-        exam.write_task(
-            out / "tasks" / task, task, train=0, val=0, test=NAMED_PICTURES,
-            image_size=recipe.image.resize, progress=progress,
-        )  # fmt: skip
+    def write_vocabulary() -> None:
+        captions = [text for text in read_pairs(kept)["caption"].to_pylist() if text]
+        tokenizer = train_wordpiece(captions, recipe.text.vocabulary_size, at_most=True)
+        save_wordpiece(tokenizer, out / "tokenizer.json")
+
+    stage.once("benchmark", write_exam)
+    stage.once("world", write_world)
+    stage.once(
+        "filter", lambda: filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
+    )
+    stage.once("vocabulary", write_vocabulary)
 
 
 def measure(run: Any, out: Path) -> dict[str, Any]:
-    """Measure retrieval on a demo's two benchmarks, naming, and searches for kinds of object."""
-    from align_edu.evaluation import evaluate_retrieval
-    from align_edu.evaluation.zero_shot import evaluate_zero_shot
-    from align_edu.world.kind_search import measure_kind_search
-
-    named = {task: evaluate_zero_shot(run, out / "tasks" / task) for task in NAMED}
+    """Measure retrieval on both benchmarks of a demo, zero-shot naming, and kind search."""
     return {
         "retrieval": evaluate_retrieval(run, out / "benchmark"),
         "retrieval_hard": evaluate_retrieval(run, out / "hard"),
-        "zero_shot": named,
+        "zero_shot": {task: evaluate_zero_shot(run, out / "tasks" / task) for task in NAMED},
         "kind_search": measure_kind_search(run, out / "benchmark", out / "hard"),
     }
 
 
-def _train_and_measure(
-    stage: "_Stages", out: Path, recipe: "Preset", progress: bool
-) -> tuple[Any, dict[str, Any], Any]:
-    """Train on the kept pairs, measure the model, index the benchmark's pictures."""
-    from align_edu.model.wordpiece import load_wordpiece
-    from align_edu.pairs import read_split
-    from align_edu.search import ImageIndex
-    from align_edu.training import train
-
-    run = stage(
-        "train",
-        lambda: train(
-            recipe,
-            [out / "filtered"],
-            out / "run",
-            minutes=stage.made_with["minutes"],
-            seed=stage.made_with["seed"],
-            resume=True,
-            tokenizer=load_wordpiece(out / "tokenizer.json"),
-            progress=progress,
-        ),
-    )
-    measures = stage("evaluate", lambda: measure(run, out))
-    pictures = [file for exam in EXAMS for file in read_split(out / exam).images]
-    index = stage("index", lambda: ImageIndex.build(run, pictures))
-    return run, measures, index
-
-
 def demo_table(results: Mapping[str, Any]) -> str:
     """Return a demo's results as a table for the terminal, in percent."""
-    from align_edu.evaluation import retrieval_table
-
-    named = {
+    shares = {
         f"names the {task}": r["ensemble"]["top-1"] for task, r in results["zero_shot"].items()
     }
-    named['search for "a KIND": right of the first 10'] = results["kind_search"]["precision@10"]
+    shares['search for "a KIND": right of the first 10'] = results["kind_search"]["precision@10"]
     for direction in ("image_to_text", "text_to_image"):
         label = f"near twins, {direction.replace('_', ' ')}, R@1"
-        named[label] = results["retrieval_hard"][direction]["R@1"]
-    lines = [f"{label:<44}{100 * share:6.1f}" for label, share in named.items()]
+        shares[label] = results["retrieval_hard"][direction]["R@1"]
+    lines = [f"{label:<44}{100 * share:6.1f}" for label, share in shares.items()]
     return "\n".join([retrieval_table(results["retrieval"]), *lines])
 
 
 class _Stages:
-    """Says which stage runs, times it, and refuses a folder that holds another demo."""
+    """Report and time each stage; refuse a folder that holds something else."""
 
     def __init__(self, out: Path, made_with: dict[str, Any]) -> None:
         self.path, self.made_with = out / "demo.json", made_with
         self.seconds: dict[str, float] = {}
         if self.path.exists():
-            there = read_json(self.path)
-            if there.get("made_with") != made_with:
+            earlier = read_json(self.path)
+            if earlier.get("made_with") != made_with:
                 raise InputError(f"{out}: holds another demo; choose another folder with --out")
-            self.seconds = there["seconds"]
+            self.seconds = earlier["seconds"]
         elif out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"{out}: is not empty and holds no demo; choose another with --out")
         self._store()
@@ -196,7 +172,7 @@ class _Stages:
         return result
 
     def once(self, name: str, act: Callable[[], object]) -> None:
-        """Run a stage whose result is in its files, unless an earlier call finished it."""
+        """Run a stage that returns nothing, unless an earlier call finished it."""
         if name not in self.seconds:
             self(name, act)
 
@@ -204,17 +180,8 @@ class _Stages:
         write_json(self.path, {"made_with": self.made_with, "seconds": self.seconds})
 
 
-def _captions(filtered: Path) -> list[str]:
-    from align_edu.pairs import read_pairs
-
-    return [text for text in read_pairs(filtered)["caption"].to_pylist() if text]
-
-
 def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
-    """Everything of results.json but the seconds."""
-    from align_edu.training.metrics import read_metrics
-    from align_edu.training.run import software_versions
-
+    """Return the content of results.json, without the settings and the seconds."""
     funnel = read_json(out / "filtered" / "funnel.json")
     last = read_metrics(run.folder)[-1]
     return {
@@ -225,33 +192,25 @@ def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
         "temperature": last["temperature"],
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "versions": software_versions(),
-        "machine": {
-            "system": f"{platform.system()} {platform.machine()}",
-            "cores": usable_cores(),
-        },
+        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": usable_cores()},
         "funnel": funnel,
     }
 
 
 def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     """Draw report.html from the files of the demo."""
-    from align_edu.pairs import decode_image, read_split
-    from align_edu.show import Found, similarity_matrix, training_curves, write_report
-    from align_edu.training.metrics import read_metrics
-    from align_edu.world.kind_search import kinds_shown
-
     benchmark = read_split(out / "benchmark")
     first = {image: text for text, image in reversed(list(enumerate(benchmark.text_to_image)))}
     shown = range(min(8, len(benchmark.images)))
     pictures = [decode_image(benchmark.images[i].read_bytes()) for i in shown]
     captions = [benchmark.texts[first[i]] for i in shown]
     similarity = run.encode_images(pictures) @ run.encode_texts(captions).T  # (I, T)
-    shown_in = {exam: kinds_shown(out / exam) for exam in EXAMS}
+    kinds = {exam: kinds_shown(out / exam) for exam in EXAMS}
     gallery = []
     for query, kind in QUERIES:
         hits = index.search(run.encode_texts([query])[0], k=6)
         images = [decode_image(hit.path.read_bytes()) for hit in hits]
-        correct = [kind in shown_in[hit.path.parents[1].name][hit.path.name] for hit in hits]
+        correct = [kind in kinds[hit.path.parents[1].name][hit.path.name] for hit in hits]
         gallery.append(Found(query, images, [hit.score for hit in hits], correct))
     return write_report(
         out / "report.html",
@@ -263,15 +222,11 @@ def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     )
 
 
-def _samples(world: Path, each: int = 1, clean: int = 6) -> list[Any]:
-    """A few raw pairs of the first shard: clean ones, and one of each kind of noise."""
-    from align_edu.pairs import decode_image, open_pairs, read_pairs
-    from align_edu.show import Sample
-
-    first = world / "00000.parquet"
-    table = read_pairs(first)
+def _samples(world: Path, each: int = 1, clean: int = 6) -> list[Sample]:
+    """Return clean pairs of the first shard, and ``each`` pairs of every kind of noise."""
+    table = read_pairs(world / "00000.parquet")
     kinds = dict(zip(table["key"].to_pylist(), table["noise"].to_pylist(), strict=True))
-    source = open_pairs([first.with_suffix(".tar")])
+    source = open_pairs([world / "00000.tar"])
     left = dict.fromkeys(kinds.values(), each) | {"clean": clean}
     samples = []
     for i, key in enumerate(source.keys):

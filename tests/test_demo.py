@@ -1,8 +1,8 @@
 """The main job in small: every stage, its report, and going on after an interruption."""
 
 import json
+import re
 import shutil
-from html.parser import HTMLParser
 
 import pytest
 
@@ -10,13 +10,15 @@ from align_edu.demo import demo_table, run_demo
 from align_edu.io import InputError
 from align_edu.presets import get_preset
 
-SMALL = {"minutes": 0.15, "pairs": 700, "scenes": 20, "progress": False}
+SMALL = {"minutes": 0.05, "pairs": 700, "scenes": 20, "progress": False}
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
     out = tmp_path_factory.mktemp("demo") / "out"
-    return out, run_demo(out, **SMALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("align_edu.demo.NAMED_PICTURES", 40)
+        return out, run_demo(out, **SMALL)
 
 
 def test_the_results_hold_what_is_promised(demo):
@@ -30,7 +32,7 @@ def test_the_results_hold_what_is_promised(demo):
     assert results["pairs"]["seen"] == results["steps"] * get_preset("toy").recipe.batch_size
     assert results["parameters"] > 100_000 and 0 < results["temperature"] < 1
     stages = ["benchmark", "world", "filter", "vocabulary", "train", "evaluate", "index", "report"]
-    assert list(results["seconds"]) == stages and results["seconds"]["train"] >= 9
+    assert list(results["seconds"]) == stages and results["seconds"]["train"] >= 3
     assert results["seed"] == 0 and results["versions"]["torch"] and results["machine"]["cores"]
 
 
@@ -50,23 +52,9 @@ def test_it_measures_names_searches_for_kinds_and_near_twins_too(demo):
 
 
 def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
-    class Addresses(HTMLParser):
-        def __init__(self):
-            super().__init__()
-            self.pictures, self.others = 0, []
-
-        def handle_starttag(self, tag, attrs):
-            for name, value in attrs:
-                if name in ("src", "href"):
-                    if value.startswith("data:image/"):
-                        self.pictures += 1
-                    else:
-                        self.others.append(value)
-
-    page = Addresses()
     text = (demo[0] / "report.html").read_text(encoding="utf-8")
-    page.feed(text)
-    assert page.others == [] and page.pictures > 20
+    addresses = re.findall(r'<[^<>]*?\b(?:src|href)="([^"]{0,11})', text)
+    assert set(addresses) == {"data:image/"} and len(addresses) > 20
     for heading in ("Raw pairs", "Training", "R@1"):
         assert heading in text
 

@@ -1,4 +1,4 @@
-"""Figures: what they show, that no words are cut, and that they leave matplotlib alone."""
+"""Figures: what they show, that no text is cut, and that they leave matplotlib alone."""
 
 import io
 import subprocess
@@ -11,22 +11,28 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
+from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from PIL import Image
 
 from align_edu.search import Hit
 from align_edu.show import (
     funnel_bars,
+    hash_curve,
+    matrix_row,
     picture_grid,
     recall_bars,
+    rule_matrix,
     save_search_picture,
     search_gallery,
     similarity_matrix,
+    softmax_bars,
+    temperature_curves,
     to_png,
     training_curves,
 )
-from align_edu.show.style import FONT, course_style, printable, wrapped
+from align_edu.show.cost_figures import cost_bars
+from align_edu.show.style import BLUE, FONT, ORANGE, Picture, course_style, printable, wrapped
 
 CAPTIONS = [
     "a small red cat on a snowy mountain at night under the stars, seen from far away",
@@ -55,6 +61,16 @@ FUNNEL = {
         {"says": "a rare unigram or bigram", "applied": True, "pairs_in": 97_000, "dropped": 7_000},
     ],
 }
+TRUTH = {
+    "pairs": {"clean": 90, "one_word": 10},
+    "dropped": {"clean": 3, "one_word": 9},
+    "by_rule": {
+        "clean": {"length": 0, "repeated": 3},
+        "one_word": {"length": 9, "repeated": 0},
+    },
+}
+SIGMAS = [2.0**-k for k in range(8, -1, -1)]
+RANDOM = np.random.default_rng(0).uniform(-1, 1, (3, 6, 6))
 
 
 def pictures(count: int) -> list[Image.Image]:
@@ -62,7 +78,7 @@ def pictures(count: int) -> list[Image.Image]:
     return [Image.new("RGB", sizes[i % 3], (40 * i % 255, 99, 160)) for i in range(count)]
 
 
-def gallery() -> Figure:
+def gallery() -> Picture:
     return search_gallery(
         CAPTIONS,
         [pictures(6) for _ in CAPTIONS],
@@ -72,11 +88,11 @@ def gallery() -> Figure:
     )
 
 
-def matrix() -> Figure:
+def matrix() -> Picture:
     return similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS, "Images against texts")
 
 
-FIGURES: dict[str, Callable[[], Figure]] = {
+FIGURES: dict[str, Callable[[], Picture]] = {
     "grid": lambda: picture_grid(pictures(10), CAPTIONS * 2, 4, "Raw pairs", [True] * 10),
     "gallery": gallery,
     "matrix": matrix,
@@ -86,23 +102,20 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "training with recall": lambda: training_curves(ROWS, [(500, 0.4), (1000, 0.8)], "Training"),
     "one step": lambda: training_curves(ROWS[:1]),
     "recall": lambda: recall_bars(RESULT, "Retrieval"),
+    "costs": lambda: cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", 16.0, "One device"),
+    "rules": lambda: rule_matrix({"truth": TRUTH}, "What each rule drops"),
+    "hashes": lambda: hash_curve([0, 20], {f"edit {i}": [0.1, 1 - i / 20] for i in range(10)}, 10),
+    "one loss matrix": lambda: matrix_row({"cosines": np.eye(2)}),
+    "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, "Six losses", 1),
+    "temperatures": lambda: temperature_curves(
+        SIGMAS,
+        {"with smoothing": SIGMAS, "none": SIGMAS[::-1]},
+        "loss",
+        {"lowest": (1 / 64, 0.1)},
+        "The loss",
+    ),
+    "softmax": lambda: softmax_bars([0.5, 0.4, -0.2], {"probability": [0.5, 0.4, 0.1]}),
 }
-
-
-@pytest.fixture(params=list(FIGURES))
-def figure(request: pytest.FixtureRequest) -> Figure:
-    return FIGURES[request.param]()
-
-
-def test_nothing_is_cut_at_the_edge_and_no_letter_is_missing(figure: Figure) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # a missing letter or a failed layout is a warning
-        png = to_png(figure)
-    assert Image.open(io.BytesIO(png)).width == 800
-    needed, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
-    pixel = 0.01  # inches
-    assert needed.x0 >= -pixel and needed.y0 >= -pixel
-    assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
 
 
 def test_captions_below_neighbours_do_not_overlap() -> None:
@@ -114,20 +127,24 @@ def test_captions_below_neighbours_do_not_overlap() -> None:
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_a_figure_made_twice_gives_the_same_bytes_and_fits_a_notebook(name: str) -> None:
-    png = to_png(FIGURES[name]())
-    assert png == to_png(FIGURES[name]())
+def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(name: str) -> None:
+    before = dict(matplotlib.rcParams)
+    figure = FIGURES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing letter or a failed layout is a warning
+        png = to_png(figure)
+    assert dict(matplotlib.rcParams) == before
+    assert Image.open(io.BytesIO(png)).width == 800
+    needed, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    pixel = 0.01  # inches
+    assert needed.x0 >= -pixel and needed.y0 >= -pixel
+    assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
+    assert png == FIGURES[name]()._repr_png_()  # as a notebook shows it
     assert len(png) < 60_000
 
 
-def test_a_notebook_shows_a_figure_as_a_picture(figure: Figure) -> None:
-    assert figure._repr_png_()[:8] == b"\x89PNG\r\n\x1a\n"  # type: ignore[attr-defined]
-
-
-def test_drawing_leaves_the_settings_of_matplotlib_as_they_were(figure: Figure) -> None:
+def test_the_style_holds_inside_its_block_only() -> None:
     before = dict(matplotlib.rcParams)
-    to_png(figure)
-    assert dict(matplotlib.rcParams) == before
     with course_style():
         assert matplotlib.rcParams["font.family"] == [FONT]
     assert dict(matplotlib.rcParams) == before
@@ -160,6 +177,24 @@ def test_the_loss_is_drawn_beside_its_floor_and_chance_level() -> None:
     assert drawn == [9.7, 0.4, ROWS[-1]["loss"]]
     assert {text.get_text() for text in loss.texts} == {"knows nothing", "lowest possible"}
     assert list(sigma.lines[0].get_ydata()) == [row["temperature"] for row in ROWS]  # type: ignore[arg-type]
+
+
+def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fit() -> None:
+    axes = matrix_row({"cosines": np.array([[1.0, 0.0], [0.25, -1.0]])}).axes[0]
+    drawn = axes.images[0]
+    colours = drawn.cmap(drawn.norm(np.array([1.0, 0.0, -1.0])))[:, :3]
+    assert np.allclose(colours[0], to_rgb(BLUE), atol=0.01)
+    assert np.allclose(colours[1], 1, atol=0.02)
+    assert np.allclose(colours[2], to_rgb(ORANGE), atol=0.01)
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.25", "-1.00"]
+    assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
+
+
+def test_temperatures_are_labelled_as_the_paper_writes_them() -> None:
+    figure = temperature_curves([1 / 64, 1.0], {"share": [0.9, 0.1]}, "share")
+    figure.canvas.draw()
+    names = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert names == ["1/64", "1/32", "1/16", "1/8", "1/4", "1/2", "1"]
 
 
 def test_recall_bars_stand_for_all_and_for_held_out_scenes() -> None:
@@ -204,8 +239,9 @@ def test_the_pictures_of_a_search_are_saved_with_a_frame_for_a_missing_one(tmp_p
     assert shown[110, 240].min() > 200
 
 
-def test_letters_that_the_font_lacks_become_boxes_and_spaces_are_tidied() -> None:
+def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis() -> None:
     assert printable("two\n cats\t猫 🐈") == "two cats □ □"
+    assert wrapped("one two three four five", 9, 2) == "one two\nthree…"
 
 
 def test_a_long_title_is_cut_and_not_lost_at_the_edge() -> None:
@@ -213,7 +249,3 @@ def test_a_long_title_is_cut_and_not_lost_at_the_edge() -> None:
     to_png(figure)
     assert figure.get_tightbbox().x1 <= 8
     assert figure.get_suptitle().startswith("a very long query a very")
-
-
-def test_long_text_is_cut_with_an_ellipsis() -> None:
-    assert wrapped("one two three four five", 9, 2) == "one two\nthree…"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 from PIL import Image
 
 from align_edu.io import InputError
@@ -15,19 +16,20 @@ from align_edu.show import Found, Sample, similarity_matrix, training_curves, wr
 
 EVIL = '<script>alert("1")</script> & "><img src=x onerror=alert(1)>'
 RECALL = {"R@1": 0.8534, "R@5": 0.98, "R@10": 1.0}
+BOTH = {"image_to_text": RECALL, "text_to_image": RECALL | {"R@1": 0.8671}}
+HELD_OUT = {"image_to_text": RECALL | {"R@1": 0.611}, "text_to_image": RECALL}
+STEP = ("rule", "says", "applied", "note", "pairs_in", "dropped")
+STEPS = (
+    ("short_side", "shorter side <= 200 px", True, "", 120_000, 21_235),
+    ("near_duplicate", "near-duplicate", False, "no evaluation set given", 98_765, 0),
+)
+NAMED = {"single": {"top-1": 0.123}, "ensemble": {"top-1": 0.234}, "chance": 0.025}
 RESULTS: dict[str, Any] = {
-    "retrieval": {
-        "image_to_text": RECALL,
-        "text_to_image": RECALL | {"R@1": 0.8671},
-        "images": 1000,
-        "texts": 5000,
-        "held_out": {
-            "image_to_text": RECALL | {"R@1": 0.611},
-            "text_to_image": RECALL,
-            "images": 63,
-            "texts": 315,
-        },
-    },
+    "retrieval": BOTH
+    | {"images": 1000, "texts": 5000, "held_out": HELD_OUT | {"images": 63, "texts": 315}},
+    "retrieval_hard": BOTH,
+    "zero_shot": {"object": NAMED | {"classes": ["cat", "car"]}},
+    "kind_search": {"precision@10": 0.456},
     "seconds": {"world": 41.0, "train": 299.6, "evaluate": 9.4},
     "pairs": {"raw": 120_000, "kept": 98_765, "seen": 290_000},
     "parameters": 1_234_567,
@@ -38,24 +40,7 @@ RESULTS: dict[str, Any] = {
     "funnel": {
         "raw": 120_000,
         "kept": 98_765,
-        "steps": [
-            {
-                "rule": "short_side",
-                "says": "shorter side <= 200 px",
-                "applied": True,
-                "note": "",
-                "pairs_in": 120_000,
-                "dropped": 21_235,
-            },
-            {
-                "rule": "near_duplicate",
-                "says": "near-duplicate",
-                "applied": False,
-                "note": "no evaluation set given",
-                "pairs_in": 98_765,
-                "dropped": 0,
-            },
-        ],
+        "steps": [dict(zip(STEP, step, strict=True)) for step in STEPS],
     },
 }
 
@@ -113,6 +98,7 @@ def test_every_section_is_there_in_order_and_every_tag_is_closed(whole: str) -> 
         "Raw pairs",
         "Training",
         "Retrieval",
+        "Naming and finding",
         "Searching with words",
         "Images against texts",
         "Details",
@@ -124,6 +110,7 @@ def test_the_headline_and_the_tables_hold_the_numbers(whole: str) -> None:
     for number in ("85.3 %", "86.7 %", "5 min 50 s", "5 min 0 s", "98,765", "1.23 M", "0.0312"):
         assert number in text
     assert "61.1 %" in text and "63 of the scenes" in text  # held out
+    assert "object, of 2 12.3 % 23.4 % 2.5 %" in text and "that kind in 45.6 % of" in text
     assert "shorter side <= 200 px 21,235 98,765 17.7 %" in text
     assert "near-duplicate (not applied: no evaluation set given)" in text
     assert "file name IMG_1.JPG" in text
@@ -131,6 +118,7 @@ def test_the_headline_and_the_tables_hold_the_numbers(whole: str) -> None:
 
 
 def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole: str) -> None:
+    assert 'name="viewport" content="width=device-width' in whole  # a phone's own width
     for tag, attributes in Reader(whole).tags:
         assert tag not in ("script", "link", "iframe", "object", "a", "base")
         assert not [name for name in attributes if name.startswith("on") or name == "href"]
@@ -159,8 +147,10 @@ def test_every_picture_inside_is_whole_and_described(whole: str) -> None:
         assert max(picture.size) in (160, 800)
 
 
-def test_a_phone_gets_a_page_of_its_own_width(whole: str) -> None:
-    assert 'name="viewport" content="width=device-width' in whole
+def test_the_wheel_holds_the_template_and_the_style_of_figures() -> None:
+    builder = WheelBuilder(str(Path(__file__).parent.parent))
+    files = {file.distribution_path for file in builder.recurse_included_files()}
+    assert {"align_edu/show/report.html.j2", "align_edu/show/course.mplstyle"} <= files
 
 
 def test_what_is_not_given_is_left_out(tmp_path: Path) -> None:

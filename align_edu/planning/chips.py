@@ -1,4 +1,4 @@
-"""The devices that a plan can be made for: their rates and memory, each with its source."""
+"""The chips that a run can be planned for: rates and memory, each with its source."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,36 +10,37 @@ GB, GIB, TERA = 1e9, 2**30, 1e12
 
 @dataclass(frozen=True)
 class Chip:
-    """One device: what it can do at best, and which part of that a run is assumed to reach.
+    """One device: its peak rates, and the share of them that a run is assumed to reach.
 
     >>> get_chip("a100").matrix / 1e12
     312.0
     """
 
     name: str
-    matrix: float  # FLOP/s of matrix products in the precision trained in
-    vector: float  # FLOP/s of what is no matrix product, such as depthwise convolutions
+    matrix: float  # FLOP/s of matrix products in the training precision
+    vector: float  # FLOP/s of other arithmetic, such as depthwise convolutions
     single: float  # FLOP/s of matrix products in float32, which the loss needs
     memory: float  # bytes
     bandwidth: float  # bytes/s between the device and its memory
-    link: float  # bytes/s out of one device to those near it, all links together
-    near: int  # devices that these links join
+    link: float  # bytes/s out of one device to its neighbours, all links together
+    neighbours: int  # devices joined by these links
     network: float  # bytes/s out of one device to those further away
-    utilisation: float | None  # assumed share of ``matrix`` in the towers; None: by the roofline
-    number: int = 2  # bytes of an activation
+    utilisation: float | None  # assumed share of ``matrix`` in the towers; None: roofline only
+    activation_bytes: int = 2  # of one number of an activation
     fused: bool = False  # a compiler joins elementwise work to the operation before it
-    products: float | None = None  # FLOP/s of Muon's small products, where they were measured
-    overhead: float = 0.0  # seconds that starting one operation takes
-    # Measured share of the roofline by kind of operation; what is not named reaches all of it.
+    muon: float | None = None  # FLOP/s of Muon's small products, if they were measured
+    overhead: float = 0.0  # seconds to start one operation
+    # Measured share of the roofline by kind or name of operation; 1 for those not listed.
     efficiency: Mapping[str, float] = field(default_factory=dict)
-    note: str = ""  # what a reader of its figures should know
+    note: str = ""  # a warning about these rates
 
 
 # TPUs: cloud.google.com/tpu/docs/v3, /v4, /v5e: peak, memory, bandwidth, and the all-reduce
 # bandwidth of a pod divided by its chips (340 TB/s by 1,024; 1.1 PB/s by 4,096; 51.2 TB/s by
 # 256). A v3 core is half a chip. Vector units: v3 by Jouppi et al. (2020), 4 TFLOP/s a chip;
 # v4 and v5e by 8 × 128 lanes × 2 or 4 units × 2 cores or 1 × the clock (1.05, 1.5 GHz).
-# float32 products are six bfloat16 ones. 35 % is an assumption: nothing is published for ALIGN.
+# A float32 product takes six bfloat16 ones. 35 % is an assumption: ALIGN's share was never
+# published.
 _TPU_SHARE = 0.35
 
 # GPUs (SXM): NVIDIA's data sheets of V100, A100 80 GB and H100, dense tensor cores in 16 bits,
@@ -79,14 +80,14 @@ CHIPS: dict[str, Chip] = {
 
 
 def get_chip(name: str) -> Chip:
-    """Return the kind of device called ``name``.
+    """Return the chip called ``name``.
 
-    "here", this machine's processor, is not in the table: ``measure_here`` measures it for one
-    preset. Raises InputError for an unknown name.
+    "here", this machine's processor, is not in the table: ``measure_here`` measures it.
+    Raises InputError for an unknown name.
 
     >>> get_chip("tpu-v3-core").memory / 2**30
     16.0
     """
     if name not in CHIPS:
-        raise InputError(f"chip {name!r} is not known; choose one of {', '.join(CHIPS)}, here")
+        raise InputError(f"chip {name!r} does not exist; choose one of {', '.join(CHIPS)}, here")
     return CHIPS[name]

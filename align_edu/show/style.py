@@ -1,67 +1,44 @@
-"""The one style of all figures: size, letters, colours that everyone can tell apart."""
+"""The style of all figures: size, font, and colours that people with any vision can tell apart."""
 
 import functools
 import io
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-# Okabe and Ito's palette, which people with any colour vision can tell apart.
+# Okabe and Ito's palette.
 BLUE, ORANGE, GREEN = "#0072b2", "#d55e00", "#009e73"
 SKY, YELLOW, PINK = "#56b4e9", "#e69f00", "#cc79a7"
-INK, MUTED, LINE, PAPER = "#1f2933", "#5f6b76", "#dde2e7", "#ffffff"
 
-WIDTH = 8.0  # inches: every figure is this wide, so that a page of them is calm
-DPI = 100  # a figure of 8 inches is 800 pixels wide
-COLOURS = 256  # in a figure's PNG: a third of the bytes, and no difference to be seen
-FONT = "DejaVu Sans"  # comes with matplotlib: the same letters on every machine
+_SETTINGS: Any = matplotlib.rc_params_from_file(
+    Path(__file__).with_name("course.mplstyle"), use_default_template=False
+)
+INK, MUTED = _SETTINGS["text.color"], _SETTINGS["axes.labelcolor"]
+LINE, PAPER = _SETTINGS["grid.color"], _SETTINGS["figure.facecolor"]
+DPI = _SETTINGS["figure.dpi"]  # a figure is 800 pixels wide
+(FONT,) = _SETTINGS["font.family"]
+CYCLE = (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, INK, MUTED)  # of lines in one figure
 
-_SETTINGS: Any = {  # matplotlib's own type for it changes from version to version
-    "font.family": FONT,
-    "font.size": 10,
-    "text.color": INK,
-    "text.parse_math": False,  # "$" in alt-text means money
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": LINE,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": LINE,
-    "grid.linewidth": 0.8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelsize": 9,
-    "ytick.labelsize": 9,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "lines.linewidth": 1.8,
-    "lines.solid_capstyle": "round",
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "savefig.facecolor": PAPER,
-    "figure.titlesize": 12,
-    "figure.titleweight": "bold",
-    "figure.dpi": DPI,
-}
+WIDTH = 8.0  # inches, of every figure
+THUMBNAIL = 160  # pixels: more than a cell of a figure can show
+_PNG_COLOURS = 256  # a third of the bytes, without a visible difference
 
 
 class Picture(Figure):
-    """A figure that shows itself in a notebook without any global plotting state."""
+    """A figure that displays itself in a notebook without pyplot's global state."""
 
     def _repr_png_(self) -> bytes:
         return to_png(self)
 
     def _ipython_display_(self) -> None:
-        # Once some library has imported pyplot, IPython draws every figure its own, larger way.
+        # Once a library has imported pyplot, IPython would draw every figure in its own size.
         from IPython.display import display
 
         display({"image/png": to_png(self), "text/plain": "<Picture>"}, raw=True)
@@ -69,7 +46,7 @@ class Picture(Figure):
 
 @contextmanager
 def course_style() -> Iterator[None]:
-    """Draw in the course's style inside the block, and leave matplotlib as it was after it.
+    """Apply the course's style inside the block, and restore matplotlib's settings after it.
 
     >>> with course_style():
     ...     matplotlib.rcParams["figure.dpi"] == DPI
@@ -80,12 +57,10 @@ def course_style() -> Iterator[None]:
 
 
 def new_figure(height: float, title: str | None = None, width: float = WIDTH) -> Picture:
-    """Return an empty figure whose parts make room for each other.
+    """Return an empty figure with a constrained layout.
 
-    Parameters
-    ----------
-    height, width : inches.
-    title : bold words at the upper left.
+    height, width: inches.
+    title: bold text at the upper left.
 
     >>> new_figure(3).get_size_inches().tolist()
     [8.0, 3.0]
@@ -97,8 +72,16 @@ def new_figure(height: float, title: str | None = None, width: float = WIDTH) ->
     return figure
 
 
+def bare(axes: Axes) -> None:
+    """Remove ticks, frame and grid."""
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+
+
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file; a figure made twice gives the same bytes twice.
+    """Return a figure as a PNG file; the same figure gives the same bytes.
 
     >>> to_png(new_figure(1))[:4]
     b'\\x89PNG'
@@ -106,33 +89,38 @@ def to_png(figure: Figure) -> bytes:
     drawn, file = io.BytesIO(), io.BytesIO()
     with course_style():
         figure.savefig(drawn, format="png", dpi=DPI)
-    Image.open(drawn).convert("RGB").quantize(COLOURS, kmeans=1).save(file, "PNG", optimize=True)
+    image = Image.open(drawn).convert("RGB").quantize(_PNG_COLOURS, kmeans=1)
+    image.save(file, "PNG", optimize=True)
     return file.getvalue()
 
 
+def thumbnail(image: Image.Image) -> Image.Image:
+    """Return an RGB copy that fits into a square of ``THUMBNAIL`` pixels."""
+    small = image.convert("RGB")
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    return small
+
+
 def wrapped(text: str, width: int, lines: int) -> str:
-    """Return text in at most ``lines`` lines of ``width`` letters; what does not fit becomes "…".
+    """Wrap text into at most ``lines`` lines of ``width`` letters; "…" marks what is cut.
 
     >>> wrapped("a red cat on a snowy roof at night", 12, 2)
     'a red cat on\\na snowy…'
     """
-    return "\n".join(
-        textwrap.wrap(
-            printable(text), width, max_lines=lines, placeholder="…", break_on_hyphens=False
-        )
-    )
+    options: Any = {"max_lines": lines, "placeholder": "…", "break_on_hyphens": False}
+    return "\n".join(textwrap.wrap(printable(text), width, **options))
 
 
 def printable(text: str) -> str:
-    """Return text with one □ for each letter that the figures' font does not have.
+    """Return text with □ for each letter that the figures' font lacks, and with single spaces.
 
     Alt-text of the web comes in all scripts; matplotlib would warn about each such letter.
 
     >>> printable("a cat\\t猫")
     'a cat □'
     """
-    known = _letters()
-    return "".join(c if ord(c) in known else "□" for c in " ".join(text.split()))
+    supported = _letters()
+    return "".join(c if ord(c) in supported else "□" for c in " ".join(text.split()))
 
 
 @functools.cache

@@ -1,0 +1,159 @@
+"""Matrices as coloured cells: rules against noise, losses and their gradients, similarities."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from align_edu.show import style
+from align_edu.show.style import Picture, bare, course_style, new_figure, wrapped
+
+_ACROSS = 3  # matrices in a row
+_LABEL, _HEAD = 0.4, 0.62  # inches beside and above each matrix of a row
+_LABELS, _SCALE = 2.6, 1.0  # inches beside the similarities, for captions and for the colour scale
+_FRAMES = 32  # the largest similarity matrix with frames on its diagonal
+_SIGNED = LinearSegmentedColormap.from_list("signed", [style.ORANGE, style.PAPER, style.BLUE])
+
+
+def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
+    """Draw the share of each kind of noise that each rule alone drops, and that all drop.
+
+    funnel: `Funnel.to_dict()` of a filter on the toy world, or the content of funnel.json.
+
+    Paper: Section 3.
+
+    >>> truth = {"pairs": {"clean": 90, "one_word": 10}, "dropped": {"clean": 0, "one_word": 9},
+    ...          "by_rule": {"clean": {"length": 0}, "one_word": {"length": 9}}}
+    >>> [text.get_text() for text in rule_matrix({"truth": truth}).axes[0].texts]
+    ['·', '·', '90', '90']
+    """
+    truth = funnel["truth"]
+    kinds = list(truth["pairs"])
+    rules = list(next(iter(truth["by_rule"].values())))
+    counts = [[*truth["by_rule"][kind].values(), truth["dropped"][kind]] for kind in kinds]
+    shares = np.array(counts) / np.array([[truth["pairs"][kind]] for kind in kinds])
+    figure = new_figure(1.3 + 0.27 * len(kinds), title)
+    with course_style():
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
+        axes.set_xticks(range(len(rules) + 1), [*rules, "any rule"], rotation=25, ha="left")
+        axes.xaxis.tick_top()
+        axes.set_yticks(range(len(kinds)), kinds)
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        percent = np.array(
+            [[f"{100 * s:.0f}" if round(100 * s) else "·" for s in r] for r in shares]
+        )
+        _numbers(axes, percent, shares > 0.6, size=8.5)
+        axes.axvline(len(rules) - 0.5, color=style.MUTED, linewidth=1)
+        axes.set_xlabel("per cent of the kind's pairs")
+    return figure
+
+
+def matrix_row(
+    matrices: Mapping[str, Tensor | np.ndarray],
+    title: str | None = None,
+    largest: float | None = None,
+) -> Picture:
+    """Draw square matrices side by side: blue above zero, orange below, positive pairs framed.
+
+    matrices: label -> (N, N), image i in row i, text j in column j.
+    title: text above all.
+    largest: the absolute value drawn in full colour; by default the largest of each matrix.
+
+    Paper: Section 4.1, eq. (1) runs along the rows, eq. (2) down the columns.
+
+    >>> figure = matrix_row({"cosines": np.eye(2), "gradient": -np.eye(2)})
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['cosines', 'gradient']
+    """
+    rows = -(-len(matrices) // _ACROSS)
+    side = style.WIDTH / _ACROSS - _LABEL
+    figure = new_figure(rows * (side + _HEAD) + (0.4 if title else 0.1), title)
+    with course_style():
+        for number, (label, matrix) in enumerate(matrices.items(), 1):
+            axes = figure.add_subplot(rows, _ACROSS, number)
+            values = np.asarray(matrix, dtype=np.float64)
+            top = largest or float(np.nanmax(np.abs(values))) or 1.0
+            axes.imshow(values, cmap=_SIGNED, vmin=-top, vmax=top)
+            axes.set(xticks=[], yticks=[], xlabel="text", ylabel="image")
+            axes.spines[:].set(visible=True, color=style.LINE)
+            axes.xaxis.labelpad = axes.yaxis.labelpad = 2
+            axes.grid(visible=False)
+            _frames(axes, len(values), style.INK, clip_on=False, zorder=3)
+            if len(values) <= 4:
+                _numbers(axes, _decimals(values), np.abs(values) > 0.7 * top, size=9)
+            axes.set_title(wrapped(label, 26, 2), fontsize=10)
+    return figure
+
+
+def similarity_matrix(
+    similarity: Tensor | np.ndarray,
+    images: Sequence[Image.Image] = (),
+    captions: Sequence[str] = (),
+    title: str | None = None,
+) -> Picture:
+    """Draw the cosines of images and texts: images along the top, one text per row.
+
+    similarity: (I, T) cosines; those of text i and image i are framed.
+    images, captions: I pictures and T texts, or none.
+
+    Paper: Section 4.1; eq. (1) and eq. (2) raise the framed cells over their row and column.
+
+    >>> figure = similarity_matrix(np.eye(2), captions=["a cat", "a dog"])
+    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    ['a cat', 'a dog']
+    """
+    values = np.asarray(similarity, dtype=np.float64).T  # (T, I)
+    texts, pictures = values.shape
+    left, rows = _LABELS if captions else 0.1, texts + bool(images)
+    cell = min((style.WIDTH - left - _SCALE) / pictures, 0.9)  # inches
+    figure = new_figure(cell * rows + (0.55 if title else 0.2), title)
+    figure.set_layout_engine("none")  # it cannot fit squares beside long labels
+    with course_style():
+        axes = _axes_at(figure, left, 0.1, cell * pictures, cell * rows)
+        shown = axes.imshow(values, cmap="Blues")
+        for column, image in enumerate(images):  # above the first row, in the cells' size
+            square = ImageOps.fit(image.convert("RGB"), (style.THUMBNAIL, style.THUMBNAIL))
+            axes.imshow(square, extent=(column - 0.46, column + 0.46, -0.58, -1.5))
+        axes.set(xlim=(-0.5, pictures - 0.5), ylim=(texts - 0.5, texts - 0.5 - rows))
+        bare(axes)
+        labels = [wrapped(text, 34, 3) for text in captions]
+        axes.set_yticks(range(len(labels)), labels, fontsize=8, color=style.INK)
+        if max(values.shape) <= _FRAMES:
+            _frames(axes, min(values.shape), style.ORANGE)
+        if max(values.shape) <= 12:
+            dark = values > (values.min() + 2 * values.max()) / 3
+            _numbers(axes, _decimals(values), dark, size=8)
+        scale = _axes_at(figure, left + cell * pictures + 0.12, 0.1, 0.14, cell * texts)
+        figure.colorbar(shown, cax=scale, label="cosine").outline.set_visible(False)
+    return figure
+
+
+def _axes_at(figure: Picture, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes to the figure; lengths are in inches."""
+    across, up = figure.get_size_inches()
+    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+
+
+def _frames(axes: Axes, count: int, colour: str, **options: Any) -> None:
+    """Frame the cells of the diagonal."""
+    for i in range(count):
+        frame = Rectangle((i - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=colour, linewidth=1.4)
+        axes.add_patch(frame).set(**options)
+
+
+def _decimals(values: np.ndarray) -> np.ndarray:
+    return np.array([[f"{value:z.2f}" for value in row] for row in values])
+
+
+def _numbers(axes: Axes, texts: np.ndarray, dark: np.ndarray, size: float) -> None:
+    """Write a text into each cell, in white where the cell is dark."""
+    for (row, column), text in np.ndenumerate(texts):
+        colour = "white" if dark[row, column] else style.INK
+        axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
