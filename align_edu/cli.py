@@ -131,15 +131,12 @@ def _train(args: argparse.Namespace) -> Answer:
 
 
 def _evaluate(args: argparse.Namespace) -> Answer:
-    from align_edu.evaluation import write_result
-    from align_edu.evaluation.protocols import evaluate_run
-    from align_edu.training import load_run
+    from align_edu.evaluation import evaluate_run, write_result
+    from align_edu.evaluation.embed import load_encoder
+    from align_edu.evaluation.protocols import PROTOCOLS
 
-    options = {
-        name: getattr(args, name)
-        for name in ("split", "templates", "ratings", "own_pairs", "queries", "epochs", "seed")
-    }
-    run = load_run(args.run)
+    options = {name: getattr(args, name) for p in PROTOCOLS.values() for name in p.options}
+    run = load_encoder(args.run, args.device)
     record, table = evaluate_run(run, args.task, args.benchmark, progress=True, **options)
     name = args.task if args.name is None else f"{args.task}-{args.name}"
     write_result(args.run, name, record)
@@ -147,10 +144,11 @@ def _evaluate(args: argparse.Namespace) -> Answer:
 
 
 def _index(args: argparse.Namespace) -> Answer:
+    from align_edu.evaluation.embed import load_encoder
     from align_edu.search import ImageIndex
-    from align_edu.training import load_run
 
-    index = ImageIndex.build(load_run(args.run), args.images, kind=args.kind, progress=True)
+    run = load_encoder(args.run, args.device)
+    index = ImageIndex.build(run, args.images, kind=args.kind, progress=True)
     index.save(args.out)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
     text = f"{len(index)} images indexed in {args.out} for {index.kind} search"
@@ -163,7 +161,9 @@ def _search(args: argparse.Namespace) -> Answer:
     from align_edu.search import search
     from align_edu.show import save_search_picture
 
-    hits = search(args.index, args.text, args.image, args.plus, args.minus, args.top)
+    hits = search(
+        args.index, args.text, args.image, args.plus, args.minus, args.top, device=args.device
+    )
     words = [args.text or "", str(args.image or "")]
     words += [f"+ {text}" for text in args.plus] + [f"− {text}" for text in args.minus]
     query = " ".join(word for word in words if word)

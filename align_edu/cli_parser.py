@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from align_edu.evaluation.protocols import PROTOCOLS
 from align_edu.io import InputError
 
 # What a command gives back: its JSON object, and the same told to a reader.
@@ -12,17 +13,6 @@ Answer = tuple[dict[str, Any], str]
 Command = Callable[[argparse.Namespace], Answer]
 Add = Callable[[str, str], argparse.ArgumentParser]
 
-TASKS = (
-    "retrieval",
-    "cxc",
-    "zero-shot",
-    "neighbours",
-    "probe",
-    "fine-tune",
-    "few-shot",
-    "arithmetic",
-    "kinds",
-)
 _SET: dict[str, Any] = {"action": "append", "default": [], "metavar": "part.field=value"}
 
 
@@ -159,14 +149,15 @@ def _add_train_command(command: Add) -> None:
 
 
 def _add_evaluate_command(command: Add) -> None:
-    sub = command("evaluate", "measure a trained run")
-    sub.add_argument("run", type=Path)
+    sub = command("evaluate", "measure a trained model")
+    _add_model(sub)
     sub.add_argument(
         "--benchmark",
         metavar="DIR",
         help="Karpathy's JSON with its images, class folders, or NAME:DIR, as in food101:/data",
     )
-    sub.add_argument("--task", choices=TASKS, default="retrieval")
+    tasks = "; ".join(f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())
+    sub.add_argument("--task", choices=tuple(PROTOCOLS), default="retrieval", help=tasks)
     sub.add_argument("--split", help="of the benchmark (default test)")
     sub.add_argument("--templates", type=Path, metavar="FILE", help="prompts for zero-shot")
     sub.add_argument("--ratings", type=Path, metavar="DIR", help="CSVs of cxc (default DIR/cxc)")
@@ -186,7 +177,7 @@ def _add_evaluate_command(command: Add) -> None:
 
 def _add_search_commands(command: Add) -> None:
     sub = command("index", "build a FAISS index of images")
-    sub.add_argument("run", type=Path)
+    _add_model(sub)
     sub.add_argument("images", type=Path, help="a folder of images or shards, or embeddings .npy")
     sub.add_argument("out", type=Path)
     sub.add_argument(
@@ -201,6 +192,16 @@ def _add_search_commands(command: Add) -> None:
     sub.add_argument("--minus", action="append", default=[], metavar="TEXT")
     sub.add_argument("--top", type=int, default=10, metavar="K")
     sub.add_argument("--picture", type=Path, help="where the picture grid goes")
+    _add_device(sub)
+
+
+def _add_model(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("run", type=Path, help="a run, or a folder of Hugging Face's AlignModel")
+    _add_device(sub)
+
+
+def _add_device(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--device", choices=["cpu", "cuda"], help="default: a GPU if there is one")
 
 
 def _add_plan_command(command: Add) -> None:

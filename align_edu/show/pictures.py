@@ -12,7 +12,7 @@ from torch import Tensor
 
 from align_edu.io import written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.search.hits import Hit
+from align_edu.search import Hit
 from align_edu.show.style import (
     GREEN,
     INK,
