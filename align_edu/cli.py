@@ -165,21 +165,24 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
     return row | {"out": str(run.folder)}, f"{text}; the run is in {run.folder}"
 
 
-def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:
-    from align_edu.evaluation import write_result
-    from align_edu.evaluation.protocols import evaluate_run
+def _evaluate(
+    run: Path, benchmark: str | None, task: str, name: str | None, device: str | None, **options: Any
+) -> Answer:
+    from align_edu.evaluation import evaluate_run, write_result
+    from align_edu.evaluation.embed import load_encoder
 
-    name = options.pop("name")
     options["own_pairs"] = options["own_pairs"] or None  # None: not given
-    loaded = align_edu.load_run(run)
-    record, table = evaluate_run(loaded, task, benchmark, **options, progress=True)
+    encoder = load_encoder(run, device)
+    record, table = evaluate_run(encoder, task, benchmark, **options, progress=True)
     write_result(run, task if name is None else f"{task}-{name}", record)
     return record, table
 
 
-def _index(run: Path, images: Path, out: Path, kind: str | None) -> Answer:
-    loaded = align_edu.load_run(run)
-    index = align_edu.ImageIndex.build(loaded, images, kind=kind, progress=True)
+def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | None) -> Answer:
+    from align_edu.evaluation.embed import load_encoder
+
+    encoder = load_encoder(run, device)
+    index = align_edu.ImageIndex.build(encoder, images, kind=kind, progress=True)
     index.save(out)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
     text = f"{len(index)} images indexed in {out} for {index.kind} search"

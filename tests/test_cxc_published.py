@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional as F
 
 from align_edu.evaluation import measure_cxc
-from align_edu.evaluation.cxc import pair_ranks
 from align_edu.evaluation.ratings import Ratings, read_ratings
 from align_edu.evaluation.spearman import bootstrap_spearman
 from align_edu.pairs.splits import Benchmark
@@ -22,7 +21,7 @@ GENERATOR = torch.Generator().manual_seed(17)
 
 
 def coco(rows: dict[str, list[list[str]]]) -> Benchmark:
-    """The captions and images that published ratings name, without their pictures."""
+    """Return the captions and images that published ratings name, without their pictures."""
     texts = {
         row[i].rpartition(":")[2]
         for kind, i in (("sts", 0), ("sts", 1), ("sits", 0))
@@ -57,11 +56,14 @@ def test_the_published_ratings_are_read_whole(published) -> None:
 
 @needs_published
 def test_recall_on_the_published_ratings_equals_an_independent_one(published) -> None:
-    benchmark, ratings = published
+    """Every fortieth rating, among all captions and images."""
+    ratings = {
+        k: Ratings(r.first[::40], r.second[::40], r.scores[::40]) for k, r in published[1].items()
+    }
     image = F.normalize(torch.randn(5_000, 24, generator=GENERATOR), dim=1)
+    sits = ratings["sits"]
     owner = torch.zeros(25_000, dtype=torch.int64)
-    original = ratings["sits"].scores >= 3
-    owner[ratings["sits"].first[original]] = ratings["sits"].second[original]
+    owner[sits.first[sits.scores >= 3]] = sits.second[sits.scores >= 3]
     text = F.normalize(image[owner] + 0.17 * torch.randn(25_000, 24, generator=GENERATOR), dim=1)
     result = measure_cxc(image, text, owner, ratings)
     for name, kind, threshold, turned in (
@@ -72,34 +74,25 @@ def test_recall_on_the_published_ratings_equals_an_independent_one(published) ->
     ):
         matches = defaultdict(set)
         rated = ratings[kind]
-        for a, b, score in zip(
-            rated.first.tolist(), rated.second.tolist(), rated.scores.tolist(), strict=True
-        ):
+        rows = zip(rated.first.tolist(), rated.second.tolist(), rated.scores.tolist(), strict=True)
+        for a, b, score in rows:
             if score >= threshold and turned is not True:
                 matches[a].add(b)
             if score >= threshold and turned is not False:
                 matches[b].add(a)
-        query = (text if name.startswith("text") else image).numpy()
-        gallery = (text if name.endswith("text") else image).numpy()
-        assert result[name]["queries"] == len(matches)
-        some = sorted(matches)[:: max(1, len(matches) // 400)]
-        scores = query[some] @ gallery.T
+        query, gallery = (text if side == "text" else image for side in name.split("_to_"))
+        asked = sorted(matches)
+        scores = (query[asked] @ gallery.T).numpy()
         if turned is None:
-            scores[np.arange(len(some)), some] = -np.inf
+            scores[np.arange(len(asked)), asked] = -np.inf
         best = np.argpartition(-scores, 10, axis=1)[:, :10]
         best = np.take_along_axis(best, np.argsort(-np.take_along_axis(scores, best, 1), axis=1), 1)
-        asked, ranks = pair_ranks(
-            torch.from_numpy(query),
-            torch.from_numpy(gallery),
-            tuple(torch.tensor([(i, j) for i in some for j in matches[i]]).T),
-            itself=turned is None,
-        )
-        assert asked.tolist() == some
+        assert result[name]["queries"] == len(asked)
         for k in (1, 5, 10):
             hits = [
-                bool(matches[i] & set(row[:k].tolist())) for i, row in zip(some, best, strict=True)
+                bool(matches[i] & set(row[:k].tolist())) for i, row in zip(asked, best, strict=True)
             ]
-            assert ((ranks <= k).numpy() == hits).all()
+            assert result[name][f"R@{k}"] == np.mean(hits)
 
 
 @needs_published

@@ -1,4 +1,4 @@
-"""The index: exact, what it is built from, and clear words when it cannot be."""
+"""The index: exact, what it is built from, and clear words when it cannot be built."""
 
 import io
 import tarfile
@@ -10,10 +10,13 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from align_edu.io import InputError
-from align_edu.search import ImageIndex
+from align_edu.search import ImageIndex, halves
 from tests.colour_run import COLOURS, ColourRun, names, write_photos
+
+THREE = ["a.jpg", "b.jpg", "c.jpg"]
 
 
 @pytest.fixture
@@ -26,23 +29,41 @@ def run(tmp_path: Path) -> ColourRun:
     return ColourRun(tmp_path / "run")
 
 
+def unit(*size: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(*size, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def index_of(vectors: Tensor, **options: Any) -> ImageIndex:
+    return ImageIndex(vectors, [f"/made/{row}" for row in range(len(vectors))], **options)
+
+
+def rows_of(index: ImageIndex, query: Tensor, k: int) -> list[int]:
+    return [int(hit.path.name) for hit in index.search(query, k)]
+
+
+def best(vectors: Tensor, query: Tensor, k: int) -> list[int]:
+    """Numpy's stable sort in float64: of equal scores the earlier image."""
+    scores = vectors.double().numpy() @ query.double().numpy()
+    return np.argsort(-scores, kind="stable")[:k].tolist()
+
+
 def test_search_equals_brute_force_in_numpy() -> None:
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((500, 24)).astype(np.float32)
     queries = rng.standard_normal((25, 24)).astype(np.float32)
-    index = ImageIndex(torch.from_numpy(vectors), [f"{i}.jpg" for i in range(500)])
+    index = index_of(torch.from_numpy(vectors))
     products = queries.astype(np.float64) @ vectors.astype(np.float64).T
     found = index.search_many(torch.from_numpy(queries), 7)
     for row, hits in enumerate(found):
         expected = np.argsort(-products[row])[:7]
-        assert [int(hit.path.stem) for hit in hits] == expected.tolist()
+        assert [int(hit.path.name) for hit in hits] == expected.tolist()
         assert [hit.score for hit in hits] == pytest.approx(products[row][expected], rel=1e-5)
         assert [hit.rank for hit in hits] == [1, 2, 3, 4, 5, 6, 7]
     assert names(index.search(torch.from_numpy(queries[4]), 7)) == names(found[4])
 
 
 def test_excluded_files_make_room_for_the_next_ones() -> None:
-    index = ImageIndex(torch.eye(4), ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    index = ImageIndex(torch.eye(4), [*THREE, "d.jpg"])
     query = torch.tensor([4.0, 3.0, 2.0, 1.0])
     hits = index.search(query, 2, exclude=["a.jpg", "c.jpg", "unknown.jpg"])
     assert names(hits) == ["b", "d"]
@@ -50,8 +71,7 @@ def test_excluded_files_make_room_for_the_next_ones() -> None:
 
 
 def test_a_k_above_the_size_gives_every_image() -> None:
-    index = ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"])
-    assert len(index.search(torch.ones(3), 1000)) == len(index) == 3
+    assert len(ImageIndex(torch.eye(3), THREE).search(torch.ones(3), 1000)) == 3
 
 
 @pytest.mark.parametrize(
@@ -64,23 +84,115 @@ def test_a_k_above_the_size_gives_every_image() -> None:
     ],
 )
 def test_a_query_that_does_not_fit_is_refused(query: Tensor, k: int, sentence: str) -> None:
-    index = ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"])
     with pytest.raises(InputError, match=sentence):
-        index.search(query, k)
+        ImageIndex(torch.eye(3), THREE).search(query, k)
 
 
-def test_an_index_needs_one_embedding_a_file() -> None:
-    for embeddings, files in [(torch.eye(3), ["a.jpg"]), (torch.zeros(0, 3), [])]:
-        with pytest.raises(InputError, match="one row a file"):
-            ImageIndex(embeddings, files)
+def test_equal_scores_come_in_the_order_of_the_images() -> None:
+    rng = np.random.default_rng(8)
+    vectors = rng.integers(-1, 2, (300, 6)).astype(np.float32)  # products are whole numbers
+    queries = rng.integers(-1, 2, (12, 6)).astype(np.float32)
+    index = index_of(torch.from_numpy(vectors))
+    products = queries @ vectors.T
+    for k in (5, 300):
+        for row, hits in enumerate(index.search_many(torch.from_numpy(queries), k)):
+            expected = np.argsort(-products[row], kind="stable")[:k]
+            assert [hit.score for hit in hits] == products[row][expected].tolist()
+            if k == 300:
+                assert [int(hit.path.name) for hit in hits] == expected.tolist()
+
+
+def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> None:
+    rng = np.random.default_rng(6)
+    # Meaning in 8 dimensions; each modality around a separate mean, at right angles.
+    meaning = np.pad(rng.standard_normal((3000, 8)), ((0, 0), (2, 22)))
+    away = np.eye(32)[:2] * 4
+
+    def seen_as(meaning: np.ndarray, mean: np.ndarray) -> Tensor:
+        rows = meaning + mean + 0.1 * rng.standard_normal(meaning.shape)
+        return F.normalize(torch.from_numpy(rows.astype(np.float32)), dim=1)
+
+    images, texts = seen_as(meaning, away[0]), seen_as(meaning[:100], away[1])
+    assert (images @ texts.T).mean() < 0.2 < 0.5 < (images[:500] @ images[500:1000].T).mean()
+    index = index_of(images, kind="approximate")
+    shared = [len(set(rows_of(index, t, 10)) & set(best(images, t, 10))) for t in texts]
+    assert sum(shared) / 1000 >= 0.95
+    assert len(index.search(texts[0], 5000)) > 2900  # k above the size
+
+
+# --- the float16 copy of a large exact index
+
+
+@pytest.fixture
+def halved_from_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halves, "HALVED_FROM", 100)
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+@pytest.mark.parametrize("k", [1, 10, 100, 3_000])
+def test_the_float16_copy_finds_the_best_of_random_vectors(k: int) -> None:
+    vectors = unit(3_000, 24)
+    index = index_of(vectors)
+    assert index._halves is not None
+    for query in unit(8, 24, seed=1):
+        assert rows_of(index, query, k) == best(vectors, query, k)
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+@pytest.mark.parametrize("bound", [halves.ERROR, -1.0])
+def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound(
+    bound: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
+    monkeypatch.setattr(halves, "ERROR", bound)
+    vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
+    index, lost = index_of(vectors), 0
+    for query in F.normalize(unit(1, 24) + unit(20, 24, seed=3), dim=-1):
+        scores = vectors.double() @ query.double()
+        worst = scores[rows_of(index, query, 10)].min()
+        lost += int(worst < scores.topk(10).values[-1] - 1e-7)  # float32's own rounding
+    assert (lost == 0) == (bound > 0)
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+def test_of_a_thousand_equal_vectors_the_first_are_given() -> None:
+    vectors = unit(1_000, 24)
+    vectors[200:] = vectors[5]
+    assert rows_of(index_of(vectors), vectors[5], 4) == [5, 200, 201, 202]
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+def test_vectors_that_are_not_unit_vectors_are_searched_in_float32() -> None:
+    vectors = 3 * unit(500, 24)
+    index, query = index_of(vectors), unit(1, 24, seed=1)[0]
+    assert index._halves is None
+    assert rows_of(index, query, 10) == best(vectors, query, 10)
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+def test_the_float16_copy_is_kept_on_disk_and_grows_with_the_index(tmp_path: Path) -> None:
+    vectors = unit(700, 24)
+    index_of(vectors[:400]).save(tmp_path / "index")
+    index = ImageIndex.load(tmp_path / "index", check_all=True)
+    assert index._halves.ntotal == 400
+    index.add(vectors[400:], [f"/made/{row}" for row in range(400, 700)])
+    index.save(tmp_path / "index")
+    again = ImageIndex.load(tmp_path / "index")
+    kinds = sorted(file.name.split("-")[0] for file in (tmp_path / "index").iterdir())
+    assert kinds == ["halves", "images.json", "vectors"]
+    for query in unit(5, 24, seed=1):
+        assert rows_of(index, query, 10) == rows_of(again, query, 10) == best(vectors, query, 10)
+
+
+# --- what an index is built from
 
 
 def test_a_folder_is_indexed_with_the_folders_in_it(photos: Path, run: ColourRun) -> None:
     index = ImageIndex.build(run, photos)
     assert sorted(file.stem for file in index.files) == sorted(COLOURS)
     assert index.skipped == {}
-    best = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)[0]
-    assert best.path == photos / "blue.png" and best.score == pytest.approx(1.0)
+    first = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)[0]
+    assert first.path == photos / "blue.png" and first.score == pytest.approx(1.0)
 
 
 def test_a_list_of_files_is_indexed_in_its_order(photos: Path, run: ColourRun) -> None:
@@ -89,88 +201,43 @@ def test_a_list_of_files_is_indexed_in_its_order(photos: Path, run: ColourRun) -
 
 
 def test_broken_images_are_skipped_with_their_reason(photos: Path, run: ColourRun) -> None:
-    whole = (photos / "red.png").read_bytes()
-    (photos / "cut.png").write_bytes(whole[:50])
+    (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
     (photos / "fake.jpg").write_text("I am no picture")
     index = ImageIndex.build(run, photos)
     assert len(index) == 4
-    assert index.skipped == {
-        photos / "cut.png": "truncated",
-        photos / "fake.jpg": "not an image",
-    }
+    reasons = {"cut.png": "truncated", "fake.jpg": "not an image"}
+    assert index.skipped == {photos / name: reason for name, reason in reasons.items()}
 
 
-@pytest.mark.parametrize("make", ["nothing", "folder", "text", "broken", "list", "missing"])
-def test_nothing_to_index_is_said_in_one_sentence(
-    make: str, tmp_path: Path, run: ColourRun
+@pytest.mark.parametrize(
+    ("files", "images", "sentence"),
+    [
+        (None, None, "no such folder"),
+        ([], None, "no images in it"),
+        (["readme.txt"], None, "no images in it"),
+        (["broken.jpg"], None, "no image can be read (1 empty file)"),
+        (None, [], "list of images is empty"),
+        (None, ["gone.jpg"], "no such image file"),
+    ],
+)
+def test_nothing_to_index_is_reported_in_one_sentence(
+    files: list | None, images: list | None, sentence: str, tmp_path: Path, run: ColourRun
 ) -> None:
     folder = tmp_path / "empty"
-    images: Any = folder
-    if make != "nothing":
+    if files is not None:
         folder.mkdir()
-    if make == "text":
-        (folder / "readme.txt").write_text("no picture")
-    if make == "broken":
-        (folder / "broken.jpg").write_bytes(b"")
-    if make in ("list", "missing"):
-        images = [] if make == "list" else [folder / "gone.jpg"]
+        for name in files:
+            (folder / name).touch()
     with pytest.raises(InputError) as error:
-        ImageIndex.build(run, images)
-    expected = {
-        "nothing": "no such folder",
-        "folder": "no images in it",
-        "text": "no images in it",
-        "broken": "no image can be read (1 empty file)",
-        "list": "list of images is empty",
-        "missing": "no such image file",
-    }
-    assert expected[make] in str(error.value)
-
-
-def test_equal_scores_come_in_the_order_of_the_images() -> None:
-    rng = np.random.default_rng(8)
-    vectors = rng.integers(-1, 2, (300, 6)).astype(np.float32)  # products are whole numbers
-    queries = rng.integers(-1, 2, (12, 6)).astype(np.float32)
-    index = ImageIndex(torch.from_numpy(vectors), [f"{i}.jpg" for i in range(300)])
-    products = queries @ vectors.T
-    for k in (5, 300):
-        for row, hits in enumerate(index.search_many(torch.from_numpy(queries), k)):
-            expected = np.argsort(-products[row], kind="stable")[:k]
-            assert [hit.score for hit in hits] == products[row][expected].tolist()
-            if k == 300:
-                assert [int(hit.path.stem) for hit in hits] == expected.tolist()
-
-
-def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> None:
-    rng = np.random.default_rng(6)
-
-    def unit(rows: np.ndarray) -> np.ndarray:
-        return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-    # Meaning in 8 dimensions; each modality around a mean of its own, at right angles.
-    meaning = np.pad(rng.standard_normal((3000, 8)), ((0, 0), (2, 22)))
-    away = np.eye(32)[:2] * 4
-    images = unit(meaning + away[0] + 0.1 * rng.standard_normal((3000, 32)))
-    texts = unit(meaning[:100] + away[1] + 0.1 * rng.standard_normal((100, 32)))
-    assert (images @ texts.T).mean() < 0.2 < 0.5 < (images[:500] @ images[500:1000].T).mean()
-    index = ImageIndex(
-        torch.from_numpy(images), [f"{i}.jpg" for i in range(3000)], kind="approximate"
-    )
-    found = index.search_many(torch.from_numpy(texts), 10)
-    true = np.argsort(-texts @ images.T, axis=1)[:, :10]
-    shared = [
-        len({int(h.path.stem) for h in hits} & set(row))
-        for hits, row in zip(found, true.tolist(), strict=True)
-    ]
-    assert sum(shared) / 1000 >= 0.95
-    assert len(index.search(torch.from_numpy(texts[0]), 5000)) > 2900  # k above the size
+        ImageIndex.build(run, folder if images is None else images)
+    assert sentence in str(error.value)
 
 
 def test_images_are_added_once_and_must_fit() -> None:
-    index = ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"])
+    index = ImageIndex(torch.eye(3), THREE)
     for rows, files, sentence in [
-        (torch.eye(3), ["d.jpg"], "one row a file"),
-        (torch.eye(4), list("defg"), "width 4: this index holds vectors of width 3"),
+        (torch.eye(3), ["d.jpg"], "one per file"),
+        (torch.eye(4), list("defg"), r"\(4, 4\): this index holds vectors of width 3"),
         (torch.eye(3), ["d.jpg", "e.jpg", "a.jpg"], "a.jpg: already in the index"),
         (torch.eye(3), ["d.jpg", "e.jpg", "d.jpg"], "d.jpg: already in the index"),
         (torch.full((1, 3), torch.nan), ["d.jpg"], "not finite"),
@@ -180,24 +247,29 @@ def test_images_are_added_once_and_must_fit() -> None:
     assert len(index) == 3
     with pytest.raises(InputError, match="exact or approximate"):
         ImageIndex(torch.eye(3), list("abc"), kind="fast")
+    for embeddings, files in [(torch.eye(3), ["a.jpg"]), (torch.zeros(0, 3), [])]:
+        with pytest.raises(InputError, match="one per file"):
+            ImageIndex(embeddings, files)
 
 
 def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) -> None:
     with tarfile.open(tmp_path / "00000.tar", "w") as tar:
-        for colour in ("red", "blue"):
+        for colour in ("red", "blue", "cut"):
             data = io.BytesIO()
-            Image.new("RGB", (9, 9), COLOURS[colour]).save(data, "PNG")
-            for name, part in [(f"{colour}.png", data.getvalue()), (f"{colour}.txt", b"a text")]:
+            Image.new("RGB", (9, 9), COLOURS.get(colour, (0, 0, 0))).save(data, "PNG")
+            picture = data.getvalue()[: 40 if colour == "cut" else None]
+            for name, part in [(f"{colour}.png", picture), (f"{colour}.txt", b"a text")]:
                 member = tarfile.TarInfo(name)
                 member.size = len(part)
                 tar.addfile(member, io.BytesIO(part))
     index = ImageIndex.build(run, tmp_path)
     (hit,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
     assert hit.path == tmp_path / "00000.tar" / "blue.png"
+    assert index.skipped == {tmp_path / "00000.tar" / "cut.png": "truncated"}
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_embeddings_made_before_are_indexed_by_their_names(
+def test_embeddings_from_a_file_are_indexed_by_their_names(
     kind: type, tmp_path: Path, run: ColourRun
 ) -> None:
     run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
@@ -227,7 +299,7 @@ def test_embeddings_that_do_not_fit_are_refused(
     np.save(tmp_path / "all.npy", rows)
     if text is not None:
         (tmp_path / "all.txt").write_text(text)
-    # The stub knows no word but colours, so ask for its width by one.
+    # The stub knows no word but colours, and is asked for its width by another one.
     run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
     with pytest.raises(InputError, match=sentence):
         ImageIndex.build(run, tmp_path / "all.npy")

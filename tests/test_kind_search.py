@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.evaluation.retrieval import precision_at_k
+from align_edu.evaluation.ranks import precision_at_k
 from align_edu.io import InputError
 from align_edu.world import World
 from align_edu.world.kind_search import kind_search_table, measure_kind_search

@@ -108,12 +108,12 @@ def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "flowers102", "oxford_pets", "food101"])
 def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"{name} is not there; get it from https://"):
+    with pytest.raises(InputError, match=rf"no {name} in it; get it from https://"):
         read_labelled(f"{name}:{tmp_path}")
 
 
 def test_unknown_sets_and_splits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="known are cifar10"):
+    with pytest.raises(InputError, match="choose cifar10"):
         read_labelled("mnist:/data")
     with pytest.raises(InputError, match="no split 'val'"):
         read_labelled(f"food101:{tmp_path}", "val")

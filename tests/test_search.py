@@ -101,11 +101,11 @@ def test_a_search_in_a_folder_loads_the_run_that_built_it(
 ) -> None:
     loaded: list[Path] = []
 
-    def load_run(folder: Path) -> ColourRun:
+    def load_encoder(folder: Path, device: str | None) -> ColourRun:
         loaded.append(folder)
         return run
 
-    monkeypatch.setattr("align_edu.training.run.load_run", load_run)
+    monkeypatch.setattr("align_edu.search.query.load_encoder", load_encoder)
     ImageIndex.build(run, photos).save(tmp_path / "index")
     assert names(search(tmp_path / "index", "blue", top=1)) == ["blue"]
     assert loaded == [tmp_path / "run"]

@@ -1,67 +1,28 @@
-"""How good a model is, by the protocols of the paper."""
+"""Measures of a trained model, by the protocols of the paper; names load when first used."""
 
-from align_edu.evaluation.cxc import cxc_table, evaluate_cxc, measure_cxc
-from align_edu.evaluation.few_shot import evaluate_few_shot, few_shot_table
-from align_edu.evaluation.fine_tune import (
-    FineTuning,
-    evaluate_fine_tune,
-    fine_tune_table,
-    train_all,
-    train_head,
-)
-from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
-from align_edu.evaluation.neighbours import (
-    evaluate_neighbours,
-    neighbour_ranks,
-    neighbour_recall,
-    neighbours_table,
-)
-from align_edu.evaluation.probe import Probe, evaluate_probe, probe_table, train_probe
-from align_edu.evaluation.record import bootstrap_interval, make_record, write_result
-from align_edu.evaluation.retrieval import (
-    evaluate_retrieval,
-    retrieval_ranks,
-    retrieval_recall,
-    retrieval_table,
-)
-from align_edu.evaluation.zero_shot import (
-    class_ranks,
-    class_vectors,
-    evaluate_zero_shot,
-    zero_shot_table,
-)
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "FineTuning",
-    "LabelledImages",
-    "Probe",
-    "bootstrap_interval",
-    "class_ranks",
-    "class_vectors",
-    "cxc_table",
-    "embed_labelled",
-    "evaluate_cxc",
-    "evaluate_few_shot",
-    "evaluate_fine_tune",
-    "evaluate_neighbours",
-    "evaluate_probe",
-    "evaluate_retrieval",
-    "evaluate_zero_shot",
-    "few_shot_table",
-    "fine_tune_table",
-    "make_record",
-    "measure_cxc",
-    "neighbour_ranks",
-    "neighbour_recall",
-    "neighbours_table",
-    "probe_table",
-    "read_labelled",
-    "retrieval_ranks",
-    "retrieval_recall",
-    "retrieval_table",
-    "train_all",
-    "train_head",
-    "train_probe",
-    "write_result",
-    "zero_shot_table",
-]
+_NAMES_OF = {
+    "classifier": "FineTuning Probe train_all train_head train_probe",
+    "cxc": "cxc_table evaluate_cxc measure_cxc",
+    "datasets": "LabelledImages embed_labelled read_labelled",
+    "few_shot": "evaluate_few_shot few_shot_table",
+    "neighbours": "evaluate_neighbours neighbour_ranks neighbour_recall neighbours_table",
+    "record": "bootstrap_interval evaluate_run make_record write_result",
+    "retrieval": "evaluate_retrieval retrieval_ranks retrieval_recall retrieval_table",
+    "transfer": "evaluate_fine_tune evaluate_probe fine_tune_table probe_table",
+    "zero_shot": "class_ranks class_vectors evaluate_zero_shot zero_shot_table",
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"align_edu.evaluation has no {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder, embed_texts
+from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.evaluation.ratings import KINDS, Ratings, read_ratings
-from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import best_ranks, embed_gallery
+from align_edu.evaluation.retrieval import embed_gallery
 from align_edu.evaluation.spearman import bootstrap_spearman
 from align_edu.io import InputError
 from align_edu.pairs.splits import read_split
@@ -19,7 +19,6 @@ from align_edu.pairs.splits import read_split
 KS = (1, 5, 10)  # paper: Table 2
 # A pair counts as a match from this rating on (Parekh et al., 2021).
 THRESHOLDS = {"sts": 3.0, "sis": 2.5, "sits": 3.0}
-_CELLS = 2**23  # similarities held at a time
 
 
 def pair_ranks(
@@ -28,33 +27,25 @@ def pair_ranks(
     """Return the queries that have a match, and the rank of the best match of each.
 
     query: (Q, D), gallery: (G, D), compared by cosine. matches: (M,) queries and (M,) gallery
-    items that belong together. itself: query i is gallery item i, and is never found. A wrong
-    item that is as similar counts as nearer; other matches push nothing down.
+    items that match. itself: query i is gallery item i, and is never found. A wrong item that
+    is as similar counts as nearer; other matches push nothing down.
     Returns two (R,) tensors, the queries in order.
     Raises InputError for embeddings that are not finite, and where nothing matches.
-
-    >>> eye = torch.eye(3)
-    >>> pair_ranks(eye, eye, (torch.tensor([0, 2]), torch.tensor([1, 2])))[1].tolist()
-    [3, 1]
     """
-    if not (query.isfinite().all() and gallery.isfinite().all()):
-        raise InputError("embeddings that are not finite; the run is broken, train it again")
-    own, candidate = matches
-    if not len(own):
+    x = exact_vectors("query", query, unit=True)
+    y = exact_vectors("gallery", gallery, unit=True)
+    owner, candidate = matches
+    if not len(owner):
         raise InputError("no rating reaches the threshold of a match; rate more or closer pairs")
-    asked = own.unique()  # sorted
-    # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
-    x, y = F.normalize(query.double(), dim=1), F.normalize(gallery.double(), dim=1)
-    ranks = []
-    for some in asked.split(max(1, _CELLS // len(y))):
-        similarity = (x[some] @ y.T).float()  # (C, G)
-        inside = (own >= some[0]) & (own <= some[-1])
-        right = torch.zeros_like(similarity, dtype=torch.bool)
-        right[torch.searchsorted(some, own[inside]), candidate[inside]] = True
-        if itself:
-            similarity[torch.arange(len(some)), some] = -torch.inf
-        ranks.append(best_ranks(similarity, right))
-    return asked, torch.cat(ranks)
+    asked, position = owner.unique(return_inverse=True)  # sorted
+
+    def right(rows: Tensor) -> Tensor:
+        matching = torch.zeros(len(rows), len(y), dtype=torch.bool)
+        inside = (position >= rows[0]) & (position <= rows[-1])
+        matching[position[inside] - rows[0], candidate[inside]] = True
+        return matching
+
+    return asked, chunked_ranks(x[asked], y, right, asked if itself else None)
 
 
 def measure_cxc(
@@ -68,9 +59,9 @@ def measure_cxc(
 ) -> dict[str, Any]:
     """Measure embeddings by all seven tasks of CxC.
 
-    image: (I, D). text: (T, D). text_to_image: (T,), used where ``own_pairs``: then a caption
-    and its own image match whatever their rating; by default only ratings decide. seed: of the
-    bootstrap.
+    image: (I, D). text: (T, D). text_to_image: (T,), the image of each caption. own_pairs: a
+    caption matches its image whatever their rating; by default only ratings decide. seed: of
+    the bootstrap.
     Returns, for "image_to_text", "text_to_image", "text_to_text" and "image_to_image", R@1, R@5,
     R@10, their 95 % "interval" and the number of "queries"; and for "sts", "sis" and "sits"
     the "mean" and "sd" of the correlation over the resamples, and the number of "pairs".
@@ -107,9 +98,9 @@ def evaluate_cxc(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure a run by Crisscrossed Captions.
+    """Measure a model by Crisscrossed Captions.
 
-    run: a trained run. benchmark: COCO's Karpathy JSON with its images, or a toy benchmark.
+    run: a trained model. benchmark: COCO's Karpathy JSON with its images, or a toy benchmark.
     ratings: the folder of the CSV files; by default ``cxc`` beside the JSON. own_pairs: as in
     :func:`measure_cxc`. split: "val" or "test". seed: of the bootstrap. Captions that no rating
     names are left out: a few COCO images have six or seven, of which CxC rates five.
@@ -149,7 +140,7 @@ def cxc_table(result: Mapping[str, Any]) -> str:
 
 
 def _rated_texts(ratings: Mapping[str, Ratings]) -> tuple[Tensor, dict[str, Ratings]]:
-    """The texts that any rating names, in order, and the ratings with their new numbers."""
+    """Return the texts that any rating names, sorted, and the ratings with their new indices."""
     sts, sits = ratings["sts"], ratings["sits"]
     named = torch.cat([sts.first, sts.second, sits.first]).unique()  # sorted
     first, second = (torch.searchsorted(named, side) for side in (sts.first, sts.second))
@@ -166,10 +157,7 @@ def _both_ways(pairs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _recalls(ranks: Tensor) -> dict[str, Any]:
-    hits = {f"R@{k}": ranks <= k for k in KS}
-    recalls = {name: int(hit.sum()) / len(hit) for name, hit in hits.items()}
-    intervals = {name: bootstrap_interval(hit) for name, hit in hits.items()}
-    return {**recalls, "interval": intervals, "queries": len(ranks)}
+    return {**recall_at(ranks, KS), "interval": recall_intervals(ranks, KS), "queries": len(ranks)}
 
 
 def _agreement(
@@ -179,12 +167,9 @@ def _agreement(
     first, second = vectors[sides[0]][ratings.first], vectors[sides[1]][ratings.second]
     model = (first.double() * second.double()).sum(dim=1).float()  # (P,)
     query, human = ratings.second if kind == "sits" else ratings.first, ratings.scores
-    if kind != "sits":  # either of the two asks for the other
+    if kind != "sits":  # each of the two is the query of the other
         query = torch.cat([ratings.first, ratings.second])
         human, model = human.repeat(2), model.repeat(2)
     values = bootstrap_spearman(query, human, model, seed=seed)
-    return {
-        "mean": values.mean().item(),
-        "sd": values.std().item(),
-        "pairs": len(ratings.scores),
-    }
+    mean, sd = values.mean().item(), values.std().item()
+    return {"mean": mean, "sd": sd, "pairs": len(ratings.scores)}

@@ -1,7 +1,8 @@
-"""Whole folders of pictures and lists of texts, turned into embeddings batch by batch."""
+"""Pictures and texts turned into embeddings, batch by batch, and the model that does it."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,14 +11,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from align_edu.cores import usable_cores
+from align_edu.io import InputError, read_json
 from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.training.run import Run, load_run
 
-PICTURES = 32  # in a batch; held at full size before the model shrinks them, so only a few
+PICTURES = 32  # per batch; few, because they are held at full size until the model shrinks them
 TEXTS = 256
 
 
 class Encoder(Protocol):
-    """What evaluation and search need of a trained run."""
+    """The part of a trained model that evaluation and search use."""
 
     def encode_images(self, pictures: list[Image.Image], /) -> Tensor:
         """Return (B, D) unit vectors."""
@@ -28,80 +32,93 @@ class Encoder(Protocol):
         ...
 
 
+def load_encoder(folder: str | Path, device: str | None = None) -> Run:
+    """Load the model in a run's folder, or in a folder of Hugging Face's AlignModel.
+
+    device: "cpu" or "cuda"; a GPU if there is one when None.
+    Raises InputError when files are missing or damaged, and for "cuda" without a GPU.
+    """
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine has no GPU; leave the option out")
+    config = Path(folder) / "config.json"
+    values = read_json(config) if config.is_file() else None
+    if isinstance(values, dict) and "model_type" in values:
+        from align_edu.hub.align_model import load_hf
+
+        return load_hf(folder, device)
+    return load_run(folder, device)
+
+
 @dataclass(frozen=True)
 class EmbeddedImages:
-    """Embeddings of the image files that could be read.
-
-    Attributes
-    ----------
-    embeddings : (N, D) float32 on the CPU.
-    files : the N files behind them, in the order given.
-    skipped : the broken files and the reason for each.
-    """
+    """Embeddings (N, D), float32 on the CPU, their N files, and why others were skipped."""
 
     embeddings: Tensor
     files: list[Path]
     skipped: dict[Path, str] = field(default_factory=dict)
 
     def reasons(self) -> str:
-        """Return the reasons and their numbers, the most frequent first.
-
-        >>> broken = {Path("1.jpg"): "truncated", Path("2.jpg"): "truncated"}
-        >>> EmbeddedImages(torch.zeros(0, 0), [], broken).reasons()
-        '2 truncated'
-        """
+        """Return each reason with its count, such as "2 truncated", the most frequent first."""
         counts = Counter(self.skipped.values()).most_common()
         return ", ".join(f"{count} {reason}" for reason, count in counts)
 
 
-def embed_images(run: Encoder, files: Sequence[Path], *, progress: bool = False) -> EmbeddedImages:
-    """Return the embeddings of image files; broken files are skipped and named.
+def embed_pictures(
+    run: Encoder,
+    files: Sequence[Path],
+    read: Callable[[int], Image.Image],
+    *,
+    label: str = "images",
+    progress: bool = False,
+) -> EmbeddedImages:
+    """Embed pictures in batches; threads decode them, broken ones are skipped and named.
 
-    Parameters
-    ----------
-    run : a trained run, see `load_run`.
-    files : image files.
-    progress : show a bar on standard error.
-
-    Returns
-    -------
-    EmbeddedImages; its embeddings are (0, 0) when no file could be read.
+    files: the name of each. read: opens picture i, raises BrokenImage if it cannot. label: of
+    the progress bar. The embeddings are (0, 0) when no picture can be read.
     """
-    parts: list[Tensor] = []
-    kept: list[Path] = []
-    skipped: dict[Path, str] = {}
-    for batch in _batches(files, PICTURES, "images", progress):
-        pictures = []
-        for file in batch:
-            try:
-                pictures.append(_read_picture(file))
-                kept.append(file)
-            except BrokenImage as error:
-                skipped[file] = error.reason
-        if pictures:
-            parts.append(run.encode_images(pictures).detach().float().cpu())
+
+    def attempt(i: int) -> Image.Image | BrokenImage:
+        try:
+            return read(i)
+        except BrokenImage as error:
+            return error
+
+    parts, kept, skipped = [], [], {}
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        for rows in _batches(range(len(files)), PICTURES, label, progress):
+            pictures = []
+            for i, found in zip(rows, pool.map(attempt, rows), strict=True):
+                if isinstance(found, BrokenImage):
+                    skipped[files[i]] = found.reason
+                else:
+                    pictures.append(found)
+                    kept.append(files[i])
+            if pictures:
+                parts.append(run.encode_images(pictures).detach().float().cpu())
     return EmbeddedImages(torch.cat(parts) if parts else torch.zeros(0, 0), kept, skipped)
 
 
-def embed_texts(run: Encoder, texts: Sequence[str], *, progress: bool = False) -> Tensor:
-    """Return the embeddings of texts: (T, D) float32 on the CPU.
+def embed_images(run: Encoder, files: Sequence[Path], *, progress: bool = False) -> EmbeddedImages:
+    """Embed image files; broken files are skipped and named.
 
-    Parameters
-    ----------
-    run : a trained run, see `load_run`.
-    texts : T texts, at least one.
-    progress : show a bar on standard error.
+    run: a trained model, see `load_encoder`. progress: show a bar on standard error.
     """
+
+    def read(i: int) -> Image.Image:
+        try:
+            return decode_image(files[i].read_bytes())
+        except OSError:
+            raise BrokenImage("unreadable file") from None
+
+    return embed_pictures(run, files, read, progress=progress)
+
+
+def embed_texts(run: Encoder, texts: Sequence[str], *, progress: bool = False) -> Tensor:
+    """Return the embeddings of T texts, at least one: (T, D) float32 on the CPU."""
     batches = _batches(texts, TEXTS, "texts", progress)
     return torch.cat([run.encode_texts(list(batch)).detach().float().cpu() for batch in batches])
-
-
-def _read_picture(file: Path) -> Image.Image:
-    try:
-        data = file.read_bytes()
-    except OSError:
-        raise BrokenImage("unreadable file") from None
-    return decode_image(data)
 
 
 def _batches(items: Sequence[Any], size: int, name: str, progress: bool) -> Iterator[Sequence[Any]]:

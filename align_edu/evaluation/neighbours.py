@@ -6,16 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from align_edu.evaluation.datasets import embed_labelled, read_labelled
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.labelled import embed_labelled, read_labelled
-from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import best_ranks
+from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.evaluation.record import share_table
 from align_edu.io import InputError
 
 KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
-_CELLS = 2**24  # similarities held at a time
 
 
 def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
@@ -32,25 +30,14 @@ def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: T
     >>> neighbour_ranks(train, torch.tensor([0, 1, 1]), test, torch.tensor([1, 1])).tolist()
     [2, 1]
     """
-    gallery = F.normalize(train.double(), dim=1)
-    rows = max(1, _CELLS // len(train))
-    parts = []
-    for some, own in zip(test.split(rows), labels.split(rows), strict=True):
-        # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
-        similarity = (F.normalize(some.double(), dim=1) @ gallery.T).float()  # (C, M)
-        right = train_labels == own[:, None]
-        parts.append(best_ranks(similarity, right))
-    ranks = torch.cat(parts)
-    known = torch.isin(labels, train_labels)
-    return torch.where(known, ranks, len(train) + 1)
+    query = exact_vectors("test", test, unit=True)
+    gallery = exact_vectors("training", train, unit=True)
+    ranks = chunked_ranks(query, gallery, lambda rows: train_labels == labels[rows, None])
+    return torch.where(torch.isin(labels, train_labels), ranks, len(train) + 1)
 
 
 def neighbour_recall(
-    train: Tensor,
-    train_labels: Tensor,
-    test: Tensor,
-    labels: Tensor,
-    ks: Sequence[int] = KS,
+    train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor, ks: Sequence[int] = KS
 ) -> dict[str, float]:
     """Return the share of test pictures that have their class among the k nearest.
 
@@ -64,8 +51,7 @@ def neighbour_recall(
     {'R@1': 0.6666666666666666}
     """
     _check_ks(ks, len(train))
-    ranks = neighbour_ranks(train, train_labels, test, labels)
-    return {f"R@{k}": int((ranks <= k).sum()) / len(ranks) for k in ks}
+    return recall_at(neighbour_ranks(train, train_labels, test, labels), ks)
 
 
 def evaluate_neighbours(
@@ -73,7 +59,7 @@ def evaluate_neighbours(
 ) -> dict[str, Any]:
     """Measure the image tower by its nearest neighbours, without training anything.
 
-    run: a trained run. data: what `read_labelled` takes, with a training split.
+    run: a trained model. data: what `read_labelled` takes, with a training split.
     Returns "neighbours" (R@1, R@5, R@10) with their 95 % "interval", the numbers of "train"
     and "test" pictures, of "classes", and "chance": R@1 of random neighbours.
     Raises InputError for data that cannot be read, or with fewer training pictures than k.
@@ -85,11 +71,10 @@ def evaluate_neighbours(
     vectors = embed_labelled(run, train, progress=progress)
     queries = embed_labelled(run, test, progress=progress)
     ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
-    hits = {f"R@{k}": ranks <= k for k in KS}
     shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
     return {
-        "neighbours": {name: int(hit.sum()) / len(hit) for name, hit in hits.items()},
-        "interval": {name: bootstrap_interval(hit) for name, hit in hits.items()},
+        "neighbours": recall_at(ranks, KS),
+        "interval": recall_intervals(ranks, KS),
         "chance": shares[test.labels].double().mean().item(),
         "train": len(train),
         "test": len(test),
@@ -98,24 +83,13 @@ def evaluate_neighbours(
 
 
 def neighbours_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_neighbours` as a table for the terminal, in percent.
-
-    >>> part = {"neighbours": {"R@1": 0.5}, "interval": {"R@1": [0.4, 0.6]}, "chance": 0.25}
-    >>> print(neighbours_table(part | {"train": 800, "test": 90, "classes": 4}))
-    R@1       50.0   (40.0 to 60.0)
-    chance    25.0
-    nearest of 800 training pictures for 90; 4 classes; percent, with 95 % intervals
-    """
-    lines = []
-    for name, value in result["neighbours"].items():
-        low, high = result["interval"][name]
-        lines.append(f"{name:<8}{100 * value:6.1f}   ({100 * low:.1f} to {100 * high:.1f})")
-    lines.append(f"{'chance':<8}{100 * result['chance']:6.1f}")
-    lines.append(
+    """Return the result of :func:`evaluate_neighbours` as a table for the terminal, in percent."""
+    rows = [(name, share, result["interval"][name]) for name, share in result["neighbours"].items()]
+    return share_table(
+        [*rows, ("chance", result["chance"], None)],
         f"nearest of {result['train']:,} training pictures for {result['test']:,};"
-        f" {result['classes']} classes; percent, with 95 % intervals"
+        f" {result['classes']} classes; percent, with 95 % intervals",
     )
-    return "\n".join(lines)
 
 
 def _check_ks(ks: Sequence[int], pictures: int) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from align_edu.io import InputError
 
-# For photographs of things. A data set with a templates.txt of its own does not need them.
+# For photographs of things; a data set may bring others in its templates.txt.
 TEMPLATES = (
     "a photo of a {}",
     "a picture of a {}",
@@ -24,39 +24,31 @@ _SOUNDS_LIKE_YOU = ("uni", "use", "eu", "one")
 
 
 def read_templates(path: str | Path) -> list[str]:
-    """Return the templates of a text file: one a line, each with one ``{}``; ``#`` is a comment.
+    """Return the templates of a text file: one per line, each with one ``{}``; ``#`` is a comment.
 
     Raises InputError for a file that cannot be read, has no template, or has a line without
     exactly one ``{}``.
-
-    >>> import tempfile
-    >>> file = Path(tempfile.mkdtemp()) / "templates.txt"
-    >>> _ = file.write_text("# toy\\na photo of a {}\\n")
-    >>> read_templates(file)
-    ['a photo of a {}']
     """
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: not a readable text file; give one template a line") from None
+        raise InputError(f"{path}: not a readable text file; give one template per line") from None
     templates = []
-    for number, line in enumerate(lines, start=1):
-        line = line.strip()
-        if not line or line.startswith("#"):
-            continue
-        if line.count("{}") != 1:
-            raise InputError(
-                f"{path}, line {number}: a template holds {{}} once, as in: a photo of a {{}}"
-            )
-        templates.append(line)
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            templates.append(line)
+            if line.count("{}") != 1:
+                raise InputError(
+                    f"{path}, line {number}: a template holds {{}} once, as in: a photo of a {{}}"
+                )
     if not templates:
-        raise InputError(f"{path}: no template in it; write one a line, as in: a photo of a {{}}")
+        raise InputError(f"{path}: no template in it; write one per line, as in: a photo of a {{}}")
     return templates
 
 
 def fill_templates(templates: Sequence[str], name: str) -> list[str]:
-    """Return the templates with a class name in place of ``{}``, "a" turned to "an" before vowels.
+    """Return the templates with a class name in place of ``{}``; "a" becomes "an" before vowels.
 
     >>> fill_templates(["a photo of a {}", "two {}"], "apple")
     ['a photo of an apple', 'two apple']

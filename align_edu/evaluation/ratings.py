@@ -1,4 +1,4 @@
-"""The ratings of Crisscrossed Captions: how alike two captions, two images, or both are."""
+"""The ratings of Crisscrossed Captions: the similarity of captions, images, and pairs of both."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,11 @@ _HOME = "https://github.com/google-research-datasets/Crisscrossed-Captions (fold
 
 @dataclass(frozen=True)
 class Ratings:
-    """Human ratings of pairs, 0 to 5.
+    """Human ratings of pairs of texts or images of a benchmark, see `KINDS`."""
 
-    Attributes
-    ----------
-    first, second : (P,) indices of texts or images of the benchmark, see `KINDS`.
-    scores : (P,) float32.
-    """
-
-    first: Tensor
-    second: Tensor
-    scores: Tensor
+    first: Tensor  # (P,) indices
+    second: Tensor  # (P,) indices
+    scores: Tensor  # (P,) float32, 0 to 5
 
     def at_least(self, threshold: float) -> tuple[Tensor, Tensor]:
         """Return the pairs with this score or more: two (M,) tensors."""
@@ -47,27 +41,27 @@ def read_ratings(folder: str | Path, benchmark: Benchmark, split: str) -> dict[s
 
     Paper: Section 4.2.
     """
-    places = {
+    indices = {
         "text": {str(number): i for i, number in enumerate(benchmark.text_ids)},
         "image": {image.name: i for i, image in enumerate(benchmark.images)},
     }
     return {
-        kind: _read(Path(folder) / f"{kind}_{split}.csv", [places[side] for side in sides], sides)
+        kind: _read(Path(folder) / f"{kind}_{split}.csv", sides, indices)
         for kind, sides in KINDS.items()
     }
 
 
-def _read(path: Path, places: Sequence[Mapping[str, int]], sides: Sequence[str]) -> Ratings:
+def _read(path: Path, sides: Sequence[str], indices: Mapping[str, Mapping[str, int]]) -> Ratings:
     if not path.is_file():
-        raise InputError(f"{path}: not there; get it from {_HOME}, or make a toy benchmark anew")
-    pairs: list[tuple[int, int]] = []
+        raise InputError(f"{path}: missing; get it from {_HOME}, or make a toy benchmark anew")
+    pairs: list[list[int]] = []
     scores: list[float] = []
     for number, row in enumerate(_rows(path), start=2):
+        where = f"{path}, row {number}"
         if len(row) < 3:
-            raise InputError(f"{path}, row {number}: needs two identifiers and a score")
-        one, two = (_place(path, number, *cell) for cell in zip(row, places, sides, strict=False))
-        pairs.append((one, two))
-        scores.append(_score(path, number, row[2]))
+            raise InputError(f"{where}: needs two identifiers and a score")
+        pairs.append([_index(where, *cell, indices) for cell in zip(row[:2], sides, strict=True)])
+        scores.append(_score(where, row[2]))
     if not pairs:
         raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
     first, second = torch.tensor(pairs).T.contiguous()
@@ -85,21 +79,21 @@ def _rows(path: Path) -> list[list[str]]:
     return rows
 
 
-def _place(path: Path, number: int, name: str, places: Mapping[str, int], side: str) -> int:
-    place = places.get(name.rpartition(":")[2] if side == "text" else name)
-    if place is None:
+def _index(where: str, name: str, side: str, indices: Mapping[str, Mapping[str, int]]) -> int:
+    index = indices[side].get(name.rpartition(":")[2] if side == "text" else name)
+    if index is None:
         raise InputError(
-            f"{path}, row {number}: {side} {name!r} is not in the benchmark; use the split and"
-            " the images that these ratings belong to"
+            f"{where}: {side} {name!r} is not in the benchmark; use the split and the images that"
+            " these ratings belong to"
         )
-    return place
+    return index
 
 
-def _score(path: Path, number: int, text: str) -> float:
+def _score(where: str, text: str) -> float:
     try:
         score = float(text)
     except ValueError:
         score = -1.0
     if not 0.0 <= score <= HIGHEST:
-        raise InputError(f"{path}, row {number}: {text!r} is no score from 0 to 5")
+        raise InputError(f"{where}: {text!r} is no score from 0 to 5")
     return score

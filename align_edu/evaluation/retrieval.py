@@ -8,26 +8,28 @@ import torch
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.record import bootstrap_interval
+from align_edu.evaluation.ranks import (
+    best_ranks,
+    chunks,
+    exact_vectors,
+    recall_at,
+    recall_intervals,
+)
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
 KS = (1, 5, 10)  # paper: Tables 1 to 3
 DIRECTIONS = ("image_to_text", "text_to_image")
-CHUNK = 256  # queries compared at once: memory is CHUNK × gallery, never queries × gallery
 
 
 def retrieval_recall(
-    image: Tensor,
-    text: Tensor,
-    text_to_image: Tensor | Sequence[int],
-    ks: Sequence[int] = KS,
+    image: Tensor, text: Tensor, text_to_image: Tensor | Sequence[int], ks: Sequence[int] = KS
 ) -> dict[str, dict[str, float]]:
     """Return the recall at k in both directions.
 
-    A query is a hit when any of its own candidates is among the k most similar ones. A wrong
+    A query is a hit when any of its right candidates is among the k most similar ones. A wrong
     candidate that is exactly as similar as the right one counts as more similar, so a model
-    that gives every input the same vector gets nothing for it.
+    that gives every input the same vector scores zero.
 
     Parameters
     ----------
@@ -52,9 +54,10 @@ def retrieval_recall(
     >>> retrieval_recall(image, text, [0, 1, 1], ks=(1,))["text_to_image"]["R@1"]
     0.6666666666666666
     """
-    _check_ks(ks)
+    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
+        raise ValueError(f"ks {tuple(ks)}: give whole numbers, each at least 1")
     ranks = retrieval_ranks(image, text, text_to_image)
-    return {direction: _recall(ranks[direction], ks) for direction in DIRECTIONS}
+    return {direction: recall_at(ranks[direction], ks) for direction in DIRECTIONS}
 
 
 def retrieval_ranks(
@@ -64,82 +67,39 @@ def retrieval_ranks(
 
     The rank is one more than the number of wrong candidates that are at least as similar.
     The other texts of the same image are right as well and push nothing down.
-
     Parameters and errors are those of :func:`retrieval_recall`.
 
-    Returns
-    -------
-    {"image_to_text": (I,), "text_to_image": (T,)} integers.
-
-    >>> same = torch.ones(3, 4)  # all alike: every wrong candidate is ahead
-    >>> retrieval_ranks(same, same, [0, 1, 2])["text_to_image"]
-    tensor([3, 3, 3])
+    Returns {"image_to_text": (I,), "text_to_image": (T,)} whole numbers.
     """
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
-    # Equal vectors must give equal similarities. Sums in float32 differ in the last bit with
-    # their place in the matrix, so sums are made in float64 and then rounded.
-    return _ranks(_exact("image", image), _exact("text", text), owner)
-
-
-def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
-    """Return the rank of each query's best right candidate: (Q,); 1 is the best.
-
-    similarity: (Q, G). right: (Q, G) booleans. A wrong candidate that is as similar counts as
-    more similar; other right ones push nothing down.
-    Raises InputError for similarities that are no numbers, which would rank first.
-
-    >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
-    [3]
-    """
-    if similarity.isnan().any():
-        raise InputError("embeddings that are not finite; the model or its input is broken")
-    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
-    return 1 + ((similarity >= best) & ~right).sum(dim=1)
-
-
-def precision_at_k(queries: Tensor, images: Tensor, relevant: Tensor, k: int) -> Tensor:
-    """Return for each query the share of relevant images among the k most similar.
-
-    queries: (Q, D). images: (I, D). relevant: (Q, I) flags. Where fewer than k images are
-    relevant, the share is of those. Returns (Q,) in 0…1.
-
-    >>> eye = torch.eye(3)
-    >>> precision_at_k(eye[:1], eye, torch.tensor([[True, True, False]]), k=1).tolist()
-    [1.0]
-    """
-    top = (queries @ images.T).topk(min(k, len(images)), dim=1).indices  # (Q, k)
-    hits = relevant.gather(1, top).sum(dim=1)
-    return hits.double() / relevant.sum(dim=1).clamp(1, k)
+    x, y = exact_vectors("image", image), exact_vectors("text", text)
+    # Similarities are computed once, chunk by chunk, and serve both directions.
+    own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
+    best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
+    of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
+    for rows in chunks(len(x), len(y)):
+        similarity = (x[rows] @ y.T).float()  # (C, T)
+        right = owner == rows[:, None]
+        of_image.append(best_ranks(similarity, right, best[rows, None]))
+        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
+    return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
 
 
 def evaluate_retrieval(
-    run: Encoder,
-    benchmark: Benchmark | str | Path,
-    *,
-    split: str = "test",
-    progress: bool = False,
+    run: Encoder, benchmark: Benchmark | str | Path, *, split: str = "test", progress: bool = False
 ) -> dict[str, Any]:
-    """Measure a run on a retrieval benchmark.
+    """Measure a model on a retrieval benchmark.
 
-    Parameters
-    ----------
-    run : a trained run, see `load_run`.
-    benchmark : images and texts, or the folder that holds them in Karpathy's JSON form.
-    split : of the folder, "test" or another one.
-    progress : show bars on standard error.
+    run: a trained model, see `load_run`. benchmark: images and texts, or the folder that holds
+    them in Karpathy's JSON form. split: of the folder. progress: show bars on standard error.
 
-    Returns
-    -------
-    The recalls as :func:`retrieval_recall`, the same under "interval" as 95 % bootstrap
-    intervals over queries, the numbers of "images" and "texts", and, where the benchmark has
-    compositions that training never shows, the same under "held_out": held-out scenes as
-    queries against the whole gallery.
-
-    Raises
-    ------
-    InputError for a benchmark that cannot be read whole: a gallery with fewer images would
-    make a better-looking number.
+    Returns recalls as :func:`retrieval_recall`, under "interval" their 95 % bootstrap intervals
+    over queries, the numbers of "images" and "texts", and, where the benchmark has compositions
+    that training never shows, the same under "held_out": held-out scenes as queries against the
+    whole gallery.
+    Raises InputError for an image that cannot be read: a smaller gallery would give a higher
+    recall.
 
     Paper: Section 5.1.
     """
@@ -156,10 +116,7 @@ def evaluate_retrieval(
 
 
 def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False) -> Tensor:
-    """Return the embeddings of all images of a benchmark: (I, D).
-
-    Raises InputError for an image that cannot be read.
-    """
+    """Return the embeddings of all images, (I, D); raise InputError for a broken one."""
     images = embed_images(run, benchmark.images, progress=progress)
     if images.skipped:
         raise InputError(
@@ -170,16 +127,7 @@ def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False)
 
 
 def retrieval_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_retrieval` as a table for the terminal, in percent.
-
-    >>> recall = {"R@1": 0.5, "R@5": 1.0}
-    >>> both = {"image_to_text": recall, "text_to_image": recall, "images": 4, "texts": 20}
-    >>> print(retrieval_table(both))
-                                 R@1     R@5
-    image to text               50.0   100.0
-    text to image               50.0   100.0
-    4 images and 20 texts; percent of queries
-    """
+    """Return the result of :func:`evaluate_retrieval` as a table for the terminal, in percent."""
     parts = [("", result)]
     if "held_out" in result:
         parts.append((", held out", result["held_out"]))
@@ -190,67 +138,31 @@ def retrieval_table(result: Mapping[str, Any]) -> str:
             label = direction.replace("_", " ") + suffix
             values = "".join(f"{100 * part[direction][name]:8.1f}" for name in names)
             lines.append(f"{label:<24}{values}")
-    lines.append(f"{result['images']:,} images and {result['texts']:,} texts; percent of queries")
-    if "held_out" in result:
-        part = result["held_out"]
-        lines.append(
-            f"held out: {part['images']:,} images and {part['texts']:,} texts with compositions"
-            " that training never shows, searched in the whole gallery"
-        )
+    notes = (
+        "; percent of queries",
+        " with compositions that training never shows, searched in the whole gallery",
+    )
+    for (suffix, part), note in zip(parts, notes, strict=False):
+        lead = "held out: " if suffix else ""
+        lines.append(f"{lead}{part['images']:,} images and {part['texts']:,} texts{note}")
     return "\n".join(lines)
 
 
 def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dict[str, Any]:
-    """Recalls of the chosen images (a mask, (I,)) and of their texts as queries."""
+    """Recalls with the chosen images, a mask (I,), and their texts as queries."""
     texts = images[torch.tensor(benchmark.text_to_image)]  # (T,)
     parts = {"image_to_text": ranks["image_to_text"][images]}
     parts["text_to_image"] = ranks["text_to_image"][texts]
     return {
-        **{direction: _recall(part, KS) for direction, part in parts.items()},
-        "interval": {direction: _intervals(part, KS) for direction, part in parts.items()},
+        **{direction: recall_at(part, KS) for direction, part in parts.items()},
+        "interval": {direction: recall_intervals(part, KS) for direction, part in parts.items()},
         "images": int(images.sum()),
         "texts": int(texts.sum()),
     }
 
 
-def _recall(ranks: Tensor, ks: Sequence[int]) -> dict[str, float]:
-    return {f"R@{k}": int((ranks <= k).sum()) / len(ranks) for k in ks}
-
-
-def _intervals(ranks: Tensor, ks: Sequence[int]) -> dict[str, list[float]]:
-    return {f"R@{k}": bootstrap_interval(ranks <= k) for k in ks}
-
-
-def _ranks(x: Tensor, y: Tensor, owner: Tensor) -> dict[str, Tensor]:
-    """Ranks in both directions, from similarities that are made once, chunk by chunk."""
-    own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
-    best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
-    of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
-    for start in range(0, len(x), CHUNK):
-        similarity = (x[start : start + CHUNK] @ y.T).float()  # (C, T)
-        rows = torch.arange(start, start + len(similarity))[:, None]
-        similarity.masked_fill_(owner == rows, -torch.inf)  # only wrong ones push down
-        of_image.append(1 + (similarity >= best[rows]).sum(dim=1))
-        of_text += (similarity >= own).sum(dim=0)
-    return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
-
-
-def _exact(name: str, embeddings: Tensor) -> Tensor:
-    wrong = (~torch.isfinite(embeddings)).any(dim=1)
-    if wrong.any():
-        row = int(wrong.nonzero()[0])
-        raise InputError(
-            f"{name} embeddings, row {row}: not finite; the model or its input is broken there"
-        )
-    return embeddings.detach().to("cpu", torch.float64)
-
-
-def _check_ks(ks: Sequence[int]) -> None:
-    if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
-        raise ValueError(f"ks {tuple(ks)}: give whole numbers, each at least 1")
-
-
 def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
+    """Return the owners as int64 on the CPU; raise ValueError for shapes that do not fit."""
     if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1] or 0 in image.shape:
         raise ValueError(
             f"image {tuple(image.shape)} and text {tuple(text.shape)}:"
@@ -259,17 +171,16 @@ def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
     if owner.shape != (len(text),) or owner.is_floating_point() or owner.dtype == torch.bool:
         raise ValueError(
             f"text_to_image {tuple(owner.shape)} of {owner.dtype}:"
-            f" it must hold one whole number a text, ({len(text)},)"
+            f" it must hold one whole number per text, ({len(text)},)"
         )
     owner = owner.to("cpu", torch.int64)
-    outside = (owner < 0) | (owner >= len(image))
-    if outside.any():
-        row = int(outside.nonzero()[0])
+    outside = ((owner < 0) | (owner >= len(image))).nonzero()
+    if len(outside):
+        row = int(outside[0])
         raise ValueError(
             f"text_to_image, row {row}: {int(owner[row])} is no image index, 0 to {len(image) - 1}"
         )
-    texts = torch.bincount(owner, minlength=len(image))
-    if (texts == 0).any():
-        row = int((texts == 0).nonzero()[0])
-        raise ValueError(f"image {row} has no text; leave it out or give it one")
+    without = (torch.bincount(owner, minlength=len(image)) == 0).nonzero()
+    if len(without):
+        raise ValueError(f"image {int(without[0])} has no text; leave it out or give it one")
     return owner

@@ -4,17 +4,11 @@ import torch
 from torch import Tensor
 
 RESAMPLES = 1_000
-_CELLS = 2**22  # drawn values held at a time
+_CELLS = 2**22  # drawn values in memory at a time
 
 
 def average_ranks(values: Tensor) -> Tensor:
-    """Return the ranks of each row's values, from 1; equal values share their mean rank.
-
-    values: (B, N). Returns (B, N) float64.
-
-    >>> average_ranks(torch.tensor([[0.3, 0.1, 0.3, 0.9]])).tolist()
-    [[2.5, 1.0, 2.5, 4.0]]
-    """
+    """Return the ranks (B, N) of each row's values, from 1; equal values share their mean rank."""
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values)
     up_to = torch.searchsorted(ordered, values, right=True)
@@ -22,14 +16,7 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:
-    """Return Spearman's correlation of each row of a with that of b: (B,).
-
-    a, b: (B, N), N > 1. A row whose values are all equal has no order: 0.
-
-    >>> rho = spearman(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 9.0, 5.0]]))
-    >>> round(rho.item(), 9)
-    0.5
-    """
+    """Return Spearman's correlation (B,) of the rows of a and b (B, N); 0 for constant rows."""
     x, y = average_ranks(a), average_ranks(b)
     x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
     size = x.norm(dim=1) * y.norm(dim=1)
@@ -41,15 +28,11 @@ def bootstrap_spearman(
 ) -> Tensor:
     """Return the correlation of human and model scores in each resample: (resamples,) float64.
 
-    query: (P,) whole numbers, whom each of P rated pairs belongs to. human, model: (P,). Each
-    time half of the queries is drawn, without replacement, and for each one of its pairs, so
-    that a query with many pairs counts no more than one with few.
+    query: (P,) whole numbers, the query of each of P rated pairs. human, model: (P,) scores.
+    Each resample draws half of the queries without replacement, and one pair of each, so that
+    a query with many pairs counts no more than one with few.
 
     Paper: Section 5.1, Table 3; the scheme is that of Parekh et al. (2021), Section 5.
-
-    >>> query, score = torch.tensor([0, 0, 1, 2, 3]), torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    >>> bootstrap_spearman(query, score, 10 * score, resamples=2).round(decimals=9).tolist()
-    [1.0, 1.0]
     """
     order = query.argsort(stable=True)
     counts = query.unique(return_counts=True)[1]  # (Q,)

@@ -7,19 +7,19 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.labelled import LabelledImages, embed_labelled, read_labelled
 from align_edu.evaluation.prompts import TEMPLATES, fill_templates, read_templates
-from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import best_ranks
+from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.evaluation.record import share_table
 
 KS = (1, 5)
 
 
 def class_vectors(run: Encoder, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Return one unit vector for each class: the mean of its prompts' vectors, normalised.
+    """Return one unit vector per class: the mean of its prompts' vectors, normalised.
 
-    run: a trained run, see `load_run`. classes: K names. templates: sentences with one ``{}``.
+    run: a trained model, see `load_run`. classes: K names. templates: sentences with one ``{}``.
     Returns (K, D).
 
     Paper: arXiv v1 has no zero-shot ImageNet; the ensemble of prompts is that of Radford et
@@ -31,19 +31,17 @@ def class_vectors(run: Encoder, classes: Sequence[str], templates: Sequence[str]
 
 
 def class_ranks(images: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
-    """Return the rank of the right class of each image; 1 is the best, ties count as wrong.
+    """Return the rank of the right class of each image: (N,); 1 is the best, ties count as wrong.
 
-    images: (N, D). vectors: (K, D), one a class. labels: (N,) whole numbers below K. Returns
-    (N,) whole numbers.
+    images: (N, D). vectors: (K, D), one per class. labels: (N,) whole numbers below K.
 
     >>> import torch
     >>> eye = torch.eye(3)
     >>> class_ranks(eye, eye, torch.tensor([0, 1, 0])).tolist()
     [1, 1, 3]
     """
-    # float64, then rounded: equal vectors must give equal similarities (see retrieval.py)
-    similarity = (images.double() @ vectors.double().T).float()  # (N, K)
-    return best_ranks(similarity, F.one_hot(labels, len(vectors)).bool())
+    x, y = exact_vectors("image", images), exact_vectors("class", vectors)
+    return chunked_ranks(x, y, lambda rows: F.one_hot(labels[rows], len(y)).bool())
 
 
 def evaluate_zero_shot(
@@ -54,15 +52,15 @@ def evaluate_zero_shot(
     templates: str | Path | Sequence[str] | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure zero-shot classification, with one prompt a class and with all of them.
+    """Measure zero-shot classification, with one prompt per class and with all of them.
 
-    run: a trained run. data: labelled images, or what `read_labelled` takes. templates: a file
-    or a list; by default those of the data, or a dozen for photographs. The first one is the
-    single prompt. progress: show bars on standard error.
+    run: a trained model. data: labelled images, or what `read_labelled` takes. templates: a
+    file or a list; by default those of the data, or a dozen for photographs. The first one is
+    the single prompt. progress: show bars on standard error.
 
-    Returns "ensemble" and "single", each with "top-1", "top-5" (where there are more than five
-    classes) and their 95 % intervals; the accuracy of each class under "classes"; the numbers
-    of "images", "prompts"; and "chance", what a blind guess gets.
+    Returns "ensemble" and "single", each with "top-1", "top-5" (if there are more than five
+    classes) and their 95 % intervals; the accuracy of each class under "classes"; "chance"; and
+    the numbers of "images" and "prompts".
     Raises InputError for data or templates that cannot be read.
 
     Paper: Section 1 of arXiv v2; v1 measures retrieval and transfer only.
@@ -76,10 +74,15 @@ def evaluate_zero_shot(
     ensemble = class_ranks(images, class_vectors(run, data.classes, prompts), data.labels)
     single = class_ranks(images, class_vectors(run, data.classes, prompts[:1]), data.labels)
     ks = [k for k in KS if k < len(data.classes)]
+    ranks_of = {name: ensemble[data.labels == i] for i, name in enumerate(data.classes)}
     return {
         "ensemble": _accuracies(ensemble, ks),
         "single": _accuracies(single, ks),
-        "classes": _by_class(ensemble, data),
+        "classes": {
+            name: float((ranks == 1).double().mean())
+            for name, ranks in ranks_of.items()
+            if len(ranks)
+        },
         "chance": 1 / len(data.classes),
         "images": len(data),
         "prompts": len(prompts),
@@ -87,43 +90,20 @@ def evaluate_zero_shot(
 
 
 def zero_shot_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_zero_shot` as a table for the terminal, in percent.
-
-    >>> part = {"top-1": 0.5, "interval": {"top-1": [0.4, 0.6]}}
-    >>> counts = {"classes": {"cat": 0.5}, "chance": 0.25, "images": 90, "prompts": 7}
-    >>> print(zero_shot_table({"ensemble": part, "single": part} | counts))
-                           top-1
-    one prompt              50.0   (40.0 to 60.0)
-    7 prompts               50.0   (40.0 to 60.0)
-    chance                  25.0
-    90 images; percent, with the 95 % interval of top-1; worst classes: cat 50
-    """
-    names = [name for name in result["ensemble"] if name != "interval"]
-    lines = [" " * 20 + "".join(f"{name:>8}" for name in names)]
-    for label, part in (("one prompt", "single"), (f"{result['prompts']} prompts", "ensemble")):
-        values = "".join(f"{100 * result[part][name]:8.1f}" for name in names)
-        low, high = (100 * edge for edge in result[part]["interval"]["top-1"])
-        lines.append(f"{label:<20}{values}   ({low:.1f} to {high:.1f})")
-    lines.append(f"{'chance':<20}{100 * result['chance']:8.1f}")
+    """Return the result of :func:`evaluate_zero_shot` as a table for the terminal, in percent."""
+    parts = ("one prompt", result["single"]), (f"{result['prompts']} prompts", result["ensemble"])
+    rows = [
+        (f"{label}, {name}", part[name], interval)
+        for label, part in parts
+        for name, interval in part["interval"].items()
+    ]
     worst = sorted(result["classes"].items(), key=lambda item: item[1])[:3]
     named = ", ".join(f"{name} {100 * share:.0f}" for name, share in worst)
-    lines.append(
-        f"{result['images']:,} images; percent, with the 95 % interval of top-1;"
-        f" worst classes: {named}"
+    return share_table(
+        [*rows, ("chance", result["chance"], None)],
+        f"{result['images']:,} images; percent, with 95 % intervals; worst classes: {named}",
     )
-    return "\n".join(lines)
 
 
 def _accuracies(ranks: Tensor, ks: Sequence[int]) -> dict[str, Any]:
-    hits = {f"top-{k}": ranks <= k for k in ks}
-    shares = {name: int(hit.sum()) / len(hit) for name, hit in hits.items()}
-    return {**shares, "interval": {name: bootstrap_interval(hit) for name, hit in hits.items()}}
-
-
-def _by_class(ranks: Tensor, data: LabelledImages) -> dict[str, float]:
-    """Accuracy of each class that has pictures."""
-    return {
-        name: float((ranks[data.labels == number] == 1).double().mean())
-        for number, name in enumerate(data.classes)
-        if (data.labels == number).any()
-    }
+    return recall_at(ranks, ks, "top-") | {"interval": recall_intervals(ranks, ks, "top-")}

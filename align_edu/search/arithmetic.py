@@ -27,7 +27,7 @@ def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     Raises
     ------
     InputError when there is no term, when widths differ, when a number is not finite, and
-    when an embedding or the whole sum is zero and so points nowhere.
+    when an embedding or the whole sum is zero, so that it has no direction.
 
     Paper: Section 7, image + text queries; footnote 4 gives text weight 2, image weight 1.
 
@@ -42,10 +42,9 @@ def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     weights = [float(weight) for weight, _ in terms]
     if not all(math.isfinite(weight) for weight in weights):
         raise InputError(f"query weights {weights}: each must be a finite number")
-    total = sum(weight * unit for weight, unit in zip(weights, units, strict=True))
-    total = torch.as_tensor(total)
-    # Below this the sum is what rounding left over, and its direction means nothing.
-    if total.norm() <= 1e-5 * sum(abs(weight) for weight in weights):
+    total = torch.as_tensor(sum(w * unit for w, unit in zip(weights, units, strict=True)))
+    # A smaller sum is a rounding error, whose direction means nothing.
+    if total.norm() <= 1e-5 * sum(map(abs, weights)):
         raise InputError("the terms of the query cancel out; change a weight or a term")
     return F.normalize(total, dim=0)
 

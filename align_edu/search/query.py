@@ -1,4 +1,4 @@
-"""One search, from words and a picture on disk to the images that were found."""
+"""One search, from words and a picture on disk to the images found."""
 
 import re
 from collections.abc import Sequence
@@ -6,12 +6,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder, embed_images
+from align_edu.evaluation.embed import Encoder, embed_images, load_encoder
+from align_edu.evaluation.record import weights_of
 from align_edu.io import InputError
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
-from align_edu.search.hits import Hit
-from align_edu.search.index import ImageIndex
-from align_edu.search.places import weights_of
+from align_edu.search.index import Hit, ImageIndex
 
 _WEIGHT = re.compile(r"(.*[^\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
 
@@ -24,23 +23,24 @@ def search(
     minus: Sequence[str] = (),
     top: int = 10,
     run: Encoder | None = None,
+    device: str | None = None,
 ) -> list[Hit]:
-    """Find images by a text, an image, or an image with texts added and taken away.
+    """Find images by a text, an image, or an image with texts added and subtracted.
 
     Parameters
     ----------
     index : an index, or the folder of one.
     text : words that describe the images; weight 2.
     image : a picture to start from; weight 1, and never among its own results.
-    plus, minus : texts to add and to take away; weights 2 and -2.
+    plus, minus : texts to add and to subtract; weights 2 and -2.
     top : how many images.
-    run : the run that built the index; loaded from the folder the index names when None.
+    run : the model that built the index; loaded from the folder that the index names when None.
+    device : to load that model on, "cpu" or "cuda"; a GPU if there is one when None.
 
-    A text may end in its own weight: "snow:1.5" weighs 1.5 times as much as "snow".
+    A text may end in a factor of its weight: "snow:1.5" weighs 1.5 times as much as "snow".
 
-    Returns hits, the best first. Raises InputError when there is nothing to search for, when
-    the index or its run cannot be read, when another model made the index, and when the
-    picture is broken.
+    Returns hits, the best first. Raises InputError for a query without terms, when the index
+    or its model cannot be read, when another model built the index, and for a broken picture.
 
     Paper: Section 7, image + text queries, with the weights of footnote 4.
     """
@@ -52,9 +52,17 @@ def search(
         raise InputError("a text of the query is empty; write at least one word")
     if not isinstance(index, ImageIndex):
         index = ImageIndex.load(index)
-    run = run or _run_of(index)
-    check_model(index, run)
-    terms = _terms(run, words, image)
+    if run is None:
+        if index.run is None:
+            raise InputError("the index names no run; give the run that built it")
+        run = load_encoder(index.run, device)
+    _check_model(index, run)
+    terms: list[tuple[float, Tensor]] = []
+    if words:
+        vectors = run.encode_texts([one for _, one in words])
+        terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
+    if image is not None:
+        terms.append((IMAGE_WEIGHT, _embed_one(run, Path(image))))
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
@@ -67,36 +75,18 @@ def weighted(text: str) -> tuple[float, str]:
     ((3.0, 'snow'), (2.0, 'snow'), (2.0, 'note: 3 cats'))
     """
     found = _WEIGHT.fullmatch(text)
-    if found is None:
-        return TEXT_WEIGHT, text
-    return TEXT_WEIGHT * float(found[2]), found[1]
+    return (TEXT_WEIGHT * float(found[2]), found[1]) if found else (TEXT_WEIGHT, text)
 
 
-def check_model(index: ImageIndex, run: Encoder) -> None:
-    """Refuse a run whose weights are not those that made the index.
-
-    Nothing is checked where the index or the run names no weights.
-    Raises InputError.
-    """
+def _check_model(index: ImageIndex, run: Encoder) -> None:
+    """Raise InputError if both the index and the model name their weights and these differ."""
     folder = getattr(run, "folder", None)
-    asked = None if folder is None else weights_of(folder)
-    if index.model is not None and asked is not None and asked != index.model:
+    weights = None if folder is None else weights_of(folder)
+    if index.model is not None and weights is not None and weights != index.model:
         raise InputError(
             f"{folder}: not the model that built this index (its weights are"
-            f" {asked[:12]}, the index's {index.model[:12]}); build the index again"
+            f" {weights[:12]}, the index's {index.model[:12]}); build the index again"
         )
-
-
-def _terms(
-    run: Encoder, words: list[tuple[float, str]], image: str | Path | None
-) -> list[tuple[float, Tensor]]:
-    terms: list[tuple[float, Tensor]] = []
-    if words:
-        vectors = run.encode_texts([one for _, one in words])
-        terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
-    if image is not None:
-        terms.append((IMAGE_WEIGHT, _embed_one(run, Path(image))))
-    return terms
 
 
 def _embed_one(run: Encoder, file: Path) -> Tensor:
@@ -104,11 +94,3 @@ def _embed_one(run: Encoder, file: Path) -> Tensor:
     if found.skipped:
         raise InputError(f"{file}: not a readable image ({found.skipped[file]}); give another one")
     return found.embeddings[0]
-
-
-def _run_of(index: ImageIndex) -> Encoder:
-    if index.run is None:
-        raise InputError("the index names no run; give the run that built it")
-    from align_edu.training.run import load_run
-
-    return load_run(index.run)

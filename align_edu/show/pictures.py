@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from align_edu.io import written_whole
-from align_edu.pairs import BrokenImage, decode_image
+from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.show import style
 from align_edu.show.style import Picture, course_style, new_figure, wrapped
 

@@ -1,6 +1,6 @@
-"""Arithmetic measured: does an image plus words find the scene that differs in that fact?"""
+"""Image ± text queries measured: do they find the scene that differs in one fact?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder
+from align_edu.evaluation.ranks import best_ranks, exact_vectors, recall_at
 from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import best_ranks
 from align_edu.io import InputError
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
@@ -21,7 +21,7 @@ from align_edu.world.scene import Scene, child_rng
 KS = (1, 5)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the words; the image has 1
 QUERIES = 100
-WAYS = ("image and text", "one to one", "only plus", "image", "text")
+QUERY_KINDS = ("image and text", "one to one", "only plus", "image", "text")
 _SIZE = 58  # pixels a side, as the toy model trains
 _BATCH = 256
 
@@ -33,9 +33,9 @@ class Quiz:
     Attributes
     ----------
     image : (Q, D) pictures of the scenes before the change.
-    plus, minus : (Q, D) words; rows of zeros where there are none.
-    gallery : (G, D) pictures: the answers among distractors; the query's picture is not there.
-    right : (Q, G) where the gallery's scene has all facts of the answer.
+    plus, minus : (Q, D) words; rows of zeros for no words.
+    gallery : (G, D) pictures: the answers among distractors, without the query's picture.
+    right : (Q, G) True where the gallery's scene has all facts of the answer.
     """
 
     image: Tensor
@@ -50,20 +50,20 @@ def ask(
 ) -> Tensor:
     """Return the rank of the answer to each query: (Q,); 1 is the best, ties count as wrong.
 
-    text, image: the weights. minus: whether words are also taken away.
+    text, image: the weights. minus: also subtract words.
 
     Paper: Section 7 and footnote 4.
     """
     words = quiz.plus - quiz.minus if minus else quiz.plus
     query = F.normalize(image * quiz.image + text * words, dim=1)
-    similarity = (query.double() @ quiz.gallery.double().T).float()  # (Q, G)
-    return best_ranks(similarity, quiz.right)
+    x, y = exact_vectors("query", query), exact_vectors("gallery", quiz.gallery)
+    return best_ranks((x @ y.T).float(), quiz.right)
 
 
 def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
-    """Draw the scenes of one attribute and embed them.
+    """Draw scenes that differ in one attribute, with distractors, and embed them.
 
-    Each answer stands among distractors: see `align_edu.world.edits.distractors`.
+    Raises InputError for fewer than one query.
     """
     if queries < 1:
         raise InputError(f"queries {queries}: ask at least one")
@@ -83,7 +83,9 @@ def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
         run.encode_images(pictures).cpu(),
         _words(run, plus),
         _words(run, minus),
-        torch.cat([run.encode_images(p).cpu() for p in _batches(shown)]),
+        torch.cat(
+            [run.encode_images(shown[i : i + _BATCH]).cpu() for i in range(0, len(shown), _BATCH)]
+        ),
         right,
     )
 
@@ -96,27 +98,34 @@ def measure_arithmetic(
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
-    """Measure image ± text queries on the toy world, where the right answer is known.
+    """Measure image ± text queries on the toy world, which has the right answers.
 
     Each query is the picture of a scene, minus the words for one fact, plus the words for
     another; the answer is a picture of the scene that differs in that fact alone.
-    Returns, under "attributes", for each the success at 1 and 5 of five ways to ask, with 95 %
-    intervals: "image and text" (words at weight 2, the image at 1), "one to one" (both at 1),
-    "only plus" (that, without the words to take away), "image", "text"; and "chance", and
-    "centred": one to one, each modality around its own mean; under "sweep" the success at 1 of
-    each text weight; under "gap" the modality gap.
+    Returns, under "attributes", for each the success at 1 and 5, with 95 % intervals, of
+    "image and text" (words at weight 2, the image at 1), "one to one" (both at 1), "only plus"
+    (one to one without subtracted words), "image" and "text" alone, "centred" (one to one,
+    each modality minus its mean), and "chance"; under "sweep" the success at 1 of each text
+    weight; under "gap" the modality gap.
 
     Paper: Section 7, Figure 5; footnote 4 for the weights.
     """
     from tqdm import tqdm
 
     found, quizzes = {}, {}
-    for name in tqdm(attributes, "asking", disable=not progress):
+    for name in tqdm(attributes, "attributes", disable=not progress):
         quizzes[name] = make_quiz(run, name, queries, seed)
-        found[name] = _success(quizzes[name])
-        found[name]["centred"] = _ways(_centred(quizzes[name]))["one to one"]
+        quiz = quizzes[name]
+        found[name] = _successes(quiz) | {
+            "chance": quiz.right.double().mean().item(),
+            "queries": len(quiz.image),
+            "gallery": len(quiz.gallery),
+            "centred": _successes(_centred(quiz))["one to one"],
+        }
     sweep = {
-        str(weight): {name: _share(ask(quiz, text=weight), 1) for name, quiz in quizzes.items()}
+        str(weight): {
+            name: recall_at(ask(quiz, text=weight), (1,))["R@1"] for name, quiz in quizzes.items()
+        }
         for weight in WEIGHTS
     }
     return {
@@ -127,8 +136,9 @@ def measure_arithmetic(
     }
 
 
-def modality_gap(quizzes: Any) -> dict[str, float]:
+def modality_gap(quizzes: Iterable[Quiz]) -> dict[str, float]:
     """Return mean cosines: two pictures, two texts, a picture and a text, and of the two means."""
+    quizzes = list(quizzes)
     images = torch.cat([quiz.gallery for quiz in quizzes])
     texts = torch.cat([quiz.plus[quiz.plus.norm(dim=1) > 0] for quiz in quizzes])
     x, y = images.mean(dim=0), texts.mean(dim=0)
@@ -142,29 +152,20 @@ def modality_gap(quizzes: Any) -> dict[str, float]:
 
 def arithmetic_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`measure_arithmetic` as a table for the terminal, in percent."""
-    lines = [f"{'success at 1':14}" + "".join(f"{way:>16}" for way in (*WAYS, "chance"))]
+    lines = [f"{'success at 1':14}" + "".join(f"{kind:>16}" for kind in (*QUERY_KINDS, "chance"))]
     for name, part in result["attributes"].items():
-        values = [part[way]["success@1"] for way in WAYS] + [part["chance"]]
+        values = [part[kind]["success@1"] for kind in QUERY_KINDS] + [part["chance"]]
         lines.append(f"{name:<14}" + "".join(f"{100 * value:16.1f}" for value in values))
     means = {
         weight: sum(shares.values()) / len(shares) for weight, shares in result["sweep"].items()
     }
-    told = ", ".join(f"{weight}: {100 * mean:.1f}" for weight, mean in means.items())
-    lines.append(f"mean by weight of the words, the image at 1: {told}")
+    listed = ", ".join(f"{weight}: {100 * mean:.1f}" for weight, mean in means.items())
+    lines.append(f"mean by weight of the words, the image at 1: {listed}")
     return "\n".join(lines)
 
 
-def _success(quiz: Quiz) -> dict[str, Any]:
-    chance = quiz.right.double().mean().item()
-    return {
-        **_ways(quiz),
-        "chance": chance,
-        "queries": len(quiz.image),
-        "gallery": len(quiz.gallery),
-    }
-
-
-def _ways(quiz: Quiz) -> dict[str, Any]:
+def _successes(quiz: Quiz) -> dict[str, Any]:
+    """Return the success of each kind of query."""
     ranks = {
         "image and text": ask(quiz),
         "one to one": ask(quiz, text=1.0),
@@ -173,20 +174,19 @@ def _ways(quiz: Quiz) -> dict[str, Any]:
         "text": ask(quiz, image=0.0),
     }
     return {
-        way: {f"success@{k}": _share(rank, k) for k in KS}
-        | {"interval": bootstrap_interval(rank <= 1)}
-        for way, rank in ranks.items()
+        name: recall_at(rank, KS, "success@") | {"interval": bootstrap_interval(rank <= 1)}
+        for name, rank in ranks.items()
     }
 
 
 def _centred(quiz: Quiz) -> Quiz:
-    """Each modality around its own mean, and of length 1 again."""
+    """Subtract the mean of each modality, and scale to length 1 again."""
     x, words = quiz.gallery.mean(dim=0), torch.cat([quiz.plus, quiz.minus])
     y = words[words.norm(dim=1) > 0].mean(dim=0)
 
     def moved(vectors: Tensor, mean: Tensor) -> Tensor:
-        there = vectors.norm(dim=1, keepdim=True) > 0
-        return torch.where(there, F.normalize(vectors - mean, dim=1), 0.0)
+        present = vectors.norm(dim=1, keepdim=True) > 0
+        return torch.where(present, F.normalize(vectors - mean, dim=1), 0.0)
 
     return Quiz(
         moved(quiz.image, x), moved(quiz.plus, y), moved(quiz.minus, y), moved(quiz.gallery, x),
@@ -194,14 +194,6 @@ def _centred(quiz: Quiz) -> Quiz:
     )  # fmt: skip
 
 
-def _share(ranks: Tensor, k: int) -> float:
-    return int((ranks <= k).sum()) / len(ranks)
-
-
 def _words(run: Encoder, texts: list[str]) -> Tensor:
     vectors = run.encode_texts([text or "nothing" for text in texts]).cpu()
     return vectors * torch.tensor([[bool(text)] for text in texts])
-
-
-def _batches(pictures: list[Any]) -> list[list[Any]]:
-    return [pictures[i : i + _BATCH] for i in range(0, len(pictures), _BATCH)]

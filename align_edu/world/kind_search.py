@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.record import bootstrap_interval
-from align_edu.evaluation.retrieval import embed_gallery, precision_at_k
+from align_edu.evaluation.ranks import precision_at_k
+from align_edu.evaluation.record import bootstrap_interval, share_table
+from align_edu.evaluation.retrieval import embed_gallery
 from align_edu.io import InputError, read_json
 from align_edu.pairs.splits import read_split
 from align_edu.world.words import NOUNS, with_article
@@ -22,9 +23,9 @@ def measure_kind_search(
 ) -> dict[str, Any]:
     """Search the pictures of toy benchmarks for each kind of object by its name: "a cat".
 
-    A picture is right if one of its objects is of the kind. A kind of which there are fewer than
-    ten pictures is measured by those. Returns "precision@10", the mean over the kinds, with its
-    95 % "interval"; each kind's own under "kinds"; the number of "images".
+    A picture is right if one of its objects is of the kind. A kind that fewer than ten pictures
+    show is measured by those. Returns "precision@10", the mean over the kinds, with its 95 %
+    "interval"; that of each kind under "kinds"; the number of "images".
     Raises InputError for a benchmark without scenes.
     """
     shown: list[set[str]] = []
@@ -61,18 +62,9 @@ def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
 
 
 def kind_search_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`measure_kind_search` for the terminal, in percent.
-
-    >>> kinds = {"precision@10": 0.75, "interval": [0.6, 0.9], "kinds": {"cat": 0.5, "dog": 1.0}}
-    >>> print(kind_search_table(kinds | {"images": 1000}))
-    right among the first 10     75.0   (60.0 to 90.0)
-    2 kinds in 1,000 images; worst: cat 50, dog 100
-    """
-    low, high = (100 * edge for edge in result["interval"])
+    """Return the result of :func:`measure_kind_search` for the terminal, in percent."""
     worst = sorted(result["kinds"].items(), key=lambda item: item[1])[:5]
     named = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in worst)
-    return (
-        f"right among the first {TOP}{100 * result[f'precision@{TOP}']:9.1f}"
-        f"   ({low:.1f} to {high:.1f})\n"
-        f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
-    )
+    row = (f"right of the first {TOP}", result[f"precision@{TOP}"], result["interval"])
+    note = f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
+    return share_table([row], note)

@@ -1,0 +1,325 @@
+"""The linear probe, fine-tuning and few-shot transfer: as published, honest at chance, clear."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from align_edu import Align, World, load_run
+from align_edu.evaluation import (
+    FineTuning,
+    LabelledImages,
+    evaluate_few_shot,
+    evaluate_fine_tune,
+    evaluate_probe,
+    few_shot,
+    few_shot_table,
+    fine_tune_table,
+    probe_table,
+    read_labelled,
+    train_all,
+    train_head,
+    train_probe,
+)
+from align_edu.evaluation.classifier import Classifier, evaluation_crop, random_area_crop
+from align_edu.evaluation.few_shot import PROBE_SWEEP, choose_settings, joined, probe_learner
+from align_edu.io import InputError
+from align_edu.training import Run
+
+MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+SHORT = FineTuning(epochs=3, views=2, smallest_area=0.5)
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return load_run(MODEL)
+
+
+@pytest.fixture(scope="module")
+def weather(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks") / "weather"
+    return World(seed=5).write_task(folder, "weather", train=100, val=40, test=60)
+
+
+@pytest.fixture(scope="module")
+def train(weather: Path) -> LabelledImages:
+    return read_labelled(weather, "train")
+
+
+@pytest.fixture(scope="module")
+def head(run: Run, train: LabelledImages) -> Classifier:
+    return train_head(run, train, SHORT)
+
+
+def some(data: LabelledImages, step: int) -> LabelledImages:
+    """Every step-th picture."""
+    labels = data.labels[::step]
+    return LabelledImages("some", data.classes, labels, lambda i: data.open(step * i))
+
+
+def overlapping(classes: int, rows: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Classes around separate centres, with unequal scales, that no layer can part wholly."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.randn(classes, width, generator=torch.Generator().manual_seed(99))
+    labels = torch.randint(classes, (rows,), generator=generator)
+    spread = torch.linspace(0.5, 3.0, width)
+    x = (centres[labels] + 2.0 * torch.randn(rows, width, generator=generator)) * spread + 4.0
+    return x, labels
+
+
+# --- the linear probe
+
+
+@pytest.mark.parametrize(("classes", "width"), [(2, 6), (5, 12), (10, 30)])
+def test_the_probe_is_as_good_as_scikit_learns_logistic_regression(
+    classes: int, width: int
+) -> None:
+    x, labels = overlapping(classes, 4_000, width, seed=1)
+    test, test_labels = overlapping(classes, 8_000, width, seed=2)
+    probe = train_probe(x, labels, classes, epochs=30)
+    theirs = LogisticRegression(C=1e6, max_iter=3_000).fit(x.numpy(), labels.numpy())
+    ours = (probe.predict(test) == test_labels).double().mean().item()
+    assert ours == pytest.approx(theirs.score(test.numpy(), test_labels.numpy()), abs=0.005)
+    assert 1.5 / classes < ours < 0.95  # there was something to learn, and something to miss
+
+
+def test_the_same_seed_gives_the_same_probe_and_scale_does_not_matter() -> None:
+    x, labels = overlapping(3, 200, 5, seed=3)
+    one, two = train_probe(x, labels, 3), train_probe(x, labels, 3)
+    assert torch.equal(one.weight, two.weight)
+    larger = train_probe(1_000 * x + 7, labels, 3)
+    assert (larger.predict(1_000 * x + 7) == one.predict(x)).double().mean() > 0.98
+    assert not torch.equal(one.weight, train_probe(x, labels, 3, seed=1).weight)
+
+
+def test_random_features_are_at_chance() -> None:
+    generator = torch.Generator().manual_seed(4)
+    x, test = torch.randn(600, 20, generator=generator), torch.randn(2_000, 20, generator=generator)
+    labels, test_labels = torch.arange(600) % 4, torch.arange(2_000) % 4
+    right = train_probe(x, labels, 4, epochs=10).predict(test) == test_labels
+    assert abs(right.double().mean() - 0.25) < 4 * (0.25 * 0.75 / 2_000) ** 0.5
+
+
+def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(
+    run: Run, tmp_path: Path
+) -> None:
+    task = World(seed=5).write_task(tmp_path / "t", "colour", train=120, val=0, test=100)
+    trained = evaluate_probe(run, task)
+    new = Align(run.preset, run.tokenizer.get_vocab_size(), seed=0)
+    random = evaluate_probe(Run(MODEL, run.preset, run.tokenizer, new.eval()), task)
+    assert trained["accuracy"] > 0.7 and trained["interval"][0] > random["interval"][1]
+    assert (trained["train"], trained["test"], trained["classes"]) == (120, 100, 12)
+    assert trained["chance"] == 0.09 and "120 pictures" in probe_table(trained)
+
+
+# --- fine-tuning
+
+
+def ramp(width: int, height: int) -> Image.Image:
+    """Red is the column, green the row, so that a crop shows where it was cut."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
+
+
+def test_random_crops_have_the_areas_and_aspects_of_szegedy() -> None:
+    generator = torch.Generator().manual_seed(1)
+    areas, aspects = [], []
+    picture = ramp(200, 200)
+    for _ in range(2_000):
+        crop = random_area_crop(picture, 60, generator).double()
+        # The centres of the first and the last pixel lie 59/60 of a side apart.
+        width = (crop[0, 30, -8] - crop[0, 30, 8]).item() * 60 / 44
+        height = (crop[1, -8, 30] - crop[1, 8, 30]).item() * 60 / 44
+        areas.append(width * height / 200**2)
+        aspects.append(width / height)
+    assert 0.06 < min(areas) < 0.12 and 0.9 < max(areas) < 1.05
+    assert 0.70 < min(aspects) < 0.80 and 1.25 < max(aspects) < 1.42
+    # Uniform in area, but the largest rarely fit at a skewed aspect: a little under the mean.
+    assert 0.44 < np.mean(areas) < 0.55 and abs(np.mean(np.log(aspects))) < 0.02
+
+
+def test_a_picture_that_no_aspect_fits_is_taken_whole() -> None:
+    crop = random_area_crop(ramp(250, 4), 48, torch.Generator().manual_seed(0), 0.9)
+    assert crop[0, 24, 0] < 5 and crop[0, 24, -1] > 244
+
+
+def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side() -> None:
+    crop = evaluation_crop(ramp(160, 240), 48)
+    assert crop.shape == (3, 60, 60)  # 48 / 0.8
+    # 0.875 of 160 from 10 to 150, of 240 from 15 to 225; half an output pixel inside.
+    assert crop[0, 30, 0].item() == pytest.approx(10 + 140 / 120, abs=2)
+    assert crop[0, 30, -1].item() == pytest.approx(150 - 140 / 120, abs=2)
+    assert crop[1, 0, 30].item() == pytest.approx(15 + 210 / 120, abs=3)
+    assert crop[1, -1, 30].item() == pytest.approx(225 - 210 / 120, abs=3)
+
+
+def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(
+    run: Run, train: LabelledImages, head: Classifier
+) -> None:
+    before = load_run(MODEL).model.image_tower.state_dict()
+    assert all(torch.equal(value, before[name]) for name, value in head.tower.state_dict().items())
+    model = train_all(head, some(train, 2), SHORT)
+    moved: list[bool] = []
+    for name, value in model.tower.state_dict().items():
+        same = torch.equal(value, before[name])
+        if name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            assert same, name
+        else:
+            moved.append(not same)
+    assert sum(moved) > 0.9 * len(moved)  # a unit that is never active has no gradient
+    assert not torch.equal(model.weight, head.weight) and torch.equal(model.mean, head.mean)
+    after = run.model.image_tower.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+
+
+def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(
+    train: LabelledImages, head: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[float]] = []
+    step = torch.optim.SGD.step
+
+    def watched(self: torch.optim.SGD, *args: object) -> object:
+        seen.append([group["lr"] for group in self.param_groups])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    train_all(head, some(train, 25), FineTuning(epochs=10))
+    by_epoch = np.array(seen)  # four pictures are one step
+    falls = [1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04, 0.04, 0.008]  # paper: to 0.2 after 30, 60, 90 %
+    np.testing.assert_allclose(by_epoch[:, 0], 0.01 * np.array(falls), rtol=1e-12)
+    np.testing.assert_allclose(by_epoch[:, 1], 0.001 * np.array(falls), rtol=1e-12)
+
+
+def test_the_same_seed_gives_the_same_classifier_whatever_the_global_seed(
+    run: Run, train: LabelledImages
+) -> None:
+    few = some(train, 5)
+
+    def trained(seed: int, other: int) -> Classifier:
+        torch.manual_seed(other)
+        return train_all(train_head(run, few, SHORT, seed=seed), few, SHORT, seed=seed)
+
+    one, two = trained(0, 1), trained(0, 2)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+    assert not torch.equal(one.weight, trained(1, 1).weight)
+
+
+def test_a_fine_tuned_tower_is_measured_with_its_frozen_stage(run: Run, weather: Path) -> None:
+    result = evaluate_fine_tune(run, weather, epochs=2)
+    assert result["accuracy"] > 0.5 and result["frozen"] > 0.5  # chance is 0.2
+    assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
+    assert (result["train"], result["test"], result["classes"]) == (100, 60, 5)
+    assert "2 epochs of 100 pictures" in fine_tune_table(result)
+
+
+def test_the_second_stage_lowers_the_loss_on_fresh_crops(run: Run, train: LabelledImages) -> None:
+    settings = FineTuning(epochs=10, views=2)
+    head = train_head(run, train, settings)
+    generator = torch.Generator().manual_seed(77)  # crops that neither stage has seen
+    crops = [
+        random_area_crop(train.open(i), 48, generator, settings.smallest_area)
+        for i in range(len(train))
+        for _ in range(3)
+    ]
+    pixels, labels = torch.stack(crops).float() / 127.5 - 1, train.labels.repeat_interleave(3)
+    losses = []
+    for model in (head, train_all(head, train, settings)):
+        with torch.no_grad():
+            losses.append(torch.nn.functional.cross_entropy(model(pixels), labels).item())
+    assert losses[1] < 0.95 * losses[0]
+
+
+def test_labels_without_meaning_are_learned_no_better_than_chance(
+    run: Run, train: LabelledImages, weather: Path
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn = torch.randint(5, (len(train),), generator=generator)
+    blind = LabelledImages("blind", train.classes, drawn, train.open)
+    model = train_all(train_head(run, blind, SHORT), blind, SHORT)
+    test = read_labelled(weather)
+    expected = torch.randint(5, (len(test),), generator=generator)
+    right = (model.predict(test) == expected).double().mean().item()
+    assert abs(right - 0.2) < 4 * (0.2 * 0.8 / len(test)) ** 0.5
+
+
+# --- few-shot transfer
+
+
+def test_the_sweep_takes_the_best_on_held_back_pictures_and_the_first_of_equals() -> None:
+    x, labels = overlapping(3, 120, 6, seed=5)
+    val, val_labels = overlapping(3, 60, 6, seed=6)
+
+    def learn(
+        training: Sequence[str], tested: str, settings: Mapping[str, float], seed: int
+    ) -> Tensor:
+        assert (tuple(training), tested, seed) == (("train",), "val", 0)
+        return train_probe(x, labels, 3, **settings).predict(val)
+
+    chosen, tried = choose_settings(learn, val_labels, PROBE_SWEEP)
+    assert len(tried) == 9
+    best = max(settings["accuracy"] for settings in tried)
+    first = next(settings for settings in tried if settings["accuracy"] == best)
+    assert chosen == {name: first[name] for name in ("learning_rate", "weight_decay")}
+
+
+def test_few_shot_reports_three_runs_and_the_settings_it_chose(run: Run, weather: Path) -> None:
+    result = evaluate_few_shot(run, weather)
+    assert len(result["runs"]) == 3 and len(result["sweep"]) == 9
+    assert result["mean"] == pytest.approx(sum(result["runs"]) / 3) and result["mean"] > 0.6
+    assert result["chosen"]["learning_rate"] in PROBE_SWEEP["learning_rate"]
+    assert "best of 9" in few_shot_table(result) and "frozen" in few_shot_table(result)
+
+
+def test_few_shot_can_train_all_layers(
+    run: Run, weather: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(few_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
+    monkeypatch.setattr(few_shot, "RUNS", 2)
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    result = evaluate_few_shot(run, weather, epochs=1)
+    assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.5
+    assert "all layers, 1 epochs" in few_shot_table(result)
+    assert all(torch.equal(before[name], value) for name, value in run.model.state_dict().items())
+
+
+def test_the_learners_train_on_the_splits_they_are_given(
+    run: Run, train: LabelledImages, weather: Path
+) -> None:
+    val = read_labelled(weather, "val")
+    both = joined([train, val])
+    assert len(both) == 140 and both.open(0) == train.open(0) and both.open(100) == val.open(0)
+    assert torch.equal(both.labels, torch.cat([train.labels, val.labels]))
+    learn = probe_learner(run, {"train": train, "val": val})
+    settings = {"learning_rate": 0.1, "weight_decay": 0.0}
+    same = (learn(("val",), "val", settings, 0) == val.labels).double().mean()
+    other = (learn(("train",), "val", settings, 0) == val.labels).double().mean()
+    assert same == 1 >= other
+
+
+# --- what is refused
+
+
+def test_data_that_do_not_fit_are_refused_in_one_line(run: Run, tmp_path: Path) -> None:
+    folder = World(seed=5).write_task(tmp_path / "size", "size", train=6, val=0, test=6)
+    broken = next((folder / "train").glob("*/*.jpg"))
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:99])
+    with pytest.raises(InputError, match=f"{broken.name}: not a readable image"):
+        evaluate_fine_tune(run, folder)
+    broken.write_bytes(whole)
+    for evaluate in (evaluate_few_shot, evaluate_fine_tune):
+        with pytest.raises(InputError, match="epochs 0"):
+            evaluate(run, folder, epochs=0)
+    with pytest.raises(InputError, match="no split 'val'"):
+        evaluate_few_shot(run, folder)
+    for file in (folder / "train" / "large").iterdir():
+        file.unlink()
+    with pytest.raises(InputError, match="class 'large' of test has no training picture"):
+        evaluate_probe(run, folder)
+    with pytest.raises(InputError, match="at least two classes"):
+        train_probe(torch.randn(5, 3), torch.zeros(5).long(), 2)
