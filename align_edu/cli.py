@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import align_edu
+from align_edu.evaluation.protocols import PROTOCOLS
 from align_edu.io import InputError, TrainingStopped
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 
@@ -74,8 +75,8 @@ def _settings(value: str, about: str) -> dict[str, Any]:
         return {"action": "store_true", "help": about}
     kind, mark, default = re.findall(r"^([\w|-]+)([!*+?]?)=?(.*)$", value)[0]
     settings: dict[str, Any] = {"type": _TYPES.get(kind, Path), "metavar": kind}
-    if "|" in kind:
-        settings = {"choices": kind.split("|")}
+    if "|" in kind or kind == "TASK":
+        settings = {"choices": list(PROTOCOLS) if kind == "TASK" else kind.split("|")}
     if default:
         settings["default"] = default
     if mark == "*":
@@ -166,7 +167,12 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
 
 
 def _evaluate(
-    run: Path, benchmark: str | None, task: str, name: str | None, device: str | None, **options: Any
+    run: Path,
+    benchmark: str | None,
+    task: str,
+    name: str | None,
+    device: str | None,
+    **options: Any,
 ) -> Answer:
     from align_edu.evaluation import evaluate_run, write_result
     from align_edu.evaluation.embed import load_encoder

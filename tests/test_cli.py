@@ -206,9 +206,9 @@ def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
 
 
 def test_the_help_of_evaluate_lists_every_protocol():
-    from align_edu.evaluation.protocols import PROTOCOL_OF
+    from align_edu.evaluation.protocols import PROTOCOLS
 
-    for task in PROTOCOL_OF:
+    for task in PROTOCOLS:
         assert parsed("evaluate", "run", "--task", task)["task"] == task
     with pytest.raises(InputError, match="choose from 'retrieval'"):
         parsed("evaluate", "run", "--task", "guessing")
