@@ -19,7 +19,7 @@ from align_edu.evaluation.ratings import Ratings, read_ratings
 from align_edu.evaluation.spearman import average_ranks, bootstrap_spearman, spearman
 from align_edu.io import InputError
 from align_edu.pairs.splits import read_split
-from align_edu.world.ratings import rate
+from align_edu.world.benchmark import rate
 from align_edu.world.scene import Scene, Thing
 
 DATA = Path(__file__).parents[1] / "data_samples"

@@ -48,15 +48,6 @@ def centre(mask: np.ndarray) -> np.ndarray:
     return np.argwhere(mask).mean(axis=0)  # y, x
 
 
-@pytest.mark.parametrize("style", catalog.STYLES)
-def test_every_kind_draws_in_every_colour(style: str) -> None:
-    for number, kind in enumerate(catalog.KINDS):
-        for colour in list(catalog.COLOURS)[number % 4 :: 4]:
-            picture = draw(replace(PLAIN, thing=Thing(kind, colour), style=style), child_rng(1))
-            assert picture.mode == "RGB"
-            assert picture.size == (58, 58)
-
-
 @pytest.mark.parametrize("kind", catalog.KINDS)
 def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
     names, palette = list(catalog.COLOURS), np.array(list(catalog.COLOURS.values()), dtype=float)
@@ -64,19 +55,12 @@ def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
     mask = object_mask(scene)
     palette = 0.9 * palette + 14  # a photo has less contrast than the catalog's colours
     for colour in names:
-        body = pixels(coloured(scene, colour))[mask]  # (n, 3)
+        picture = pixels(coloured(scene, colour))
+        assert picture.shape == (58, 58, 3)
+        body = picture[mask]  # (n, 3)
         nearest = np.argmin(((body[:, None] - palette) ** 2).sum(axis=2), axis=1)
         votes = np.bincount(nearest, minlength=len(names))
         assert names[int(votes.argmax())] == colour
-
-
-def test_one_state_of_the_generator_gives_one_picture_and_another_state_another() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        scene = sample_scene(rng)
-        first = draw(scene, child_rng(7)).tobytes()
-        assert draw(scene, child_rng(7)).tobytes() == first
-        assert draw(scene, child_rng(8)).tobytes() != first
 
 
 def test_many_drawings_of_one_scene_are_all_different() -> None:
@@ -87,7 +71,7 @@ def test_many_drawings_of_one_scene_are_all_different() -> None:
 
 def test_a_picture_is_the_same_at_any_size() -> None:
     rng = np.random.default_rng(1)
-    for seed in range(30):
+    for seed in range(20):
         scene = sample_scene(rng)
         small = pixels(scene, seed, 58)
         large = pixels(scene, seed, 232).reshape(58, 4, 58, 4, 3).mean(axis=(1, 3))
@@ -109,7 +93,7 @@ def test_the_count_is_the_number_of_separate_objects(count: int, size: str) -> N
 def test_small_medium_and_large_are_clearly_apart(count: int, larger: float) -> None:
     area = {
         size: np.median(
-            [object_mask(replace(PLAIN, count=count, size=size), i).sum() for i in range(9)]
+            [object_mask(replace(PLAIN, count=count, size=size), i).sum() for i in range(7)]
         )
         for size in catalog.SIZES
     }

@@ -1,4 +1,4 @@
-"""The toy CC-3M: scenes drawn by code, alt-text written by code, noise with the truth known."""
+"""The toy CC-3M: scenes drawn by code, alt-text written by code, noise labelled with the truth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,14 +64,8 @@ class World:
         InputError
             If an argument is out of range, the folder holds something else, or the disk is full.
         """
-        settings = WorldSettings(
-            seed=self.seed,
-            noise=self.noise,
-            image_size=self.image_size,
-            pairs=pairs,
-            shard_size=shard_size,
-            benchmark=None if benchmark is None else Path(benchmark),
-        )
+        near = None if benchmark is None else Path(benchmark)
+        settings = WorldSettings(self.seed, self.noise, self.image_size, pairs, shard_size, near)
         return write_world(settings, Path(out), workers=workers, progress=progress)
 
     def write_benchmark(
@@ -104,16 +98,16 @@ class World:
         ------
         InputError
             If an argument is out of range, the folder holds something else, or the disk is full.
+
+        >>> import tempfile
+        >>> out = World().write_benchmark(Path(tempfile.mkdtemp()) / "benchmark", scenes=3)
+        >>> sorted(path.name for path in out.iterdir())
+        ['cxc', 'dataset_toy.json', 'images']
         """
-        return write_benchmark(
-            Path(out),
-            seed=self.seed,
-            scenes=scenes,
-            image_size=image_size,
-            train=train,
-            twins=twins,
-            progress=progress,
-        )
+        made_with = {"seed": self.seed, "scenes": scenes, "image_size": image_size}
+        made_with |= {"train": train} if train else {}
+        made_with |= {"twins": twins} if twins else {}
+        return write_benchmark(Path(out), made_with, progress)
 
     def write_task(
         self,
@@ -147,15 +141,15 @@ class World:
         ------
         InputError
             If an argument is out of range, the folder holds something else, or the disk is full.
+
+        Paper: Section 5.2 (VTAB's natural, specialised and structured tasks).
+
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "style"
+        >>> out = World().write_task(folder, "style", train=3, val=0, test=3)
+        >>> sorted(file.parent.name for file in out.glob("test/*/*.jpg"))
+        ['photo', 'poster', 'sketch']
         """
-        return write_task(
-            Path(out),
-            task,
-            seed=self.seed,
-            train=train,
-            val=val,
-            test=test,
-            image_size=image_size,
-            held_out=held_out,
-            progress=progress,
-        )
+        made_with = {"task": task, "seed": self.seed, "train": train, "val": val, "test": test}
+        made_with |= {"image_size": image_size, "held_out": held_out}
+        return write_task(Path(out), made_with, progress)

@@ -1,9 +1,9 @@
 """Clean alt-text: what people might write beside a picture, in English, 3 to 20 words.
 
-A caption tells some of the facts of its scene. A fact that is not told has its usual value:
+A caption mentions some of the facts of its scene. A fact that it leaves out has its usual value:
 one object of medium size, clear weather, a photo. Completeness varies as on the web:
 
-| completeness | share | tells |
+| completeness | share | mentions |
 |---|---|---|
 | full | 20 % | every fact that is not usual |
 | most | 30 % | all but one or two of them |
@@ -15,29 +15,10 @@ import re
 import numpy as np
 
 from align_edu.io import InputError
+from align_edu.world import words as w
 from align_edu.world.catalog import KINDS
-from align_edu.world.scene import Scene, Thing, scene_facts
-from align_edu.world.words import (
-    COLOUR_WORDS,
-    COUNT_WORDS,
-    FAMILY_VERBS,
-    FIRST_NAMES,
-    INVERSE_RELATIONS,
-    LAST_NAMES,
-    MONTHS,
-    NOUNS,
-    OTHER_VERBS,
-    PLACE_PHRASES,
-    PLAIN_PREFIXES,
-    RELATION_WORDS,
-    SIZE_WORDS,
-    STYLE_PREFIXES,
-    STYLE_SUFFIXES,
-    WEATHER_PHRASES,
-    YEARS,
-    pick,
-    with_article,
-)
+from align_edu.world.scene import Scene, Thing, Wheel, scene_facts
+from align_edu.world.words import one_of, pick, with_article
 
 FEWEST_WORDS, MOST_WORDS = 3, 20
 COMPLETENESS_SHARES = {"full": 0.2, "most": 0.3, "brief": 0.5}
@@ -50,27 +31,15 @@ ARTICLES = ("a", "an", "the")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
 # S is the subject, P the place, W the weather, C the colour; with their frequencies.
-_ORDERS = (
-    ("S P W", 0.53),
-    ("S W P", 0.18),
-    ("P, S W", 0.10),
-    ("W, S P", 0.10),
-    ("P W: S", 0.05),
-    ("S P is C W", 0.04),
+_ORDERS = Wheel(
+    {"S P W": 0.53, "S W P": 0.18, "P, S W": 0.1, "W, S P": 0.1, "P W: S": 0.05, "S P is C W": 0.04}
 )
 
 
 def plain_words(text: str) -> list[str]:
-    """Split a text into lower-case words, without punctuation.
+    """Split a text into lower-case words without punctuation.
 
-    Parameters
-    ----------
-    text : any text.
-
-    Returns
-    -------
-    list of str
-        The unigrams that the paper's bounds of 3 and 20 count (Section 3).
+    Paper: Section 3; these are the unigrams that its bounds of 3 and 20 count.
 
     >>> plain_words("Two red cats - stock photo.")
     ['two', 'red', 'cats', 'stock', 'photo']
@@ -79,17 +48,9 @@ def plain_words(text: str) -> list[str]:
 
 
 def tellable_facts(scene: Scene) -> list[str]:
-    """Name the facts of a scene that are not usual, so that a full caption tells them.
+    """Return the names of the facts that a full caption mentions: all that are not usual.
 
-    Parameters
-    ----------
-    scene : the scene.
-
-    Returns
-    -------
-    list of str
-        From "colour", "place", "count", "size", "weather", "style", "other", "relation" and
-        "other_colour". The kind of the main object is always told and not listed.
+    Every caption names the kind of the main object, so the list leaves it out.
 
     >>> tellable_facts(Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo"))
     ['colour', 'place', 'count', 'weather']
@@ -139,18 +100,8 @@ def told_facts(
     return told if "other" in told else told - {"relation", "other_colour"}
 
 
-def agree(told: frozenset[str], scene: Scene, other: Scene) -> bool:
-    """Return True if all that a caption of one scene tells, but the kind, is true of another.
-
-    Parameters
-    ----------
-    told : what the caption tells, as `told_facts` gives it.
-    scene : the scene of the caption.
-    other : the scene to compare with.
-
-    Returns
-    -------
-    bool
+def agree(facts: frozenset[str], scene: Scene, other: Scene) -> bool:
+    """Return True if two scenes have the same value of each fact that `told_facts` returned.
 
     >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
     >>> cat = Scene(Thing("cat", "red"), 1, "medium", "snow", "clear", "photo")
@@ -158,7 +109,7 @@ def agree(told: frozenset[str], scene: Scene, other: Scene) -> bool:
     (True, False)
     """
     ours, theirs = scene_facts(scene), scene_facts(other)
-    names = ("other_kind" if name == "other" else name for name in told)
+    names = ("other_kind" if name == "other" else name for name in facts)
     return all(ours[name] == theirs[name] for name in names)
 
 
@@ -170,12 +121,12 @@ def _determiner(phrase: str, rng: np.random.Generator) -> str:
 
 
 def _object(
-    thing: Thing, count: int, size: str | None, told: frozenset[str], rng: np.random.Generator
+    thing: Thing, count: int, size: str | None, facts: frozenset[str], rng: np.random.Generator
 ) -> str:
     """Word one object of a scene: how many, how large, which colour, what."""
-    one, several = pick(rng, NOUNS[thing.kind])
-    colour = pick(rng, COLOUR_WORDS[thing.colour]) if "colour" in told else ""
-    words = [pick(rng, SIZE_WORDS[size])] if size else []
+    one, several = pick(rng, w.NOUNS[thing.kind])
+    colour = pick(rng, w.COLOUR_WORDS[thing.colour]) if "colour" in facts else ""
+    words = [pick(rng, w.SIZE_WORDS[size])] if size else []
     words += [colour] if colour else []
     words += [several if count > 1 else one]
     if colour and rng.random() < 0.04:
@@ -184,69 +135,60 @@ def _object(
     phrase = " ".join(words)
     if count == 1:
         return _determiner(phrase, rng)
-    if "count" in told:
-        return f"{pick(rng, COUNT_WORDS[count])} {phrase}"
+    if "count" in facts:
+        return f"{pick(rng, w.COUNT_WORDS[count])} {phrase}"
     return f"some {phrase}" if rng.random() < 0.4 else phrase
 
 
-def _subject(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str:
-    size = scene.size if "size" in told else None
-    thing = _object(scene.thing, scene.count, size, told, rng)
-    if scene.other is None or "other" not in told:
+def _subject(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str:
+    size = scene.size if "size" in facts else None
+    thing = _object(scene.thing, scene.count, size, facts, rng)
+    if scene.other is None or "other" not in facts:
         return thing
-    other_told = told - {"colour"} | ({"colour"} if "other_colour" in told else set())
-    other = _object(scene.other, 1, None, frozenset(other_told), rng)
-    if scene.relation is None or "relation" not in told:
+    other_facts = facts - {"colour"} | ({"colour"} if "other_colour" in facts else set())
+    other = _object(scene.other, 1, None, frozenset(other_facts), rng)
+    if scene.relation is None or "relation" not in facts:
         return f"{thing} {'and' if rng.random() < 0.6 else 'with'} {other}"
     if rng.random() < 0.2:
-        inverse = pick(rng, RELATION_WORDS[INVERSE_RELATIONS[scene.relation]])
+        inverse = pick(rng, w.RELATION_WORDS[w.INVERSE_RELATIONS[scene.relation]])
         return f"{other} {inverse} {thing}"
-    return f"{thing} {pick(rng, RELATION_WORDS[scene.relation])} {other}"
+    return f"{thing} {pick(rng, w.RELATION_WORDS[scene.relation])} {other}"
 
 
-def _order(rng: np.random.Generator) -> str:
-    u = rng.random()
-    for order, share in _ORDERS:
-        u -= share
-        if u < 0:
-            return order
-    return _ORDERS[0][0]
-
-
-def _style_parts(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
+def _style_parts(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
     """The words before and after the rest that name the picture's style."""
     u = rng.random()
     if scene.style == "photo" and u < 0.82:
         return "", ""
-    if scene.style != "photo" and "style" not in told:
+    if scene.style != "photo" and "style" not in facts:
         return "", ""
     if rng.random() < 0.65:
-        return pick(rng, STYLE_PREFIXES[scene.style]) + " ", ""
-    return "", pick(rng, STYLE_SUFFIXES[scene.style])
+        return pick(rng, w.STYLE_PREFIXES[scene.style]) + " ", ""
+    return "", pick(rng, w.STYLE_SUFFIXES[scene.style])
 
 
-def _predicate(scene: Scene, told: frozenset[str], place: str, rng: np.random.Generator) -> str:
-    """The main object with its colour told last: "the dog on the beach is red"."""
-    size = scene.size if "size" in told else None
-    words = _object(scene.thing, scene.count, size, told - {"colour"}, rng).split()
+def _predicate(scene: Scene, facts: frozenset[str], place: str, rng: np.random.Generator) -> str:
+    """The main object with its colour at the end: "the dog on the beach is red"."""
+    size = scene.size if "size" in facts else None
+    words = _object(scene.thing, scene.count, size, facts - {"colour"}, rng).split()
     words = words[1:] if words[0] in (*ARTICLES, "one", "my", "some") else words
     verb = "are" if scene.count > 1 else "is"
-    colour = pick(rng, COLOUR_WORDS[scene.thing.colour])
+    colour = pick(rng, w.COLOUR_WORDS[scene.thing.colour])
     return " ".join(["the", *words, *place.split(), verb, colour])
 
 
-def _body(scene: Scene, told: frozenset[str], order: str, rng: np.random.Generator) -> str:
+def _body(scene: Scene, facts: frozenset[str], order: str, rng: np.random.Generator) -> str:
     """Word everything but the style, in this order."""
-    place = pick(rng, PLACE_PHRASES[scene.place]) if "place" in told else ""
-    weather = pick(rng, WEATHER_PHRASES[scene.weather]) if "weather" in told else ""
-    alone = "other" not in told
-    if order == "S P is C W" and alone and "colour" in told:
-        return f"{_predicate(scene, told, place, rng)} {weather}".strip()
+    place = pick(rng, w.PLACE_PHRASES[scene.place]) if "place" in facts else ""
+    weather = pick(rng, w.WEATHER_PHRASES[scene.weather]) if "weather" in facts else ""
+    alone = "other" not in facts
+    if order == "S P is C W" and alone and "colour" in facts:
+        return f"{_predicate(scene, facts, place, rng)} {weather}".strip()
     order = order.replace(" is C", "")
-    subject = _subject(scene, told, rng)
+    subject = _subject(scene, facts, rng)
     if alone and place and order[0] == "S" and rng.random() < 0.12:
-        verbs = FAMILY_VERBS.get(KINDS[scene.thing.kind].family, OTHER_VERBS)
-        subject += f" {verbs[int(rng.random() * len(verbs))]}"
+        verbs = w.FAMILY_VERBS.get(KINDS[scene.thing.kind].family, w.FAMILY_VERBS["other"])
+        subject += f" {one_of(verbs, rng)}"
     parts = {"S": subject, "P": place, "W": weather}
     text = "".join(parts.get(mark, mark) for mark in order)
     text = re.sub(r"^[ ,:]+", "", re.sub(r" [,:]", ",", text))
@@ -269,13 +211,13 @@ def _letter_case(text: str, rng: np.random.Generator) -> str:
     return titled[0].upper() + titled[1:]
 
 
-def _wording(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str | None:
+def _wording(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str | None:
     """One wording of these facts, or None when it came out too short or too long."""
-    prefix, suffix = _style_parts(scene, told, rng)
-    order = "S P W" if prefix else _order(rng)
-    text = prefix + _body(scene, told, order, rng) + suffix
+    prefix, suffix = _style_parts(scene, facts, rng)
+    order = "S P W" if prefix else _ORDERS.pick(rng.random())
+    text = prefix + _body(scene, facts, order, rng) + suffix
     if len(plain_words(text)) < FEWEST_WORDS:
-        text = f"{pick(rng, PLAIN_PREFIXES)} {text}"
+        text = f"{pick(rng, w.PLAIN_PREFIXES)} {text}"
     titled = _headline(text)
     too_long = len(plain_words(text)) > MOST_WORDS
     if (too_long or rng.random() < 0.15) and len(plain_words(titled)) >= FEWEST_WORDS:
@@ -285,45 +227,29 @@ def _wording(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> st
     return None
 
 
-def _caption_of(scene: Scene, told: frozenset[str], rng: np.random.Generator) -> str:
+def _caption_of(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str:
     while True:
-        text = _wording(scene, told, rng)
+        text = _wording(scene, facts, rng)
         if text is not None:
             return text
 
 
 def _with_aside(text: str, rng: np.random.Generator) -> str:
     """Add who took the picture, and when: true, and nothing that the picture shows."""
-    first, last, month, year = (
-        words[int(rng.random() * len(words))] for words in (FIRST_NAMES, LAST_NAMES, MONTHS, YEARS)
-    )
-    name = f"{first} {last}"
+    name = f"{one_of(w.FIRST_NAMES, rng)} {one_of(w.LAST_NAMES, rng)}"
+    month, year = one_of(w.MONTHS, rng), one_of(w.YEARS, rng)
     if not text.islower():
         name, month = name.title(), month.title()
     u = rng.random()
     aside = f" by {name}" if u < 0.5 else f", {month} {year}" if u < 0.7 else f" by {name}, {year}"
-    told = text.removesuffix(".") + aside
-    return told if len(plain_words(told)) <= MOST_WORDS else text
+    longer = text.removesuffix(".") + aside
+    return longer if len(plain_words(longer)) <= MOST_WORDS else text
 
 
 def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed") -> str:
-    """Write a clean alt-text for a scene.
+    """Write a clean alt-text of 3 to 20 words, all of them true of the scene.
 
-    Parameters
-    ----------
-    scene : the scene.
-    rng : the source of randomness.
-    completeness : "full", "most", "brief", or "mixed" for the shares of `COMPLETENESS_SHARES`.
-
-    Returns
-    -------
-    str
-        3 to 20 words; every word of it is true of the scene.
-
-    Raises
-    ------
-    InputError
-        If the completeness is not one of the four.
+    completeness: "full", "most", "brief", or "mixed" for the shares of `COMPLETENESS_SHARES`.
 
     >>> scene = Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo")
     >>> caption(scene, np.random.default_rng(1), "full")
@@ -331,24 +257,15 @@ def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed")
     """
     if completeness not in (*COMPLETENESS_SHARES, "mixed"):
         raise InputError(f"completeness {completeness!r}: use full, most, brief or mixed")
-    told = told_facts(scene, rng, completeness)
-    text = _caption_of(scene, told, rng)
-    return _with_aside(text, rng) if rng.random() < ASIDE_RATES.get(len(told), 0.1) else text
+    facts = told_facts(scene, rng, completeness)
+    text = _caption_of(scene, facts, rng)
+    return _with_aside(text, rng) if rng.random() < ASIDE_RATES.get(len(facts), 0.1) else text
 
 
 def full_captions(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[str]:
-    """Write n different captions that each tell every fact of a scene that is not usual.
+    """Write n captions that each mention every fact of the scene that is not usual.
 
-    Parameters
-    ----------
-    scene : the scene.
-    rng : the source of randomness.
-    n : number of captions.
-
-    Returns
-    -------
-    list of n str
-        No two are equal, not even without case and punctuation.
+    No two of them are equal, not even without case and punctuation.
 
     >>> scene = Scene(Thing("dog", "red"), 1, "large", "snow", "clear", "sketch")
     >>> for text in full_captions(scene, np.random.default_rng(0), n=2):
@@ -356,9 +273,9 @@ def full_captions(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[st
     a sketch of a large crimson dog in the snow
     A sketch of a large red hound in the snow.
     """
-    told = frozenset(tellable_facts(scene))
+    facts = frozenset(tellable_facts(scene))
     wordings: dict[str, str] = {}
     while len(wordings) < n:
-        text = _caption_of(scene, told, rng)
+        text = _caption_of(scene, facts, rng)
         wordings.setdefault(" ".join(plain_words(text)), text)
     return list(wordings.values())

@@ -1,81 +1,95 @@
 """Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON, ratings."""
 
+import csv
+import io
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from align_edu.io import InputError, folder_written_whole, holds_already, write_json
+from align_edu.io import InputError, write_json, written_whole
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.draw import draw
 from align_edu.world.edits import edited
-from align_edu.world.pair import BENCHMARK_STREAM, jpeg_bytes
-from align_edu.world.ratings import write_ratings
-from align_edu.world.scene import (
-    Scene,
-    Thing,
-    child_rng,
-    is_held_out,
-    sample_scene,
-    scene_facts,
-)
+from align_edu.world.pair import BENCHMARK_STREAM, RATING_STREAM, jpeg_bytes
+from align_edu.world.scene import Scene, Thing, child_rng, is_held_out, sample_scene, scene_facts
 from align_edu.world.words import INVERSE_RELATIONS
-from align_edu.world.write import check_seed
+from align_edu.world.write import check_seed, write_once
 
-CAPTIONS_PER_SCENE = 5
+CAPTIONS = 5
 HELD_OUT_SHARE = 0.15
 JPEG_QUALITY = 92
 RECORD = "dataset_toy.json"  # Karpathy's format
 MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
 # The facts in which near twins differ. A twin that cannot differ in one tries the next.
 TWIN_FACTS = ("object", "colour", "place", "count", "weather", "style")
+# What each fact adds to a rating where two scenes agree on it; the objects add the rest of 5.
+_WEIGHTS = {"place": 1.25, "weather": 0.4, "style": 0.4, "count": 0.25, "size": 0.2}
+_OBJECTS = 5.0 - sum(_WEIGHTS.values())
+_KIND, _COLOUR = 0.7, 0.3  # of an object's part
+SIMILAR, RANDOM = 3, 3  # other scenes that each one is rated against
+
+Row = tuple[str, str, str, str]
 
 
-def satisfies(scene: Scene, told: Scene) -> bool:
-    """Whether a full caption of one scene is true of another, taken at its word.
+def write_benchmark(out: Path, made_with: dict[str, int], progress: bool = False) -> Path:
+    """Write `dataset_toy.json`, `images/` and `cxc/` (ratings); see `World.write_benchmark`.
 
-    What the caption does not tell (the usual count, size, weather and style) may be anything.
-
-    Parameters
-    ----------
-    scene : the scene that is looked at.
-    told : the scene that the caption was written for.
-
-    Returns
-    -------
-    bool
-
-    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
-    >>> wet_dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
-    >>> satisfies(wet_dog, told=dog), satisfies(dog, told=wet_dog)
-    (True, False)
+    made_with: "seed", "scenes" and "image_size"; "train" and "twins" where they are not 0.
+    About 15 % of the test scenes show a composition hidden from training. They are the same
+    whatever the number of train scenes; near twins count among them.
     """
-    around = (
-        told.place == scene.place
-        and told.weather in ("clear", scene.weather)
-        and told.style in ("photo", scene.style)
-    )
-    if not around:
-        return False
-    same_size = told.size in ("medium", scene.size)
-    same_main = told.thing == scene.thing and told.count in (1, scene.count) and same_size
-    # A second object is one of unknown size, so "large" or "two" is not true of it.
-    as_other = told.thing == scene.other and told.count == 1 and told.size == "medium"
-    if told.other is None or told.relation is None:
-        return same_main or as_other
-    if same_main and told.other == scene.other and told.relation == scene.relation:
-        return True
-    turned = INVERSE_RELATIONS[told.relation] == scene.relation
-    return as_other and told.other == scene.thing and turned
+    check_seed(made_with["seed"])
+    scenes, train, twins = (made_with.get(name, 0) for name in ("scenes", "train", "twins"))
+    if scenes < 1:
+        raise InputError(f"scenes {scenes}: give at least 1")
+    if train < 0:
+        raise InputError(f"train {train}: give 0 or more scenes")
+    if not 0 <= twins < scenes:
+        raise InputError(f"twins {twins}: give 0 or more near twins of a scene, fewer than scenes")
+    return write_once(out, RECORD, made_with, lambda part: _fill(part, made_with, progress))
 
 
-def _things_in_place(scene: Scene) -> Iterator[tuple[str, Thing]]:
-    yield scene.place, scene.thing
-    if scene.other is not None:
-        yield scene.place, scene.other
+def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
+    (folder / "images").mkdir()
+    rows, drawn = [], []
+    tests, train = made_with["scenes"], made_with.get("train", 0)
+    twins = made_with.get("twins", 0)
+    scenes = _unique_scenes(made_with["seed"], tests, train, twins)
+    bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
+    for image_id, (scene, twin_of, rng) in enumerate(bar):
+        split = "test" if image_id < tests else "train"
+        row = _image_row(scene, full_captions(scene, rng, CAPTIONS), image_id, split)
+        row |= {"twin_of": twin_of} if twins else {}
+        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
+        (folder / "images" / row["filename"]).write_bytes(jpeg)
+        rows.append(row)
+        drawn.append(scene)
+    names = [row["filename"] for row in rows[:tests]]
+    write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
+    record = {"images": rows, "dataset": "toy", "made_with": made_with}
+    write_json(folder / RECORD, record)
+
+
+def _image_row(scene: Scene, captions: list[str], image_id: int, split: str) -> dict[str, Any]:
+    first = image_id * CAPTIONS
+    sentences = [
+        {"raw": text, "tokens": plain_words(text), "imgid": image_id, "sentid": sentid}
+        for sentid, text in enumerate(captions, first)
+    ]
+    return {
+        "filename": f"{image_id:06d}.jpg",
+        "imgid": image_id,
+        "split": split,
+        "sentids": [sentence["sentid"] for sentence in sentences],
+        "sentences": sentences,
+        "held_out": is_held_out(scene),
+        "scene": scene_facts(scene),
+    }
 
 
 def _unique_scenes(
@@ -100,7 +114,7 @@ def _unique_scenes(
                     continue
             else:
                 scene = sample_scene(rng, held_out=held_out)
-            rivals = [old for key in _things_in_place(scene) for old in near[key]]
+            rivals = [old for thing in scene.things for old in near[scene.place, thing]]
             if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
                 break
         else:
@@ -108,14 +122,14 @@ def _unique_scenes(
                 f"scenes {n + train}: only {number} were found that no caption confuses;"
                 " ask for fewer"
             )
-        for key in _things_in_place(scene):
-            near[key].append(scene)
+        for thing in scene.things:
+            near[scene.place, thing].append(scene)
         first = scene if place == 0 else first
         yield scene, number - place if twin else None, rng
 
 
 def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
-    """The scene with another value of one fact; None where that changes none, or others too."""
+    """The scene with another value of this fact; None where that changes no fact or several."""
     twin = edited(fact, scene, rng)
     if twin is None:
         return None
@@ -123,110 +137,103 @@ def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | Non
     return twin if sum(before[name] != after[name] for name in before) == 1 else None
 
 
-def _sentences(captions: list[str], image_id: int) -> list[dict[str, Any]]:
-    first = image_id * CAPTIONS_PER_SCENE
-    return [
-        {
-            "raw": text,
-            "tokens": plain_words(text),
-            "imgid": image_id,
-            "sentid": first + i,
-        }
-        for i, text in enumerate(captions)
-    ]
+def satisfies(scene: Scene, source: Scene) -> bool:
+    """Return True if a full caption of the scene `source` is also true of `scene`.
 
+    What the caption leaves out (the usual count, size, weather and style) may be anything.
 
-def _image_row(scene: Scene, captions: list[str], image_id: int, split: str) -> dict[str, Any]:
-    sentences = _sentences(captions, image_id)
-    return {
-        "filename": f"{image_id:06d}.jpg",
-        "imgid": image_id,
-        "split": split,
-        "sentids": [sentence["sentid"] for sentence in sentences],
-        "sentences": sentences,
-        "held_out": is_held_out(scene),
-        "scene": scene_facts(scene),
-    }
-
-
-def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
-    (folder / "images").mkdir(parents=True)
-    rows, drawn = [], []
-    tests, train = made_with["scenes"], made_with.get("train", 0)
-    twins = made_with.get("twins", 0)
-    scenes = _unique_scenes(made_with["seed"], tests, train, twins)
-    bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
-    for image_id, (scene, twin_of, rng) in enumerate(bar):
-        split = "test" if image_id < tests else "train"
-        row = _image_row(scene, full_captions(scene, rng, CAPTIONS_PER_SCENE), image_id, split)
-        row |= {"twin_of": twin_of} if twins else {}
-        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
-        (folder / "images" / row["filename"]).write_bytes(jpeg)
-        rows.append(row)
-        drawn.append(scene)
-    names = [row["filename"] for row in rows[:tests]]
-    write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
-    record = {"images": rows, "dataset": "toy", "made_with": made_with}
-    write_json(folder / RECORD, record)
-
-
-def write_benchmark(
-    out: Path,
-    *,
-    seed: int,
-    scenes: int,
-    image_size: int,
-    train: int = 0,
-    twins: int = 0,
-    progress: bool = False,
-) -> Path:
-    """Write a benchmark in Karpathy's format: `dataset_toy.json` beside `images/` and `cxc/`.
-
-    `cxc/` holds ratings as Crisscrossed Captions has them, see `align_edu.world.ratings`.
-
-    Parameters
-    ----------
-    out : folder to write; it appears when all of it is there.
-    seed : 0 to 4294967295; its random stream is never that of a world's shards.
-    scenes : number of scenes. About 15 % show a composition that training never sees.
-    image_size : pixels of each side of a picture.
-    train : number of further scenes, the split "train", for fine-tuning; the test scenes are the
-        same with and without them.
-    twins : near twins after each scene: scenes that differ from it in one fact, so that recall at
-        1 tells strong models apart. They count among ``scenes``.
-    progress : whether to show a progress bar on standard error.
-
-    Returns
-    -------
-    Path
-        The folder.
-
-    Raises
-    ------
-    InputError
-        If an argument is out of range, the folder holds something else, the disk is full, or
-        there are not so many scenes that can be told apart by their captions.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp()) / "benchmark"
-    >>> _ = write_benchmark(folder, seed=0, scenes=3, image_size=64)
-    >>> from align_edu.io import read_json
-    >>> images = read_json(folder / "dataset_toy.json")["images"]
-    >>> len(images), len(images[0]["sentences"])
-    (3, 5)
+    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> wet_dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
+    >>> satisfies(wet_dog, source=dog), satisfies(dog, source=wet_dog)
+    (True, False)
     """
-    check_seed(seed)
-    if scenes < 1:
-        raise InputError(f"scenes {scenes}: give at least 1")
-    if train < 0:
-        raise InputError(f"train {train}: give 0 or more scenes")
-    if not 0 <= twins < scenes:
-        raise InputError(f"twins {twins}: give 0 or more near twins of a scene, fewer than scenes")
-    made_with = {"seed": seed, "scenes": scenes, "image_size": image_size}
-    made_with |= {"train": train} if train else {}
-    made_with |= {"twins": twins} if twins else {}
-    if holds_already(out, out / RECORD, made_with):
-        return out
-    with folder_written_whole(out) as unfinished:
-        _fill(unfinished, made_with, progress)
-    return out
+    around = (
+        source.place == scene.place
+        and source.weather in ("clear", scene.weather)
+        and source.style in ("photo", scene.style)
+    )
+    if not around:
+        return False
+    same_size = source.size in ("medium", scene.size)
+    same_main = source.thing == scene.thing and source.count in (1, scene.count) and same_size
+    # A second object is one of unknown size, so "large" or "two" is not true of it.
+    as_other = source.thing == scene.other and source.count == 1 and source.size == "medium"
+    if source.other is None or source.relation is None:
+        return same_main or as_other
+    if same_main and source.other == scene.other and source.relation == scene.relation:
+        return True
+    turned = INVERSE_RELATIONS[source.relation] == scene.relation
+    return as_other and source.other == scene.thing and turned
+
+
+def rate(a: Scene, b: Scene) -> float:
+    """Return the similarity of two scenes: 0 (nothing in common) to 5 (all facts).
+
+    The objects give up to 2.5: each object its best counterpart, 0.7 for the kind and 0.3 for
+    its colour, averaged over the objects of both. Place gives 1.25, weather and style 0.4 each,
+    count 0.25, size 0.2.
+
+    >>> cat = Scene(Thing("cat", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
+    >>> rate(cat, cat), round(rate(cat, dog), 2)
+    (5.0, 2.5)
+    """
+    score = sum(w for fact, w in _WEIGHTS.items() if getattr(a, fact) == getattr(b, fact))
+    best = [max(_same(x, y) for y in b.things) for x in a.things]
+    best += [max(_same(x, y) for x in a.things) for y in b.things]
+    return score + _OBJECTS * (sum(best) / len(best))
+
+
+def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], seed: int) -> None:
+    """Write sts_test.csv, sis_test.csv and sits_test.csv, in the form that CxC publishes.
+
+    names: the image file of each scene; scene i has the captions with ``sentid`` 5 i to 5 i + 4.
+    Each scene is rated against the three most similar others and three random ones; besides,
+    captions of one image are rated against each other and against their image.
+    """
+    tables: dict[str, list[Row]] = {"sts": [], "sis": [], "sits": []}
+    for i, others in enumerate(_neighbours(scenes, seed)):
+        captions = [_caption(i, number) for number in range(CAPTIONS)]
+        for one, two in combinations(captions, 2):
+            tables["sts"].append((one, two, "5.00", "c2c_cocaption"))
+        for one in captions:
+            tables["sits"].append((one, names[i], "5.00", "c2i_original"))
+        for turn, (j, method) in enumerate(others):
+            score = f"{rate(scenes[i], scenes[j]):.2f}"
+            one, two = (
+                _caption(i, turn % CAPTIONS),
+                _caption(j, (turn + 1) % CAPTIONS),
+            )
+            tables["sts"].append((one, two, score, f"c2c_{method}"))
+            tables["sis"].append((names[i], names[j], score, f"i2i_{method}"))
+            tables["sits"].append((one, names[j], score, f"c2i_{method}"))
+    columns = {"sts": ("caption1", "caption2"), "sis": ("image1", "image2")}
+    for kind, rows in tables.items():
+        header = (*columns.get(kind, ("caption", "image")), "agg_score", "sampling_method")
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        with written_whole(folder / f"{kind}_test.csv") as beside:
+            beside.write_text(text.getvalue(), encoding="utf-8")
+
+
+def _same(x: Thing, y: Thing) -> float:
+    return (_KIND + _COLOUR * (x.colour == y.colour)) if x.kind == y.kind else 0.0
+
+
+def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, str]]]:
+    """For each scene, the scenes that it is rated against, and how each was chosen."""
+    facts = [[s.thing.kind, s.thing.colour, s.place, s.weather, s.style] for s in scenes]
+    table = np.array(facts)  # (N, 5)
+    weights = np.array([_OBJECTS * _KIND, _OBJECTS * _COLOUR, 1.25, 0.4, 0.4])
+    for i in range(len(scenes)):
+        rng = child_rng(seed, RATING_STREAM, i)
+        alike = ((table == table[i]) * weights).sum(axis=1) + 1e-3 * rng.random(len(scenes))
+        alike[i] = -1.0
+        near = np.argsort(-alike)[: min(SIMILAR, len(scenes) - 1)].tolist()
+        rest = [j for j in range(len(scenes)) if j != i and j not in near]
+        far = rng.choice(rest, min(RANDOM, len(rest)), replace=False).tolist() if rest else []
+        yield [(j, "similar") for j in near] + [(j, "random") for j in far]
+
+
+def _caption(scene: int, number: int) -> str:
+    return f"toy:sentid:{CAPTIONS * scene + number}"

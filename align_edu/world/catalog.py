@@ -6,7 +6,10 @@ colours and places follow a milder form of it. Weather, size, style, count and r
 their frequency written beside them.
 """
 
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 KIND_EXPONENT = 0.55
 COLOUR_EXPONENT = 0.25
@@ -15,123 +18,56 @@ PLACE_EXPONENT = 0.3
 SECOND_OBJECT_RATE = 0.165
 HELD_OUT_ONE_IN = 16
 
+Colour = tuple[int, int, int]
+Hues = dict[str, Any]  # names of colours, or of several to choose from
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object.
-
-    Parameters
-    ----------
-    name : the word for one.
-    plural : the word for several.
-    family : the group it belongs to, such as "animal".
-    """
+    """A kind of object and the family it belongs to, such as "animal"."""
 
     name: str
-    plural: str
     family: str
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place where a scene happens.
-
-    Parameters
-    ----------
-    name : its key.
-    outdoor : whether weather is seen there; it is always "clear" where it is not.
-    daylight : whether the light can turn to "sunset" or "night" there.
-    """
+    """A place where a scene happens."""
 
     name: str
-    outdoor: bool
-    daylight: bool
+    outdoor: bool  # shows weather; otherwise it is always "clear"
+    daylight: bool  # can turn to "sunset" or "night"
 
 
-def _kinds(*rows: tuple[str, str, str]) -> dict[str, Kind]:
-    return {name: Kind(name, plural, family) for name, plural, family in rows}
+def _read(name: str) -> dict[str, Any]:
+    """Read a TOML file of this folder, with its lists as tuples."""
+    text = (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return {key: _frozen(value) for key, value in tomllib.loads(text).items()}
 
 
-def _places(*rows: tuple[str, bool, bool]) -> dict[str, Place]:
-    return {name: Place(name, outdoor, daylight) for name, outdoor, daylight in rows}
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(inner) for key, inner in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-KINDS: dict[str, Kind] = _kinds(
-    ("dog", "dogs", "animal"),
-    ("car", "cars", "vehicle"),
-    ("flower", "flowers", "plant"),
-    ("cat", "cats", "animal"),
-    ("house", "houses", "building"),
-    ("tree", "trees", "plant"),
-    ("cake", "cakes", "food"),
-    ("bird", "birds", "animal"),
-    ("chair", "chairs", "furniture"),
-    ("shirt", "shirts", "clothing"),
-    ("bicycle", "bicycles", "vehicle"),
-    ("apple", "apples", "food"),
-    ("boat", "boats", "vehicle"),
-    ("balloon", "balloons", "toy"),
-    ("fish", "fish", "animal"),
-    ("hat", "hats", "clothing"),
-    ("cup", "cups", "kitchenware"),
-    ("guitar", "guitars", "instrument"),
-    ("bus", "buses", "vehicle"),
-    ("lamp", "lamps", "furniture"),
-    ("butterfly", "butterflies", "animal"),
-    ("umbrella", "umbrellas", "clothing"),
-    ("aeroplane", "aeroplanes", "vehicle"),
-    ("shoe", "shoes", "clothing"),
-    ("ice cream", "ice creams", "food"),
-    ("clock", "clocks", "furniture"),
-    ("elephant", "elephants", "animal"),
-    ("mushroom", "mushrooms", "plant"),
-    ("book", "books", "stationery"),
-    ("rabbit", "rabbits", "animal"),
-    ("bed", "beds", "furniture"),
-    ("pizza slice", "pizza slices", "food"),
-    ("key", "keys", "tool"),
-    ("rocket", "rockets", "vehicle"),
-    ("cactus", "cacti", "plant"),
-    ("kite", "kites", "toy"),
-    ("hammer", "hammers", "tool"),
-    ("turtle", "turtles", "animal"),
-    ("banana", "bananas", "food"),
-    ("scissors", "scissors", "tool"),
-)
+WORDS = _read("words.toml")
+WEB = _read("web.toml")
+PICTURES = _read("pictures.toml")
 
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "red": (216, 36, 40),
-    "blue": (38, 84, 214),
-    "white": (246, 245, 240),
-    "black": (26, 25, 30),
-    "green": (44, 152, 58),
-    "yellow": (250, 214, 30),
-    "brown": (116, 66, 30),
-    "pink": (255, 164, 204),
-    "gray": (136, 140, 146),
-    "orange": (246, 130, 22),
-    "purple": (112, 38, 162),
-    "turquoise": (40, 206, 200),
-}
+_FAMILIES = {name: family for family, names in WORDS["families"].items() for name in names}
+KINDS: dict[str, Kind] = {name: Kind(name, _FAMILIES[name]) for name in WORDS["nouns"]}
 
-PLACES: dict[str, Place] = _places(
-    ("beach", True, True),
-    ("street", True, True),
-    ("park", True, True),
-    ("forest", True, True),
-    ("snow", True, True),
-    ("meadow", True, True),
-    ("room", False, False),
-    ("mountains", True, True),
-    ("farm", True, True),
-    ("desert", True, True),
-    ("night city", True, False),
-    ("kitchen", False, False),
-    ("library", False, False),
-    ("stage", False, False),
-    ("underwater", False, False),
-    ("space", False, False),
-)
+COLOURS: dict[str, Colour] = PICTURES["objects"]
+
+_INDOOR = ("room", "kitchen", "library", "stage", "underwater", "space")
+PLACES: dict[str, Place] = {
+    name: Place(name, name not in _INDOOR, name not in (*_INDOOR, "night city"))
+    for name in (
+        "beach", "street", "park", "forest", "snow", "meadow", "room", "mountains", "farm",
+        "desert", "night city", "kitchen", "library", "stage", "underwater", "space",
+    )
+}  # fmt: skip
 
 # Frequencies of weather are those of an outdoor place with daylight; where "sunset" and
 # "night" cannot be, the others share their part.
@@ -152,16 +88,7 @@ RELATIONS: dict[str, float] = {"beside": 0.40, "above": 0.30, "below": 0.30}
 
 
 def zipf_frequencies(n: int, exponent: float) -> list[float]:
-    """Frequencies of n ranks under Zipf's law, adding up to one.
-
-    Parameters
-    ----------
-    n : number of ranks.
-    exponent : how fast the frequency falls; 0 makes all ranks equal.
-
-    Returns
-    -------
-    list of n floats, highest first.
+    """Return the frequencies of n ranks under Zipf's law, highest first; they add up to one.
 
     >>> [round(f, 3) for f in zipf_frequencies(3, 1.0)]
     [0.545, 0.273, 0.182]

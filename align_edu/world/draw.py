@@ -5,86 +5,147 @@ are fixed accents, so that an object can be recognised in any colour.
 """
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from align_edu.world import catalog
-from align_edu.world.artwork import artwork
-from align_edu.world.brush import Brush, Colour, Dice, mix
-from align_edu.world.finish import finish
-from align_edu.world.layout import FLYING_KINDS, Spot, lay_out
-from align_edu.world.places import paint_place
-from align_edu.world.scene import Scene
-from align_edu.world.weather import PAPER, is_dark, light, weather_in_front
+from align_edu.world.brush import BLACK, WHITE, Brush, Dice, mix
+from align_edu.world.catalog import COLOURS, PICTURES, Colour
+from align_edu.world.outlines import artwork
+from align_edu.world.places_indoor import INDOOR
+from align_edu.world.places_outdoor import OUTDOOR
+from align_edu.world.scene import Scene, Thing
+from align_edu.world.weather import PAPER, evening_light, is_dark, light, weather_in_front
 
-ACCENTS: dict[str, Colour] = {
-    "ink": (30, 28, 32),
-    "white": (250, 250, 248),
-    "cream": (252, 238, 208),
-    "paper": (250, 246, 234),
-    "pencil": (150, 146, 140),
-    "gold": (250, 200, 60),
-    "orange": (244, 150, 40),
-    "flame": (255, 196, 60),
-    "rose": (244, 150, 160),
-    "cherry": (190, 40, 44),
-    "clay": (190, 98, 62),
-    "wood": (130, 86, 48),
-    "waffle": (218, 160, 84),
-    "coffee": (74, 44, 26),
-    "green": (66, 150, 60),
-    "leaf": (60, 140, 60),
-    "lime": (190, 226, 90),
-    "olive": (128, 148, 84),
-    "metal": (188, 194, 202),
-    "glass": (190, 226, 244),
-    "string": (150, 142, 132),
-    "steam": (244, 246, 248),
-}
-BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+PAINTERS = OUTDOOR | INDOOR
+
+LAYOUT = PICTURES["layout"]
+FREE, FLYING = LAYOUT["free"], LAYOUT["flying"]
+PARTNER = 0.39  # longest side of the second object
+
+# Objects keep this far from the edges: a random crop to 48 of 58 pixels cuts 0.17 at worst.
+MARGIN = 0.09
+PAIR_MARGIN = 0.07
+SHAKE = 0.012
+TURN, FREE_TURN = 9.0, 28.0  # the widest tilt, degrees
+
 GRAPHITE = (62, 58, 60)
+POSTER_RIM, DARK_POSTER_RIM = (252, 248, 238), (40, 34, 44)
+POSTER_FRAME = (252.0, 246.0, 232.0)
 LOWEST_FLIGHT = 0.66  # what ends lower than this stands on the ground and has a shadow
 GROUNDLESS = ("underwater", "space")
 RIM_WIDTH = {"photo": 0.013, "sketch": 0.013, "poster": 0.024}
 
-
-def _brightness(colour: Colour) -> float:
-    return 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
-
-
-def _shades(colour: str, dice: Dice) -> dict[str, Colour]:
-    """The colours of the parts of one thing; no two drawings have quite the same."""
-    exact = catalog.COLOURS[colour]
-    body = mix(exact, WHITE if dice.unit() < 0.5 else BLACK, dice.between(0.0, 0.09))
-    if _brightness(body) < 60:
-        return {
-            "body": body,
-            "dark": mix(body, WHITE, 0.14),
-            "light": mix(body, WHITE, 0.34),
-            "deep": mix(body, WHITE, 0.22),
-            **ACCENTS,
-        }
-    # White would read as gray in a deep shade.
-    return {
-        "body": body,
-        "dark": mix(body, BLACK, 0.11 if _brightness(body) > 215 else 0.17),
-        "light": mix(body, WHITE, 0.4),
-        "deep": mix(body, BLACK, 0.42),
-        **ACCENTS,
-    }
+GRAIN = 6.0  # standard deviation of the film grain, of 255
+STEPS = 58  # places along one side where the stored grain and hatching may start
+VIVID = 1.35  # how much further from gray a poster's colours are
+TILE = 512  # side of the stored grain, pixels
 
 
-def _rim(body: Colour, style: str, dark: bool) -> Colour:
-    """A colour that sets the body off against any place."""
-    bright = _brightness(body)
-    if style == "sketch":
-        return GRAPHITE
-    if style == "poster":
-        return (40, 34, 44) if bright > 205 else (252, 248, 238)
-    if bright < 70 or (dark and bright < 175):
-        return mix(body, WHITE, 0.72)
-    return mix(body, BLACK, 0.72)
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """One object on the picture; lengths are parts of the picture's side."""
+
+    thing: Thing
+    x: float  # of its centre
+    y: float
+    scale: float  # its longest side
+    turn: float  # its tilt in radians
+    mirrored: bool  # looks to the left
+    stretch: float  # width over height, relative to the artwork
+
+
+def draw(scene: Scene, rng: np.random.Generator, size: int = 58) -> Image.Image:
+    """Draw one picture of the scene, RGB of (size, size) pixels.
+
+    One state of `rng` gives one picture, at whatever size. The toy model trains at 58.
+
+    >>> scene = Scene(Thing("cat", "red"), 2, "medium", "beach", "rain", "photo")
+    >>> draw(scene, np.random.default_rng(0)).size
+    (58, 58)
+    """
+    dice = Dice(rng)
+    finer = 3 if size < 100 else 2
+    brush = Brush(size * finer)
+    light(brush, scene, dice)
+    PAINTERS[scene.place](brush, scene, dice, PICTURES[scene.place])
+    evening_light(brush, scene, dice)
+    spots = _lay_out(scene, dice)
+    brush.gain, brush.bias = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    if scene.style == "sketch":
+        brush.tint(PAPER, 0.14)
+    dark = is_dark(scene)
+    if scene.place not in GROUNDLESS:
+        for spot in spots:
+            _draw_shadow(brush, spot)
+    for spot in spots:
+        _draw_spot(brush, spot, scene.style, dark, dice)
+    weather_in_front(brush, scene.weather, dice)
+    return _finish(brush.picture.reduce(finer), scene, dice)
+
+
+def _lay_out(scene: Scene, dice: Dice) -> list[Spot]:
+    """Give every object of the scene a spot where it covers no other, the main objects first."""
+    if scene.other is not None:
+        return _paired(scene, scene.other, dice)
+    if scene.count == 1:
+        return _alone(scene, dice)
+    scale = LAYOUT["several"][scene.size]
+    shake = SHAKE + (LAYOUT["several"]["large"] - scale) * 0.4
+    spots = []
+    for x, y in dice.pick(LAYOUT["slots"][str(scene.count)]):
+        x, y = x + dice.between(-shake, shake), y + dice.between(-shake, shake)
+        spots.append(_spot(scene.thing, x, y, scale, 0.5, dice))
+    return spots
+
+
+def _spot(thing: Thing, x: float, y: float, scale: float, turn: float, dice: Dice) -> Spot:
+    widest = FREE_TURN if thing.kind in FREE else TURN
+    scale *= dice.between(0.94, 1.02)
+    radians = math.radians(dice.between(-widest, widest) * turn)
+    return Spot(thing, x, y, scale, radians, dice.unit() < 0.5, dice.between(0.93, 1.07))
+
+
+def _alone(scene: Scene, dice: Dice) -> list[Spot]:
+    kind, scale = scene.thing.kind, LAYOUT["alone"][scene.size]
+    across, down = (0.5, 0.5) if kind in FREE else artwork(kind).half
+    free_x = max(0.0, 0.5 - MARGIN - across * scale)
+    free_y = max(0.0, 0.5 - MARGIN - down * scale)
+    x = 0.5 + dice.between(-free_x, free_x)
+    low, high = (-1.0, 0.4) if kind in FLYING else (-0.4, 1.0)
+    y = 0.5 + free_y * dice.between(low, high)
+    return [_spot(scene.thing, x, y, scale, 1.0, dice)]
+
+
+def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
+    """The main object and the other one along one axis, as near or far as the room allows."""
+    scale = LAYOUT["paired"][scene.size]
+    room = 1.0 - 2 * PAIR_MARGIN - scale - PARTNER
+    gap = room * dice.between(0.2, 0.7)
+    start = PAIR_MARGIN + (room - gap) * dice.between(0.2, 0.8)
+    first, second = start + scale / 2, start + scale + gap + PARTNER / 2
+    if scene.relation == "below" or (scene.relation == "beside" and dice.unit() < 0.5):
+        first, second = 1.0 - first, 1.0 - second
+    if scene.relation == "beside":
+        level = dice.between(0.4, 0.62)
+        (x, y), (other_x, other_y) = (first, level), (second, level + dice.between(-0.05, 0.05))
+    else:
+        middle = dice.between(0.38, 0.62)
+        (x, y), (other_x, other_y) = (middle, first), (middle + dice.between(-0.09, 0.09), second)
+    return [
+        _spot(scene.thing, x, y, scale, 0.5, dice),
+        _spot(other, other_x, other_y, PARTNER, 0.5, dice),
+    ]
+
+
+def _draw_shadow(brush: Brush, spot: Spot) -> None:
+    across, down = artwork(spot.thing.kind).half
+    foot = spot.y + down * spot.scale
+    if foot > LOWEST_FLIGHT and spot.thing.kind not in FLYING:
+        width = across * spot.scale
+        brush.glow(spot.x, foot - 0.01, width * 1.06, width * 0.2, BLACK, 0.3)
 
 
 def _draw_spot(brush: Brush, spot: Spot, style: str, dark: bool, dice: Dice) -> None:
@@ -106,47 +167,103 @@ def _draw_spot(brush: Brush, spot: Spot, style: str, dark: bool, dice: Dice) -> 
         brush.outline(pixels[starts[part] : art.ends[part]], inks[shade])
 
 
-def _draw_shadow(brush: Brush, spot: Spot) -> None:
-    across, down = artwork(spot.thing.kind).half
-    foot = spot.y + down * spot.scale
-    if foot > LOWEST_FLIGHT and spot.thing.kind not in FLYING_KINDS:
-        width = across * spot.scale
-        brush.glow(spot.x, foot - 0.01, width * 1.06, width * 0.2, BLACK, 0.3)
+def _brightness(colour: Colour) -> float:
+    return 0.3 * colour[0] + 0.59 * colour[1] + 0.11 * colour[2]
 
 
-def draw(scene: Scene, rng: np.random.Generator, size: int = 58) -> Image.Image:
-    """Draw one picture of the scene.
+def _shades(colour: str, dice: Dice) -> dict[str, Colour]:
+    """The colours of the parts of one thing; no two drawings have quite the same."""
+    body = mix(COLOURS[colour], WHITE if dice.unit() < 0.5 else BLACK, dice.between(0.0, 0.09))
+    bright = _brightness(body)
+    if bright < 60:
+        dark, deep = mix(body, WHITE, 0.14), mix(body, WHITE, 0.22)
+    else:  # white would look gray in a darker shade
+        dark, deep = mix(body, BLACK, 0.11 if bright > 215 else 0.17), mix(body, BLACK, 0.42)
+    pale = mix(body, WHITE, 0.34 if bright < 60 else 0.4)
+    return {"body": body, "dark": dark, "light": pale, "deep": deep, **PICTURES["accents"]}
 
-    Parameters
-    ----------
-    scene : what to draw.
-    rng : the source of randomness; one state gives one picture, at whatever size.
-    size : side of the picture in pixels; 58 is the size at which the toy model trains.
 
-    Returns
-    -------
-    PIL.Image.Image
-        RGB, (size, size).
+def _rim(body: Colour, style: str, dark: bool) -> Colour:
+    """A colour that sets the body off against any place."""
+    bright = _brightness(body)
+    if style == "sketch":
+        return GRAPHITE
+    if style == "poster":
+        return DARK_POSTER_RIM if bright > 205 else POSTER_RIM
+    if bright < 70 or (dark and bright < 175):
+        return mix(body, WHITE, 0.72)
+    return mix(body, BLACK, 0.72)
 
-    >>> from align_edu.world.scene import Thing
-    >>> scene = Scene(Thing("cat", "red"), 2, "medium", "beach", "rain", "photo")
-    >>> draw(scene, np.random.default_rng(0)).size
-    (58, 58)
-    """
-    dice = Dice(rng)
-    finer = 3 if size < 100 else 2
-    brush = Brush(size * finer)
-    light(brush, scene, dice)
-    paint_place(brush, scene, dice)
-    spots = lay_out(scene, dice)
-    brush.gain, brush.bias = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
-    if scene.style == "sketch":
-        brush.tint(PAPER, 0.14)
-    dark = is_dark(scene)
-    if scene.place not in GROUNDLESS:
-        for spot in spots:
-            _draw_shadow(brush, spot)
-    for spot in spots:
-        _draw_spot(brush, spot, scene.style, dark, dice)
-    weather_in_front(brush, scene.weather, dice)
-    return finish(brush.picture.reduce(finer), scene, dice)
+
+def _finish(picture: Image.Image, scene: Scene, dice: Dice) -> Image.Image:
+    """Give the picture, RGB of (size, size), the look of its style."""
+    styles = {"photo": _photo, "sketch": _sketch, "poster": _poster}
+    pixels = styles[scene.style](picture, dice)
+    if scene.weather == "fog":
+        thickness = np.linspace(0.22, 0.12, len(pixels), dtype=np.float32)[:, None, None]
+        pixels = pixels * (1 - thickness) + thickness * 226.0
+    return Image.fromarray(np.clip(pixels, 0.0, 255.0).astype(np.uint8))
+
+
+def _photo(picture: Image.Image, dice: Dice) -> np.ndarray:
+    size = picture.size[0]
+    blurred = picture.filter(ImageFilter.BoxBlur(size * dice.between(0.002, 0.006)))
+    pixels = np.asarray(blurred) * _vignette(size)  # (size, size, 3)
+    return pixels + _window(_grain(), size, dice)
+
+
+def _sketch(picture: Image.Image, dice: Dice) -> np.ndarray:
+    size = picture.size[0]
+    pixels = np.asarray(picture).astype(np.float32)  # (size, size, 3)
+    gray = np.asarray(picture.convert("L")).astype(np.float32)  # (size, size)
+    step = max(1, size // 58)
+    edges = np.abs(gray[step:, step:] - gray[:-step, step:])
+    edges += np.abs(gray[step:, step:] - gray[step:, :-step])
+    pixels *= _window(_hatching(size), size, dice)
+    pixels[step:, step:] -= np.minimum(edges, 100.0)[:, :, None] * 0.5
+    return pixels
+
+
+def _poster(picture: Image.Image, dice: Dice) -> np.ndarray:
+    gray = picture.convert("L").convert("RGB")
+    pixels = np.array(Image.blend(gray, picture, VIVID))
+    edge = max(1, round(picture.size[0] * 0.035))
+    for frame in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
+        frame[...] = POSTER_FRAME
+    return pixels
+
+
+@lru_cache(maxsize=1)
+def _grain() -> np.ndarray:
+    """A tile of film grain, (TILE, TILE, 1) float32."""
+    noise = np.random.default_rng(20210211).normal(0.0, GRAIN, (TILE, TILE, 1))
+    return noise.astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _vignette(size: int) -> np.ndarray:
+    """Darkening towards the corners, (size, size, 1) float32."""
+    line = np.linspace(-1.0, 1.0, size)
+    far = line[:, None] ** 2 + line[None, :] ** 2
+    return (1.0 - 0.2 * far**1.5 / 2.0)[:, :, None].astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def _hatching(size: int) -> np.ndarray:
+    """Diagonal pencil strokes, (2 * size, 2 * size, 1) float32 around 1."""
+    rng = np.random.default_rng(7)
+    line = (np.arange(2 * size) + 0.5) / size
+    diagonal = line[:, None] * 0.9 + line[None, :]
+    waves = 0.5 + 0.5 * np.sin(diagonal * 92.0)
+    cells = (line * STEPS).astype(int)
+    patchy = rng.random((2 * STEPS, 2 * STEPS))[np.ix_(cells, cells)] * 0.4 + 0.6
+    return (1.0 - 0.15 * waves * patchy)[:, :, None].astype(np.float32)
+
+
+def _window(tile: np.ndarray, size: int, dice: Dice) -> np.ndarray:
+    """A part of the tile, (size, size, 1); its place in steps that are the same at any size."""
+    if tile.shape[0] < 2 * size:
+        repeats = 2 * size // tile.shape[0] + 1
+        tile = np.tile(tile, (repeats, repeats, 1))
+    y, x = (int(dice.unit() * STEPS) * size // STEPS for _ in range(2))
+    return tile[y : y + size, x : x + size]

@@ -15,13 +15,7 @@ from align_edu.world import catalog
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object of a scene.
-
-    Parameters
-    ----------
-    kind : a key of `catalog.KINDS`.
-    colour : a key of `catalog.COLOURS`.
-    """
+    """One object of a scene: a key of `catalog.KINDS` and a key of `catalog.COLOURS`."""
 
     kind: str
     colour: str
@@ -29,83 +23,55 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Everything that is true of one picture.
+    """Everything that is true of one picture; no left or right, because training flips pictures."""
 
-    Parameters
-    ----------
-    thing : the main object.
-    count : how many of it, 1 to 4; always 1 when there is an `other`.
-    size : "small", "medium" or "large": the size of `thing`.
-    place : a key of `catalog.PLACES`.
-    weather : a key of `catalog.WEATHER`; always "clear" where the place is not outdoor.
-    style : "photo", "sketch" or "poster".
-    other : the second object, or None.
-    relation : "above", "below" or "beside": thing is <relation> other; None without `other`.
-        There is no left or right: the training recipe flips pictures.
-    """
+    thing: Thing  # the main object
+    count: int  # how many of it, 1 to 4; always 1 when there is another object
+    size: str  # of the main object: "small", "medium" or "large"
+    place: str  # a key of catalog.PLACES
+    weather: str  # a key of catalog.WEATHER; always "clear" where the place is not outdoor
+    style: str  # "photo", "sketch" or "poster"
+    other: Thing | None = None  # the second object
+    relation: str | None = None  # "above", "below" or "beside": thing is <relation> other
 
-    thing: Thing
-    count: int
-    size: str
-    place: str
-    weather: str
-    style: str
-    other: Thing | None = None
-    relation: str | None = None
+    @property
+    def things(self) -> tuple[Thing, ...]:
+        """The main object, and the second one if any."""
+        return (self.thing,) if self.other is None else (self.thing, self.other)
 
 
-class _Wheel:
+class Wheel:
     """Picks one of several options in proportion to its frequency."""
 
-    def __init__(self, options: Sequence[Any], frequencies: Sequence[float]) -> None:
-        self.options = list(options)
-        self.edges = list(accumulate(frequencies))
-        self.total = self.edges[-1]
+    def __init__(self, frequencies: Mapping[Any, float]) -> None:
+        self.options = list(frequencies)
+        self.edges = list(accumulate(frequencies.values()))
 
     def pick(self, u: float) -> Any:
-        """The option at position u, 0 <= u < 1, of the wheel."""
-        where = bisect_right(self.edges, u * self.total)
-        return self.options[min(where, len(self.options) - 1)]
+        """Return the option at position u of the wheel, 0 <= u < 1."""
+        position = bisect_right(self.edges, u * self.edges[-1])
+        return self.options[min(position, len(self.options) - 1)]
 
 
-def _zipf_wheel(names: Mapping[str, object], exponent: float) -> _Wheel:
-    return _Wheel(list(names), catalog.zipf_frequencies(len(names), exponent))
-
-
-def _wheel(frequencies: Mapping[Any, float]) -> _Wheel:
-    return _Wheel(list(frequencies), list(frequencies.values()))
+def _zipf_wheel(names: Mapping[str, object], exponent: float) -> Wheel:
+    return Wheel(dict(zip(names, catalog.zipf_frequencies(len(names), exponent))))
 
 
 _KINDS = _zipf_wheel(catalog.KINDS, catalog.KIND_EXPONENT)
 _COLOURS = _zipf_wheel(catalog.COLOURS, catalog.COLOUR_EXPONENT)
 _PLACES = _zipf_wheel(catalog.PLACES, catalog.PLACE_EXPONENT)
-_WEATHER = _wheel(catalog.WEATHER)
-_DARK_WEATHER = _wheel(
+_WEATHER = Wheel(catalog.WEATHER)
+_DARK_WEATHER = Wheel(
     {k: f for k, f in catalog.WEATHER.items() if k not in catalog.DAYLIGHT_WEATHER}
 )
-_SIZES = _wheel(catalog.SIZES)
-_STYLES = _wheel(catalog.STYLES)
-_COUNTS = _wheel(catalog.COUNTS)
-_RELATIONS = _wheel(catalog.RELATIONS)
+_SIZES = Wheel(catalog.SIZES)
+_STYLES = Wheel(catalog.STYLES)
+_COUNTS = Wheel(catalog.COUNTS)
+_RELATIONS = Wheel(catalog.RELATIONS)
 
 
-def composition_is_held_out(kind: str, colour: str) -> bool:
-    """Whether training never shows this kind in this colour.
-
-    About one composition in `catalog.HELD_OUT_ONE_IN` is held out, chosen by the first four
-    bytes of the SHA-256 of "kind|colour", so the choice is the same for ever and everywhere.
-
-    Parameters
-    ----------
-    kind, colour : names in the catalog.
-
-    Returns
-    -------
-    bool
-
-    >>> composition_is_held_out("dog", "red")
-    False
-    """
+def _composition_is_held_out(kind: str, colour: str) -> bool:
+    """Hold out one composition in sixteen, chosen by SHA-256 and so the same on every machine."""
     digest = hashlib.sha256(f"{kind}|{colour}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % catalog.HELD_OUT_ONE_IN == 0
 
@@ -114,26 +80,17 @@ HELD_OUT = frozenset(
     (kind, colour)
     for kind in catalog.KINDS
     for colour in catalog.COLOURS
-    if composition_is_held_out(kind, colour)
+    if _composition_is_held_out(kind, colour)
 )
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the scene shows a composition (kind, colour) that training never sees.
-
-    Parameters
-    ----------
-    scene : the scene; its main and its second object count.
-
-    Returns
-    -------
-    bool
+    """Return True if one of the objects has a composition (kind, colour) hidden from training.
 
     >>> is_held_out(Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo"))
     False
     """
-    things = [scene.thing] if scene.other is None else [scene.thing, scene.other]
-    return any((thing.kind, thing.colour) in HELD_OUT for thing in things)
+    return any((thing.kind, thing.colour) in HELD_OUT for thing in scene.things)
 
 
 def _any_scene(u: Sequence[float]) -> Scene:
@@ -153,18 +110,9 @@ def _any_scene(u: Sequence[float]) -> Scene:
 
 
 def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
-    """Draw a random scene with the frequencies of the catalog.
+    """Draw a random scene, with or without a held-out composition, by the catalog's frequencies.
 
-    Parameters
-    ----------
-    rng : the source of randomness.
-    held_out : False gives only scenes without a held-out composition, True only scenes
-        with one.
-
-    Returns
-    -------
-    Scene
-        The second object, where there is one, is of another kind than the first.
+    Its second object, if any, is of another kind than the first.
 
     >>> scene = sample_scene(np.random.default_rng(0))
     >>> scene.thing.kind in catalog.KINDS, is_held_out(scene)
@@ -177,97 +125,66 @@ def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
             return scene
 
 
+# The facts of a scene, and the values that each can have.
+FACTS: dict[str, Mapping[Any, object]] = {
+    "kind": catalog.KINDS,
+    "colour": catalog.COLOURS,
+    "count": catalog.COUNTS,
+    "size": catalog.SIZES,
+    "place": catalog.PLACES,
+    "weather": catalog.WEATHER,
+    "style": catalog.STYLES,
+    "other_kind": catalog.KINDS,
+    "other_colour": catalog.COLOURS,
+    "relation": catalog.RELATIONS,
+}
+
+
 def scene_facts(scene: Scene) -> dict[str, str | int]:
-    """The scene as a flat dictionary that JSON can hold.
+    """Return the scene as a flat dictionary for JSON with the keys of `FACTS`.
 
-    Parameters
-    ----------
-    scene : the scene.
-
-    Returns
-    -------
-    dict
-        Always the same ten keys; "" stands for a second object or relation that is not there.
+    A missing second object, and its relation, are written as "".
 
     >>> scene_facts(Scene(Thing("dog", "red"), 2, "small", "beach", "rain", "photo"))["count"]
     2
     """
     other = scene.other or Thing("", "")
-    return {
-        "kind": scene.thing.kind,
-        "colour": scene.thing.colour,
-        "count": scene.count,
-        "size": scene.size,
-        "place": scene.place,
-        "weather": scene.weather,
-        "style": scene.style,
-        "other_kind": other.kind,
-        "other_colour": other.colour,
-        "relation": scene.relation or "",
-    }
-
-
-def _known(facts: Mapping[str, Any], key: str, allowed: Mapping[Any, object]) -> Any:
-    value = facts.get(key)
-    if value not in allowed:
-        raise InputError(
-            f"scene facts, key {key!r}: {value!r} is not in the catalog; "
-            f"use one of: {', '.join(map(str, allowed))}"
-        )
-    return value
+    around = (scene.count, scene.size, scene.place, scene.weather, scene.style)
+    second = (other.kind, other.colour, scene.relation or "")
+    return dict(zip(FACTS, (scene.thing.kind, scene.thing.colour, *around, *second)))
 
 
 def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     """Build the scene that `scene_facts` described.
 
-    Parameters
-    ----------
-    facts : the dictionary.
-
-    Returns
-    -------
-    Scene
-
-    Raises
-    ------
-    InputError
-        If a value is missing or is not in the catalog.
+    Raises InputError if a value is missing or is not in the catalog.
 
     >>> scene = Scene(Thing("dog", "red"), 2, "small", "beach", "rain", "photo")
     >>> scene_from_facts(scene_facts(scene)) == scene
     True
     """
+
+    def get(key: str) -> Any:
+        value = facts.get(key)
+        if value not in FACTS[key]:
+            raise InputError(
+                f"scene facts, key {key!r}: {value!r} is not in the catalog; "
+                f"use one of: {', '.join(map(str, FACTS[key]))}"
+            )
+        return value
+
     other, relation = None, None
     if facts.get("other_kind"):
-        kind = _known(facts, "other_kind", catalog.KINDS)
-        other = Thing(kind, _known(facts, "other_colour", catalog.COLOURS))
-        relation = _known(facts, "relation", catalog.RELATIONS)
-    return Scene(
-        Thing(
-            _known(facts, "kind", catalog.KINDS),
-            _known(facts, "colour", catalog.COLOURS),
-        ),
-        _known(facts, "count", catalog.COUNTS),
-        _known(facts, "size", catalog.SIZES),
-        _known(facts, "place", catalog.PLACES),
-        _known(facts, "weather", catalog.WEATHER),
-        _known(facts, "style", catalog.STYLES),
-        other,
-        relation,
-    )
+        other, relation = Thing(get("other_kind"), get("other_colour")), get("relation")
+    thing = Thing(get("kind"), get("colour"))
+    around = (get(key) for key in ("count", "size", "place", "weather", "style"))
+    return Scene(thing, *around, other, relation)
 
 
 def child_rng(seed: int, *parts: int) -> np.random.Generator:
-    """A generator for one part of the work, the same whichever worker does that part.
+    """Return a generator for one part of the work, the same on whichever worker does that part.
 
-    Parameters
-    ----------
-    seed : the seed of the world.
-    parts : non-negative integers that name the part, for example a shard and a row.
-
-    Returns
-    -------
-    numpy.random.Generator
+    parts: non-negative integers that identify the part, for example a shard and a row.
 
     >>> child_rng(1, 2, 3).random() == child_rng(1, 2, 3).random() != child_rng(1, 2, 4).random()
     True

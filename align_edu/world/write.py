@@ -1,9 +1,9 @@
 """Writes a toy world as shards in img2dataset's webdataset layout.
 
 A shard is three files: `00000.tar` with KEY.jpg, KEY.txt and KEY.json for each pair,
-`00000_stats.json`, and last `00000.parquet`, whose presence says that the shard is whole.
+`00000_stats.json`, and last `00000.parquet`, which marks the shard as complete.
 Each shard depends on the settings and its own number only, so any number of workers writes
-the same bytes, and a stopped writer goes on where it was.
+the same bytes, and an interrupted writer resumes where it stopped.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import io
 import json
 import multiprocessing
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -20,8 +20,15 @@ from typing import Any
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.io import InputError, read_json, write_json, written_whole
-from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair, sha256
+from align_edu.io import (
+    InputError,
+    folder_written_whole,
+    holds_already,
+    read_json,
+    write_json,
+    written_whole,
+)
+from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair
 from align_edu.world.scene import scene_facts
 
 SHARD_SIZE = 5_000
@@ -30,17 +37,50 @@ MOST_NOISE = 0.95
 SETTINGS_FILE = "world.json"
 
 
+def write_world(
+    settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
+) -> Path:
+    """Write the missing shards of a world, see `World.write`; `world.json` holds the settings.
+
+    >>> import tempfile
+    >>> settings = WorldSettings(seed=0, noise=0.25, image_size=58, pairs=30, shard_size=20)
+    >>> out = write_world(settings, Path(tempfile.mkdtemp()), workers=1)
+    >>> print(*sorted(path.name for path in out.iterdir()))
+    00000.parquet 00000.tar 00000_stats.json 00001.parquet 00001.tar 00001_stats.json world.json
+    """
+    _check_settings(settings)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers {workers}: give at least 1")
+    _claim_folder(settings, out)
+    shards = range(-(-settings.pairs // settings.shard_size))
+    missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
+    left = sum(_pairs_in(settings, shard) for shard in missing)
+    with tqdm(
+        desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
+        unit=" pairs", disable=not progress,
+    ) as bar:  # fmt: skip
+        for written in _written(settings, out, missing, workers or usable_cores()):
+            bar.update(written)
+    return out
+
+
+def write_once(
+    out: Path, record: str, made_with: dict[str, Any], fill: Callable[[Path], None]
+) -> Path:
+    """Fill a new folder, whole or not at all, unless it already has the same content.
+
+    record: the JSON file in the folder whose "made_with" identifies the content.
+    Raises InputError if the folder holds something else, cannot be written or the disk is full.
+    """
+    if not holds_already(out, out / record, made_with):
+        with folder_written_whole(out) as unfinished:
+            unfinished.mkdir(parents=True)
+            fill(unfinished)
+    return out
+
+
 def check_seed(seed: int) -> None:
     """Refuse a seed that is not one 32-bit number, the size that random streams are keyed by.
-
-    Parameters
-    ----------
-    seed : the seed.
-
-    Raises
-    ------
-    InputError
-        If it is below 0 or above 4294967295.
 
     >>> check_seed(-1)
     Traceback (most recent call last):
@@ -63,32 +103,26 @@ def _check_settings(settings: WorldSettings) -> None:
 
 
 def _settings_record(settings: WorldSettings) -> dict[str, Any]:
-    """What must not change between two calls that fill one folder."""
+    """The settings that must be equal in two calls that fill one folder."""
+    record, benchmark = settings._asdict(), settings.benchmark
+    del record["benchmark"]
     digest = None
-    if settings.benchmark is not None:
-        benchmark_scenes(settings.benchmark)
-        dataset = settings.benchmark / "dataset_toy.json"
-        digest = hashlib.sha256(dataset.read_bytes()).hexdigest()
-    return {
-        "seed": settings.seed,
-        "noise": settings.noise,
-        "image_size": settings.image_size,
-        "pairs": settings.pairs,
-        "shard_size": settings.shard_size,
-        "benchmark_sha256": digest,
-    }
+    if benchmark is not None:
+        benchmark_scenes(benchmark)
+        digest = hashlib.sha256((benchmark / "dataset_toy.json").read_bytes()).hexdigest()
+    return record | {"benchmark_sha256": digest}
 
 
 def _claim_folder(settings: WorldSettings, out: Path) -> None:
-    """Make the folder this world's, or raise InputError when it holds something else."""
+    """Write the settings into the folder; raise InputError if it holds something else."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write the shards to")
     record, path = _settings_record(settings), out / SETTINGS_FILE
     if path.exists():
-        there = read_json(path)
-        if there != record:
-            known = there if isinstance(there, dict) else {}
-            differ = ", ".join(name for name in record if record[name] != known.get(name))
+        old = read_json(path)
+        if old != record:
+            old = old if isinstance(old, dict) else {}
+            differ = ", ".join(name for name in record if record[name] != old.get(name))
             raise InputError(
                 f"{path}: the folder holds a world with other settings ({differ}); "
                 "give another folder or delete this one"
@@ -99,73 +133,34 @@ def _claim_folder(settings: WorldSettings, out: Path) -> None:
     write_json(path, record)
 
 
-def _row(pair: Pair, key: str, image_size: int) -> dict[str, Any]:
-    """One row of the table, in img2dataset's columns and then the truth."""
-    return {
-        "key": key,
-        "caption": pair.text,
-        "url": pair.url,
-        "sha256": sha256(pair.jpeg),
-        "original_width": pair.original_size[0],
-        "original_height": pair.original_size[1],
-        "width": image_size,
-        "height": image_size,
-        "status": "success",
-        "error_message": None,
-        "exif": "{}",
-        "noise": pair.noise,
-        "scene": json.dumps(scene_facts(pair.scene)),
-    }
+def _written(
+    settings: WorldSettings, out: Path, shards: Sequence[int], workers: int
+) -> Iterator[int]:
+    """Write the shards, and yield the number of pairs of each as it is done."""
+    workers = min(workers, len(shards))
+    if workers <= 1:
+        for shard in shards:
+            yield _write_shard(settings, out, shard)
+        return
+    # Forking a process that holds threads (torch, pyarrow) can hang, so workers start afresh.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        jobs = [pool.submit(_write_shard, settings, out, shard) for shard in shards]
+        try:
+            for job in as_completed(jobs):
+                yield job.result()
+        except BrokenProcessPool:
+            raise InputError(
+                f"{out}: a worker process ended early; in a script, write worlds below "
+                "`if __name__ == '__main__':`, or use one worker"
+            ) from None
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
-def _ustar(path: Path) -> tarfile.TarFile:
-    return tarfile.open(path, "w", format=tarfile.USTAR_FORMAT)  # twice as fast as the default
-
-
-def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # time, owner and group stay 0
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
-
-
-def _write_tar(settings: WorldSettings, shard: int, path: Path) -> list[dict[str, Any]]:
-    rows = []
-    n = min(settings.shard_size, settings.pairs - shard * settings.shard_size)
-    with written_whole(path) as beside, _ustar(beside) as tar:
-        for index in range(n):
-            pair = make_pair(settings, shard, index)
-            row = _row(pair, f"{shard:05d}{index:04d}", settings.image_size)
-            _add_member(tar, f"{row['key']}.jpg", pair.jpeg)
-            _add_member(tar, f"{row['key']}.txt", pair.text.encode())
-            _add_member(tar, f"{row['key']}.json", json.dumps(row).encode())
-            rows.append(row)
-    return rows
-
-
-def _shard_files(out: Path, shard: int) -> list[Path]:
-    """The shard's files in the order in which they are written."""
-    return [out / f"{shard:05d}{end}" for end in (".tar", "_stats.json", ".parquet")]
-
-
-def write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
-    """Write one shard, replacing what is left of an unfinished one.
-
-    Parameters
-    ----------
-    settings : the world.
-    out : an existing folder.
-    shard : the shard's number.
-
-    Returns
-    -------
-    int
-        The number of pairs in the shard.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written or the disk is full; no half-written file is left.
-    """
+def _write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
+    """Write one shard, replacing what is left of an unfinished one; return its number of pairs."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -183,72 +178,47 @@ def write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
     return len(rows)
 
 
-def _written(
-    settings: WorldSettings, out: Path, shards: Sequence[int], workers: int
-) -> Iterator[int]:
-    """Write the shards, and yield the number of pairs of each as it is done."""
-    workers = min(workers, len(shards))
-    if workers <= 1:
-        for shard in shards:
-            yield write_shard(settings, out, shard)
-        return
-    # Forking a process that holds threads (torch, pyarrow) can hang, so workers start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(write_shard, settings, out, shard) for shard in shards]
-        try:
-            for job in as_completed(jobs):
-                yield job.result()
-        except BrokenProcessPool:
-            raise InputError(
-                f"{out}: a worker process ended early; in a script, write worlds below "
-                "`if __name__ == '__main__':`, or use one worker"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+def _shard_files(out: Path, shard: int) -> list[Path]:
+    """The shard's files in the order in which they are written."""
+    return [out / f"{shard:05d}{end}" for end in (".tar", "_stats.json", ".parquet")]
 
 
-def write_world(
-    settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
-) -> Path:
-    """Write the shards of a world, going on where an earlier call was stopped.
+def _pairs_in(settings: WorldSettings, shard: int) -> int:
+    return min(settings.shard_size, settings.pairs - shard * settings.shard_size)
 
-    Parameters
-    ----------
-    settings : the world.
-    out : folder for the shards; `world.json` in it holds the settings.
-    workers : number of processes; None for one per CPU core. The files do not depend on it.
-    progress : whether to show a progress bar on standard error.
 
-    Returns
-    -------
-    Path
-        The folder.
+def _write_tar(settings: WorldSettings, shard: int, path: Path) -> list[dict[str, Any]]:
+    rows = []
+    with (
+        written_whole(path) as beside,
+        tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,  # twice the default's speed
+    ):
+        for index in range(_pairs_in(settings, shard)):
+            pair = make_pair(settings, shard, index)
+            row = _row(pair, f"{shard:05d}{index:04d}", settings.image_size)
+            files = {"jpg": pair.jpeg, "txt": pair.text.encode(), "json": json.dumps(row).encode()}
+            for kind, data in files.items():
+                member = tarfile.TarInfo(f"{row['key']}.{kind}")  # time, owner and group stay 0
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+            rows.append(row)
+    return rows
 
-    Raises
-    ------
-    InputError
-        If a setting is out of range, the folder belongs to something else, or the disk is
-        full. Whole shards stay and are not written again by the next call.
 
-    >>> import tempfile
-    >>> settings = WorldSettings(seed=0, noise=0.25, image_size=58, pairs=30, shard_size=20)
-    >>> out = write_world(settings, Path(tempfile.mkdtemp()), workers=1)
-    >>> print(*sorted(path.name for path in out.iterdir()))
-    00000.parquet 00000.tar 00000_stats.json 00001.parquet 00001.tar 00001_stats.json world.json
-    """
-    _check_settings(settings)
-    if workers is not None and workers < 1:
-        raise InputError(f"workers {workers}: give at least 1")
-    _claim_folder(settings, out)
-    shards = range(-(-settings.pairs // settings.shard_size))
-    missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
-    left = sum(min(settings.shard_size, settings.pairs - s * settings.shard_size) for s in missing)
-    with tqdm(
-        desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
-        unit=" pairs", disable=not progress,
-    ) as bar:  # fmt: skip
-        for written in _written(settings, out, missing, workers or usable_cores()):
-            bar.update(written)
-    return out
+def _row(pair: Pair, key: str, image_size: int) -> dict[str, Any]:
+    """One row of the table: img2dataset's columns, then the truth."""
+    return {
+        "key": key,
+        "caption": pair.text,
+        "url": pair.url,
+        "sha256": hashlib.sha256(pair.jpeg).hexdigest(),
+        "original_width": pair.original_size[0],
+        "original_height": pair.original_size[1],
+        "width": image_size,
+        "height": image_size,
+        "status": "success",
+        "error_message": None,
+        "exif": "{}",
+        "noise": pair.noise,
+        "scene": json.dumps(scene_facts(pair.scene)),
+    }

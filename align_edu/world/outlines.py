@@ -1,0 +1,193 @@
+"""The outlines of each kind of object, read from outlines.txt and made ready for drawing.
+
+An outline is an (n, 2) array of x to the right and y downwards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+Points = np.ndarray  # (n, 2) float
+Part = tuple[str, Points]  # a shade and the outline that it fills
+
+STEPS = 5  # points between two corners of a smooth line
+SHARPEST_RIM = 1.6
+BARE = ("string", "steam")  # too thin for a rim
+
+
+@dataclass(frozen=True, slots=True)
+class Artwork:
+    """The parts of one kind of object, placed on a picture by one matrix product.
+
+    Their bounding box has its centre at (0, 0), and its longer side is 1.
+    """
+
+    points: np.ndarray  # (n, 2) float32, the corners of all parts
+    outward: np.ndarray  # (n, 2) float32, direction in which a corner moves to fatten the part
+    shades: tuple[str, ...]  # of each part
+    ends: tuple[int, ...]  # index into `points` where each part ends
+    rims: tuple[int, ...]  # parts at the edge of the silhouette, which get a contrasting rim
+    half: tuple[float, float]  # half the width and half the height of the bounding box
+
+
+@cache
+def artwork(kind: str) -> Artwork:
+    """Return the artwork of a kind, a key of `catalog.KINDS`.
+
+    >>> max(artwork("dog").half)
+    0.5
+    """
+    parts = [part for line in _blocks()[kind] for part in _parts(line)]
+    points = np.concatenate([outline for _, outline in parts])
+    low, high = points.min(axis=0), points.max(axis=0)
+    longest = float((high - low).max())
+    width, height = ((high - low) / longest / 2).tolist()
+    return Artwork(
+        points=((points - (low + high) / 2) / longest).astype(np.float32),
+        outward=np.concatenate([_outward(outline) for _, outline in parts]).astype(np.float32),
+        shades=tuple(shade for shade, _ in parts),
+        ends=tuple(np.cumsum([len(outline) for _, outline in parts]).tolist()),
+        rims=_rims(parts),
+        half=(width, height),
+    )
+
+
+@cache
+def _blocks() -> dict[str, list[str]]:
+    """The lines of outlines.txt that draw each kind."""
+    text = Path(__file__).with_name("outlines.txt").read_text(encoding="utf-8")
+    blocks: dict[str, list[str]] = {}
+    kind = ""
+    for line in text.splitlines():
+        if line.startswith(" "):
+            blocks[kind].append(line)
+        elif line and not line.startswith("#"):
+            kind = line.partition(":")[0]
+            blocks[kind] = []
+    return blocks
+
+
+def _parts(line: str) -> list[Part]:
+    """Read one line of outlines.txt: a part, with its mirror image where an asterisk asks for it.
+
+    >>> for shade, points in _parts("ink* poly 10,0 20,0 10,50"):
+    ...     print(shade, points[1].tolist())
+    ink [0.2, 0.0]
+    ink [-0.2, 0.0]
+    """
+    shade, form, *words = line.split()
+    points = _outline(form, words)
+    if shade.endswith("*"):
+        return [(shade[:-1], points), (shade[:-1], points * (-1.0, 1.0))]
+    return [(shade, points)]
+
+
+def _outline(form: str, words: list[str]) -> Points:
+    if form == "poly":
+        return np.array(list(_corners(words)))
+    if form == "blob":
+        return _spline(np.array(list(_corners(words))), closed=True)
+    if form == "oval":
+        radii, *tilt = words[1:]
+        return _oval(*_hundredths(words[0]), *_hundredths(radii), tilt=float(*tilt))
+    if form == "box":
+        return _box(*(n for word in words for n in _hundredths(word)))
+    width, _, end = words[0].partition(">")
+    line = np.array(list(_corners(words[1:])))
+    line = _spline(line, closed=False) if form == "curve" else line
+    return _thick(line, float(width) / 100, float(end or width) / 100)
+
+
+def _hundredths(word: str) -> list[float]:
+    return [float(number) / 100 for number in word.split(",")]
+
+
+def _corners(words: list[str]) -> Iterator[tuple[float, float]]:
+    for word in words:
+        name, _, numbers = word.rpartition(":")
+        if name == "arc":
+            *ellipse, start, end, n = numbers.split(",")
+            yield from _arc(*_hundredths(",".join(ellipse)), float(start), float(end), int(n))
+        else:
+            x, y = _hundredths(numbers)
+            yield x, y
+
+
+def _arc(
+    x: float, y: float, rx: float, ry: float, start: float, end: float, n: int
+) -> list[tuple[float, float]]:
+    """Points on an ellipse around (x, y) from one angle to another; 0 is right, 90 is down.
+
+    >>> [(round(a), round(b)) for a, b in _arc(0, 0, 1, 1, 0, 180, 3)]
+    [(1, 0), (0, 1), (-1, 0)]
+    """
+    angles = np.radians(np.linspace(start, end, n))
+    return list(zip((x + rx * np.cos(angles)).tolist(), (y + ry * np.sin(angles)).tolist()))
+
+
+def _oval(x: float, y: float, rx: float, ry: float | None = None, tilt: float = 0.0) -> Points:
+    points = np.array(_arc(0.0, 0.0, rx, rx if ry is None else ry, 0.0, 340.0, 18))
+    cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
+    return points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+
+
+def _box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> Points:
+    if not r:
+        return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
+    centres = ((x1 - r, y1 - r), (x0 + r, y1 - r), (x0 + r, y0 + r), (x1 - r, y0 + r))
+    quarters = (_arc(*c, r, r, 90 * k, 90 * k + 90, 4) for k, c in enumerate(centres))
+    return np.array([corner for quarter in quarters for corner in quarter])
+
+
+def _spline(corners: Points, closed: bool) -> Points:
+    """Catmull-Rom spline through the corners, sampled STEPS times between each two."""
+    if closed:
+        padded = np.concatenate([corners[-1:], corners, corners[:2]])
+    else:
+        padded = np.concatenate([corners[:1], corners, corners[-1:]])
+    t = (np.arange(STEPS) / STEPS)[None, :, None]  # (1, STEPS, 1)
+    a, b, c, d = (padded[k : len(padded) - 3 + k, None, :] for k in range(4))  # (m, 1, 2)
+    curve = b + 0.5 * t * (
+        c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d))
+    )  # (m, STEPS, 2)
+    curve = curve.reshape(-1, 2)
+    return curve if closed else np.concatenate([curve, corners[-1:]])
+
+
+def _thick(line: Points, width: float, end_width: float) -> Points:
+    """The outline of a thick line along a path."""
+    along = np.gradient(line, axis=0)
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    widths = np.linspace(width, end_width, len(line))[:, None]
+    return np.concatenate([line + across * widths / 2, (line - across * widths / 2)[::-1]])
+
+
+def _outward(points: Points) -> Points:
+    """Mitred outward normals of a closed outline, (n, 2)."""
+    x, y = points[:, 0], points[:, 1]
+    area = np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)
+    along = np.roll(points, -1, axis=0) - points
+    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    after = np.stack([along[:, 1], -along[:, 0]], axis=1) * (1.0 if area > 0 else -1.0)
+    middle = after + np.roll(after, 1, axis=0)
+    length = np.maximum(np.linalg.norm(middle, axis=1, keepdims=True), 1e-9)
+    return middle / length * np.minimum(2.0 / length, SHARPEST_RIM)
+
+
+def _rims(parts: list[Part]) -> tuple[int, ...]:
+    """The parts of which at least one corner lies inside no other part."""
+    from matplotlib.path import Path as Outline
+
+    found = []
+    for i, (shade, points) in enumerate(parts):
+        hidden = np.zeros(len(points), dtype=bool)
+        for j, (_, outline) in enumerate(parts):
+            if i != j:
+                hidden |= Outline(outline).contains_points(points)
+        if shade not in BARE and not hidden.all():
+            found.append(i)
+    return tuple(found)

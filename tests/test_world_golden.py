@@ -1,0 +1,168 @@
+"""The toy world draws and writes the same bytes as ever: SHA-256 of everything that it makes.
+
+After a change that is meant to alter pictures, captions or files, print the new hashes with
+`python tests/test_world_golden.py` and put them into GOLDEN.
+"""
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from align_edu.world import World, catalog
+from align_edu.world.alt_text import caption, full_captions
+from align_edu.world.benchmark import write_ratings
+from align_edu.world.draw import draw
+from align_edu.world.edits import ATTRIBUTES, distractors, sample_edit
+from align_edu.world.pair import WorldSettings, make_pair
+from align_edu.world.scene import Scene, Thing, child_rng, scene_facts
+from align_edu.world.tasks import TASKS
+from align_edu.world.web_noise import NOISE
+
+# What depends on the frequencies of the catalog and on which facts a caption tells: "captions",
+# "noise texts", "edits", "pairs", "shards", "benchmark" and "tasks". The others depend on neither.
+GOLDEN: dict[str, str] = {}
+
+
+def scenes(n: int) -> list[Scene]:
+    """Return n scenes over all kinds, colours, places, weathers, styles, counts and relations."""
+    kinds, colours, places = list(catalog.KINDS), list(catalog.COLOURS), list(catalog.PLACES)
+    weathers, styles, sizes = list(catalog.WEATHER), list(catalog.STYLES), list(catalog.SIZES)
+    relations = list(catalog.RELATIONS)
+    found = []
+    for i in range(n):
+        place, weather = places[i % 16], weathers[i // 16 % 6]
+        facts = catalog.PLACES[place]
+        dark = weather in catalog.DAYLIGHT_WEATHER and not facts.daylight
+        weather = weather if facts.outdoor and not dark else "clear"
+        thing = Thing(kinds[i * 7 % 40], colours[i % 12])
+        other, relation, count = None, None, 1 + i // 3 % 4
+        if i % 4 == 0:
+            other = Thing(kinds[(i * 7 + 1) % 40], colours[(i // 4 + 5) % 12])
+            relation, count = relations[i // 4 % 3], 1
+        style, size = styles[i // 5 % 3], sizes[i // 7 % 3]
+        found.append(Scene(thing, count, size, place, weather, style, other, relation))
+    return found
+
+
+def drawings(size: int, n: int) -> Iterator[bytes]:
+    for i, scene in enumerate(scenes(n)):
+        yield draw(scene, child_rng(17, i), size).tobytes()
+
+
+def texts_with_every_fact() -> Iterator[bytes]:
+    for i, scene in enumerate(scenes(500)):
+        yield "\n".join(full_captions(scene, child_rng(18, i), n=3)).encode()
+
+
+def captions() -> Iterator[bytes]:
+    for i, scene in enumerate(scenes(500)):
+        for completeness in ("full", "most", "brief", "mixed"):
+            yield caption(scene, child_rng(19, i), completeness).encode()
+
+
+def noise_texts() -> Iterator[bytes]:
+    for name, noise in NOISE.items():
+        yield json.dumps([name, noise.share, noise.rules, noise.side]).encode()
+        for i, scene in enumerate(scenes(80)):
+            if noise.text is not None:
+                yield noise.text(scene, child_rng(20, i)).encode()
+
+
+def edits() -> Iterator[bytes]:
+    for attribute in ATTRIBUTES:
+        for i in range(20):
+            rng = child_rng(21, i)
+            edit = sample_edit(attribute, rng)
+            shown = [edit.before, edit.after, *distractors(edit, rng)]
+            yield json.dumps([edit.minus, edit.plus, *map(scene_facts, shown)]).encode()
+
+
+def pairs() -> Iterator[bytes]:
+    """Pairs of a world so large that it has popular images, nearly all of them noisy."""
+    settings = WorldSettings(seed=4, noise=0.9, image_size=32, pairs=100_000, shard_size=5_000)
+    for i in range(300):
+        pair = make_pair(settings, 3, i)
+        row = [pair.text, pair.noise, scene_facts(pair.scene), pair.original_size, pair.url]
+        yield json.dumps(row).encode() + pair.jpeg
+
+
+def files(folder: Path) -> Iterator[bytes]:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        yield str(path.relative_to(folder)).encode() + path.read_bytes()
+
+
+def shards(folder: Path) -> Iterator[bytes]:
+    near = World(seed=9).write_benchmark(folder / "near", scenes=8, image_size=58)
+    world = World(seed=8, noise=0.5)
+    yield from files(world.write(folder / "raw", 90, workers=1, shard_size=40, benchmark=near))
+
+
+def benchmark(folder: Path) -> Iterator[bytes]:
+    world = World(seed=10)
+    yield from files(world.write_benchmark(folder / "b", 40, image_size=58, train=10, twins=3))
+
+
+def ratings(folder: Path) -> Iterator[bytes]:
+    write_ratings(folder / "cxc", [f"{i}.jpg" for i in range(60)], scenes(60), seed=11)
+    yield from files(folder / "cxc")
+
+
+def tasks(folder: Path) -> Iterator[bytes]:
+    sizes = {"train": 8, "val": 2, "test": 8, "image_size": 32}
+    for task in TASKS:
+        yield from files(World(seed=12).write_task(folder / task, task, **sizes))
+    for task in ("object", "colour"):
+        unseen = folder / f"unseen {task}"
+        yield from files(World(seed=12).write_task(unseen, task, **sizes, held_out=True))
+
+
+MADE: dict[str, Callable[[Path], Iterator[bytes]]] = {
+    "drawings of 58 pixels": lambda folder: drawings(58, 288),
+    "drawings of 256 pixels": lambda folder: drawings(256, 40),
+    "full captions": lambda folder: texts_with_every_fact(),
+    "ratings": ratings,
+    "captions": lambda folder: captions(),
+    "noise texts": lambda folder: noise_texts(),
+    "edits": lambda folder: edits(),
+    "pairs": lambda folder: pairs(),
+    "shards": shards,
+    "benchmark": benchmark,
+    "tasks": tasks,
+}
+
+
+def digest(name: str, folder: Path) -> str:
+    total = hashlib.sha256()
+    for part in MADE[name](folder):
+        total.update(hashlib.sha256(part).digest())
+    return total.hexdigest()
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_what_the_world_makes_is_byte_identical_to_what_it_made_before(
+    name: str, tmp_path: Path
+) -> None:
+    assert digest(name, tmp_path) == GOLDEN[name]
+
+
+def test_the_golden_scenes_hold_every_value_of_every_fact() -> None:
+    facts = [scene_facts(scene) for scene in scenes(288)]
+    for name, table in (
+        ("kind", catalog.KINDS), ("colour", catalog.COLOURS), ("place", catalog.PLACES),
+        ("weather", catalog.WEATHER), ("style", catalog.STYLES), ("size", catalog.SIZES),
+        ("count", catalog.COUNTS), ("relation", catalog.RELATIONS), ("other_kind", catalog.KINDS),
+    ):  # fmt: skip
+        assert {row[name] for row in facts} - {""} == set(table), name
+    outdoor = {p.name for p in catalog.PLACES.values() if p.daylight}
+    shown = {(row["place"], row["weather"]) for row in facts}
+    assert {(place, weather) for place in outdoor for weather in catalog.WEATHER} <= shown
+
+
+if __name__ == "__main__":
+    for made in MADE:
+        with tempfile.TemporaryDirectory() as scratch:
+            print(f'    "{made}": "{digest(made, Path(scratch))}",')
