@@ -202,10 +202,9 @@ def _doctor(args: argparse.Namespace) -> Answer:
 def _grade(args: argparse.Namespace) -> Answer:
     from align_edu.lab.grade import grade_folder, summary
 
-    limits = {"seconds": args.seconds, "megabytes": args.megabytes}
-    grades = grade_folder(
-        args.folder, args.seed, args.out, **limits, workers=args.workers, progress=True
-    )
+    names = ("seconds", "megabytes", "workers", "unprotected", "exercises")
+    options = {name: getattr(args, name) for name in names}
+    grades = grade_folder(args.folder, args.seed, args.out, **options, progress=True)
     return grades.to_dict(), summary(grades)
 
 

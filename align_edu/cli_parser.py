@@ -227,4 +227,10 @@ def _add_grade_command(command: Add) -> None:
     sub.add_argument(
         "--megabytes", type=int, default=1024, help="of memory for a function (default 1024)"
     )
-    sub.add_argument("--workers", type=int, help="functions at a time (default: one a core)")
+    sub.add_argument("--workers", type=int, help="notebooks at a time (default: one per core)")
+    sub.add_argument(
+        "--unprotected", action="store_true", help="run the submissions without isolation"
+    )
+    sub.add_argument(
+        "--exercises", type=Path, metavar="FILE", help="Python that adds your exercises"
+    )
