@@ -20,6 +20,20 @@ from align_edu.lab.exercises import EXERCISES
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 Cells = list[str]
+# A lecturer's file with an exercise.
+MINE = '''
+from align_edu import lab
+
+
+def half(x):
+    """Return half of x."""
+    return x / 2
+
+
+HINTS = (lab.Hint("What?", "Divide."), lab.Hint("By what?", "2."), lab.Hint("How?", "x / 2"))
+WRONG = (lab.WrongAnswer(lambda x: x // 2, "That rounds down: use /."),)
+lab.add_exercise(lab.Exercise("mine", half, lambda generator: [(3,), (8,)], WRONG, HINTS))
+'''
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from align_edu.lab.jail import bwrap_problem
 from align_edu.lab.judge import answer_key, judge
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from tests import hostile_submissions as hostile
-from tests.submissions import Expected, hand_in, hand_in_code, hand_in_right, hand_in_wrong
+from tests.submissions import MINE, Expected, hand_in, hand_in_code, hand_in_right, hand_in_wrong
 
 SEED = 12
 PROBLEM = bwrap_problem()
@@ -220,21 +220,6 @@ def test_waiting_costs_no_mark_and_one_crash_spares_the_other_function(tmp_path:
     assert outcomes["crashes", "chance_loss"] == "error"
     assert outcomes["crashes", "recall_at_1"] == "right"
     assert outcomes["sleeps", "chance_loss"] == "right"
-
-
-MINE = '''
-from align_edu import lab
-
-
-def half(x):
-    """Return half of x."""
-    return x / 2
-
-
-HINTS = (lab.Hint("What?", "Divide."), lab.Hint("By what?", "2."), lab.Hint("How?", "x / 2"))
-WRONG = (lab.WrongAnswer(lambda x: x // 2, "That rounds down: use /."),)
-lab.add_exercise(lab.Exercise("mine", half, lambda generator: [(3,), (8,)], WRONG, HINTS))
-'''
 
 
 @isolated

@@ -24,7 +24,7 @@ from align_edu.lab.nbgrader_assignment import (
     main,
     write_assignment,
 )
-from tests.test_grade import MINE
+from tests.submissions import MINE
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 
@@ -38,11 +38,6 @@ MISTAKES = {
         "own = similarity.diagonal()\nreturn (own >= similarity.amax(1)).float().mean()",
         "You count a tie as a hit.",
     ),
-    "align_loss": (
-        "from align_edu import contrastive_loss\n"
-        "return contrastive_loss(image, text, sigma, label_smoothing=0) / 2",
-        "You average the two directions, as CLIP does.",
-    ),
 }
 
 
@@ -52,10 +47,6 @@ def bodies_of(lines: Callable[[str], str], *names: str) -> dict[str, str]:
 
 def by_reference(name: str) -> str:
     return "\n".join(answer_body(find_exercise(name).reference))
-
-
-def by_mistake(name: str) -> str:
-    return MISTAKES[name][0]
 
 
 def hand_in(
@@ -144,16 +135,14 @@ def test_nbgrader_grades_right_answers_however_bound_and_keeps_no_progress(
 
 @pytest.mark.filterwarnings(NBGRADERS_OWN)
 def test_nbgrader_grades_each_exercise_by_itself(nbgrader: Any) -> None:
-    """A mistake beside a stub; a function that is another's; a stub that raises."""
+    """A right answer beside a stub; mistakes beside a stub that raises."""
     course = Path(nbgrader.coursedir.root)
-    hand_in(course, LOSS, "right", bodies_of(by_reference, "align_loss", "smoothed_loss"))
-    hand_in(course, LOSS, "half", bodies_of(by_mistake, "align_loss"))
-    assert grade(nbgrader, LOSS, "right")[:2] == (6, 6)
+    hand_in(course, LOSS, "half", bodies_of(by_reference, "align_loss"))
     points, most, said = grade(nbgrader, LOSS, "half")
-    assert (points, most) == (0, 6)
-    assert MISTAKES["align_loss"][1] in said
+    assert (points, most) == (3, 6)
+    assert "align_loss: right." in said
     assert "smoothed_loss: still to be written." in said
-    bodies = bodies_of(by_mistake, "chance_loss", "recall_at_1")
+    bodies = bodies_of(lambda name: MISTAKES[name][0], "chance_loss", "recall_at_1")
     hand_in(course, START, "mistaken", bodies | {"half": "    raise NotImplementedError"})
     points, most, said = grade(nbgrader, START, "mistaken")
     assert (points, most) == (0, 4)
