@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +20,6 @@ from align_edu.lab.nbgrader_assignment import (
     DATA,
     NOTEBOOKS,
     STUB,
-    answer_body,
     assert_right,
     main,
     write_assignment,
@@ -46,7 +46,12 @@ def bodies_of(lines: Callable[[str], str], *names: str) -> dict[str, str]:
 
 
 def by_reference(name: str) -> str:
-    return "\n".join(answer_body(find_exercise(name).reference))
+    """The body between nbgrader's marks, as an assignment has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_assignment(EXERCISES[name].notebook, folder, only_exercises=True)
+        cells = nbformat.read(written, 4).cells
+    source = next(cell.source for cell in cells if f"def {name}(" in cell.source)
+    return textwrap.dedent(source.split("### BEGIN SOLUTION\n")[1].split("    ### END")[0])
 
 
 def hand_in(

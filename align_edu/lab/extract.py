@@ -93,16 +93,6 @@ def written(statements: Sequence[Statement], name: str) -> list[Statement]:
     return [each for each in named if not _is_stub(each, name)]
 
 
-def names_loaded(code: CodeType) -> frozenset[str]:
-    """Return the global names that code, or a function in it, loads.
-
-    >>> sorted(names_loaded(compile("def f(): return a + len(b)", "", "exec")))
-    ['a', 'b', 'len']
-    """
-    steps = (step for each in _codes(code) for step in dis.get_instructions(each))
-    return frozenset(step.argval for step in steps if step.opname in _LOADS)
-
-
 def _is_stub(statement: Statement, name: str) -> bool:
     """Whether all functions of that name in a statement are still to be written."""
     named = {name, "<lambda>"} if isinstance(statement.node, ast.Assign) else {name}
@@ -156,8 +146,10 @@ def _python_of(node: ast.stmt) -> list[ast.stmt]:
 def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
     code = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
     binds = frozenset(s.argval for s in dis.get_instructions(code) if s.opname in _STORES)
+    steps = (step for each in _codes(code) for step in dis.get_instructions(each))
+    needs = frozenset(step.argval for step in steps if step.opname in _LOADS)
     changes = frozenset() if isinstance(node, _DEFINES) else frozenset(_changed(node))
-    return Statement(cell, order, node, code, binds, names_loaded(code), changes)
+    return Statement(cell, order, node, code, binds, needs, changes)
 
 
 def _changed(statement: ast.stmt) -> Iterator[str]:

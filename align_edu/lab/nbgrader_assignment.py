@@ -12,7 +12,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from align_edu.io import InputError, folder_written_whole, written_whole
@@ -20,7 +19,6 @@ from align_edu.lab.checks import CheckFailed, is_stub
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercise import Exercise
 from align_edu.lab.exercises import EXERCISES, find_exercise
-from align_edu.lab.extract import names_loaded
 from align_edu.lab.grade import read_exercises
 from align_edu.lab.judge import answer_key, judge
 from align_edu.lab.outcomes import outcome_of
@@ -120,43 +118,6 @@ def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
     print(f"{name}: right.")
 
 
-def answer_body(function: Callable[..., Any]) -> list[str]:
-    """Return the lines of a function's body after imports of what it takes from its module.
-
-    Below any `def` line with the same parameters, and indented, they run.
-
-    >>> from align_edu.loss import chance_loss
-    >>> print(*answer_body(chance_loss), sep="\\n")
-    import math
-    <BLANKLINE>
-    return 2 * math.log(n)
-    """
-    source = textwrap.dedent(inspect.getsource(function))
-    node = ast.parse(source).body[0]
-    assert isinstance(node, ast.FunctionDef)
-    documented = ast.get_docstring(node) is not None and len(node.body) > 1
-    first = node.body[1 if documented else 0]
-    lines = source.splitlines()[first.lineno - 1 : node.end_lineno]
-    taken = sorted(names_loaded(function.__code__) & function.__globals__.keys())
-    imports = [_import(name, function) for name in taken if name != function.__name__]
-    body = textwrap.dedent("\n".join(lines)).split("\n")
-    return [*imports, "", *body] if imports else body
-
-
-def _import(name: str, function: Callable[..., Any]) -> str:
-    """The statement that imports a global name of a function's module."""
-    value = function.__globals__[name]
-    if isinstance(value, ModuleType):
-        return f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
-    for module in (getattr(value, "__module__", None), function.__module__):
-        if hasattr(sys.modules.get(module or ""), name):
-            return f"from {module} import {name}"
-    raise InputError(
-        f"{function.__name__}: its answer uses {name}, which cannot be imported; define {name} "
-        "inside the function"
-    )
-
-
 def _read_notebook(file: Path) -> Any:
     import nbformat
 
@@ -205,10 +166,16 @@ def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
     names = [name.strip() for name in stub[2].split(",")]
     if names != list(inspect.signature(exercise.reference).parameters):
         raise InputError(f"{exercise.name}: the notebook's stub takes {names}; mend the stub")
-    body = ["### BEGIN SOLUTION", *answer_body(exercise.reference), "### END SOLUTION"]
-    lines = textwrap.indent("\n".join(body), "    ")
+    source = textwrap.dedent(inspect.getsource(exercise.reference))
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    documented = ast.get_docstring(function) is not None and len(function.body) > 1
+    first = function.body[1 if documented else 0].lineno
+    body = "\n".join(source.splitlines()[first - 1 : function.end_lineno])
+    lines = ["### BEGIN SOLUTION", *textwrap.dedent(body).splitlines(), "### END SOLUTION"]
+    solution = textwrap.indent("\n".join(lines), "    ")
     head = stub[0].partition("\n")[0]
-    cell.source = cell.source.replace(stub[0], f"{head}\n{lines}", 1)
+    cell.source = cell.source.replace(stub[0], f"{head}\n{solution}", 1)
     cell.metadata["nbgrader"] = _metadata(exercise.name, solution=True)
     return cell
 
