@@ -25,6 +25,12 @@ ODD_BUT_RIGHT: dict[str, Cells] = {
     "table": ["table = {}\nfor i in range(1, 70_000):\n    table[i] = 2 * math.log(i)",
               "def chance_loss(n):\n    return table.get(n, 2 * math.log(n))"],
     "lambda": ["chance_loss = lambda n: 2 * math.log(n)"],
+    "partial": ["from functools import partial", "def times(k, n):\n    return k * math.log(n)",
+                "chance_loss = partial(times, 2)"],
+    "decorated": ["from functools import lru_cache", "@lru_cache\n" + RIGHT],
+    "then_not_implemented": [RIGHT, "def chance_loss(n):\n    raise NotImplementedError"],
+    "magic_inside": ["def chance_loss(n):\n    %time x = n\n    return 2 * math.log(n)"],
+    "prompts": [">>> x = 2", ">>> def chance_loss(n):\n...     return x * math.log(n)"],
     "object": ["class Loss:\n    def __call__(self, n):\n        return 2 * math.log(n)",
                "chance_loss = Loss()"],
     "under_if": ["if True:\n    def chance_loss(n):\n        return 2 * math.log(n)"],
@@ -63,7 +69,7 @@ WRONG_OR_BROKEN: dict[str, tuple[str, str | Cells]] = {
                         "def chance_loss(n):\n    return Liar(n)"]),
     "patches_the_judge": ("wrong", """
         import math, torch
-        import align_edu.sandbox.outcomes as outcomes
+        import align_edu.lab.outcomes as outcomes
         torch.allclose = math.isclose = outcomes.same = lambda *a, **k: True
         return 1.0"""),
     "huge_list": ("wrong", "return [0.0] * 10**7"),
@@ -94,7 +100,7 @@ WRONG_OR_BROKEN: dict[str, tuple[str, str | Cells]] = {
             try:
                 while True: pass
             except BaseException: pass"""),
-    "sleep": ("time", "import time\ntime.sleep(1000)"),
+    "asleep": ("time", "import time\ntime.sleep(1000)"),
     "list_of_everything": ("memory", "return [0] * 10**12"),
     "growing": ("memory", "x = []\nwhile True:\n    x.append(torch.empty(10**7))"),
     "huge_allocation": ("memory", "return torch.zeros(10**12).sum()"),
@@ -110,17 +116,30 @@ WRONG_OR_BROKEN: dict[str, tuple[str, str | Cells]] = {
     "program": ("forbidden", "import subprocess\nreturn subprocess.run(['ls'])"),
     "shell": ("forbidden", "import os\nreturn os.system('ls')"),
     "kills_its_parent": ("forbidden", "import os\nos.kill(os.getppid(), 9)"),
-    "fills_the_disk": ("forbidden", """
+    "fills_the_disk": ("error", """
         for i in range(10**6):
             with open(f'file{i}', 'wb') as file:
                 file.write(bytes(10**6))"""),
-    "digs_down": ("forbidden", "import os\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')"),
+    "digs_down": ("time", "import os\nwhile True:\n    os.mkdir('d')\n    os.chdir('d')"),
     "syntax_error": ("missing", ["def chance_loss(n) return 2"]),
     "deleted": ("missing", []),
     "renamed": ("missing", ["def chance_los(n):\n    return 2 * math.log(n)"]),
     "stub": ("not attempted", ["def chance_loss(n):\n    ..."]),
     "only_words": ("not attempted", ["def chance_loss(n):\n    '''I do not know.'''\n    pass"]),
     "not_implemented": ("not attempted", "raise NotImplementedError('later')"),
+    "not_implemented_below": ("not attempted", ["def later(n):\n    raise NotImplementedError",
+                                                "def chance_loss(n):\n    return later(n)"]),
+    "closes_its_pipe": ("exit", "import os\nos.close(3)\nos._exit(0)"),
+    "writes_settings_with_c": ("right", """
+        import ctypes
+        number = ctypes.CDLL(None).open(b'/proc/sys/kernel/core_pattern', 1)
+        return 2 * math.log(n) if number < 0 else 0.0"""),
+    "sees_no_secrets": ("right", """
+        import ctypes, os
+        seen = [p for p in (b'/root/.bashrc', b'/etc/passwd', b'/etc/shadow', b'/var')
+                if ctypes.CDLL(None).access(p, 0) == 0]
+        others = [p for p in range(3, 100) if os.path.exists(f'/proc/{p}') and p != os.getpid()]
+        return 2 * math.log(n) if not seen and not others else 0.0"""),
 }  # fmt: skip
 
 UNREADABLE: dict[str, bytes] = {

@@ -11,17 +11,29 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from align_edu.lab import exercise as exercise_module
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import EXERCISES
-from tests import test_lab, test_lab_06_07, test_lab_09, test_lab_10, test_lab_11, test_lab_15_16
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
-TESTS = (test_lab, test_lab_06_07, test_lab_09, test_lab_10, test_lab_11, test_lab_15_16)
 Cells = list[str]
+# A lecturer's file with an exercise.
+MINE = '''
+from align_edu import lab
+
+
+def half(x):
+    """Return half of x."""
+    return x / 2
+
+
+HINTS = (lab.Hint("What?", "Divide."), lab.Hint("By what?", "2."), lab.Hint("How?", "x / 2"))
+WRONG = (lab.WrongAnswer(lambda x: x // 2, "That rounds down: use /."),)
+lab.add_exercise(lab.Exercise("mine", half, lambda generator: [(3,), (8,)], WRONG, HINTS))
+'''
 
 
 @dataclass(frozen=True)
@@ -69,57 +81,21 @@ def code_cell(text: str) -> dict[str, Any]:
     return {"cell_type": "code", "source": text.splitlines(keepends=True), "metadata": {}}
 
 
-# Answers as cells.
-
-
-def our_name(name: str) -> str:
-    return f"our_{name}"
-
-
-@cache
-def shipped(name: str) -> tuple[str, str, str]:
-    """The module that holds an exercise's mistakes, under other names; what holds them there."""
-    wrong = EXERCISES[name].wrong
-    modules = {each.function.__module__ for each in wrong} - {"builtins"}
-    (module,) = (sys.modules[each] for each in modules)
-    holder = next(key for key, value in vars(module).items() if value is wrong)
-    text = without_imports_of_the_lab(inspect.getsource(module))
-    for other in EXERCISES:
-        text = re.sub(rf"\b{other}\b(?!\")", our_name(other), text)
-    return inspect.getsource(exercise_module), text, holder
-
-
-def without_imports_of_the_lab(text: str) -> str:
-    lines = text.splitlines(keepends=True)
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("align_edu.lab"):
-            for line in range(node.lineno - 1, node.end_lineno or node.lineno):
-                lines[line] = ""
-    return "".join(lines)
-
-
 def wrong_answer(name: str, number: int) -> Cells:
-    """The cells of a known mistake, its helpers in cells before it."""
-    first, second, holder = shipped(name)
+    """The cells of a known mistake: bound to the name, or called by a function above its helper."""
+    shipped = f'find_exercise("{name}").wrong[{number}].function'
+    cells = [f"chosen_{name} = {shipped}", "from align_edu.lab.exercises import find_exercise"]
     if number % 2:
-        return [first, second, f"{name} = {holder}[{number}].function"]
-    body = f"def {name}(*given):\n    return chosen_{name}(*given)"
-    chosen = f"chosen_{name} = {holder}[{number}].function"
-    return [body, second, chosen, first]  # helpers come later
-
-
-def reference_answer(name: str) -> Cells:
-    """The cells of the shipped answer: its imports, its helpers, and a thin wrapper."""
-    function = EXERCISES[name].reference
-    return [*source_cells(function, our_name(name)), f"{name} = {our_name(name)}"]
+        return [*cells[::-1], f"{name} = chosen_{name}"]
+    return [f"def {name}(*given):\n    return chosen_{name}(*given)", *cells]
 
 
 def source_cells(function: Callable[..., Any], name: str) -> Cells:
     """The imports of a function's module, the module's things that it uses, and itself."""
-    module = sys.modules[function.__module__]
-    tree = ast.parse(inspect.getsource(module)).body
+    tree = ast.parse(inspect.getsource(sys.modules[function.__module__])).body
     imports = [node for node in tree if isinstance(node, (ast.Import, ast.ImportFrom))]
-    lines = [ast.unparse(node) for node in imports if "pytest" not in ast.unparse(node)]
+    lines = [ast.unparse(node) for node in imports]
+    lines = [line for line in lines if "pytest" not in line and "align_edu.lab" not in line]
     defined = {each: node for node in tree for each in bound(node)}
     wanted, seen = [function.__name__], []
     while wanted:
@@ -128,8 +104,7 @@ def source_cells(function: Callable[..., Any], name: str) -> Cells:
             seen.append(each)
             wanted += [n.id for n in ast.walk(defined[each]) if isinstance(n, ast.Name)]
     source = [ast.unparse(node) for node in tree if set(bound(node)) & set(seen)]
-    text = re.sub(rf"\b{function.__name__}\b", name, "\n\n\n".join(source))
-    return [without_imports_of_the_lab("\n".join(lines)), text]
+    return ["\n".join(lines), re.sub(rf"\b{function.__name__}\b", name, "\n\n\n".join(source))]
 
 
 def bound(node: ast.stmt) -> list[str]:
@@ -143,7 +118,8 @@ def bound(node: ast.stmt) -> list[str]:
 def from_tests(test: str) -> list[tuple[Any, ...]]:
     """The functions that a test of the lab is parametrised with."""
     rows: list[tuple[Any, ...]] = []
-    for module in TESTS:
+    for file in sorted(Path(__file__).parent.glob("test_lab*.py")):
+        module = import_module(f"tests.{file.stem}")
         marks = getattr(getattr(module, test, None), "pytestmark", [])
         rows += [row for mark in marks if "function" in mark.args[0] for row in mark.args[1]]
     plain = [row for row in rows if inspect.isfunction(row[1]) and row[1].__closure__ is None]
@@ -160,20 +136,15 @@ SLOW = {
 }
 
 
-# The class.
-
-
-def hand_in_right(folder: Path) -> list[Expected]:
-    """The shipped answers, and the unusual right ones of the other tests."""
+def hand_in_right(folder: Path, every: int = 1) -> list[Expected]:
+    """Of the shipped answers, and the unusual ones of the other tests, one in ``every``."""
+    rows = [(name, each.reference) for name, each in EXERCISES.items()]
+    rows += [(row[0], row[1]) for row in from_tests("test_an_unusual_right_answer_passes")]
     expected = []
-    for name, exercise in EXERCISES.items():
+    for name, function in rows[::every]:
         if name == "learning_rate_at":  # which imports the whole training
             continue
-        student = f"ours_{name}"
-        hand_in(folder, student, exercise.notebook, {name: reference_answer(name)})
-        expected.append(Expected(student, name, "right"))
-    for name, function in from_tests("test_an_unusual_right_answer_passes"):
-        student = f"right_{function.__name__}"
+        student = f"right_{name}_{function.__name__}"
         cells = source_cells(function, name)
         hand_in(folder, student, EXERCISES[name].notebook, {name: cells})
         expected.append(Expected(student, name, "right"))
@@ -181,21 +152,19 @@ def hand_in_right(folder: Path) -> list[Expected]:
 
 
 def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
-    """Known mistakes, one in ``every`` of each exercise; and as other people write them."""
+    """Of the known mistakes, and of those as other people write them, one in ``every``."""
     expected = []
     for number in dict.fromkeys(exercise.notebook for exercise in EXERCISES.values()):
         names = [name for name, each in EXERCISES.items() if each.notebook == number]
         for i in range(int(number) % every, max(len(EXERCISES[n].wrong) for n in names), every):
-            here = [name for name in names if i < len(EXERCISES[name].wrong)]
-            # The two modules of notebook 06 have helpers of the same names.
-            for group in [[name] for name in here] if number == "06" else [here]:
-                student = f"wrong_{number}_{i:02}_{group[0]}"
-                hand_in(folder, student, number, {name: wrong_answer(name, i) for name in group})
-                expected += [
-                    Expected(student, name, "wrong", EXERCISES[name].wrong[i].mistake)
-                    for name in group
-                ]
-    for name, function, words in from_tests("test_a_mistake_is_named_however_it_is_written"):
+            group = [name for name in names if i < len(EXERCISES[name].wrong)]
+            student = f"wrong_{number}_{i:02}"
+            hand_in(folder, student, number, {name: wrong_answer(name, i) for name in group})
+            for name in group:
+                mistake = EXERCISES[name].wrong[i].mistake
+                expected.append(Expected(student, name, "wrong", mistake))
+    rows = from_tests("test_a_mistake_is_named_however_it_is_written")
+    for name, function, words in rows[:: max(1, every // 3)]:
         student = f"writes_{name}_{function.__name__}"
         cells = source_cells(function, name)
         hand_in(folder, student, EXERCISES[name].notebook, {name: cells})

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,11 +13,18 @@ import pytest
 
 from align_edu import lab
 from align_edu.io import InputError
-from align_edu.lab.answer_source import answer_body
-from align_edu.lab.checks import CheckFailed, find_mistake
+from align_edu.lab.checks import CheckFailed
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
-from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment
+from align_edu.lab.nbgrader_assignment import (
+    DATA,
+    NOTEBOOKS,
+    STUB,
+    assert_right,
+    main,
+    write_assignment,
+)
+from tests.submissions import MINE
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 
@@ -30,11 +38,6 @@ MISTAKES = {
         "own = similarity.diagonal()\nreturn (own >= similarity.amax(1)).float().mean()",
         "You count a tie as a hit.",
     ),
-    "align_loss": (
-        "from align_edu import contrastive_loss\n"
-        "return contrastive_loss(image, text, sigma, label_smoothing=0) / 2",
-        "You average the two directions, as CLIP does.",
-    ),
 }
 
 
@@ -43,20 +46,29 @@ def bodies_of(lines: Callable[[str], str], *names: str) -> dict[str, str]:
 
 
 def by_reference(name: str) -> str:
-    return "\n".join(answer_body(find_exercise(name).reference))
+    """The body between nbgrader's marks, as an assignment has it."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_assignment(EXERCISES[name].notebook, folder, only_exercises=True)
+        cells = nbformat.read(written, 4).cells
+    source = next(cell.source for cell in cells if f"def {name}(" in cell.source)
+    return textwrap.dedent(source.split("### BEGIN SOLUTION\n")[1].split("    ### END")[0])
 
 
-def by_mistake(name: str) -> str:
-    return MISTAKES[name][0]
+def hand_in(
+    course: Path, assignment: str, student: str, bodies: dict[str, str], *more: str
+) -> None:
+    """Write a body in place of the dots of each stub, add cells, and submit the notebook.
 
-
-def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str]) -> None:
-    """Write a body in place of the dots of each stub, and submit the released notebook."""
+    Where what is to be written binds the name itself, it replaces the whole stub.
+    """
     notebook = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", 4)
     for cell in notebook.cells:
         stub = STUB.search(cell.source)
         if stub and stub[1] in bodies:
-            cell.source = cell.source.replace("    ...", bodies[stub[1]])
+            body = bodies[stub[1]]
+            binds = f"\n{stub[1]} = " in body
+            cell.source = body if binds else cell.source.replace("    ...", body)
+    notebook.cells += [nbformat.v4.new_code_cell(text) for text in more]
     folder = course / "submitted" / student / assignment
     folder.mkdir(parents=True)
     nbformat.write(notebook, folder / f"{assignment}.ipynb")
@@ -64,13 +76,19 @@ def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str])
 
 @pytest.fixture(scope="module")
 def nbgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """nbgrader's own interface to a course of its own, with the config that the converter wrote."""
+    """nbgrader's interface to a course, whose notebook 00 has an exercise of the lecturer's."""
     from nbgrader.apps.api import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
 
-    course = tmp_path_factory.mktemp("course")
-    for number in ("00", "06"):
-        write_assignment(number, course, seed=23, only_exercises=True)
+    course, folder = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("notebooks")
+    notebook = nbformat.read(NOTEBOOKS / f"{START}.ipynb", 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("def half(x):\n    ..."))
+    nbformat.write(notebook, folder / f"{START}.ipynb")
+    (folder / "mine.py").write_text(MINE)
+    options: dict[str, Any] = {"seed": 23, "only_exercises": True}
+    write_assignment("00", course, notebooks=folder, exercises=folder / "mine.py", **options)
+    EXERCISES.pop("half")
+    write_assignment("06", course, **options)
     config = PyFileConfigLoader("nbgrader_config.py", path=str(course)).load_config()
     config.CourseDirectory.root = str(course)
     with pytest.MonkeyPatch.context() as patch:
@@ -106,31 +124,35 @@ NBGRADERS_OWN = "ignore:Object of type"  # a warning about its use of its databa
 
 
 @pytest.mark.filterwarnings(NBGRADERS_OWN)
-def test_nbgrader_grades_right_untouched_and_mistaken_submissions(nbgrader: Any) -> None:
-    course, names = Path(nbgrader.coursedir.root), ("chance_loss", "recall_at_1")
-    hand_in(course, START, "right", bodies_of(by_reference, *names))
-    hand_in(course, START, "untouched", {})
-    hand_in(course, START, "mistaken", bodies_of(by_mistake, *names))
-    assert grade(nbgrader, START, "right")[:2] == (3, 3)
-    points, most, said = grade(nbgrader, START, "untouched")
-    assert (points, most) == (0, 3)
-    assert all(f"{name}: still to be written." in said for name in names)
-    points, most, said = grade(nbgrader, START, "mistaken")
-    assert (points, most) == (0, 3)
-    assert all(MISTAKES[name][1] in said for name in names)
+def test_nbgrader_grades_right_answers_however_bound_and_keeps_no_progress(
+    nbgrader: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "progress.json"))
+    course = Path(nbgrader.coursedir.root)
+    bodies = bodies_of(by_reference, "recall_at_1")
+    bodies["chance_loss"] = "import math\nchance_loss = lambda n: 2 * math.log(n)"
+    bodies["half"] = "import functools, operator\nhalf = functools.partial(operator.mul, 0.5)"
+    check = "from align_edu import lab\nlab.check(recall_at_1)"
+    hand_in(course, START, "right", bodies, check)
+    assert grade(nbgrader, START, "right")[:2] == (4, 4)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.filterwarnings(NBGRADERS_OWN)
 def test_nbgrader_grades_each_exercise_by_itself(nbgrader: Any) -> None:
-    """One submission less than above, since each starts a kernel: a mistake beside a stub."""
+    """A right answer beside a stub; mistakes beside a stub that raises."""
     course = Path(nbgrader.coursedir.root)
-    hand_in(course, LOSS, "right", bodies_of(by_reference, "align_loss", "smoothed_loss"))
-    hand_in(course, LOSS, "half", bodies_of(by_mistake, "align_loss"))
-    assert grade(nbgrader, LOSS, "right")[:2] == (6, 6)
+    hand_in(course, LOSS, "half", bodies_of(by_reference, "align_loss"))
     points, most, said = grade(nbgrader, LOSS, "half")
-    assert (points, most) == (0, 6)
-    assert MISTAKES["align_loss"][1] in said
+    assert (points, most) == (3, 6)
+    assert "align_loss: right." in said
     assert "smoothed_loss: still to be written." in said
+    bodies = bodies_of(lambda name: MISTAKES[name][0], "chance_loss", "recall_at_1")
+    hand_in(course, START, "mistaken", bodies | {"half": "    raise NotImplementedError"})
+    points, most, said = grade(nbgrader, START, "mistaken")
+    assert (points, most) == (0, 4)
+    assert all(MISTAKES[name][1] in said for name in ("chance_loss", "recall_at_1"))
+    assert "half: still to be written." in said
 
 
 def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgrader: Any) -> None:
@@ -138,10 +160,12 @@ def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgra
         file = Path(nbgrader.coursedir.root) / "release" / assignment / f"{assignment}.ipynb"
         shipped = nbformat.read(NOTEBOOKS / f"{assignment}.ipynb", 4)
         stubs = [cell.source for cell in shipped.cells if STUB.search(cell.source)]
+        stubs += ["def half(x):\n    ..."] if assignment == START else []
         released = nbformat.read(file, 4)
         assert [cell.source for cell in released.cells if STUB.search(cell.source)] == stubs
         text = file.read_text(encoding="utf-8")
-        assert all(word not in text for word in ("SOLUTION", "HIDDEN", "strict", "seed=23"))
+        hidden = ("SOLUTION", "HIDDEN", "assert_right", "seed=23", "add_exercise")
+        assert all(word not in text for word in hidden)
 
 
 @pytest.mark.parametrize("number", WRITTEN)
@@ -189,14 +213,7 @@ def test_an_answer_stands_on_its_own_below_the_stub(name: str) -> None:
     body = bodies_of(by_reference, name)[name]
     alone: dict[str, Any] = {}
     exec(stub.replace("    ...", body), alone)  # in an empty module
-    assert find_mistake(EXERCISES[name], alone[name], seed=3) is None
-
-
-def test_helpers_and_constants_of_a_module_come_with_the_answer() -> None:
-    lines = answer_body(find_exercise("combine").reference)
-    assert lines[:3] == ["from torch import Tensor", "from torch.nn import functional as F", ""]
-    assert lines[3] == "def _unit(vector: Tensor) -> Tensor:"
-    assert answer_body(find_exercise("wordpieces").reference)[0] == 'UNKNOWN = "[UNK]"'
+    assert_right(name, alone[name], seed=3)
 
 
 def test_a_strict_check_fails_a_stub_and_passes_a_right_answer() -> None:
@@ -209,18 +226,14 @@ def test_a_strict_check_fails_a_stub_and_passes_a_right_answer() -> None:
 
 
 def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path: Path) -> None:
-    cells = nbformat.read(write_assignment("00", tmp_path, only_exercises=True), 4).cells
-    tests = next(cell.source for cell in cells if "tests-recall_at_1" in cell.id)
-    with pytest.raises(AssertionError, match="another function"):
-        exec(tests, {"recall_at_1": find_exercise("chance_loss").reference})
-    exec(tests, {"recall_at_1": find_exercise("recall_at_1").reference})
-
-
-def test_points_are_the_difficulty(tmp_path: Path) -> None:
     cells = nbformat.read(write_assignment("06", tmp_path, seed=9), 4).cells
-    tests = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
-    assert [cell.metadata["nbgrader"]["points"] for cell in tests] == [3, 3]
-    assert all("seed=9, strict=True" in cell.source for cell in tests)
+    graded = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert [cell.metadata["nbgrader"]["points"] for cell in graded] == [3, 3]  # the difficulty
+    assert all("seed=9)" in cell.source for cell in graded)
+    tests = next(cell.source for cell in graded if "tests-align_loss" in cell.id)
+    with pytest.raises(CheckFailed):
+        exec(tests, {"align_loss": find_exercise("smoothed_loss").reference})
+    exec(tests, {"align_loss": find_exercise("align_loss").reference})
 
 
 def test_a_config_that_is_there_stays_and_what_it_needs_is_told(

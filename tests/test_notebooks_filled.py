@@ -14,10 +14,10 @@ import nbformat
 import pytest
 
 from align_edu import lab
-from align_edu.lab.answer_source import answer_body
 from align_edu.lab.checks import CheckFailed
 from align_edu.lab.exercise import Exercise
 from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.nbgrader_assignment import answer_body
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

@@ -1,168 +1,173 @@
-"""Takes one function out of a notebook by its name, with what it needs, and nothing else.
+"""Takes a function out of a notebook by its name, with the statements that it needs; runs nothing.
 
-Where the cells stand does not matter. Of several definitions the last one that is written counts.
-What it needs is found by the names that its compiled code loads: helpers, imports, constants, and
-what these need in turn.
+The order of the cells does not matter. Of several definitions the last one that is written counts.
+Needs are the names that compiled code loads: helpers, imports, constants, and their needs in turn.
 """
+
+import __future__
 
 import ast
 import builtins
-from dataclasses import dataclass, field
+import dis
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import CodeType, FunctionType
 
-from align_edu.lab.cells import DEFINES, Code, Statement
+from IPython.core.inputtransformer2 import TransformerManager
 
-# Imports of the course's notebooks, for a notebook in which the cell that had them is gone.
-_USUAL = {
-    "torch": "import torch", "math": "import math", "np": "import numpy as np", "re": "import re",
-    "F": "from torch.nn import functional as F", "Tensor": "from torch import Tensor",
-    "Counter": "from collections import Counter", "unicodedata": "import unicodedata",
-    "itertools": "import itertools", "collections": "import collections",
-    "numpy": "import numpy", "nn": "from torch import nn", "pl": "import polars as pl",
-}  # fmt: skip
+from align_edu.lab.checks import is_stub
+
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
+_LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"}
+_STORES = {"STORE_NAME", "STORE_GLOBAL"}
+_DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_RUN_AS_PYTHON = {"time", "timeit", "capture", "prun"}  # of the cell magics
 
 
-@dataclass(frozen=True)
-class Found:
-    """A function as it was found: "written", "stub" or "missing".
+@dataclass(eq=False)
+class Statement:
+    """A statement at the top of a cell, and the names that it binds, needs, and changes."""
 
-    Parameters
-    ----------
-    state : which of the three.
-    steps : cell and place of each statement to run, in order.
-    cells : the texts of these cells.
-    flags : of the compiler.
-    notes : what a lecturer may want to know.
+    cell: int
+    order: int
+    node: ast.stmt
+    code: CodeType
+    binds: frozenset[str]
+    needs: frozenset[str]
+    changes: frozenset[str]
+
+
+def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
+    """Return the statements of code cells, and the numbers of the cells that are not Python.
+
+    A function that is cut in two cells is joined; magics and calls of the lab are left out.
+
+    >>> cells = ["%matplotlib inline\\nimport math", "def f(n):", "    return n", "oh no"]
+    >>> [each.cell for each in read_code(cells)[0]], read_code(cells)[1]
+    ([1, 3], [4])
     """
+    parsed: dict[int, list[ast.stmt]] = {}
+    before = ""
+    for number, cell in enumerate(cells, 1):
+        body = _parse(cell)
+        if body is None and (body := _parse(f"{before}\n{cell}")) is not None:
+            parsed[number - 1], cell = [], f"{before}\n{cell}"
+        if body is not None:
+            parsed[number] = body
+        before = cell
+    nodes = [(number, node) for number in sorted(parsed) for node in parsed[number]]
+    broken = [number for number in range(1, len(cells) + 1) if number not in parsed]
+    return [_statement(number, i, node) for i, (number, node) in enumerate(nodes)], broken
 
-    state: str
-    steps: list[tuple[int, int]] = field(default_factory=list)
-    cells: dict[int, str] = field(default_factory=dict)
-    flags: int = 0
-    notes: tuple[str, ...] = ()
 
+def find_function(statements: Sequence[Statement], name: str) -> list[Statement] | None:
+    """Return the statements that a function needs, each after its own needs, itself the last.
 
-def find_function(code: Code, name: str) -> Found:
-    """Return the function of that name with the statements that it needs.
+    Returns an empty list where the function is still to be written, None where it is missing.
 
-    >>> from align_edu.lab.cells import read_code
-    >>> code = read_code(["def f(x):\\n    return g(x)", "def g(x): return math.sqrt(x)"])
-    >>> find_function(code, "f").steps, find_function(code, "h").state
-    ([(0, 0), (2, 0), (1, 0)], 'missing')
+    >>> code, _ = read_code(["def f(x):\\n    return g(x)", "def g(x): return x", "def h(): ..."])
+    >>> [each.cell for each in find_function(code, "f")], find_function(code, "h")
+    ([2, 1], [])
     """
-    named = code.binders(name)
-    written = [each for each in named if not _is_stub(each.node, name)]
-    if not written:
-        return Found("stub" if named else "missing")
-    target = written[-1]
-    usual, steps = _Needed(code, name, target).gather()
-    cells = {step.cell: code.texts[step.cell] for step in steps}
-    places = [(step.cell, step.place) for step in steps]
-    notes = _notes(written, steps, usual)
-    if usual:
-        cells[0] = "\n".join(_USUAL[each] for each in usual)
-        places = [*((0, place) for place in range(len(usual))), *places]
-    return Found("written", places, cells, target.flags, notes)
+    targets = written(statements, name)
+    steps: list[Statement] = []
+    seen: set[Statement] = set()
+
+    def visit(statement: Statement) -> None:
+        seen.add(statement)
+        for need in sorted(statement.needs - {name}):
+            for each in _givers(statements, need, statement, targets[-1]):
+                if each not in seen:
+                    visit(each)
+        steps.append(statement)
+
+    if targets:
+        visit(targets[-1])
+    return steps if any(name in each.binds for each in statements) else None
 
 
-def statements_needed(code: Code, name: str, target: Statement) -> list[Statement]:
-    """Return what the function ``name`` needs, each before what needs it, and last the function.
-
-    target: the statement that defines it.
-    """
-    return _Needed(code, name, target).gather()[1]
+def written(statements: Sequence[Statement], name: str) -> list[Statement]:
+    """Return the statements that define a name and are not only the stub of an exercise."""
+    named = [each for each in statements if name in each.binds]
+    return [each for each in named if not _is_stub(each, name)]
 
 
-class _Needed:
-    """Gathers what a function needs, each thing before what needs it."""
-
-    def __init__(self, code: Code, name: str, target: Statement) -> None:
-        self.code, self.name, self.target = code, name, target
-        self.steps: list[Statement] = []
-        self.seen: set[int] = set()
-        self.usual: list[str] = []
-
-    def gather(self) -> tuple[list[str], list[Statement]]:
-        """The usual imports that are missing, and all statements in order."""
-        self._visit(self.target)
-        return self.usual, self.steps
-
-    def _visit(self, statement: Statement) -> None:
-        if statement.order in self.seen:
-            return
-        self.seen.add(statement.order)
-        for need in sorted(statement.needs - {self.name}):
-            for each in self._givers(need, statement):
-                self._visit(each)
-        self.steps.append(statement)
-
-    def _givers(self, name: str, asker: Statement) -> list[Statement]:
-        """The statements that make a name what it is when the asker runs."""
-        binders = [s for s in self.code.binders(name) if s is not asker]
-        if not binders:
-            if name in _USUAL and name not in asker.binds and name not in self.usual:
-                self.usual.append(name)
-            return [] if hasattr(builtins, name) else self._stars()
-        if binders[-1].defines:
-            return [next((s for s in binders[::-1] if not _is_stub(s.node, name)), binders[-1])]
-        runs = max(asker.order, self.target.order) if asker.defines else asker.order
-        before = [s for s in binders if s.order < runs]
-        if not before:
-            return [] if hasattr(builtins, name) else binders[:1]
-        first = next((s for s in before[::-1] if name not in s.needs), before[0])
-        if isinstance(first.node, (ast.Import, ast.ImportFrom, *DEFINES)):
-            return [first]
-        texts = self.code.texts
-        later = [s for s in self.code.statements if first.order < s.order < runs]
-        near = [s for s in later if name in texts[s.cell]]
-        return [first, *(s for s in near if name in s.changes or name in s.binds)]
-
-    def _stars(self) -> list[Statement]:
-        """All that is imported without being named."""
-        nodes = [(each, each.node) for each in self.code.statements]
-        return [s for s, n in nodes if isinstance(n, ast.ImportFrom) and n.names[0].name == "*"]
+def _is_stub(statement: Statement, name: str) -> bool:
+    """Whether all functions of that name in a statement are still to be written."""
+    named = {name, "<lambda>"} if isinstance(statement.node, ast.Assign) else {name}
+    found = [each for each in _codes(statement.code) if each.co_name in named]
+    return bool(found) and all(not f.co_freevars and is_stub(FunctionType(f, {})) for f in found)
 
 
-def _notes(written: list[Statement], steps: list[Statement], usual: list[str]) -> tuple[str, ...]:
-    notes = []
-    kinds = len({ast.dump(each.node) for each in written})
-    if kinds > 1:
-        notes.append(f"{kinds} definitions; the last one counts")
-    if usual:
-        notes.append(f"not imported: {', '.join(usual)}")
-    dumped = [ast.dump(step.node) for step in steps]
-    if any("align_edu" in text for text in dumped):
-        notes.append("uses align_edu")
-    loaded = {name for step in steps for name in step.needs}
-    if loaded & {"exec", "eval", "__import__", "importlib", "compile"}:
-        notes.append("makes code while it runs")
-    return tuple(notes)
+def _givers(
+    statements: Sequence[Statement], name: str, user: Statement, target: Statement
+) -> list[Statement]:
+    """The statements that give a name its value by the time that ``user`` runs."""
+    binders = [each for each in statements if name in each.binds and each is not user]
+    if binders and isinstance(binders[-1].node, _DEFINES):
+        return (written(binders, name) or binders)[-1:]
+    runs = max(user.order, target.order) if isinstance(user.node, _DEFINES) else user.order
+    before = [each for each in binders if each.order < runs]
+    if not before:
+        imports = [each for each in statements if isinstance(each.node, ast.ImportFrom)]
+        stars = [each for each in imports if ast.unparse(each.node).endswith("*")]
+        return [] if hasattr(builtins, name) else binders[:1] or stars
+    first = next((each for each in before[::-1] if name not in each.needs), before[0])
+    if isinstance(first.node, (ast.Import, ast.ImportFrom, *_DEFINES)):
+        return [first]
+    later = [each for each in statements if first.order < each.order < runs]
+    return [first, *(each for each in later if name in each.changes | each.binds)]
 
 
-def _is_stub(node: ast.AST, name: str) -> bool:
-    """Whether all functions of that name in the statement are still to be written."""
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name == name:
-        return all(map(_is_empty, node.body))
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
-        return _is_nothing(node.value.body)
-    if isinstance(node, DEFINES):
-        return False
-    inner = [
-        each
-        for each in ast.walk(node)
-        if isinstance(each, ast.FunctionDef) and each.name == name and each is not node
-    ]
-    return bool(inner) and all(_is_stub(each, name) for each in inner)
+def _parse(text: str) -> list[ast.stmt] | None:
+    """The statements of a cell, or None where it is not Python."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            tree = ast.parse(TransformerManager().transform_cell(text))
+            compile(tree, "<cell>", "exec", FLAGS, dont_inherit=True)
+            return [inner for node in tree.body for inner in _python_of(node)]
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
-def _is_empty(node: ast.stmt) -> bool:
-    if isinstance(node, ast.Expr):
-        return isinstance(node.value, ast.Constant)
-    if isinstance(node, ast.Return):
-        return node.value is None or _is_nothing(node.value)
-    if isinstance(node, ast.Raise):
-        return node.exc is not None and "NotImplementedError" in ast.dump(node.exc)
-    return isinstance(node, ast.Pass)
+def _python_of(node: ast.stmt) -> list[ast.stmt]:
+    """The statement; nothing for a magic or a call of the lab; what is in a cell of `%%time`."""
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+        return [node]
+    called = ast.unparse(node.value.func)
+    if called == "get_ipython().run_cell_magic":
+        magic, _, body = map(ast.literal_eval, node.value.args)
+        return (_parse(body) or []) if magic in _RUN_AS_PYTHON else []
+    return [] if called.startswith(("get_ipython().", "lab.")) else [node]
 
 
-def _is_nothing(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and node.value in (None, ...)
+def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
+    code = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
+    binds = frozenset(s.argval for s in dis.get_instructions(code) if s.opname in _STORES)
+    steps = (step for each in _codes(code) for step in dis.get_instructions(each))
+    needs = frozenset(step.argval for step in steps if step.opname in _LOADS)
+    changes = frozenset() if isinstance(node, _DEFINES) else frozenset(_changed(node))
+    return Statement(cell, order, node, code, binds, needs, changes)
+
+
+def _changed(statement: ast.stmt) -> Iterator[str]:
+    """The x of `x[0] = 1`, `x.a = 1` and `x.append(1)`."""
+    for each in ast.walk(statement):
+        place: ast.AST | None = each if isinstance(getattr(each, "ctx", None), ast.Store) else None
+        if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call):
+            place = each.value.func
+        part = isinstance(place, ast.Subscript | ast.Attribute)
+        while isinstance(place, ast.Subscript | ast.Attribute):
+            place = place.value
+        if part and isinstance(place, ast.Name):
+            yield place.id
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code itself and all code inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)

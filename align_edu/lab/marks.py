@@ -9,16 +9,25 @@ from itertools import groupby
 from pathlib import Path
 
 from align_edu.io import written_whole
+from align_edu.lab.jail import Limits, Report
 from align_edu.lab.judge import AnswerKey, judge
+from align_edu.lab.outcomes import Failure, Outcome
 from align_edu.lab.submissions import printable
-from align_edu.sandbox.job import Limits
-from align_edu.sandbox.outcomes import Outcome
-from align_edu.sandbox.pool import Report
 
 COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "note")
 Where = tuple[str, str, str]  # student, notebook, exercise
 
 _NO_MEMORY = re.compile(r"MemoryError:|.*(can't allocate memory|not enough memory|bad_alloc)")
+# Outcome and sentence for a run that did not reach its end; {} are the limits.
+_ENDED = {
+    "time": ("time", "no answer after {seconds:g} s of computing. Does a loop ever end?"),
+    "memory": ("memory", "it asked for more than {megabytes} MB of memory."),
+    "exit": ("exit", "it ended the whole program. Return a value instead."),
+    "absent": ("error", "there is no function of that name once the cells have run."),
+    "crash": ("error", "it crashed the process that ran it."),
+    "garbage": ("error", "what came back cannot be read."),
+    "stopped": ("error", "it was stopped by an error."),
+}
 
 
 @dataclass(frozen=True)
@@ -45,16 +54,16 @@ class Mark:
 
 
 def mark_without_running(where: Where, state: str, reason: str, notes: Sequence[str]) -> Mark:
-    """Return the mark of what is a stub, missing, or in a file that cannot be read.
+    """Return the mark of a stub, of a missing function, or of a file that cannot be read.
 
     >>> mark_without_running(("anna", "00.ipynb", "chance_loss"), "stub", "", []).said
     'chance_loss: still to be written.'
     """
-    exercise = where[2]
+    name = where[2]
     if state == "stub":
-        return _mark(where, "not attempted", f"{exercise}: still to be written.", notes)
+        return _mark(where, "not attempted", f"{name}: still to be written.", notes)
     if state == "missing":
-        said = f"{exercise}: not in the notebook. Is it spelled like this, and was the file saved?"
+        said = f"{name}: not in the notebook. Is it spelled like this, and was the file saved?"
         said += f" It may stand in what is {reason}." if reason else ""
         return _mark(where, "missing", said, notes)
     said = f"The file cannot be read: {reason}. Save the notebook once more and hand that in."
@@ -64,54 +73,55 @@ def mark_without_running(where: Where, state: str, reason: str, notes: Sequence[
 def mark_of_report(
     where: Where, report: Report, key: AnswerKey, limits: Limits, notes: Sequence[str]
 ) -> Mark:
-    """Return the mark of what came back from a run; the verdict is made here, not there."""
+    """Return the mark for what a run reported."""
+    name = where[2]
     notes = [*notes, *(f"cell {cell}: {error}" if cell else error for cell, error in report.failed)]
     if report.answers:
         notes.append("imported the answers of the course")
-    name = where[2]
-    if report.refused or report.ended == "disk":
-        tried = ", ".join(report.refused) or "more files than its folder may hold"
+    if report.refused:
+        tried = ", ".join(report.refused)
         said = f"{name}: it asked for {tried}. A function that is graded works alone."
         return _mark(where, "forbidden", said, [*notes, f"tried: {tried}"])
-    if report.ended != "done":
-        outcome, said = _ended(report, limits)
-        return _mark(where, outcome, f"{name}: {said}", notes)
-    if len(report.outcomes) != len(key.cases):
-        return _mark(where, "error", f"{name}: {_SENTENCES['garbage'][1]}", notes)
-    problem = judge(key, report.outcomes)
+    ended, outcomes = report.ended, report.outcomes
+    if ended == "done" and len(outcomes) != len(key.cases):
+        ended = "garbage"
+    problem = judge(key, outcomes) if ended == "done" else None
+    if problem and not problem.mistake and any(map(_lacks_memory, outcomes)):
+        ended = "memory"
+    if ended != "done":
+        outcome, sentence = _ENDED[ended]
+        return _mark(where, outcome, f"{name}: {sentence.format(**vars(limits))}", notes)
     if problem is None:
         return _mark(where, "right", f"{name}: right.", notes)
-    if problem.mistake:
+    if problem.mistake or not isinstance(problem.got, Failure):
         return _mark(where, "wrong", problem.sentence, notes, problem.mistake)
-    if any(_is_without_memory(outcome) for outcome in report.outcomes):
-        outcome, said = _ended(Report("memory"), limits)
-        return _mark(where, outcome, f"{name}: {said}", notes)
-    raised = isinstance(problem.got, str) and ": " in problem.got
-    if raised:
-        notes.append(str(problem.got))
-    return _mark(where, "error" if raised else "wrong", problem.sentence, notes)
+    if problem.got.kind == "NotImplementedError":
+        return mark_without_running(where, "stub", "", notes)
+    return _mark(where, "error", problem.sentence, [*notes, str(problem.got)])
 
 
 def write_marks(
-    out: Path, marks: Sequence[Mark], misconceptions: Iterable[tuple[str, str, int]]
+    out: Path, marks: Sequence[Mark], misconceptions: Iterable[tuple[str, str, int]], note: str = ""
 ) -> None:
-    """Write the table, the misconceptions beside it, and one text a student in a folder.
+    """Write the table, the misconceptions beside it, and one text per student in a folder.
+
+    note: a sentence that each text ends with.
 
     Raises InputError where they cannot be written.
     """
-    for student, own in groupby(marks, key=lambda each: each.student):
-        _write(feedback_file(out, student), feedback(list(own)))
-    rows = [(exercise, mistake, count) for exercise, mistake, count in misconceptions]
-    _write(misconceptions_file(out), _csv(("exercise", "mistake", "students"), rows))
+    for student, rows in groupby(marks, key=lambda each: each.student):
+        _write(feedback_file(out, student), feedback(list(rows)) + (f"{note}\n" if note else ""))
+    header = ("exercise", "mistake", "students")
+    _write(misconceptions_file(out), _csv(header, misconceptions))
     _write(out, _csv(COLUMNS, [[getattr(each, name) for name in COLUMNS] for each in marks]))
 
 
 def feedback(marks: Sequence[Mark]) -> str:
-    """Return what a student reads: a paragraph an exercise, under the notebooks' names."""
+    """Return what a student reads: a paragraph per exercise, under the notebooks' names."""
     lines = [marks[0].student, ""]
-    for notebook, own in groupby(marks, key=lambda each: each.notebook):
+    for notebook, rows in groupby(marks, key=lambda each: each.notebook):
         lines.append(notebook)
-        for said in dict.fromkeys(each.said for each in own):
+        for said in dict.fromkeys(each.said for each in rows):
             lines += ["", said]
         lines.append("")
     return "\n".join(lines)
@@ -131,7 +141,7 @@ def misconceptions_text(rows: Sequence[tuple[str, str, int]]) -> str:
 
 
 def misconceptions_file(out: Path) -> Path:
-    """Return where the misconceptions are written.
+    """Return the path of the table of misconceptions.
 
     >>> misconceptions_file(Path("grades.csv")).name
     'grades_misconceptions.csv'
@@ -140,7 +150,7 @@ def misconceptions_file(out: Path) -> Path:
 
 
 def feedback_file(out: Path, student: str) -> Path:
-    """Return where a student's feedback is written.
+    """Return the path of a student's feedback.
 
     >>> feedback_file(Path("grades.csv"), "anna").as_posix()
     'grades_feedback/anna.txt'
@@ -148,27 +158,8 @@ def feedback_file(out: Path, student: str) -> Path:
     return out.with_name(f"{out.stem}_feedback") / f"{student.replace('/', '_')}.txt"
 
 
-_SENTENCES = {
-    "exit": ("exit", "it ended the whole program. Return a value instead."),
-    "absent": ("error", "there is no function of that name once the cells have run."),
-    "crash": ("error", "it crashed the process that ran it."),
-    "garbage": ("error", "what came back cannot be read."),
-    "chatter": ("error", "it gave back far too much."),
-    "stopped": ("error", "it was stopped by an error."),
-}
-
-
-def _ended(report: Report, limits: Limits) -> tuple[str, str]:
-    """Outcome and sentence for a run that did not come to its end."""
-    if report.ended == "time":
-        return "time", f"no answer after {limits.seconds:g} s of computing. Does a loop ever end?"
-    if report.ended == "memory":
-        return "memory", f"it asked for more than {limits.megabytes} MB of memory."
-    return _SENTENCES[report.ended]
-
-
-def _is_without_memory(outcome: Outcome) -> bool:
-    return isinstance(outcome, str) and _NO_MEMORY.match(outcome) is not None
+def _lacks_memory(outcome: Outcome) -> bool:
+    return isinstance(outcome, Failure) and _NO_MEMORY.match(str(outcome)) is not None
 
 
 def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: str = "") -> Mark:

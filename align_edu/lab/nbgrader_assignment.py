@@ -4,19 +4,25 @@ python -m align_edu.lab.nbgrader_assignment 06 --out COURSE [--seed 7] [--only-e
 """
 
 import argparse
+import ast
+import inspect
 import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from align_edu.io import InputError, folder_written_whole, written_whole
-from align_edu.lab.answer_source import answer_body, parameters
+from align_edu.lab.checks import CheckFailed, is_stub
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercise import Exercise
-from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.grade import read_exercises
+from align_edu.lab.judge import answer_key, judge
+from align_edu.lab.outcomes import outcome_of
+from align_edu.lab.submissions import added_exercises
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"  # of the checkout
 STUB = re.compile(r"^def (\w+)\(([^)]*)\):\n    \.\.\.$", re.MULTILINE)
@@ -40,6 +46,7 @@ def write_assignment(
     seed: int = 0,
     notebooks: str | Path = NOTEBOOKS,
     only_exercises: bool = False,
+    exercises: str | Path | None = None,
 ) -> Path:
     """Write the notebook of a lesson as an nbgrader assignment; return the written notebook.
 
@@ -50,15 +57,16 @@ def write_assignment(
 
     Parameters
     ----------
-    number : the two digits of the notebook's name.
+    number : the two digits of the notebook's name; the whole name of a lecturer's notebook.
     folder : the root of the nbgrader course.
     seed : of the random cases in the hidden tests.
-    notebooks : the folder of the course's notebooks.
+    notebooks : the folder of the notebooks.
     only_exercises : keep the title, the start cell and the exercises; autograding, which runs
-        all cells, is then a matter of seconds.
+        all cells, then takes seconds.
+    exercises : a Python file that adds a lecturer's exercises with `lab.add_exercise`.
 
-    Raises InputError for a lesson without a notebook or exercises, and when the assignment is
-    there already.
+    Raises InputError for a lesson without a notebook or exercises, and when the assignment
+    exists already.
 
     >>> import tempfile
     >>> written = write_assignment("00", tempfile.mkdtemp(), only_exercises=True)
@@ -67,21 +75,47 @@ def write_assignment(
     """
     import nbformat
 
-    lesson, root = find_lesson(number), Path(folder)
-    home = root / "source" / lesson.file
+    if exercises is not None:
+        read_exercises(exercises)
+    mine = {EXERCISES[name].notebook for name in added_exercises()}
+    name, root = number if number in mine else find_lesson(number).file, Path(folder)
+    home = root / "source" / name
     if home.exists():
-        raise InputError(f"{home}: is there already; remove it or choose another course folder")
-    stored = _read_notebook(Path(notebooks) / f"{lesson.file}.ipynb")
-    stored.cells = list(_graded(stored.cells, number, seed, only_exercises))
+        raise InputError(f"{home}: exists already; remove it or choose another course folder")
+    stored = _read_notebook(Path(notebooks) / f"{name}.ipynb")
+    added = Path(exercises).read_text(encoding="utf-8") if exercises is not None else ""
+    stored.cells = list(_graded(stored.cells, number, seed, only_exercises, added))
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)
         _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
         text = nbformat.writes(stored) + "\n"
-        (beside / f"{lesson.file}.ipynb").write_text(text, encoding="utf-8")
+        (beside / f"{name}.ipynb").write_text(text, encoding="utf-8")
     if not (root / "nbgrader_config.py").exists():
         with written_whole(root / "nbgrader_config.py") as part:
             part.write_text(CONFIG, encoding="utf-8")
-    return home / f"{lesson.file}.ipynb"
+    return home / f"{name}.ipynb"
+
+
+def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
+    """Try a student's function as the exercise of that name; nbgrader's hidden tests call it.
+
+    No progress is kept.
+
+    Raises CheckFailed where it is wrong or still to be written.
+
+    >>> import math
+    >>> assert_right("chance_loss", lambda n: 2 * math.log(n), seed=3)
+    chance_loss: right.
+    """
+    exercise = find_exercise(name)
+    key = answer_key(exercise, seed)
+    watched = exercise.watched(function)
+    problem = None if is_stub(function) else judge(key, [outcome_of(watched, c) for c in key.cases])
+    if is_stub(function) or (problem and str(problem.got).startswith("NotImplementedError:")):
+        raise CheckFailed(f"{name}: still to be written.")
+    if problem:
+        raise CheckFailed(problem.sentence)
+    print(f"{name}: right.")
 
 
 def _read_notebook(file: Path) -> Any:
@@ -95,26 +129,33 @@ def _read_notebook(file: Path) -> Any:
         raise InputError(f"{file}: not a readable notebook ({error}); get it again") from error
 
 
-def _graded(cells: list[Any], number: str, seed: int, only_exercises: bool) -> Iterator[Any]:
-    """The cells of the assignment, without outputs."""
-    asked = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
-    if not asked:
+def _graded(
+    cells: list[Any], number: str, seed: int, only_exercises: bool, added: str
+) -> Iterator[Any]:
+    """The cells of the assignment, without outputs. ``added``: the lecturer's Python file."""
+    missing = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
+    if not missing:
         raise InputError(f"notebook {number} has no exercises to grade; choose another")
+    names = missing | set(added_exercises())
     for place, cell in enumerate(cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         stub = STUB.search(cell.source) if cell.cell_type == "code" else None
-        if stub and stub[1] in asked:
-            asked.remove(stub[1])
-            yield _solution(cell, stub, EXERCISES[stub[1]])
-            yield _tests(stub[1], _points(cells[place - 1].source), seed)
-        elif not only_exercises or _needed(cells, place):
+        if stub and stub[1] in names:
+            names.remove(stub[1])
+            exercise = EXERCISES[stub[1]]
+            yield _solution(cell, stub, exercise)
+            own = exercise.name in added_exercises()
+            yield _tests(exercise.name, _points(cells[place - 1].source), seed, own * added)
+        elif not only_exercises or _is_frame(cells, place):
             yield cell
-    if asked:
-        raise InputError(f"notebook {number} has no stub for {', '.join(sorted(asked))}; mend it")
+    if missing & names:
+        raise InputError(
+            f"notebook {number} has no stub for {', '.join(sorted(missing & names))}; mend it"
+        )
 
 
-def _needed(cells: list[Any], place: int) -> bool:
+def _is_frame(cells: list[Any], place: int) -> bool:
     """Whether a cell belongs to the shortest form: the title, the start, an exercise's text."""
     after = cells[place + 1].source if place + 1 < len(cells) else ""
     return place == 0 or "lab.start(" in cells[place].source or STUB.search(after) is not None
@@ -123,30 +164,33 @@ def _needed(cells: list[Any], place: int) -> bool:
 def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
     """The exercise's cell with the reference as the body; nbgrader puts the stub back."""
     names = [name.strip() for name in stub[2].split(",")]
-    if names != parameters(exercise.reference):
+    if names != list(inspect.signature(exercise.reference).parameters):
         raise InputError(f"{exercise.name}: the notebook's stub takes {names}; mend the stub")
-    body = ["### BEGIN SOLUTION", *answer_body(exercise.reference), "### END SOLUTION"]
-    lines = textwrap.indent("\n".join(body), "    ")
+    source = textwrap.dedent(inspect.getsource(exercise.reference))
+    (function,) = ast.parse(source).body
+    assert isinstance(function, ast.FunctionDef)
+    documented = ast.get_docstring(function) is not None and len(function.body) > 1
+    first = function.body[1 if documented else 0].lineno
+    body = "\n".join(source.splitlines()[first - 1 : function.end_lineno])
+    lines = ["### BEGIN SOLUTION", *textwrap.dedent(body).splitlines(), "### END SOLUTION"]
+    solution = textwrap.indent("\n".join(lines), "    ")
     head = stub[0].partition("\n")[0]
-    cell.source = cell.source.replace(stub[0], f"{head}\n{lines}", 1)
+    cell.source = cell.source.replace(stub[0], f"{head}\n{solution}", 1)
     cell.metadata["nbgrader"] = _metadata(exercise.name, solution=True)
     return cell
 
 
-def _tests(name: str, points: int, seed: int) -> Any:
-    """The locked cell of hidden tests."""
+def _tests(name: str, points: int, seed: int, added: str) -> Any:
+    """The locked cell of hidden tests; it adds the lecturer's exercises first."""
     import nbformat
 
     unit = "point" if points == 1 else "points"
-    source = f"""\
-# {points} {unit}: here {name} is tried on cases that you do not see.
-### BEGIN HIDDEN TESTS
-from align_edu import lab
-
-assert {name}.__name__ == "{name}", "another function stands under this name"
-lab.check({name}, seed={seed}, strict=True)
-### END HIDDEN TESTS"""
-    cell = nbformat.v4.new_code_cell(source, id=f"tests-{name}"[:64])
+    lines = [f"# {points} {unit}: here {name} is tried on cases that you do not see."]
+    lines += ["### BEGIN HIDDEN TESTS"]
+    lines += [f'exec({added!r}, {{"__name__": "exercises"}})', ""] if added else []
+    lines += ["from align_edu.lab.nbgrader_assignment import assert_right", ""]
+    lines += [f'assert_right("{name}", {name}, seed={seed})', "### END HIDDEN TESTS"]
+    cell = nbformat.v4.new_code_cell("\n".join(lines), id=f"tests-{name}"[:64])
     cell.metadata["nbgrader"] = _metadata(f"{name}-tests", points=points)
     return cell
 
@@ -177,7 +221,7 @@ def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
     if not any(DATA in cell.source for cell in code):
         return
     if not samples.is_dir():
-        raise InputError(f"{samples}: not there, and the notebook reads it; use a whole checkout")
+        raise InputError(f"{samples}: missing, and the notebook reads it; use a whole checkout")
     text = "\n".join(cell.source for cell in code)
     for entry in sorted(samples.iterdir()):
         if not re.search(rf"\b{re.escape(entry.name)}\b", text):
@@ -199,30 +243,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     parser = argparse.ArgumentParser(prog="python -m align_edu.lab.nbgrader_assignment")
-    parser.add_argument("number", help="of the notebook, such as 06")
+    parser.add_argument("number", help="of the notebook, such as 06; or the name of your notebook")
     parser.add_argument("--out", type=Path, required=True, help="the root of the nbgrader course")
     parser.add_argument("--seed", type=int, default=0, help="of the hidden cases")
     parser.add_argument(
-        "--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the course's notebooks"
+        "--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the notebooks"
     )
     parser.add_argument(
-        "--only-exercises", action="store_true", help="leave all other cells but the first out"
+        "--only-exercises", action="store_true", help="leave out all other cells but the first"
     )
-    args = parser.parse_args(argv)
-    options = {
-        "seed": args.seed,
-        "notebooks": args.notebooks,
-        "only_exercises": args.only_exercises,
-    }
+    parser.add_argument(
+        "--exercises", type=Path, metavar="FILE", help="Python that adds your exercises"
+    )
+    options = vars(parser.parse_args(argv))
+    number, out = options.pop("number"), options.pop("out")
     try:
-        written = write_assignment(args.number, args.out, **options)
+        written = write_assignment(number, out, **options)
     except InputError as error:
         sys.stderr.write(f"nbgrader_assignment: {' '.join(str(error).split())}\n")
         return 2
-    config = args.out / "nbgrader_config.py"
+    config = out / "nbgrader_config.py"
     if "code_stub" not in config.read_text(encoding="utf-8"):
         print(f'{config} is kept; add to it: c.ClearSolutions.code_stub = {{"python": "..."}}')
-    print(f"{written}\nNext, in {args.out}: nbgrader generate_assignment {written.stem}")
+    print(f"{written}\nNext, in {out}: nbgrader generate_assignment {written.stem}")
     return 0
 
 

@@ -120,6 +120,8 @@ def progress_file() -> Path | None:
     >>> os.environ.get(VARIABLE) != "" or progress_file() is None
     True
     """
+    if os.environ.get("NBGRADER_EXECUTION") == "autograde":
+        return None  # the progress on this machine is the lecturer's
     named = os.environ.get(VARIABLE)
     if named is None:
         return Path.home() / ".align_edu" / "progress.json"

@@ -3,18 +3,20 @@
 import json
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from align_edu.io import InputError
 from align_edu.lab.course import COURSE
+from align_edu.lab.exercises import EXERCISES
 
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
-MOST_CODE = 10**6  # letters
+MOST_CODE = 10**6  # characters
 
 
 class Unreadable(ValueError):
-    """A file is no notebook that can be read, told in a few words."""
+    """A file is not a notebook that can be read; the text says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Submission:
     Parameters
     ----------
     student : the first sub-folder, or the file's name without the notebook's.
-    notebook : the file's place below the folder.
-    number : the two digits of the course's notebook, if the name tells it.
+    notebook : the file's path below the folder.
+    number : of the notebook in the course (or the name of the lecturer's), if the name tells it.
     file : the path.
     """
 
@@ -39,7 +41,7 @@ def find_submissions(folder: Path) -> list[Submission]:
     """Return the notebooks below a folder, sorted by student and name.
 
     Links, hidden files and Jupyter's checkpoints are left out.
-    Raises InputError where there is none.
+    Raises InputError where none is found.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -51,13 +53,7 @@ def find_submissions(folder: Path) -> list[Submission]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the submissions")
-    found = []
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            file = Path(place, name)
-            if name.endswith(".ipynb") and not name.startswith(".") and not file.is_symlink():
-                found.append(_submission(folder, file))
+    found = [_submission(folder, file) for file in _notebooks(folder)]
     if not found:
         raise InputError(f"{folder}: no notebook (*.ipynb) in it; collect the submissions there")
     return sorted(found, key=lambda each: (each.student, each.notebook))
@@ -70,26 +66,23 @@ def read_cells(file: Path) -> list[str]:
     """
     if not file.is_file():
         raise Unreadable("it is no file")
+    if file.stat().st_size > MOST_BYTES:
+        raise Unreadable(f"it is larger than {MOST_BYTES // 2**20} MB")
     try:
-        if file.stat().st_size > MOST_BYTES:
-            raise Unreadable(f"it is larger than {MOST_BYTES // 2**20} MB")
         notebook = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, Unreadable):
-            raise
+    except (OSError, ValueError, RecursionError):
         raise Unreadable("it is not JSON") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise Unreadable("it has no cells")
-    texts = [_text(cell) for cell in cells]
-    code = [text for text in texts if text is not None]
+    code = [_text(cell.get("source")) for cell in cells if _is_code(cell)]
     if sum(map(len, code)) > MOST_CODE:
         raise Unreadable(f"it has more than {MOST_CODE:,} letters of code")
     return code
 
 
 def number_in(cells: list[str]) -> str:
-    """Return the number with which a notebook is opened, or nothing.
+    """Return the number that a notebook is opened with, or nothing.
 
     >>> number_in(['from align_edu import lab', 'lab.start("06")'])
     '06'
@@ -100,23 +93,14 @@ def number_in(cells: list[str]) -> str:
     return ""
 
 
-def _submission(folder: Path, file: Path) -> Submission:
-    inside = file.relative_to(folder)
-    stem, number = file.stem, ""
-    for lesson in COURSE:
-        if lesson.file in stem:
-            number, rest = lesson.number, stem.replace(lesson.file, "", 1).strip("_- ")
-            break
-    else:
-        rest = stem
-        if found := re.match(r"(\d\d)(?=\D|$)", stem):
-            number = found[1]
-    student = inside.parts[0] if len(inside.parts) > 1 else rest or stem
-    return Submission(printable(student), printable(inside.as_posix()), number, file)
+def added_exercises() -> list[str]:
+    """Return the names of the exercises that `add_exercise` added to those of the course."""
+    numbers = {lesson.number for lesson in COURSE}
+    return [name for name, exercise in EXERCISES.items() if exercise.notebook not in numbers]
 
 
 def printable(text: str) -> str:
-    """Return the text with what no file in UTF-8 can hold written out.
+    """Return the text with characters that UTF-8 cannot hold written out.
 
     >>> printable("anna" + chr(0xDCFF)) == "anna" + chr(92) + "udcff"
     True
@@ -124,10 +108,39 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _text(cell: object) -> str | None:
-    if not isinstance(cell, dict) or cell.get("cell_type") != "code":
-        return None
-    source = cell.get("source", "")
+def _notebooks(folder: Path) -> Iterator[Path]:
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            file = Path(place, name)
+            if name.endswith(".ipynb") and not name.startswith(".") and not file.is_symlink():
+                yield file
+
+
+def _submission(folder: Path, file: Path) -> Submission:
+    inside = file.relative_to(folder)
+    number, rest = _split(file.stem)
+    student = inside.parts[0] if len(inside.parts) > 1 else rest or file.stem
+    return Submission(printable(student), printable(inside.as_posix()), number, file)
+
+
+def _split(stem: str) -> tuple[str, str]:
+    """The number of the notebook that a file's name tells, and the rest of the name."""
+    for lesson in COURSE:
+        if lesson.file in stem:
+            return lesson.number, stem.replace(lesson.file, "", 1).strip("_- ")
+    for name in {EXERCISES[exercise].notebook for exercise in added_exercises()}:
+        if found := re.fullmatch(rf"{re.escape(name)}(?:[_\- ]+(.*))?", stem):
+            return name, found[1] or ""
+    found = re.match(r"(\d\d)(?=\D|$)", stem)
+    return (found[1] if found else ""), stem
+
+
+def _is_code(cell: object) -> bool:
+    return isinstance(cell, dict) and cell.get("cell_type") == "code"
+
+
+def _text(source: object) -> str:
     if isinstance(source, list):
-        source = "".join(line for line in source if isinstance(line, str))
+        return "".join(line for line in source if isinstance(line, str))
     return source if isinstance(source, str) else ""

@@ -169,5 +169,5 @@ EXERCISE = Exercise(
         Hint("Which loss?", "contrastive_loss(image, text, σ, label_smoothing=smoothing)."),
         Hint("In what order?", "zero_grad, backward, step; then return loss.item()."),
     ),
-    observe="align_edu.sandbox.short_training:train_shortly",
+    observe="align_edu.lab.short_training:train_shortly",
 )
