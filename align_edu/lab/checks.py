@@ -1,58 +1,82 @@
-"""Checks that say what was expected, what came, and which mistake it looks like."""
+"""Checks that show what was expected, what the function returned, and the likely mistake."""
 
+import contextlib
+import copy
 import dis
+import functools
 import inspect
 import os
-import pkgutil
+import signal
+import sys
 import textwrap
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
+from align_edu.io import InputError
 from align_edu.lab.exercise import Exercise
-from align_edu.lab.exercises import find_exercise
-from align_edu.lab.judge import answer_key, judge
+from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.judge import Problem, answer_key, judge
+from align_edu.lab.outcomes import Failure, outcome_of
 from align_edu.lab.progress import note_try
-from align_edu.sandbox.outcomes import outcome_of
 
-# The instructions of a function whose body is `...`, `pass` or only a docstring.
+SECONDS = 20.0  # for all cases of a check
+_RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
+# The instructions of a function whose body is `...`, `pass` or a docstring, and those of one
+# that only raises NotImplementedError.
 _EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
+_RAISES = {"PUSH_NULL", "LOAD_GLOBAL", "PRECALL", "CALL", "RAISE_VARARGS"}
+
+_answer_key = functools.lru_cache(maxsize=64)(answer_key)
+_failed_cases: dict[str, tuple[Any, ...]] = {}  # by exercise: the case that its last check showed
 
 
 class CheckFailed(AssertionError):
     """A student's function is not right yet. In a notebook it shows as one sentence."""
 
     def _render_traceback_(self) -> list[str]:
-        # JupyterLab breaks a long line of an error wherever it ends, inside a word too.
-        return textwrap.wrap(str(self), 88, break_on_hyphens=False)
+        return _wrapped(str(self))
+
+
+class _TimeIsUp(BaseException):
+    """Ends a function that takes too long; no `except Exception` stops it."""
 
 
 def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) -> None:
-    """Try the function of an exercise, which is found by its name, and say what came of it.
+    """Try the function of an exercise and print the verdict, with the likely mistake.
 
-    Raises CheckFailed with the likely mistake. A function that is still `...` passes, and the
-    check says that it is to be written; a strict check, for grading, fails it. Another seed
-    gives other random cases.
+    function: has the name of the exercise, or is bound to it. seed: of the random cases. strict:
+    raise CheckFailed where the function is wrong or still to be written, and leave the
+    progress alone: for grading.
 
     >>> import math
     >>> def chance_loss(n):
     ...     return math.log(n)
     >>> check(chance_loss)
-    Traceback (most recent call last):
-    align_edu.lab.checks.CheckFailed: chance_loss(2): expected 1.38629, got 0.693147. That is one
-    direction only. The loss is the sum of two: image to text and text to image.
+    chance_loss(2): expected 1.38629, got 0.693147. That is one direction only. The loss is
+    the sum of two: image to text and text to image.
+    Call it with these arguments: chance_loss(*lab.case("chance_loss"))
     """
-    exercise = find_exercise(function.__name__)
-    if is_stub(function):
-        unwritten = f"{exercise.name}: still to be written."
+    name = _name_of(function, sys._getframe(1))
+    exercise = find_exercise(name)
+    problem = None if is_stub(function) else _problem(exercise, function, seed)
+    if is_stub(function) or (problem and _not_attempted(problem)):
+        unwritten = f"{name}: still to be written."
         if strict:
             raise CheckFailed(unwritten)
         print(unwritten)
         return
-    problem = find_mistake(exercise, function, seed)
-    note_try(exercise.name, solved=not problem)
-    if problem:
-        raise CheckFailed(problem)
-    print(f"{exercise.name}: right.")
+    if problem and strict:
+        raise CheckFailed(problem.sentence)
+    if not strict:
+        note_try(name, solved=not problem)
+    if problem is None:
+        print(f"{name}: right.")
+        return
+    _failed_cases[name] = problem.case
+    print("\n".join(map(_coloured, _wrapped(problem.sentence))))
+    print(f'Call it with these arguments: {name}(*lab.case("{name}"))')
 
 
 def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> str | None:
@@ -61,15 +85,14 @@ def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0
     >>> import math
     >>> find_mistake(find_exercise("chance_loss"), lambda n: 2 * math.log(n))
     """
-    key = answer_key(exercise, seed)
-    problem = judge(key, [outcome_of(exercise.watched(function), case) for case in key.cases])
+    problem = _problem(exercise, function, seed)
     return problem.sentence if problem else None
 
 
 def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return the student's function once it passes its check, and the reference until then.
 
-    So a notebook runs from top to bottom, whatever is written in its exercises.
+    A notebook then runs from top to bottom, whatever its exercises contain.
 
     >>> import torch
     >>> def recall_at_1(similarity):
@@ -82,23 +105,43 @@ def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
     >>> _ = yours_or_ours(recall_at_1)
     recall_at_1: ours is in use until yours passes its check.
     """
-    exercise = find_exercise(function.__name__)
-    if is_stub(function):
+    exercise = find_exercise(_name_of(function, sys._getframe(1)))
+    problem = None if is_stub(function) else _problem(exercise, function)
+    if is_stub(function) or (problem and _not_attempted(problem)):
         print(f"{exercise.name}: ours is in use until yours is written.")
         return exercise.reference
-    if find_mistake(exercise, function):
+    if problem:
         print(f"{exercise.name}: ours is in use until yours passes its check.")
         return exercise.reference
     print(f"{exercise.name}: yours is in use.")
     return function
 
 
-def hint(name: str, step: int | None = None) -> None:
+def case(exercise: str | Callable[..., Any]) -> tuple[Any, ...]:
+    """Return the arguments with which the last check of an exercise failed.
+
+    Raises InputError where no check of it has failed.
+
+    >>> def recall_at_1(similarity):
+    ...     return 1.0
+    >>> check(recall_at_1)
+    recall_at_1(...
+    >>> case("recall_at_1")[0].shape
+    torch.Size([3, 3])
+    """
+    name = find_exercise(_name_of(exercise, sys._getframe(1))).name
+    if name not in _failed_cases:
+        raise InputError(f"no check of {name} has failed; call lab.check({name}) first")
+    return copy.deepcopy(_failed_cases[name])
+
+
+def hint(exercise: str | Callable[..., Any], step: int | None = None) -> None:
     """Print the names of an exercise's hints, or one of them: 1, 2 or 3.
 
     >>> hint("chance_loss", 2)
     What loss does a probability give? Minus its natural logarithm.
     """
+    name = _name_of(exercise, sys._getframe(1))
     hints = find_exercise(name).hints
     if step is None:
         for number, each in enumerate(hints, 1):
@@ -108,36 +151,96 @@ def hint(name: str, step: int | None = None) -> None:
     print(f"{chosen.name} {chosen.text}")
 
 
-def reveal(name: str) -> None:
-    """Print the shipped source of an exercise's answer; the progress keeps that it was shown.
+def reveal(exercise: str | Callable[..., Any]) -> None:
+    """Print the source of an exercise's answer; the progress records that it was shown.
 
-    Where the environment says ALIGN_EDU_LAB=graded it prints one sentence instead.
+    With ALIGN_EDU_LAB=graded in the environment it prints one sentence instead.
 
     >>> reveal("chance_loss")
     def chance_loss(n: int) -> float:
     ...
         return 2 * math.log(n)
     """
-    exercise = find_exercise(name)
+    found = find_exercise(_name_of(exercise, sys._getframe(1)))
     if os.environ.get("ALIGN_EDU_LAB") == "graded":
-        print(f"{exercise.name} is graded here: its answer stays closed; see lab.hint({name!r}).")
+        print(f'{found.name} is graded: its answer stays closed; see lab.hint("{found.name}").')
         return
-    note_try(name, shown=True)
-    for function in (exercise.reference, *map(pkgutil.resolve_name, exercise.builds_on)):
-        print(inspect.getsource(function))
+    note_try(found.name, shown=True)
+    print(inspect.getsource(found.reference))
 
 
 def is_stub(function: Callable[..., Any]) -> bool:
-    """Whether nothing is written yet: the body is `...`, `pass` or a docstring.
+    """Return True if nothing is written yet.
+
+    Its body is `...`, `pass` or a docstring, returns one of them, or raises NotImplementedError.
 
     >>> is_stub(lambda n: ...), is_stub(lambda n: 0)
     (True, False)
     """
-    code = getattr(function, "__code__", None)
+    code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return False
     steps = list(dis.get_instructions(code))
-    if any(step.opname not in _EMPTY for step in steps):
-        return False
+    if any(step.opname == "RAISE_VARARGS" for step in steps):
+        raised = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+        return raised == {"NotImplementedError"} and {s.opname for s in steps} <= _EMPTY | _RAISES
     values = {step.argval for step in steps if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
-    return values <= {None, ...}
+    return {step.opname for step in steps} <= _EMPTY and values <= {None, ...}
+
+
+def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> Problem | None:
+    key = _answer_key(exercise, seed)
+    outcomes: list[Any] = []
+    try:
+        with _time_limit(SECONDS):
+            for arguments in key.cases:
+                outcomes.append(outcome_of(exercise.watched(function), arguments))
+    except _TimeIsUp:
+        sentence = f"{exercise.name}: no answer after {SECONDS:g} s. Does a loop ever end?"
+        return Problem(sentence, "", None, key.cases[len(outcomes)])
+    return judge(key, outcomes)
+
+
+def _not_attempted(problem: Problem) -> bool:
+    return isinstance(problem.got, Failure) and problem.got.kind == "NotImplementedError"
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise _TimeIsUp after a time; no limit on Windows or outside the main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise _TimeIsUp
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _name_of(function: str | Callable[..., Any], caller: FrameType) -> str:
+    """Return the exercise's name: a variable of the caller that is bound to it, or its own."""
+    if isinstance(function, str):
+        return function
+    own = str(getattr(function, "__name__", type(function).__name__))
+    variables = {**caller.f_globals, **caller.f_locals}
+    bound = [name for name in EXERCISES if variables.get(name) is function]
+    return own if own in bound or not bound else bound[0]
+
+
+def _wrapped(sentence: str) -> list[str]:
+    # JupyterLab breaks a long line wherever it ends, inside a word too.
+    return textwrap.wrap(sentence, 88, break_on_hyphens=False)
+
+
+def _coloured(line: str) -> str:
+    ipython = sys.modules.get("IPython")
+    notebook = ipython is not None and ipython.get_ipython() is not None
+    return f"{_RED}{line}{_PLAIN}" if notebook or sys.stdout.isatty() else line

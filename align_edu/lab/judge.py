@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from align_edu.lab.exercise import Exercise
-from align_edu.sandbox.outcomes import Outcome, outcome_of, said, same, shown
+from align_edu.lab.outcomes import Outcome, outcome_of, said, same, shown
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,13 @@ class Problem:
     sentence : one or two sentences for the student; the second is the mistake, if it is known.
     mistake : its sentence, or nothing where it is not known.
     got : what the function gave for the first case that is wrong.
+    case : that case.
     """
 
     sentence: str
     mistake: str
     got: Outcome
+    case: tuple[Any, ...] = ()
 
 
 def answer_key(exercise: Exercise, seed: int) -> AnswerKey:
@@ -77,5 +79,5 @@ def judge(key: AnswerKey, got: Sequence[Outcome]) -> Problem | None:
     sentence = f"{call}: expected {said(key.expected[first])}, got {said(got[first])}."
     for mistake, outcomes in key.mistakes:
         if all(same(a, b) for a, b in zip(outcomes, got, strict=True)):
-            return Problem(f"{sentence} {mistake}", mistake, got[first])
-    return Problem(sentence, "", got[first])
+            return Problem(f"{sentence} {mistake}", mistake, got[first], key.cases[first])
+    return Problem(sentence, "", got[first], key.cases[first])

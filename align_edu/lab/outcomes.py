@@ -1,0 +1,278 @@
+"""Results of a function as plain data that can be compared, described, and sent as JSON.
+
+A student's function may return anything. An outcome contains only numbers, texts, lists, tensors
+and descriptions, so that no object of the student takes part in a comparison.
+"""
+
+import copy
+import math
+import re
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from numbers import Integral
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+MOST_NUMBERS = 100_000  # in one list or tensor; no exercise returns nearly as many
+MOST_LETTERS = 500  # of an error's message
+_DEPTH = 10  # of lists in lists
+_OURS = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))
+
+
+class Failure(NamedTuple):
+    """An error that a function raised, and the line of the student's code where it happened."""
+
+    kind: str
+    message: str
+    line: str = ""
+
+    def __str__(self) -> str:
+        where = f" (in the line `{self.line}`)" if self.line else ""
+        return f"{self.kind}: {self.message}{where}"
+
+
+class Thing(NamedTuple):
+    """A set, dict or other object: its type, and its sorted contents or None if they are hidden."""
+
+    kind: str
+    contents: Any = None
+
+
+# None, bool, int, float, str, list, a double Tensor, Failure or Thing.
+Outcome = Any
+
+
+def outcome_of(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
+    """Call a function with a copy of the case, and return its result as an outcome.
+
+    >>> outcome_of(lambda n: 1 / n, (4,))
+    0.25
+    >>> outcome_of(lambda n: 1 / n, (0,)).kind
+    'ZeroDivisionError'
+    """
+    try:
+        return _normal(function(*copy.deepcopy(case)))
+    except Exception as error:  # whatever a student's code may raise
+        return _failure(error)
+
+
+def told_error(error: BaseException) -> str:
+    """Return the kind of an error and its message, even where reading the message fails.
+
+    >>> told_error(KeyError("red"))
+    "KeyError: 'red'"
+    """
+    try:
+        return f"{type(error).__name__}: {str(error)[:MOST_LETTERS]}"
+    except Exception:  # its __str__ fails
+        return f"{type(error).__name__}: "
+
+
+def same(a: Outcome, b: Outcome) -> bool:
+    """Return True if two outcomes are equal: numbers nearly, all else exactly, errors by kind.
+
+    Things with hidden contents are never equal.
+
+    >>> same(1.0, 1.00001), same([0.1 + 0.2], [0.3]), same("red", "blue"), same(1.0, "1.0")
+    (True, True, False, False)
+    """
+    if isinstance(a, (bool, int, float)) and isinstance(b, (bool, int, float)):
+        return a == b or math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7) or (a != a and b != b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, Tensor):
+        try:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+        except AssertionError:
+            return False
+        return True
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, Failure):
+        return a.kind == b.kind
+    if isinstance(a, Thing):
+        return a.kind == b.kind and a.contents is not None and same(a.contents, b.contents)
+    return bool(a == b)
+
+
+def said(outcome: Outcome) -> str:
+    """Return an outcome in words.
+
+    >>> said(0.5), said([1, 2]), said(None)
+    ('0.5', 'the list of 1, 2', 'nothing')
+    """
+    if isinstance(outcome, Tensor):
+        begins = ", ".join(f"{v:.3g}" for v in outcome.flatten()[:4].tolist())
+        return shown(outcome) + (f" that begins {begins}" if outcome.numel() > 9 else "")
+    match outcome:
+        case None:
+            return "nothing"
+        case Failure():
+            return str(outcome)
+        case Thing(kind, None):
+            return f"a {kind}"
+        case list() | Thing(_, list()):
+            kind, items = outcome if isinstance(outcome, Thing) else ("list", outcome)
+            words = ", ".join(said(i) if isinstance(i, Thing) else repr(i) for i in items)
+            return f"the {kind} of {textwrap.shorten(words, 200) or 'nothing'}"
+        case Thing(kind, contents):
+            return f"a {kind}: {said(contents)}"
+        case int() | float() if not isinstance(outcome, bool):
+            return f"{outcome:.6g}"
+    return textwrap.shorten(repr(outcome), 200)
+
+
+def shown(value: Any) -> str:
+    """Return an argument as a call would show it; a large tensor by its shape.
+
+    >>> shown(3), shown(torch.eye(2)), shown(torch.eye(4))
+    ('3', '[[1.0, 0.0], [0.0, 1.0]]', 'a 4 × 4 matrix')
+    """
+    if not isinstance(value, Tensor):
+        return repr(value)
+    if value.numel() > 9:
+        kind = {1: "vector", 2: "matrix"}.get(value.ndim, "tensor")
+        return f"a {' × '.join(map(str, value.shape))} {kind}"
+    return repr(_rounded(value.tolist()))
+
+
+def encode(outcome: Outcome) -> Any:
+    """Return an outcome as JSON can hold it.
+
+    >>> encode([1, torch.ones(2)])
+    {'outcome': [1, {'dtype': 'float32', 'shape': [2], 'numbers': [1.0, 1.0]}]}
+    """
+    return {"outcome": encode_case(outcome)}
+
+
+def decode(data: Any) -> Outcome:
+    """Return the outcome that `encode` wrote.
+
+    Raises ValueError for anything else.
+
+    >>> decode({"outcome": {"thing": "set", "contents": ["a", "b"]}})
+    Thing(kind='set', contents=['a', 'b'])
+    """
+    match data:
+        case {"outcome": outcome, **rest} if not rest:
+            return decode_case(outcome)
+    raise ValueError("not an outcome")
+
+
+def encode_case(value: Any) -> Any:
+    """Return an argument of an exercise, or a part of an outcome, as JSON can hold it.
+
+    Raises TypeError for what an exercise cannot have.
+
+    >>> encode_case((1, ["a"]))
+    {'tuple': [1, ['a']]}
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case list():
+            return [encode_case(each) for each in value]
+        case Failure():
+            return {"error": list(value)}
+        case Thing(kind, contents):
+            return {"thing": kind, "contents": encode_case(contents)}
+        case tuple():
+            return {"tuple": [encode_case(each) for each in value]}
+        case Tensor():
+            kind = str(value.dtype).removeprefix("torch.")
+            flat = value.flatten().tolist()
+            return {"dtype": kind, "shape": list(value.shape), "numbers": flat}
+    raise TypeError(f"an exercise's argument is a {type(value).__name__}")
+
+
+def decode_case(data: Any) -> Any:
+    """Return the value that `encode_case` wrote.
+
+    Raises ValueError for anything else.
+
+    >>> decode_case(encode_case((1, [2.5])))
+    (1, [2.5])
+    """
+    match data:
+        case None | bool() | int() | float() | str():
+            return data
+        case list():
+            return [decode_case(each) for each in data]
+        case {"error": [str(kind), str(message), str(line)]}:
+            return Failure(kind, message, line)
+        case {"thing": str(kind), "contents": contents}:
+            return Thing(kind, decode_case(contents))
+        case {"tuple": list(items)}:
+            return tuple(decode_case(each) for each in items)
+        case {"dtype": str(kind), "shape": list(shape), "numbers": list(flat)}:
+            dtype = getattr(torch, kind, None)
+            sizes = len(shape) <= 20 and all(type(n) is int and n >= 0 for n in shape)
+            numbers = all(isinstance(each, (int, float)) for each in flat)
+            if isinstance(dtype, torch.dtype) and sizes and numbers:
+                return torch.tensor(flat, dtype=dtype).reshape(shape)
+    raise ValueError("not an outcome")
+
+
+def _failure(error: Exception) -> Failure:
+    kind, _, message = told_error(error).partition(": ")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        places = Path(frame.filename).parents
+        if not frame.filename.startswith("<frozen") and not any(p in places for p in _OURS):
+            return Failure(kind, message, frame.line or "")
+    return Failure(kind, message)
+
+
+def _normal(value: Any, depth: int = _DEPTH) -> Outcome:
+    """Return the value as an outcome; its methods are called here and never again."""
+    if value is None or type(value) in (bool, float):
+        return value
+    try:
+        return _read(value, depth - 1)
+    except Exception:  # an array of objects, a list that cannot be walked, a failing __dict__
+        return Thing(type(value).__name__)
+
+
+def _read(value: Any, depth: int) -> Outcome:
+    if isinstance(value, str):
+        return str.__str__(value)[:MOST_NUMBERS]
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        table = torch.as_tensor(value).detach().cpu().to_dense()
+        if not table.is_complex():
+            return table.item() if table.numel() == 1 else table.double()
+    if isinstance(value, Integral) and -(2**63) <= int(value) < 2**63:
+        return int(value)
+    if hasattr(type(value), "__float__"):
+        return float(value)
+    if isinstance(value, (list, tuple, AbstractSet, Mapping)):
+        if depth < 0 or len(value) > MOST_NUMBERS:
+            return Thing(f"{type(value).__name__} that is too large")
+        if isinstance(value, Mapping):
+            items = [[_normal(key, depth), _normal(each, depth)] for key, each in value.items()]
+            return Thing("dict", sorted(items, key=repr))
+        items = [_normal(each, depth) for each in value]
+        return Thing("set", sorted(items, key=repr)) if isinstance(value, AbstractSet) else items
+    return Thing(type(value).__name__, _contents(value, depth))
+
+
+def _contents(value: Any, depth: int) -> Outcome:
+    """Return an object's columns or attributes, or its spelling, or None if that says nothing."""
+    for method in ("to_dict", "to_list"):
+        if hasattr(value, method):
+            return _normal(getattr(value, method)(), depth)
+    if not callable(value) and getattr(value, "__dict__", None):
+        return _normal(vars(value), depth)
+    spelling = repr(value)
+    return None if re.search(r"0x[0-9a-f]{6,}", spelling) else _normal(spelling, depth)
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return round(value, 3) if isinstance(value, float) else value
