@@ -70,6 +70,11 @@ def copy(released: Path, tmp_path: Path) -> Path:
     return shutil.copytree(released, tmp_path / "copy")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker of tests that `make test-long` runs."""
+    config.addinivalue_line("markers", "long: takes minutes")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the rest stays in its order."""
     places = {name: place for place, name in enumerate(LONGEST)}

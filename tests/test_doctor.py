@@ -1,10 +1,11 @@
 """The doctor: each thing the course needs is OK or has a remedy."""
 
 import importlib
+import platform
 import shutil
+import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +21,26 @@ VERSIONS = {
     "transformers": "5.23.0",
     "timm": "1.0.31",
 }
+
+
+@pytest.fixture(scope="module")
+def checked() -> Any:
+    """The result of one real `pip check`, since it takes seconds."""
+    command = [sys.executable, "-m", "pip", "check"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def pip(monkeypatch: pytest.MonkeyPatch, checked: Any) -> SimpleNamespace:
+    """What `pip check` seems to say."""
+    seeming = SimpleNamespace(**vars(checked))
+    real = subprocess.run
+
+    def run(command: Any, **options: Any) -> Any:
+        return seeming if command[-1] == "check" else real(command, **options)
+
+    monkeypatch.setattr(doctor, "subprocess", SimpleNamespace(run=run))
+    return seeming
 
 
 @pytest.fixture
@@ -49,8 +70,9 @@ def test_the_environment_of_these_tests_is_healthy() -> None:
 
 def test_it_looks_at_everything_the_course_needs() -> None:
     names = {each.name.lower() for each in diagnose()}
-    wanted = {"python", "torch", "torchvision", "transformers", "torch_xla", "timm", "faiss-cpu"}
-    assert wanted | {"c++ compiler", "cores", "memory", "disk", "ipywidgets", "network"} <= names
+    needed = {"python", "torch", "torchvision", "transformers", "torch_xla", "timm", "faiss-cpu"}
+    machine = {"c++ compiler", "cores", "memory", "disk", "ipywidgets", "network", "bubblewrap"}
+    assert needed | machine | {"pip check"} <= names
 
 
 @pytest.mark.parametrize(
@@ -106,6 +128,26 @@ def test_a_torchvision_of_another_torch_is_found_by_importing_it(
     assert "nms does not exist" in found.detail
 
 
+def test_conflicts_between_packages_are_told(pip: SimpleNamespace) -> None:
+    conflicts = "torchvision 0.24.0 requires torch, which is not installed.\nb 1 has no c.\n"
+    pip.returncode, pip.stdout = 1, conflicts
+    found = finding("pip check")
+    assert not found.ok and "make setup" in found.remedy
+    assert found.detail.endswith("torch, which is not installed (and 1 more)")
+    pip.returncode, pip.stdout, pip.stderr = 1, "", "python: No module named pip"
+    assert finding("pip check").ok
+
+
+def test_bubblewrap_is_only_needed_for_grading(monkeypatch: pytest.MonkeyPatch) -> None:
+    from align_edu.lab import jail
+
+    monkeypatch.setattr(jail, "bwrap_problem", lambda: "bubblewrap is missing: install it")
+    assert finding("bubblewrap").ok
+    assert "install it" in finding("bubblewrap").remedy
+    monkeypatch.setattr(jail, "bwrap_problem", lambda: None)
+    assert finding("bubblewrap").remedy == ""
+
+
 def test_torch_xla_is_optional_but_must_fit(versions: dict[str, str | None]) -> None:
     versions["torch-xla"] = None
     assert finding("torch_xla").ok
@@ -116,10 +158,10 @@ def test_torch_xla_is_optional_but_must_fit(versions: dict[str, str | None]) -> 
 
 
 def test_another_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "sys", SimpleNamespace(version_info=(3, 10, 4)))
-    assert not finding("Python").ok
-    monkeypatch.setattr(doctor, "sys", SimpleNamespace(version_info=(3, 14, 0)))
-    assert "3.11 to 3.13" in finding("Python").remedy
+    for version in ("3.10.4", "3.14.0"):
+        monkeypatch.setattr(platform, "python_version", lambda version=version: version)
+        assert not finding("Python").ok
+        assert "3.11 to 3.13" in finding("Python").remedy
 
 
 def test_no_compiler_is_fine_but_slower(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,11 +183,8 @@ def test_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_memory_that_the_system_does_not_tell_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(self: Path) -> str:
-        raise FileNotFoundError
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    assert doctor._memory().ok
+    monkeypatch.setattr(doctor, "_free_memory", lambda: None)
+    assert finding("memory").ok
 
 
 def test_little_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,8 +209,6 @@ def test_a_finding_without_a_remedy_ends_after_its_detail() -> None:
 
 
 def test_looking_imports_nothing_heavy() -> None:
-    import subprocess
-
     ask = (
         "from align_edu.lab import doctor; import sys; before = set(sys.modules); "
         "doctor.diagnose(); new = set(sys.modules) - before; "

@@ -1,40 +1,99 @@
 """The lab: checks name the mistake, right answers pass, stubs run, quizzes give feedback."""
 
 import ast
+import contextlib
+import datetime
+import functools
 import math
 import os
+import time
+import tomllib
 from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import torch
 from torchvision.models.efficientnet import MBConvConfig
 
-from align_edu import lab
+from align_edu import lab, loss
 from align_edu.evaluation import retrieval_recall
+from align_edu.filters.text import normalised, word_count
 from align_edu.io import InputError
+from align_edu.lab import checks
 from align_edu.lab.__main__ import start_command
 from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.outcomes import decode, encode, outcome_of, said, same
+from align_edu.training.recipe import learning_rate_factor
 
 Answer = Callable[..., Any]
-WRONG = [(name, wrong) for name, exercise in EXERCISES.items() for wrong in exercise.wrong]
+SHIPPED = [exercise for exercise in EXERCISES.values() if exercise.notebook.isdecimal()]
 
 
-@pytest.mark.parametrize("seed", [0, 5])
-@pytest.mark.parametrize(("name", "wrong"), WRONG)
-def test_each_wrong_answer_is_rejected_and_named(name: str, wrong: Any, seed: int) -> None:
-    problem = find_mistake(find_exercise(name), wrong.function, seed)
-    assert problem is not None
-    assert problem.endswith(wrong.mistake)
+def sentences(text: str) -> str:
+    """What a check printed, in one line."""
+    return " ".join(text.split())
 
 
-def test_each_exercise_knows_six_wrong_answers_with_names_of_their_own() -> None:
-    for exercise in EXERCISES.values():
-        names = {wrong.mistake for wrong in exercise.wrong}
-        assert len(names) == len(exercise.wrong) >= 6
+@pytest.mark.parametrize("seed", [0, 1, 2, 5])
+@pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise: exercise.name)
+def test_each_wrong_answer_is_rejected_and_named(exercise: lab.Exercise, seed: int) -> None:
+    assert find_mistake(exercise, exercise.reference, seed) is None
+    for wrong in exercise.wrong:
+        assert str(find_mistake(exercise, wrong.function, seed)).endswith(wrong.mistake)
+
+
+@pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise: exercise.name)
+def test_each_sentence_belongs_to_one_wrong_answer(exercise: lab.Exercise) -> None:
+    folder = resources.files("align_edu.lab") / "answers"
+    texts = tomllib.loads((folder / f"n{exercise.notebook}.toml").read_text("utf-8"))
+    stored = list(texts[exercise.name]["mistakes"].values())
+    least = 40 if exercise.name == "align_loss" else 8
+    assert [wrong.mistake for wrong in exercise.wrong] == stored
+    assert len(set(stored)) == len(stored) >= least
+
+
+@pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise: exercise.name)
+def test_an_answer_is_shown_whole_and_runs_alone(
+    exercise: lab.Exercise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.reveal(exercise.name)
+    alone: dict[str, Any] = {}
+    exec(unannotated(capsys.readouterr().out), alone)
+    assert find_mistake(exercise, alone[exercise.name], seed=3) is None
+
+
+def unannotated(source: str) -> str:
+    """The source of a function, without what a notebook's stub does not have."""
+    tree = ast.parse(source)
+    (function,) = tree.body
+    assert isinstance(function, ast.FunctionDef)
+    function.returns = None
+    for argument in function.args.args:
+        argument.annotation = None
+    return ast.unparse(tree)
+
+
+@pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise: exercise.name)
+def test_a_stub_passes_and_ours_takes_its_place(
+    exercise: lab.Exercise, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = exercise.name
+    for body in ("...", "pass", "return", "'To do.'", "raise NotImplementedError('later')"):
+        names: dict[str, Any] = {}
+        exec(f"def {name}(*given):\n    {body}", names)
+        lab.check(names[name])
+        assert lab.yours_or_ours(names[name]) is exercise.reference
+        assert capsys.readouterr().out.splitlines() == [
+            f"{name}: still to be written.",
+            f"{name}: ours is in use until yours is written.",
+        ]
 
 
 def test_an_unknown_mistake_says_what_was_expected_and_what_came() -> None:
@@ -78,20 +137,157 @@ def test_references_agree_with_the_library_and_with_the_paper() -> None:
             library = MBConvConfig.adjust_channels(channels, width / 10)
             assert widen(channels, width / 10) == library
     assert [widen(320, w) for w in (2.0, 4.3)] == [640, 1376]  # Section 6.1
+    count, form = find_exercise("count_words").reference, find_exercise("shared_texts").reference
+    for text in ("alt_img", "1920x1080", "A  cat - red!", "5 ㎏ bag", "crème", "हिन्दी फ़िल्म", "!"):
+        table = pl.DataFrame({"text": [text]}).select(normalised(pl.col("text")))
+        assert count(text) == table.select(word_count()).item()
+        assert form([text], ["1.jpg"], 0) == {table["text"][0]}
+    assert find_exercise("chance_loss").reference(128) == loss.chance_loss(128)
+    best = find_exercise("best_temperature").reference
+    for case in ((128, 0.02, 0.7), (16_384, 0.1, 0.19), (64, 0.0, 0.3)):
+        assert best(*case) == pytest.approx(loss.best_temperature(*case))
     rate = find_exercise("learning_rate_at").reference
+    for step in range(0, 1001, 50):
+        factor = learning_rate_factor(step / 1000, 100 / 1000)
+        assert rate(step, 1000, 100, 0.5) == pytest.approx(0.5 * factor)
     assert rate(5_000, 1_200_000, 10_000, 1e-3) == pytest.approx(5e-4)  # Section 5
     assert rate(10_000, 1_200_000, 10_000, 1e-3) == pytest.approx(1e-3)
     assert rate(1_200_000, 1_200_000, 10_000, 1e-3) == 0
 
 
-def test_check_finds_the_exercise_by_name_and_raises_one_sentence() -> None:
+def test_a_wrong_answer_prints_its_diagnosis_and_the_notebook_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def chance_loss(n: int) -> float:
         return math.log(n)
 
+    lab.check(chance_loss)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 88
+    mistake = find_exercise("chance_loss").wrong[0].mistake
+    begin = "chance_loss(2): expected 1.38629, got 0.693147."
+    assert " ".join(lines[:-1]) == f"{begin} {mistake}"
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    lab.check(chance_loss)
+    assert "\x1b[1;31mchance_loss(2): expected" in capsys.readouterr().out
     with pytest.raises(CheckFailed, match="expected 1.38629, got 0.693147") as caught:
+        lab.check(chance_loss, strict=True)
+    assert "".join(caught.value._render_traceback_()[0]).startswith(begin)
+
+
+def test_the_case_that_failed_can_be_called(capsys: pytest.CaptureFixture[str]) -> None:
+    def recall_at_1(similarity: torch.Tensor) -> float:
+        return float(similarity.argmax(dim=0).eq(torch.arange(len(similarity))).float().mean())
+
+    checks._failed_cases.pop("recall_at_1", None)
+    with pytest.raises(InputError, match="no check of recall_at_1 has failed"):
+        lab.case("recall_at_1")
+    lab.check(recall_at_1)
+    assert capsys.readouterr().out.endswith('recall_at_1(*lab.case("recall_at_1"))\n')
+    (similarity,) = lab.case(recall_at_1)
+    right = find_exercise("recall_at_1").reference
+    assert recall_at_1(similarity) != right(similarity)
+    similarity.zero_()  # a copy: the next call gives the case again
+    assert recall_at_1(*lab.case("recall_at_1")) != right(*lab.case("recall_at_1"))
+
+
+def test_the_line_of_the_students_own_error_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    def chance_loss(n: int) -> float:
+        table = torch.ones(n, n)
+        return (table @ torch.ones(3, 1)).sum().item()
+
+    lab.check(chance_loss)
+    shown = sentences(capsys.readouterr().out)
+    assert "(in the line `return (table @ torch.ones(3, 1)).sum().item()`)" in shown
+
+
+def test_a_check_ends_a_function_that_does_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def chance_loss(n: int) -> float:
+        while True:
+            with contextlib.suppress(Exception):
+                time.sleep(0.01)
+
+    monkeypatch.setattr(checks, "SECONDS", 0.2)
+    lab.check(chance_loss)
+    assert "no answer after 0.2 s. Does a loop ever end?" in capsys.readouterr().out
+    assert lab.case("chance_loss") == (2,)
+
+
+def test_any_callable_that_is_bound_to_the_name_is_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Loss:
+        def __call__(self, n: int) -> float:
+            return 2 * math.log(n)
+
+    def log(factor: float, n: int) -> float:
+        return factor * math.log(n)
+
+    def plainly(function: Answer) -> Answer:
+        return lambda *arguments: function(*arguments)
+
+    @functools.wraps(log)
+    def wrapped(n: int) -> float:
+        return log(2, n)
+
+    accepted = [Loss(), lambda n: 2 * math.log(n), functools.partial(log, 2.0), wrapped]
+    for chance_loss in [*accepted, plainly(functools.partial(log, 2.0)), functools.cache(wrapped)]:
         lab.check(chance_loss)
-    lines = caught.value._render_traceback_()
-    assert " ".join(lines) == str(caught.value) and max(map(len, lines)) <= 88
+        assert lab.yours_or_ours(chance_loss) is chance_loss
+        lab.hint(chance_loss, 1)
+        said = capsys.readouterr().out.splitlines()
+        assert said[:2] == ["chance_loss: right.", "chance_loss: yours is in use."]
+        assert said[2].startswith("How likely is a blind guess?")
+    del chance_loss
+    with pytest.raises(InputError, match="no exercise is called '<lambda>'"):
+        lab.check(lambda n: n)
+
+
+@dataclass
+class Point:
+    """An object that an exercise of one's own may return."""
+
+    x: float
+    y: float
+
+
+@pytest.mark.parametrize(
+    ("right", "equal", "others"),
+    [
+        ("red", "red", ["blue", "Red", None, ["red"]]),
+        (3.5, Fraction(7, 2), ["3.5", b"3.5", 3.6, [3.5], float("nan")]),
+        (True, 1, ["True", False, None]),
+        ([0.1 + 0.2, "a"], (0.3, "a"), [[0.3, "b"], [0.31, "a"], [0.3], {0.3, "a"}, "0.3a"]),
+        ([[1, 2.0]], [(1, 2 + 1e-9)], [[[1, 2.1]], [1, 2.0]]),
+        ({"a": 0.3, 1: [2]}, {1: [2], "a": 0.1 + 0.2}, [{"a": 0.3}, {"a": 0.4, 1: [2]}, {}]),
+        ({"a", "b"}, frozenset("ab"), [{"a"}, ["a", "b"], {"a": 1, "b": 2}]),
+        (Point(0.3, 1), Point(0.1 + 0.2, 1), [Point(0.3, 2), {"x": 0.3, "y": 1}, [0.3, 1]]),
+        (datetime.date(2021, 2, 11), datetime.date(2021, 2, 11), [datetime.date(2021, 6, 11)]),
+        (torch.eye(2), torch.eye(2).double().numpy(), [torch.eye(3), 2 * torch.eye(2), [[1, 0]]]),
+        (torch.tensor([True, False]), torch.tensor([1, 0]), [torch.tensor([1, 1])]),
+    ],
+    ids=repr,
+)
+def test_results_are_equal_only_if_what_they_hold_is(right: Any, equal: Any, others: Any) -> None:
+    def outcome(value: Any) -> Any:
+        made = outcome_of(lambda: value, ())
+        assert same(decode(encode(made)), made)  # on its way as JSON, too
+        return made
+
+    assert same(outcome(right), outcome(equal))
+    for other in others:
+        assert not same(outcome(right), outcome(other)), said(outcome(other))
+
+
+def test_results_that_cannot_be_compared_are_refused_with_the_exercise() -> None:
+    def numbers(n: int) -> Any:
+        return (i for i in range(n))
+
+    hints = find_exercise("cosine").hints
+    with pytest.raises(InputError, match="numbers: its results cannot be compared"):
+        lab.add_exercise(lab.Exercise("mine", numbers, lambda generator: [(3,)], (), hints))
 
 
 def test_check_says_that_a_right_answer_is_right(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,18 +300,7 @@ def test_an_unknown_exercise_says_which_exist() -> None:
         lab.check(math.sqrt)
 
 
-def test_a_stub_runs_with_our_answer_and_a_written_one_with_its_own(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    def chance_loss(n: int) -> float:  # type: ignore[empty-body]
-        ...
-
-    lab.check(chance_loss)
-    assert lab.yours_or_ours(chance_loss)(128) == pytest.approx(9.704, abs=1e-3)
-    said = capsys.readouterr().out
-    assert "still to be written" in said
-    assert "ours is in use" in said
-
+def test_yours_is_in_use_once_it_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     def chance_loss(n: int) -> float:
         return 1.0
 
@@ -129,9 +314,7 @@ def test_a_stub_runs_with_our_answer_and_a_written_one_with_its_own(
     assert "yours is in use" in capsys.readouterr().out
 
 
-def test_only_an_empty_body_is_a_stub() -> None:
-    def dots() -> None: ...
-
+def test_only_an_empty_body_is_a_stub(capsys: pytest.CaptureFixture[str]) -> None:
     def returns_dots() -> Any:
         return ...
 
@@ -141,24 +324,28 @@ def test_only_an_empty_body_is_a_stub() -> None:
     def calls() -> None:
         print()
 
-    assert [is_stub(f) for f in (dots, returns_dots)] == [True, True]
-    assert [is_stub(f) for f in (zero, calls, len)] == [False, False, False]
+    def other_error() -> None:
+        raise ValueError("n must be positive")
+
+    assert is_stub(returns_dots)
+    assert not any(map(is_stub, (zero, calls, other_error, len)))
+
+    def chance_loss(n: int) -> float:
+        if n > 0:
+            raise NotImplementedError("the positive case")
+        return 0.0
+
+    lab.check(chance_loss)
+    assert capsys.readouterr().out == "chance_loss: still to be written.\n"
+    with pytest.raises(CheckFailed, match="still to be written"):
+        lab.check(chance_loss, strict=True)
 
 
 def test_hints_are_listed_and_given_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:
     lab.hint("recall_at_1")
     assert len(capsys.readouterr().out.splitlines()) == 3
-    lab.hint("recall_at_1", 1)
+    lab.hint(find_exercise("recall_at_1").reference, 1)
     assert capsys.readouterr().out.startswith("Rows or columns?")
-
-
-def test_reveal_shows_the_shipped_code_and_what_it_builds_on(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    lab.reveal("learning_rate_at")
-    shown = capsys.readouterr().out
-    assert "def learning_rate_at" in shown
-    assert "def learning_rate_factor" in shown
 
 
 def test_start_prints_title_cost_and_versions(capsys: pytest.CaptureFixture[str]) -> None:

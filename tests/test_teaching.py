@@ -7,7 +7,6 @@ import pytest
 
 from align_edu import lab
 from align_edu.io import InputError
-from align_edu.lab.checks import CheckFailed
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise
 
@@ -57,8 +56,8 @@ def test_the_example_of_an_exercise_of_ones_own_runs(capsys: pytest.CaptureFixtu
         def mean_square(values: list[float]) -> float:
             return (sum(values) / len(values)) ** 2
 
-        with pytest.raises(CheckFailed, match="That is the square of the mean"):
-            lab.check(mean_square)
+        lab.check(mean_square)
+        assert "That is the square of the mean" in " ".join(capsys.readouterr().out.split())
         exec(example, names)  # a cell that is run again
     finally:
         EXERCISES.pop("mean_square", None)
@@ -79,7 +78,7 @@ def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused() -> None:
 
     with pytest.raises(InputError, match="an exercise of notebook 05; choose another name"):
         add("mine", cosine)
-    with pytest.raises(InputError, match="'06' is the course's"):
+    with pytest.raises(InputError, match="'06' is part of the course"):
         add("06", twice)
     with pytest.raises(InputError, match="use def"):
         add("mine", lambda x: x)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from align_edu.lab.answers.n06_losses import WRONG_LOSSES
+from align_edu.lab.answers.n06 import WRONG_LOSSES
 from align_edu.loss import contrastive_loss
 from tests.loss_oracle import pairs, softmax_oracle
 

@@ -1,7 +1,7 @@
-"""The lab: opens a notebook, checks exercises, asks quizzes. The model code never imports it."""
+"""The lab: opens a notebook, checks exercises, gives quizzes. The model code never imports it."""
 
 from align_edu.lab import doctor
-from align_edu.lab.checks import check, hint, reveal, yours_or_ours
+from align_edu.lab.checks import case, check, hint, reveal, yours_or_ours
 from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
 from align_edu.lab.exercises import add_exercise
 from align_edu.lab.model import model
@@ -14,6 +14,7 @@ __all__ = [
     "Hint",
     "WrongAnswer",
     "add_exercise",
+    "case",
     "check",
     "doctor",
     "hint",

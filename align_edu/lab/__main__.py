@@ -14,8 +14,8 @@ def start_command(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts JupyterLab, and its environment.
 
-    arguments: what ``python -m align_edu.lab`` was given: a notebook, options of JupyterLab, or
-    nothing, which opens notebook 00.
+    arguments: those of ``python -m align_edu.lab``: a notebook, options of JupyterLab, or none,
+    which opens notebook 00.
     """
     named = [NOTEBOOK] if all(each.startswith("-") for each in arguments) else []
     paths = [str(SETTINGS), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]

@@ -4,6 +4,7 @@ import importlib
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
@@ -22,14 +23,14 @@ DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Parameters
     ----------
-    name : what.
+    name : the thing that was checked.
     ok : whether the course runs with it as it is.
     detail : what was found.
-    remedy : what to do; empty where there is nothing to do.
+    remedy : what to do; empty where nothing needs to be done.
     """
 
     name: str
@@ -49,16 +50,18 @@ def diagnose() -> list[Finding]:
         *_packages(),
         _torchvision(),
         _torch_xla(),
+        _pip_check(),
         _compiler(),
+        _bubblewrap(),
         _cores(),
-        _memory(),
-        _disk(),
-        Finding("network", True, "not needed: nothing is downloaded once this is installed"),
+        _room("memory", _free_memory(), MEMORY_GIB, "close other programs"),
+        _room("disk", shutil.disk_usage(Path.cwd()).free / 2**30, DISK_GIB, "make room here"),
+        Finding("network", True, "not needed: nothing is downloaded after the installation"),
     ]
 
 
 def report(findings: list[Finding]) -> str:
-    """Return one line a finding: OK, or the remedy.
+    """Return one line per finding: OK, or the remedy.
 
     >>> print(report([Finding("cores", True, "2"), Finding("disk", False, "full", "make room")]))
     OK      cores: 2
@@ -72,14 +75,13 @@ def report(findings: list[Finding]) -> str:
 
 
 def print_report() -> bool:
-    """Look at everything and print the report; return whether all is well."""
+    """Run all checks and print the report; return True if all is well."""
     findings = diagnose()
     print(report(findings))
     return all(finding.ok for finding in findings)
 
 
 def _version(name: str) -> str | None:
-    """The installed version, from the package's own records: nothing is imported."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -88,49 +90,44 @@ def _version(name: str) -> str | None:
 
 def _python() -> Finding:
     found = platform.python_version()
-    if (3, 11) <= sys.version_info[:2] <= (3, 13):
+    if Version("3.11") <= Version(found) < Version("3.14"):
         return Finding("Python", True, found)
     return Finding("Python", False, found, "use Python 3.11 to 3.13, then " + INSTALL)
 
 
 def _packages() -> list[Finding]:
-    """What the package itself and the notebooks ask for, as its own records say."""
+    """Check the direct requirements of the package and of the notebooks."""
     try:
-        lines = metadata.requires(PACKAGE) or []
+        needed = [Requirement(line) for line in metadata.requires(PACKAGE) or []]
     except metadata.PackageNotFoundError:
         return [Finding(PACKAGE, False, "not installed", INSTALL)]
-    needed = [Requirement(line) for line in lines]
-    return [
-        _package(requirement)
-        for requirement in needed
-        if requirement.name != "torchvision"
-        and any(
-            requirement.marker is None or requirement.marker.evaluate({"extra": extra})
-            for extra in ("", "notebooks")
-        )
+    chosen = [
+        each
+        for each in needed
+        if each.marker is None or any(each.marker.evaluate({"extra": e}) for e in ("", "notebooks"))
     ]
+    return [_package(each) for each in chosen if each.name != "torchvision"]
 
 
 def _package(requirement: Requirement) -> Finding:
-    name, wanted = requirement.name, requirement.specifier
+    name, range_ = requirement.name, requirement.specifier
     found = _version(name)
     if found is None:
         return Finding(name, False, "not installed", INSTALL)
-    if not wanted.contains(Version(found).base_version):
-        return Finding(name, False, f"{found}, but {wanted} is needed", INSTALL)
+    if not range_.contains(Version(found).base_version):
+        return Finding(name, False, f"{found}, but {range_} is needed", INSTALL)
     return Finding(name, True, found)
 
 
 def _torchvision() -> Finding:
-    """Torchvision must be built for the very torch that is installed; only an import tells."""
+    """Import it: a build for another torch has a fitting version and fails only here."""
     found = _version("torchvision")
     if found is None:
         return Finding("torchvision", False, "not installed", INSTALL)
     try:
         importlib.import_module("torchvision")
     except (ImportError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        detail = f"{found} does not fit torch {_version('torch')} ({reason})"
+        detail = f"{found} does not fit torch {_version('torch')} ({str(error).splitlines()[0]})"
         return Finding("torchvision", False, detail, "install both from one place: " + INSTALL)
     return Finding("torchvision", True, found)
 
@@ -140,30 +137,49 @@ def _torch_xla() -> Finding:
     if found is None:
         return Finding("torch_xla", True, "not installed; only the TPU lesson uses it")
     if torch is not None and Version(found).release[:2] != Version(torch).release[:2]:
-        remedy = "uninstall it, or install the torch of the same number"
+        remedy = "uninstall it, or install the torch of the same version"
         return Finding("torch_xla", False, f"{found} does not fit torch {torch}", remedy)
     return Finding("torch_xla", True, found)
 
 
+def _pip_check() -> Finding:
+    """Report packages whose own requirements are missing or out of range."""
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "No module named pip" in done.stderr:
+        return Finding("pip check", True, "skipped, since pip is not installed")
+    lines = done.stdout.strip().splitlines() or ["no output"]
+    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    remedy = INSTALL if done.returncode else ""
+    return Finding("pip check", not done.returncode, lines[0].rstrip(".") + more, remedy)
+
+
 def _compiler() -> Finding:
-    found = (
-        shutil.which(os.environ.get("CXX", "")) or shutil.which("g++") or shutil.which("clang++")
-    )
+    named = os.environ.get("CXX", "")
+    found = next(filter(None, map(shutil.which, (named, "g++", "clang++"))), None)
     if found is None:
         remedy = "training is faster with one (Debian and Ubuntu: apt install g++)"
         return Finding("C++ compiler", True, "none; training runs without compiling", remedy)
     return Finding("C++ compiler", True, Path(found).name)
 
 
+def _bubblewrap() -> Finding:
+    from align_edu.lab.jail import bwrap_problem
+
+    problem = bwrap_problem()
+    if problem:
+        return Finding("bubblewrap", True, "only `align-edu grade` uses it", problem)
+    return Finding("bubblewrap", True, "isolates submissions for `align-edu grade`")
+
+
 def _cores() -> Finding:
     count = usable_cores()
-    if count < 2:
-        return Finding("cores", True, "1", "expect twice the minutes that the notebooks name")
-    return Finding("cores", True, str(count))
+    remedy = "expect twice the minutes that the notebooks state" if count < 2 else ""
+    return Finding("cores", True, str(count), remedy)
 
 
 def _free_memory() -> float | None:
-    """GiB that programs can still take, or None where the system does not say."""
+    """Return the GiB that programs can still take, or None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines}
@@ -172,19 +188,9 @@ def _free_memory() -> float | None:
         return None
 
 
-def _memory() -> Finding:
-    free = _free_memory()
+def _room(name: str, free: float | None, needed: float, remedy: str) -> Finding:
     if free is None:
-        return Finding("memory", True, f"not known here; {MEMORY_GIB:g} GiB are enough")
-    return _room("memory", free, MEMORY_GIB, "close other programs")
-
-
-def _disk() -> Finding:
-    free = shutil.disk_usage(Path.cwd()).free / 2**30
-    return _room("disk", free, DISK_GIB, "make room in this folder")
-
-
-def _room(name: str, free: float, needed: float, remedy: str) -> Finding:
+        return Finding(name, True, f"unknown; {needed:g} GiB are enough")
     if free < needed:
         return Finding(name, False, f"{free:.1f} GiB free, {needed:g} needed", remedy)
     return Finding(name, True, f"{free:.0f} GiB free")

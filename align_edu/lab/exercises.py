@@ -1,29 +1,17 @@
-"""All exercises of the course, found by the name of the function to write."""
+"""The registry of exercises: those of the course and those that a lecturer adds."""
+
+import pkgutil
+from importlib import import_module
 
 from align_edu.io import InputError
-from align_edu.lab.answers import (
-    n00,
-    n01,
-    n02,
-    n03,
-    n04,
-    n05,
-    n06,
-    n07,
-    n08,
-    n09,
-    n10,
-    n11,
-    n15,
-    n16,
-    n17,
-)
+from align_edu.lab import answers
 from align_edu.lab.exercise import Exercise
 
 EXERCISES = {
     exercise.name: exercise
-    for notebook in (n00, n01, n02, n03, n04, n05, n06, n07, n08, n09, n10, n11, n15, n16, n17)
-    for exercise in notebook.EXERCISES
+    for module in sorted(each.name for each in pkgutil.iter_modules(answers.__path__))
+    for exercise in vars(import_module(f"{answers.__name__}.{module}")).values()
+    if isinstance(exercise, Exercise)
 }
 
 _NUMBERS = {exercise.notebook for exercise in EXERCISES.values()}
@@ -38,18 +26,18 @@ def find_exercise(name: str) -> Exercise:
     '00'
     """
     if name not in EXERCISES:
-        raise InputError(f"no exercise is called {name!r}; there are {', '.join(EXERCISES)}")
+        raise InputError(f"no exercise is called {name!r}; choose one of {', '.join(EXERCISES)}")
     return EXERCISES[name]
 
 
 def add_exercise(exercise: Exercise) -> None:
-    """Make an exercise of one's own known to `lab.check`, `hint`, `reveal` and `yours_or_ours`.
+    """Register an exercise of your own for `lab.check`, `hint`, `reveal`, progress and grading.
 
     Its notebook is any name that no notebook of the course has. Added again, it replaces itself.
 
     Raises InputError where the name belongs to an exercise of the course, where the function
-    has no name, and where a wrong answer gives what the right one gives, so that no check could
-    tell them apart.
+    has no name, where its results cannot be compared, and where a wrong answer gives the same
+    results, so that no check could tell them apart.
 
     >>> from align_edu.lab import Exercise, Hint, WrongAnswer
     >>> def half(x):
@@ -60,17 +48,24 @@ def add_exercise(exercise: Exercise) -> None:
     >>> find_exercise("half").notebook
     'mine'
     """
-    known = EXERCISES.get(exercise.name)
-    if known is not None and known.notebook in _NUMBERS:
+    from align_edu.lab.checks import find_mistake  # checks imports this module
+
+    existing = EXERCISES.get(exercise.name)
+    if existing is not None and existing.notebook in _NUMBERS:
         raise InputError(
-            f"{exercise.name!r} is an exercise of notebook {known.notebook}; choose another name"
+            f"{exercise.name!r} is an exercise of notebook {existing.notebook}; choose another name"
         )
     if not exercise.name.isidentifier():
         raise InputError("the right answer of an exercise must be a function with a name: use def")
     if exercise.notebook in _NUMBERS:
-        raise InputError(f"notebook {exercise.notebook!r} is the course's; give yours another name")
-    from align_edu.lab.checks import find_mistake  # it looks exercises up here
-
+        raise InputError(
+            f"notebook {exercise.notebook!r} is part of the course; give yours another name"
+        )
+    if find_mistake(exercise, exercise.reference):
+        raise InputError(
+            f"{exercise.name}: its results cannot be compared; return numbers, texts, lists, dicts,"
+            " tensors or dataclasses"
+        )
     for wrong in exercise.wrong:
         if find_mistake(exercise, wrong.function) is None:
             raise InputError(

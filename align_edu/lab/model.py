@@ -1,4 +1,4 @@
-"""The trained model of a notebook: the student's own newest run, or the bundled one."""
+"""The trained model of a notebook: the student's newest run, or the bundled model."""
 
 import os
 from pathlib import Path
@@ -9,16 +9,16 @@ from align_edu.io import InputError
 if TYPE_CHECKING:
     from align_edu.training import Run
 
-RUNS = "ALIGN_EDU_RUNS"  # the folder with runs of one's own; empty: use the bundled model
+RUNS = "ALIGN_EDU_RUNS"  # names the folder with the student's runs; empty: the bundled model
 _FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
 def model() -> "Run":
     """Return the newest finished run below `runs/`, else the bundled model, and say which.
 
-    `runs/` is looked for beside the notebooks' folder and in the working folder; the environment
-    variable `ALIGN_EDU_RUNS` names another folder, or none if it is empty. Under pytest it is
-    the bundled model, so that stored outputs can be compared.
+    `runs/` lies beside the notebooks' folder or in the working folder; the environment variable
+    `ALIGN_EDU_RUNS` names another folder, or none if it is empty. Under pytest the bundled model
+    is used, so that stored outputs can be compared.
 
     Raises InputError where neither exists.
     """
@@ -34,7 +34,7 @@ def model() -> "Run":
 
 
 def _own_runs() -> list[Path]:
-    """Finished runs of one's own, the newest last."""
+    """Return the student's finished runs, the newest last."""
     named = os.environ.get(RUNS)
     roots = [Path("../runs"), Path("runs")] if named is None else [Path(named)] if named else []
     weights = {file for root in roots for file in root.glob("**/model.safetensors")}

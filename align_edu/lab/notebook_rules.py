@@ -1,12 +1,13 @@
-"""The conventions of the notebooks, as far as a program can see them."""
+"""The conventions of the notebooks that no other tool checks."""
 
 import base64
 import itertools
 import re
 import statistics
+from collections.abc import Iterator
 from typing import Any
 
-Notebook = dict[str, Any]  # a notebook as its JSON has it, sources as one string
+Notebook = dict[str, Any]  # its JSON, with each source as one string
 Cell = dict[str, Any]
 
 METADATA = {
@@ -24,7 +25,9 @@ _FORBIDDEN = {
     r"sys\.path": "edits sys.path",
     r"warnings\.(filterwarnings|simplefilter)": "hides warnings",
     r"manual_seed\(|np\.random\.seed|random\.seed\(": "sets a global seed; use lab.rng",
-    r"https?://": "asks for an address",
+    r"https?://": "reads an address",
+    r";\s*\Z": "ends in a semicolon, which strict comparison cannot take; write _ = …",
+    r"\A\s*\Z": "is empty",
 }
 # A number with a unit of measurement, or a decimal fraction, as an experiment would give it.
 _MEASUREMENT = re.compile(
@@ -39,7 +42,7 @@ _PLACE = re.compile(r"/(home|root|tmp|work|Users|private)/|0x[0-9a-f]{6,}")
 
 
 def find_faults(notebook: Notebook, size: int, number: str) -> list[str]:
-    """Return what breaks the conventions, one sentence a fault.
+    """Return one sentence for each broken convention.
 
     Parameters
     ----------
@@ -51,117 +54,95 @@ def find_faults(notebook: Notebook, size: int, number: str) -> list[str]:
     '0 code cells; 15 to 30 are right'
     """
     cells = notebook["cells"]
-    faults = [*_whole(notebook, size), *_order(cells, number), *_counts(cells), *_headers(cells)]
+    faults = [*_sizes(notebook, size), *_order(cells, number), *_headers(cells)]
     for place, cell in enumerate(cells, 1):
         check = _code_cell if cell["cell_type"] == "code" else _prose_cell
-        faults += [f"cell {place}: {fault}" for fault in [*check(cell), *_cell(cell)]]
+        faults += [f"cell {place}: {fault}" for fault in check(cell)]
     return faults
 
 
-def _whole(notebook: Notebook, size: int) -> list[str]:
-    faults = []
+def _sizes(notebook: Notebook, size: int) -> Iterator[str]:
     code = [c["source"] for c in notebook["cells"] if c["cell_type"] == "code"]
-    words = sum(_words(c) for c in notebook["cells"] if c["cell_type"] == "markdown")
-    low, high = CODE_CELLS
+    prose = [c["source"] for c in notebook["cells"] if c["cell_type"] == "markdown"]
+    words, (low, high) = sum(len(text.split()) for text in prose), CODE_CELLS
     if not low <= len(code) <= high:
-        faults.append(f"{len(code)} code cells; {low} to {high} are right")
+        yield f"{len(code)} code cells; {low} to {high} are right"
     if code and statistics.median(source.count("\n") + 1 for source in code) > MEDIAN_LINES:
-        faults.append(f"the median code cell has more than {MEDIAN_LINES} lines")
+        yield f"the median code cell has more than {MEDIAN_LINES} lines"
     if words > NOTEBOOK_WORDS:
-        faults.append(f"{words} words of prose; at most {NOTEBOOK_WORDS}")
+        yield f"{words} words of prose; at most {NOTEBOOK_WORDS}"
     if size > NOTEBOOK_BYTES:
-        faults.append(f"{size:,} bytes; at most {NOTEBOOK_BYTES:,}")
+        yield f"{size:,} bytes; at most {NOTEBOOK_BYTES:,}"
     if notebook["metadata"] != METADATA:
-        faults.append(f"its metadata is not the canonical one: {sorted(notebook['metadata'])}")
-    return faults
+        yield f"its metadata is not the canonical one: {sorted(notebook['metadata'])}"
 
 
-def _order(cells: list[Cell], number: str) -> list[str]:
-    """Title first, then the start cell; at the end the quiz and what one can now say."""
-    faults = []
-    first = cells[0]["source"] if cells else ""
+def _order(cells: list[Cell], number: str) -> Iterator[str]:
+    """Check for title and start cell, for the quiz and the list of abilities at the end."""
+    code = [c for c in cells if c["cell_type"] == "code"]
+    first, last = (cells[i]["source"] if cells else "" for i in (0, -1))
+    start, quiz = (code[i]["source"] if code else "" for i in (0, -1))
     if not first.startswith("# ") or "will be able to" not in first:
-        faults.append('the first cell is not a title with "You will be able to"')
-    code = [c["source"] for c in cells if c["cell_type"] == "code"]
-    if not code or f'lab.start("{number}")' not in code[0] or code[0].count("\n") > 3:
-        faults.append(f'the first code cell is not lab.start("{number}") in 4 lines at most')
-    if not code or f'lab.quiz("{number}")' not in code[-1]:
-        faults.append(f'the last code cell is not lab.quiz("{number}")')
-    if not cells or "Now you can say" not in cells[-1]["source"]:
-        faults.append('the last cell is not "Now you can say"')
-    return faults
+        yield 'the first cell is not a title with "You will be able to"'
+    if f'lab.start("{number}")' not in start or start.count("\n") > 3:
+        yield f'the first code cell is not lab.start("{number}") in 4 lines at most'
+    if f'lab.quiz("{number}")' not in quiz:
+        yield f'the last code cell is not lab.quiz("{number}")'
+    if "Now you can say" not in last:
+        yield 'the last cell is not "Now you can say"'
+    if [c["execution_count"] for c in code] != list(range(1, len(code) + 1)):
+        yield "its cells were not run in order, each once; run make notebooks"
 
 
-def _counts(cells: list[Cell]) -> list[str]:
-    counts = [c["execution_count"] for c in cells if c["cell_type"] == "code"]
-    if counts != list(range(1, len(counts) + 1)):
-        return ["its cells were not run in order, each once; run make notebooks"]
-    return []
-
-
-def _headers(cells: list[Cell]) -> list[str]:
-    """Before each exercise stands how hard it is, how much it matters, and how long it takes."""
-    faults = []
+def _headers(cells: list[Cell]) -> Iterator[str]:
+    """Check that a header precedes each exercise: its difficulty, importance and minutes."""
     for place, (before, cell) in enumerate(itertools.pairwise(cells), 2):
         is_check = cell["cell_type"] == "code" and re.search(r"^lab\.check\(", cell["source"], re.M)
         if is_check and not _EXERCISE.search(before["source"]):
-            faults.append(
+            yield (
                 f"cell {place}: the cell before it lacks the exercise's header:"
                 " Difficulty 2 of 5, importance 4 of 5, about 10 minutes."
             )
-    return faults
 
 
-def _cell(cell: Cell) -> list[str]:
-    """What holds for code and prose alike: nothing is hidden, no tag changes the meaning."""
+def _metadata(cell: Cell) -> Iterator[str]:
     metadata = cell["metadata"]
     if set(metadata) - {"tags"} or set(metadata.get("tags", [])) - TAGS:
-        return [f"its metadata may only hold the tags {sorted(TAGS)}: {metadata}"]
-    return []
+        yield f"its metadata may only hold the tags {sorted(TAGS)}: {metadata}"
 
 
-def _code_cell(cell: Cell) -> list[str]:
-    source = cell["source"]
-    lines = source.split("\n")
-    faults = [why for pattern, why in _FORBIDDEN.items() if re.search(pattern, source)]
-    if not source.strip():
-        faults.append("is empty")
+def _code_cell(cell: Cell) -> Iterator[str]:
+    lines = cell["source"].split("\n")
+    yield from (why for pattern, why in _FORBIDDEN.items() if re.search(pattern, cell["source"]))
     if len(lines) > CELL_LINES:
-        faults.append(f"{len(lines)} lines; at most {CELL_LINES}")
+        yield f"{len(lines)} lines; at most {CELL_LINES}"
     if max(map(len, lines)) > CELL_COLUMNS:
-        faults.append(f"a line of {max(map(len, lines))} columns; at most {CELL_COLUMNS}")
-    if source.rstrip().endswith(";"):
-        faults.append("ends in a semicolon, which strict comparison cannot take; write _ = …")
-    return [*faults, *(fault for output in cell["outputs"] for fault in _output(output))]
+        yield f"a line of {max(map(len, lines))} columns; at most {CELL_COLUMNS}"
+    for output in cell["outputs"]:
+        yield from _output(output)
+    yield from _metadata(cell)
 
 
-def _output(output: dict[str, Any]) -> list[str]:
-    faults = []
+def _output(output: dict[str, Any]) -> Iterator[str]:
     data = output.get("data", {})
     if output["output_type"] == "error":
-        faults.append(f"raises {output['ename']}")
+        yield f"raises {output['ename']}"
     if output.get("name") == "stderr":
-        faults.append(f"writes to standard error: {output['text'][:80]!r}")
+        yield f"writes to standard error: {output['text'][:80]!r}"
     if any("widget" in kind for kind in data):
-        faults.append("stores a widget's state; run make notebooks")
+        yield "stores a widget's state; run make notebooks"
     picture = len(base64.b64decode(data.get("image/png", "")))
     if picture > PNG_BYTES:
-        faults.append(f"a picture of {picture:,} bytes; at most {PNG_BYTES:,}")
-    text = f"{output.get('text', '')}{data.get('text/plain', '')}"
-    if _PLACE.search(text):
-        faults.append(f"prints a place of this machine: {_PLACE.search(text)}")
-    return faults
+        yield f"a picture of {picture:,} bytes; at most {PNG_BYTES:,}"
+    if found := _PLACE.search(f"{output.get('text', '')}{data.get('text/plain', '')}"):
+        yield f"prints a place of this machine: {found[0]}"
 
 
-def _prose_cell(cell: Cell) -> list[str]:
-    faults = []
-    if _words(cell) > CELL_WORDS:
-        faults.append(f"{_words(cell)} words; at most {CELL_WORDS}")
+def _prose_cell(cell: Cell) -> Iterator[str]:
+    words = len(cell["source"].split())
+    if words > CELL_WORDS:
+        yield f"{words} words; at most {CELL_WORDS}"
     for sentence in re.split(r"(?<=[.!?:])\s+|\n", _EXERCISE.sub("", cell["source"])):
         if _MEASUREMENT.search(sentence) and not _CITATION.search(sentence):
-            faults.append(f"a typed-in measurement without its place in the paper: {sentence!r}")
-    return faults
-
-
-def _words(cell: Cell) -> int:
-    return len(cell["source"].split())
+            yield f"a typed-in measurement without its place in the paper: {sentence!r}"
+    yield from _metadata(cell)

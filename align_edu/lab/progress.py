@@ -10,15 +10,15 @@ from align_edu.io import InputError, read_json, write_json
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES
 
-VARIABLE = "ALIGN_EDU_PROGRESS"  # another file, or nothing: then no progress is kept
-_MARKS = {"solved": "●", "shown": "◐", "tried": "○", "open": "·"}
-_WORDS = {
-    "solved": "solved",
-    "shown": "solved after the answer was shown",
-    "tried": "tried",
-    "open": "open",
+VARIABLE = "ALIGN_EDU_PROGRESS"  # names another file; empty: no progress is kept
+_STATES = {  # mark, meaning, colour
+    "solved": ("●", "solved", "#1b7837"),
+    "shown": ("◐", "solved after the answer was shown", "#8c6bb1"),
+    "tried": ("○", "tried", "#d95f02"),
+    "open": ("·", "open", "#bbbbbb"),
 }
-_COLOURS = {"solved": "#1b7837", "shown": "#8c6bb1", "tried": "#d95f02", "open": "#bbbbbb"}
+_LEGEND = ", ".join(f"{mark} {meaning}" for mark, meaning, _ in _STATES.values())
+_reported: set[str] = set()  # complaints that were printed; each is printed once
 
 
 @dataclass
@@ -33,85 +33,88 @@ class Progress:
     answers: dict[str, dict[str, bool]] = field(default_factory=dict)
 
     def state(self, exercise: str) -> str:
-        """Return "solved", "shown" (solved, but the answer was looked at), "tried" or "open".
+        """Return "solved", "shown" (solved after the answer was shown), "tried" or "open".
 
         >>> Progress({"cosine": {"tries": 2, "solved": True}}).state("cosine")
         'solved'
         """
-        known = self.exercises.get(exercise, {})
-        if known.get("solved"):
-            return "shown" if known.get("shown") else "solved"
-        return "tried" if known.get("tries") else "open"
+        noted = self.exercises.get(exercise, {})
+        if noted.get("solved"):
+            return "shown" if noted.get("shown") else "solved"
+        return "tried" if noted.get("tries") else "open"
 
     def rows(self) -> list[tuple[str, str, list[str], int, int]]:
-        """Return number, title, states of the exercises, right answers and questions, a notebook
-        a row; those without exercise and quiz are left out, and a quiz of no notebook that was
-        not begun."""
-        from align_edu.lab.quiz import QUIZZES, load_questions  # which keeps its answers here
+        """Return number, title, states of the exercises, right answers and number of questions.
 
-        rows: list[tuple[str, str, list[str], int, int]] = []
-        for lesson in COURSE:
-            number = lesson.number
-            names = [name for name, each in EXERCISES.items() if each.notebook == number]
-            asked = len(load_questions(number)) if number in QUIZZES else 0
+        One row per notebook with exercises or a quiz, then the lecturer's exercises, then the
+        quizzes of no notebook that were begun.
+        """
+        from align_edu.lab.quiz import QUIZZES, load_questions  # quiz imports this module
+
+        titles = {lesson.number: lesson.title for lesson in COURSE}
+        for exercise in EXERCISES.values():
+            titles.setdefault(exercise.notebook, "Exercises of your own")
+        for number in sorted(self.answers.keys() & set(QUIZZES)):
+            titles.setdefault(number, "Questions of the whole course")
+        rows = []
+        for number, title in titles.items():
+            states = [self.state(n) for n, each in EXERCISES.items() if each.notebook == number]
+            questions = len(load_questions(number)) if number in QUIZZES else 0
             right = sum(self.answers.get(number, {}).values())
-            if names or asked:
-                rows.append((number, lesson.title, [self.state(n) for n in names], right, asked))
-        for number in sorted(self.answers.keys() & set(QUIZZES) - {row[0] for row in rows}):
-            right, asked = sum(self.answers[number].values()), len(load_questions(number))
-            rows.append((number, "Questions of the whole course", [], right, asked))
+            if states or questions:
+                rows.append((number, title, states, right, questions))
         return rows
 
     def __str__(self) -> str:
         rows = self.rows()
-        width = max(len(row[1]) for row in rows)
+        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
         lines = [
-            f"{number}  {title:<{width}}  exercises {' '.join(_MARKS[s] for s in states):<5}"
-            f"  quiz {right} of {asked}"
-            for number, title, states, right, asked in rows
+            f"{number:<{widths[0]}}  {title:<{widths[1]}}"
+            f"  exercises {' '.join(_STATES[state][0] for state in states):<5}"
+            f"  quiz {right} of {questions}"
+            for number, title, states, right, questions in rows
         ]
-        solved = sum(s in {"solved", "shown"} for row in rows for s in row[2])
-        total = sum(len(row[2]) for row in rows)
-        legend = ", ".join(f"{_MARKS[state]} {words}" for state, words in _WORDS.items())
-        return "\n".join([*lines, f"{solved} of {total} exercises solved. {legend}."])
+        states = [state for row in rows for state in row[2]]
+        solved = sum(state in {"solved", "shown"} for state in states)
+        return "\n".join([*lines, f"{solved} of {len(states)} exercises solved. {_LEGEND}."])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         cells = []
-        for number, title, states, right, asked in self.rows():
+        for number, title, states, right, questions in self.rows():
             dots = " ".join(
-                f'<span title="{_WORDS[s]}" style="color:{_COLOURS[s]}">{_MARKS[s]}</span>'
-                for s in states
+                f'<span title="{meaning}" style="color:{colour}">{mark}</span>'
+                for mark, meaning, colour in map(_STATES.__getitem__, states)
             )
-            bar = f'<progress value="{right}" max="{max(asked, 1)}"></progress> {right} of {asked}'
+            bar = f'<progress value="{right}" max="{max(questions, 1)}"></progress>'
             cells.append(
-                f"<tr><td>{number}</td><td style='text-align:left'>{html.escape(title)}</td>"
-                f"<td style='font-size:140%'>{dots}</td><td>{bar}</td></tr>"
+                f"<tr><td>{html.escape(number)}</td>"
+                f"<td style='text-align:left'>{html.escape(title)}</td>"
+                f"<td style='font-size:140%'>{dots}</td><td>{bar} {right} of {questions}</td></tr>"
             )
         head = "<tr><th></th><th></th><th>exercises</th><th>quiz</th></tr>"
-        legend = ", ".join(f"{_MARKS[state]} {words}" for state, words in _WORDS.items())
-        return f"<table>{head}{''.join(cells)}</table><p>{legend}</p>"
+        return f"<table>{head}{''.join(cells)}</table><p>{_LEGEND}</p>"
 
 
 def progress() -> Progress:
     """Return what this student has solved and answered; a notebook shows it as a table.
 
     It is read from a file in the home folder, or the one that ALIGN_EDU_PROGRESS names; nothing
-    leaves the machine. Remove the file to begin anew.
+    leaves the machine. Remove the file to start afresh. A damaged file is renamed, not lost.
     """
     file = progress_file()
-    if file is None or not file.is_file():
+    if file is None:
         return Progress()
     try:
-        kept = read_json(file)
-        return Progress(
-            {str(name): dict(each) for name, each in kept["exercises"].items()},
-            {str(n): {str(p): bool(r) for p, r in of.items()} for n, of in kept["answers"].items()},
-        )
-    except (InputError, KeyError, TypeError, ValueError, AttributeError):
+        if not file.is_file():
+            return Progress()
+        return _parsed(read_json(file))
+    except PermissionError as error:
+        _complain(f"Progress is not kept: {error}.")
+    except (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
         _set_aside(file)
-        return Progress()
+    return Progress()
 
 
 def progress_file() -> Path | None:
@@ -123,44 +126,72 @@ def progress_file() -> Path | None:
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         return None  # the progress on this machine is the lecturer's
     named = os.environ.get(VARIABLE)
-    if named is None:
+    if named is not None:
+        return Path(named) if named else None
+    try:
         return Path.home() / ".align_edu" / "progress.json"
-    return Path(named) if named else None
+    except RuntimeError:
+        _complain(f"Progress is not kept: no home folder; name a file in {VARIABLE}.")
+        return None
 
 
 def note_try(exercise: str, *, solved: bool = False, shown: bool = False) -> None:
-    """Keep that an exercise was tried, solved, or its answer shown; solved stays solved."""
+    """Record that an exercise was tried, solved, or its answer shown; solved stays solved."""
     kept = progress()
-    known = kept.exercises.setdefault(exercise, {"tries": 0, "solved": False, "shown": False})
+    noted = kept.exercises.setdefault(exercise, {"tries": 0, "solved": False, "shown": False})
     if shown:
-        known["shown"] = known["shown"] or not known["solved"]
+        noted["shown"] = noted["shown"] or not noted["solved"]
     else:
-        known["tries"] += 1
-        known["solved"] = known["solved"] or solved
+        noted["tries"] += 1
+        noted["solved"] = noted["solved"] or solved
     _keep(kept)
 
 
 def note_answer(number: str, place: int, right: bool) -> None:
-    """Keep whether the last answer to a question of a notebook's quiz was right."""
+    """Record whether the last answer to a question of a notebook's quiz was right."""
     kept = progress()
     kept.answers.setdefault(number, {})[str(place)] = right
     _keep(kept)
 
 
+def _parsed(kept: Any) -> Progress:
+    """Return the progress in a file's JSON; raise an error for any other shape."""
+    exercises = {
+        str(name): {
+            "tries": int(each.get("tries", 0)),
+            "solved": bool(each.get("solved", False)),
+            "shown": bool(each.get("shown", False)),
+        }
+        for name, each in kept["exercises"].items()
+    }
+    answers = {
+        str(number): {str(place): bool(right) for place, right in each.items()}
+        for number, each in kept["answers"].items()
+    }
+    return Progress(exercises, answers)
+
+
 def _keep(kept: Progress) -> None:
-    """Write the file; a full disk or a home that is read-only must not stop the lesson."""
+    """Write the file; a full disk or a read-only home must not stop the lesson."""
     file = progress_file()
     if file is not None:
         try:
             write_json(file, {"exercises": kept.exercises, "answers": kept.answers})
-        except InputError as error:
-            print(f"Progress is not kept: {error}.")
+        except (InputError, OSError) as error:
+            _complain(f"Progress is not kept: {error}.")
 
 
 def _set_aside(file: Path) -> None:
-    """A damaged file is kept under another name, not overwritten."""
+    """Rename a damaged file, so that it is not overwritten."""
+    aside = file.with_suffix(".damaged.json")
     try:
-        file.replace(file.with_suffix(".damaged.json"))
-        print(f"{file} was damaged; it is kept as {file.with_suffix('.damaged.json').name}.")
+        file.replace(aside)
+        print(f"{file} was damaged; it is kept as {aside.name}.")
     except OSError:
-        pass
+        _complain(f"Progress is not kept: {file} is damaged and cannot be renamed.")
+
+
+def _complain(words: str) -> None:
+    if words not in _reported:
+        _reported.add(words)
+        print(words)

@@ -1,14 +1,13 @@
-"""The core questions of the course: short answers, and the notebook cells that measure them."""
+"""The core questions of the course, with short answers and the cells that measure them."""
 
 import json
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 from align_edu.lab.course import find_lesson
 from align_edu.lab.quiz import Question, load_questions
 
-CORE = "core"  # lab.quiz("core") asks them
+CORE = "core"  # as in lab.quiz("core")
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Cell:
     ----------
     notebook : the two digits of the notebook's name.
     heading : the last heading above the cell.
-    snippet : code that stands in this cell and in no other of the notebook.
+    snippet : code of this cell that no other cell of the notebook contains.
     """
 
     notebook: str
@@ -35,11 +34,11 @@ class BankQuestion:
     ----------
     kind : "general", or "paper" for a question about ALIGN.
     number : its place among those of its kind, from 1.
-    choice : the question with options to choose from, as `lab.quiz("core")` asks it.
+    choice : the question with its options, as in `lab.quiz("core")`.
     answer : the short answer.
-    corrected : how the answer differs from the one often given; empty where it does not.
+    corrected : how the answer differs from the usual one; empty where it does not.
     cells : the notebook cells that answer it.
-    comes_later : the number of the lesson that will answer it, where none does so yet.
+    comes_later : the number of the lesson that will answer it, where no cell does so yet.
     """
 
     kind: str
@@ -66,8 +65,18 @@ def load_bank() -> tuple[BankQuestion, ...]:
     """
     file = resources.files("align_edu.lab") / "quizzes" / f"{CORE}.json"
     rows = json.loads(file.read_text(encoding="utf-8"))
-    choices = load_questions(CORE)
-    return tuple(_question(row, choice) for row, choice in zip(rows, choices, strict=True))
+    return tuple(
+        BankQuestion(
+            row["kind"],
+            row["number"],
+            choice,
+            row["answer"],
+            row["corrected"],
+            tuple(Cell(**cell) for cell in row["cells"]),
+            row["comes_later"],
+        )
+        for row, choice in zip(rows, load_questions(CORE), strict=True)
+    )
 
 
 def find_questions(number: str) -> tuple[BankQuestion, ...]:
@@ -80,15 +89,3 @@ def find_questions(number: str) -> tuple[BankQuestion, ...]:
     """
     find_lesson(number)
     return tuple(question for question in load_bank() if number in question.notebooks)
-
-
-def _question(row: dict[str, Any], choice: Question) -> BankQuestion:
-    return BankQuestion(
-        row["kind"],
-        row["number"],
-        choice,
-        row["answer"],
-        row["corrected"],
-        tuple(Cell(**cell) for cell in row["cells"]),
-        row["comes_later"],
-    )

@@ -13,7 +13,7 @@ LETTERS = "abcdefgh"
 _FOLDER = resources.files("align_edu.lab") / "quizzes"
 QUIZZES = tuple(sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir()))
 
-# Long lines wrap, options too, and a reply stands nearer to its question than to the next.
+# Long lines and options wrap, and the feedback is nearer to its question than to the next one.
 _STYLE = """
 .align-quiz .widget-html-content, .align-quiz .widget-radio-box label { line-height: 1.5; }
 .align-quiz .widget-radio-box { margin-bottom: 0; }
@@ -28,7 +28,7 @@ _STYLE = """
 
 @dataclass(frozen=True)
 class Option:
-    """One answer to choose, and what is said to who chooses it."""
+    """One answer to choose, and the feedback to it."""
 
     text: str
     right: bool
@@ -66,12 +66,12 @@ class Question:
 
     def _chosen(self, letter: str) -> Option | None:
         place = LETTERS.find(letter.lower())
-        known = len(letter) == 1 and 0 <= place < len(self.options)
-        return self.options[place] if known else None
+        exists = len(letter) == 1 and 0 <= place < len(self.options)
+        return self.options[place] if exists else None
 
 
 class Quiz:
-    """The questions of a notebook; shows itself as widgets where there are widgets."""
+    """The questions of a notebook, displayed as widgets in JupyterLab."""
 
     def __init__(self, number: str, questions: tuple[Question, ...]) -> None:
         self.number = number
@@ -88,7 +88,7 @@ class Quiz:
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """The text, and the widgets for a front end that can show them."""
+        """Return the text, and the widgets for a front end that can show them."""
         try:
             widget = self.widget()
         except ImportError:
@@ -99,8 +99,8 @@ class Quiz:
         """Return the quiz as one widget. Raises ImportError without ipywidgets."""
         import ipywidgets
 
-        asked = enumerate(self.questions, 1)
-        return ipywidgets.VBox([_question_widget(self.number, *each) for each in asked])
+        questions = enumerate(self.questions, 1)
+        return ipywidgets.VBox([_question_widget(self.number, *each) for each in questions])
 
 
 def _question_widget(number: str, place: int, question: Question) -> Any:
@@ -115,13 +115,13 @@ def _question_widget(number: str, place: int, question: Question) -> Any:
 
     def react(change: dict[str, Any]) -> None:
         right = question.is_right(change["new"])
-        said = html.escape(question.answer(change["new"]), quote=False)
-        feedback.value = f'<p class="{"right" if right else "wrong"}">{said}</p>'
+        reply = html.escape(question.answer(change["new"]), quote=False)
+        feedback.value = f'<p class="{"right" if right else "wrong"}">{reply}</p>'
         note_answer(number, place, right)
 
     choice.observe(react, names="value")
-    asked = html.escape(question.question, quote=False)
-    title = ipywidgets.HTML(f"<style>{_STYLE}</style><b>{asked}</b>")
+    text = html.escape(question.question, quote=False)
+    title = ipywidgets.HTML(f"<style>{_STYLE}</style><b>{text}</b>")
     return ipywidgets.VBox([title, choice, feedback]).add_class("align-quiz")
 
 
@@ -153,11 +153,9 @@ def load_questions(number: str) -> tuple[Question, ...]:
     4
     """
     if number not in QUIZZES:
-        raise InputError(f"notebook {number!r} has no quiz; there are quizzes for {QUIZZES}")
-    file = _FOLDER / f"{number}.json"
+        raise InputError(f"notebook {number!r} has no quiz; choose one of {', '.join(QUIZZES)}")
+    rows = json.loads((_FOLDER / f"{number}.json").read_text(encoding="utf-8"))
     return tuple(
-        Question(
-            row["question"], row["paper"], tuple(Option(**option) for option in row["options"])
-        )
-        for row in json.loads(file.read_text(encoding="utf-8"))
+        Question(row["question"], row["paper"], tuple(Option(**each) for each in row["options"]))
+        for row in rows
     )

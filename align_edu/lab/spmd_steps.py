@@ -1,4 +1,4 @@
-"""Training steps on eight virtual XLA devices, in a process of their own: for notebook 16."""
+"""Training steps on eight virtual XLA devices, in a separate process: for notebook 16."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ STEPS, BATCH, WIDTH = 6, 256, 32
 
 @dataclass(frozen=True)
 class SpmdRun:
-    """What the steps gave: losses on the devices and without them, and programs compiled."""
+    """The losses on the devices and without them, and the number of compiled programs."""
 
     devices: int
     losses: list[float]
@@ -42,22 +42,18 @@ def spmd_steps(devices: int = 8) -> SpmdRun | None:
         "XLA_FLAGS": "--xla_backend_optimization_level=1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
+    command = [sys.executable, "-m", "align_edu.lab.spmd_steps"]
     done = subprocess.run(
-        [sys.executable, "-m", "align_edu.lab.spmd_steps"],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
+        command, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False
     )
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise InputError(f"the steps on {devices} virtual devices failed: {last}")
     return SpmdRun(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def told(run: SpmdRun | None) -> str:
-    """Return the run in words; without one, what it would have been.
+    """Return the run in words; without one, what it would show.
 
     >>> print(told(SpmdRun(8, [5.0, 4.0], [5.0, 4.0], 1)))
     8 devices, 32 of the 256 pairs on each
@@ -80,24 +76,15 @@ def told(run: SpmdRun | None) -> str:
     )
 
 
-class _TwoTowers(nn.Module):
-    """The smallest dual encoder: a linear layer a side, and σ."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        weights = torch.randn(2, WIDTH, WIDTH, generator=generator) / WIDTH**0.5
-        self.image, self.text = nn.Parameter(weights[0]), nn.Parameter(weights[1])
-        self.temperature = Temperature(0.1)
-
-
 def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
-    """Losses of the steps, and programs compiled: on a mesh, or in plain torch."""
+    """Return the losses of the steps and the number of programs: on a mesh, or in plain torch."""
     from align_edu.training.machine import Machine
     from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 
     machine: Machine = Machine(device) if device else open_mesh()
-    model = _TwoTowers().to(machine.device)
+    weights = torch.randn(2, WIDTH, WIDTH, generator=torch.Generator().manual_seed(0))
+    towers = nn.ParameterList(weights / WIDTH**0.5)  # of images and of texts
+    model = nn.ModuleList([towers, Temperature(0.1)]).to(machine.device)
     optimizer = XlaLamb(model.parameters(), lr=0.0, weight_decay=1e-5, always_adapt=True)
     machine.replicate(model, optimizer)
     losses = []
@@ -105,8 +92,8 @@ def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
         generator = torch.Generator().manual_seed(step)
         pictures = torch.randn(BATCH, WIDTH, generator=generator)
         noise = torch.randn(BATCH, WIDTH, generator=generator)
-        x, y = machine.place(pictures) @ model.image, machine.place(pictures + noise) @ model.text
-        loss = contrastive_loss(x, y, model.temperature())
+        x, y = machine.place(pictures) @ towers[0], machine.place(pictures + noise) @ towers[1]
+        loss = contrastive_loss(x, y, model[1]())
         loss.backward()
         optimizer.param_groups[0]["lr"] = 0.02 * (step + 1) / STEPS
         optimizer.step()
@@ -117,14 +104,9 @@ def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
     return [loss.item() for loss in losses], programs
 
 
-def main() -> None:
-    """Take the steps here and print them as one line of JSON."""
+if __name__ == "__main__":
     losses, programs = _losses()  # first: torch counts its devices at the first backward pass
     expected, _ = _losses(torch.device("cpu"))
     count = int(os.environ["CPU_NUM_DEVICES"])
     run = {"devices": count, "losses": losses, "expected": expected, "programs": programs}
     print(json.dumps(run))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The line that opens a notebook, and random numbers that do not depend on the order of cells."""
+"""Opens a notebook, and makes random numbers that do not depend on the order of cells."""
 
 import hashlib
 import platform
@@ -12,7 +12,7 @@ _open_notebook = {"number": ""}  # a kernel runs one notebook
 
 
 def start(number: str) -> None:
-    """Open a notebook: print its title, what it takes, and the versions it runs on.
+    """Open a notebook: print its title, its minutes, and the versions it runs on.
 
     It sets no seed and no figure style; `rng` and `align_edu.show` need none. Torch gets one
     thread: the toy's operations are too small to share, and waiting threads slow each other down
@@ -27,13 +27,13 @@ def start(number: str) -> None:
     _open_notebook["number"] = number
     torch.set_num_threads(1)
     cost = f"{lesson.minutes:g} min on two CPU cores" if lesson.minutes else "not measured yet"
-    here = f"Python {platform.python_version()}, torch {torch.__version__}, {usable_cores()} cores"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     print(f"{lesson.title}: {lesson.question} (paper: {lesson.paper})")
-    print(f"Takes {cost}, no network. Here: {here}.")
+    print(f"Takes {cost}, no network. Here: {versions}, {usable_cores()} cores.")
 
 
 def rng(name: str) -> torch.Generator:
-    """Return a fresh random generator that belongs to a name in the open notebook.
+    """Return a new random generator for a name in the open notebook.
 
     The same name gives the same numbers each time, in whatever order the cells run; another
     name, or another notebook, gives others.

@@ -1,4 +1,4 @@
-"""A tiny random AlignModel in a folder, for where the released weights are not there."""
+"""A tiny random AlignModel in a folder: stands in where the released weights are missing."""
 
 from pathlib import Path
 from string import ascii_lowercase, digits
@@ -34,10 +34,11 @@ _PRESET = Preset(
 def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     """Write a tiny random model as a folder of transformers' AlignModel; return the folder.
 
-    It has every part and convention of the released weights and knows nothing; its word pieces
-    are single letters and digits. The same seed gives the same bytes, and the global generator
-    stays as it is.
-    Raises InputError when the folder holds something.
+    It has every part and convention of the released weights, untrained; its word pieces are
+    single letters and digits. The same seed gives the same bytes; the global generator is
+    untouched.
+
+    Raises InputError when the folder is not empty.
 
     Paper: Section 4.1.
 
@@ -53,7 +54,7 @@ def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
 
 
 def _see_patches(tower: ImageTower, seed: int) -> None:
-    """Give BatchNorm the averages of patches of colour: else all pictures look nearly alike."""
+    """Set BatchNorm's statistics from patches of colour; else all pictures look nearly alike."""
     norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [norm.momentum for norm in norms]
     generator = torch.Generator().manual_seed(seed)

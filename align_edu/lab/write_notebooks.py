@@ -18,10 +18,9 @@ CELL_SECONDS = 120
 
 
 def main(paths: Sequence[str]) -> int:
-    """Run and rewrite the given notebooks, or all; return 1 if one failed or breaks a rule."""
-    files = [Path(path) for path in paths] or sorted(FOLDER.glob("*.ipynb"))
+    """Run and rewrite the given notebooks, or all; return 1 if one fails or breaks a rule."""
     healthy = True
-    for file in files:
+    for file in [Path(path) for path in paths] or sorted(FOLDER.glob("*.ipynb")):
         began = time.monotonic()
         try:
             faults = rewrite(file)
@@ -35,7 +34,7 @@ def main(paths: Sequence[str]) -> int:
 
 
 def rewrite(file: Path) -> list[str]:
-    """Run a notebook and store it in canonical form; return what breaks the conventions.
+    """Run a notebook and store it in canonical form; return the broken conventions.
 
     Raises InputError, and leaves the file as it was, when a cell fails.
     """
@@ -62,6 +61,8 @@ def run(notebook: Any, name: str, folder: Path) -> None:
         timeout=CELL_SECONDS,
         kernel_name="python3",
         record_timing=False,
+        coalesce_streams=True,
+        store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
     try:
@@ -77,35 +78,18 @@ def run(notebook: Any, name: str, folder: Path) -> None:
 
 
 def canonical(notebook: Any) -> None:
-    """Bring a run notebook into the one form that git keeps: nothing in it varies by itself."""
+    """Reduce a notebook to what git keeps: no ids, tags, or widget states that vary."""
     notebook.metadata = dict(METADATA)
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for place, cell in enumerate(notebook.cells, 1):
         cell["id"] = f"cell-{place:02}"
         tags = sorted(set(cell.metadata.get("tags", [])) & TAGS)
         cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type == "code":
-            cell.outputs = [_without_widget(output) for output in _joined(cell.outputs)]
-
-
-def _joined(outputs: list[Any]) -> list[Any]:
-    """Outputs with neighbouring pieces of one stream put together."""
-    joined: list[Any] = []
-    for output in outputs:
-        last = joined[-1] if joined else None
-        if last and last.output_type == output.output_type == "stream" and last.name == output.name:
-            last.text += output.text
-        else:
-            joined.append(output)
-    return joined
-
-
-def _without_widget(output: Any) -> Any:
-    """The output without a widget's state, which is another in each run; its text stays."""
-    if "data" in output:
-        output.data = {kind: v for kind, v in output.data.items() if "widget" not in kind}
-    output.get("metadata", {}).pop("widgets", None)
-    return output
+        for output in cell.get("outputs", ()):
+            if "data" in output:
+                kept = {kind: v for kind, v in output.data.items() if "widget" not in kind}
+                output.data = kept
+            output.get("metadata", {}).pop("widgets", None)
 
 
 if __name__ == "__main__":

@@ -1,110 +1,118 @@
-"""Exercises of notebook 03."""
+"""Exercises of notebook 03: WordPiece, and how much of BERT is its table of pieces."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any
 
 import torch
 
-from align_edu.lab.answers import n03_share
-from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
+from align_edu.lab.exercise import Cases, exercise
 
 UNKNOWN = "[UNK]"
+Vocabulary = Collection[str]
+Cut = Callable[[str, Vocabulary], list[str]]
 
 
-def wordpieces(word: str, vocabulary: Collection[str]) -> list[str]:
-    """Return the pieces of one word, the longest known beginning first; ["[UNK]"] if it has none.
+def wordpieces(word: str, vocabulary: Vocabulary) -> list[str]:
+    """Return the pieces of one word, the longest known beginning first; else ["[UNK]"].
 
-    A piece inside a word carries the mark ## in the vocabulary and in the answer.
+    A piece inside a word is marked with ## in the vocabulary and in the answer.
 
     Paper: Sections 4.1 and 5 (wordpieces).
 
     >>> wordpieces("cats", {"ca", "cat", "##s", "##ts"})
     ['cat', '##s']
     """
-    pieces, start = [], 0
+    pieces: list[str] = []
+    start = 0
     while start < len(word):
         mark = "##" if start else ""
         ends = range(len(word), start, -1)  # the longest first
         end = next((end for end in ends if mark + word[start:end] in vocabulary), None)
         if end is None:
-            return [UNKNOWN]
+            return ["[UNK]"]
         pieces.append(mark + word[start:end])
         start = end
     return pieces
 
 
-def _word_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
-    by_hand = [
-        ("cats", ["ca", "cat", "##s", "##ts"]),
-        ("cat", ["c", "##a", "##t", "cat"]),
-        ("scat", ["s", "cat", "##c", "##at", "##cat"]),
-        ("scat", ["s", "cat", "##c", "##at"]),
-        ("abc", ["a", "ab", "##bc"]),
-        ("abcde", ["ab", "abc", "##cde", "##d", "##e"]),
-        ("catx", ["cat", "##s", "c", "##a", "##t"]),
-        ("xcat", ["cat", "##cat", "##x"]),
-        ("umbrellas", ["umb", "umbrella", "##rella", "##rellas", "##s"]),
-        ("bed", ["b", "be", "##e", "##d", "##ed"]),
-        ("s", ["##s", "t"]),
-        ("a", ["a"]),
-    ]
-    random = []
+def embedding_share(vocabulary: int, width: int, layers: int, positions: int) -> float:
+    """Return the fraction of BERT's parameters in its table of pieces.
+
+    BERT without its pooler: each layer has attention, a feed-forward part four times as wide,
+    and two LayerNorms, all with biases.
+
+    Paper: Sections 4.1 and 6.1 (100k pieces, BERT-Mini to BERT-Large).
+
+    >>> f"{embedding_share(30_522, 768, 12, 512):.1%}"
+    '21.5%'
+    """
+    table = vocabulary * width
+    others = positions * width + 2 * width + 2 * width  # positions, token types, LayerNorm
+    attention = 4 * (width * width + width)  # query, key, value, output
+    feed_forward = (width * 4 * width + 4 * width) + (4 * width * width + width)
+    norms = 2 * 2 * width
+    return table / (table + others + layers * (attention + feed_forward + norms))
+
+
+def _word_cases(generator: torch.Generator) -> Cases:
+    cases: Cases = []
     for length in (2, 3, 4, 5, 6, 7, 8, 9):
         letters = torch.randint(2, (length + 24,), generator=generator).tolist()
         text = "".join("ab"[n] for n in letters)
         pieces = ["a", "##a", "##b", text[:2], text[2:5], "##" + text[5:8], "##" + text[8:11]]
-        random.append((text[-length:], sorted(set(pieces))))
-    return by_hand + random
-
-
-def _cut(
-    word: str,
-    form: Callable[[str, int], str | None],
-    ends: Callable[[int, int], Iterable[int]] = lambda start, last: range(last, start, -1),
-) -> tuple[list[str], int]:
-    """Pieces from the left, and where it stopped; form says what a part counts as, or None."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        for end in ends(start, len(word)):
-            piece = form(word[start:end], start)
-            if piece is not None:
-                pieces.append(piece)
-                start = end
-                break
-        else:
-            return pieces, start
-    return pieces, start
-
-
-def _whole(cut: tuple[list[str], int], word: str) -> list[str]:
-    return cut[0] if cut[1] == len(word) else [UNKNOWN]
+        cases.append((text[-length:], sorted(set(pieces))))
+    return cases
 
 
 def _marked(part: str, start: int) -> str:
     return "##" + part if start else part
 
 
-def _known(vocabulary: Collection[str]) -> Callable[[str, int], str | None]:
-    def form(part: str, start: int) -> str | None:
-        piece = _marked(part, start)
-        return piece if piece in vocabulary else None
-
-    return form
+def _known(part: str, start: int, vocabulary: Vocabulary) -> str | None:
+    piece = _marked(part, start)
+    return piece if piece in vocabulary else None
 
 
-def _all_cuts(word: str, vocabulary: Collection[str], start: int = 0) -> Iterator[list[str]]:
-    """Every way to cut the word, longer first pieces before shorter ones."""
+def _longest_first(start: int, last: int) -> Iterable[int]:
+    return range(last, start, -1)
+
+
+def _cut(
+    form: Callable[[str, int, Vocabulary], str | None] = _known,
+    ends: Callable[[int, int], Iterable[int]] = _longest_first,
+    missing: list[str] | None = None,
+) -> Cut:
+    """Return a function that cuts from the left.
+
+    form: returns the piece for a part that begins at a place, or None. ends: the ends to try.
+    missing: stands for a letter that begins no piece; without it the word is unknown.
+    """
+
+    def cut(word: str, vocabulary: Vocabulary) -> list[str]:
+        pieces: list[str] = []
+        start = 0
+        while start < len(word):
+            found = ((form(word[start:e], start, vocabulary), e) for e in ends(start, len(word)))
+            piece, end = next((each for each in found if each[0] is not None), (None, start + 1))
+            if piece is None and missing is None:
+                return [UNKNOWN]
+            pieces += missing or [] if piece is None else [piece]
+            start = end
+        return pieces
+
+    return cut
+
+
+def _all_cuts(word: str, vocabulary: Vocabulary, start: int = 0) -> Iterator[list[str]]:
+    """Yield every possible cut of the word, longer first pieces before shorter ones."""
     if start == len(word):
         yield []
     for end in range(len(word), start, -1):
         piece = _marked(word[start:end], start)
         if piece in vocabulary:
-            for rest in _all_cuts(word, vocabulary, end):
-                yield [piece, *rest]
+            yield from ([piece, *rest] for rest in _all_cuts(word, vocabulary, end))
 
 
-def _from_the_right(word: str, vocabulary: Collection[str]) -> list[str]:
+def _from_the_right(word: str, vocabulary: Vocabulary) -> list[str]:
     pieces: list[str] = []
     end = len(word)
     while end:
@@ -117,136 +125,79 @@ def _from_the_right(word: str, vocabulary: Collection[str]) -> list[str]:
     return pieces
 
 
-def _letter_by_letter(word: str, vocabulary: Collection[str], instead: list[str]) -> list[str]:
-    """Go on behind a letter that nothing begins with."""
-    pieces: list[str] = []
-    start = 0
-    while start < len(word):
-        ends = range(len(word), start, -1)
-        end = next((e for e in ends if _marked(word[start:e], start) in vocabulary), None)
-        pieces += instead if end is None else [_marked(word[start:end], start)]
-        start = start + 1 if end is None else end
-    return pieces
+def _keeps_pieces(word: str, vocabulary: Vocabulary) -> list[str]:
+    pieces = _cut(missing=[UNKNOWN])(word, vocabulary)
+    return pieces[: pieces.index(UNKNOWN) + 1] if UNKNOWN in pieces else pieces
 
 
-def _up_to_the_gap(word: str, vocabulary: Collection[str]) -> list[str]:
-    pieces, stopped = _cut(word, _known(vocabulary))
-    return pieces if stopped == len(word) else [*pieces, UNKNOWN]
+def _share(
+    squares: int = 12,
+    singles: int = 13,
+    small: int = 4,
+    count_positions: bool = True,
+    count_layers: bool = True,
+) -> Callable[[int, int, int, int], float]:
+    """Return the share with other numbers of matrices and vectors."""
+
+    def share(vocabulary: int, width: int, layers: int, positions: int) -> float:
+        layer = squares * width * width + singles * width
+        others = (positions * count_positions + small) * width + layer * (
+            layers if count_layers else 1
+        )
+        return vocabulary * width / (vocabulary * width + others)
+
+    return share
 
 
-def _with_form(
-    form: Callable[[str, int, Collection[str]], str | None],
-) -> Callable[[str, Collection[str]], list[str]]:
-    return lambda word, vocabulary: _whole(
-        _cut(word, lambda part, start: form(part, start, vocabulary)), word
-    )
-
-
-def _with_ends(
-    ends: Callable[[int, int], Iterable[int]],
-) -> Callable[[str, Collection[str]], list[str]]:
-    return lambda word, vocabulary: _whole(_cut(word, _known(vocabulary), ends), word)
-
-
-WORDPIECES = (
-    WrongAnswer(
-        _with_form(lambda part, start, known: part if part in known else None),
-        "The mark ## is missing: behind the first piece, look for '##' + the part.",
+WORDPIECES = exercise(
+    "03",
+    wordpieces,
+    _word_cases,
+    no_mark=_cut(form=lambda part, at, v: part if part in v else None),
+    unmarked_lookup=_cut(form=lambda part, at, v: _marked(part, at) if part in v else None),
+    either_place=_cut(
+        form=lambda part, at, v: _marked(part, at) if {part, "##" + part} & set(v) else None
     ),
-    WrongAnswer(
-        _with_form(lambda part, start, known: _marked(part, start) if part in known else None),
-        'You look for the part without its mark: "cat" at a word\'s start and "##cat" inside '
-        "one are two entries.",
-    ),
-    WrongAnswer(
-        _with_form(
-            lambda part, start, known: (
-                _marked(part, start) if {part, "##" + part} & set(known) else None
-            )
-        ),
-        "You take a piece from either place: without ## it may only begin a word, with ## it may "
-        "only go on.",
-    ),
-    WrongAnswer(
-        _with_form(lambda part, start, known: "##" + part if "##" + part in known else None),
-        "The first piece has no mark: put ## only behind it.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: [
-            piece.removeprefix("##") for piece in wordpieces(word, vocabulary)
-        ],
-        "The right cuts, but without their marks. Return the pieces as the vocabulary has them, "
-        "with ##.",
-    ),
-    WrongAnswer(
-        _with_ends(lambda start, last: range(start + 1, last + 1)),
-        "You take the shortest known piece first. Try the longest first, then shorter ones.",
-    ),
-    WrongAnswer(
-        _with_ends(lambda start, last: range(last, start + 1, -1)),
-        "You never try a part of one letter: range stops before its end, so let it stop at the "
-        "start itself.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: next(_all_cuts(word, vocabulary), [UNKNOWN]),
-        "You go back and try a shorter piece when the rest does not fit. WordPiece never goes "
-        "back: the word is then unknown.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: min(_all_cuts(word, vocabulary), key=len, default=[UNKNOWN]),
-        "You look for the fewest pieces. WordPiece only looks for the longest next one, from the "
-        "left.",
-    ),
-    WrongAnswer(
-        _from_the_right,
-        "You cut from the end of the word. WordPiece begins at its first letter.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: [word] if word in vocabulary else [UNKNOWN],
-        "You look for the whole word only. A word that is not there is cut into pieces.",
-    ),
-    WrongAnswer(
-        _up_to_the_gap,
-        'You keep the pieces found so far. If a part does not fit, the whole word is ["[UNK]"].',
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: _letter_by_letter(word, vocabulary, [UNKNOWN]),
-        "You write [UNK] for a letter and go on. One part that does not fit makes the whole word "
-        "unknown.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: _letter_by_letter(word, vocabulary, []),
-        "You leave out letters that do not fit. One of them makes the whole word unknown.",
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: [
-            piece for piece in wordpieces(word, vocabulary) if piece != UNKNOWN
-        ],
-        'You return nothing for a word that does not fit. Return ["[UNK]"].',
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: (
-            UNKNOWN if wordpieces(word, vocabulary) == [UNKNOWN] else wordpieces(word, vocabulary)
-        ),
-        'An unknown word is a list of one piece too: ["[UNK]"], in brackets.',
-    ),
-    WrongAnswer(
-        lambda word, vocabulary: " ".join(wordpieces(word, vocabulary)),
-        "You return one text. Return the list of its pieces.",
-    ),
+    first_marked=_cut(form=lambda part, at, v: "##" + part if "##" + part in v else None),
+    marks_removed=lambda w, v: [piece.removeprefix("##") for piece in wordpieces(w, v)],
+    shortest=_cut(ends=lambda start, last: range(start + 1, last + 1)),
+    never_one_letter=_cut(ends=lambda start, last: range(last, start + 1, -1)),
+    goes_back=lambda w, v: next(_all_cuts(w, v), [UNKNOWN]),
+    fewest_pieces=lambda w, v: min(_all_cuts(w, v), key=len, default=[UNKNOWN]),
+    from_the_right=_from_the_right,
+    whole_word=lambda w, v: [w] if w in v else [UNKNOWN],
+    keeps_pieces=_keeps_pieces,
+    letter_unknown=_cut(missing=[UNKNOWN]),
+    letters_left_out=_cut(missing=[]),
+    nothing=lambda w, v: [piece for piece in wordpieces(w, v) if piece != UNKNOWN],
+    unknown_as_text=lambda w, v: UNKNOWN if wordpieces(w, v) == [UNKNOWN] else wordpieces(w, v),
+    one_text=lambda w, v: " ".join(wordpieces(w, v)),
 )
 
-EXERCISES = (
-    Exercise(
-        "03",
-        wordpieces,
-        _word_cases,
-        WORDPIECES,
-        (
-            Hint("Where to begin?", "start = 0; the first candidate is word[start:], all of it."),
-            Hint("And if it is unknown?", "One letter shorter at the end, until one is known."),
-            Hint("What then?", "start moves behind it; from now on look for '##' + the part."),
-        ),
-    ),
-    n03_share.EXERCISE,
+EMBEDDING_SHARE = exercise(
+    "03",
+    embedding_share,
+    lambda g: [
+        (10 * a, b, c % 5 + 1, d)
+        for a, b, c, d in torch.randint(2, 40, (4, 4), generator=g).tolist()
+    ],
+    no_biases=_share(squares=12, singles=4),
+    no_layer_norms=_share(singles=9),
+    matrices_only=_share(singles=0),
+    positions_only=_share(small=0),
+    half_of_small=_share(small=2),
+    no_positions=_share(count_positions=False),
+    table_only=_share(count_positions=False, small=0),
+    one_layer=_share(count_layers=False),
+    no_feed_forward=_share(squares=4, singles=6),
+    no_attention=_share(squares=8, singles=9),
+    three_in_attention=_share(squares=11, singles=12),
+    one_matrix=_share(squares=8, singles=12),
+    narrow_feed_forward=_share(squares=6, singles=10),
+    pooler=lambda v, h, n, p: v * h / (v * h / embedding_share(v, h, n, p) + h * h + h),
+    divided_by_rest=lambda v, h, n, p: 1 / (1 / embedding_share(v, h, n, p) - 1),
+    all_embeddings=lambda v, h, n, p: embedding_share(v, h, n, p) * (v + p + 4) / v,
+    the_rest=lambda v, h, n, p: 1 - embedding_share(v, h, n, p),
+    a_number=lambda v, h, n, p: v * h,
+    per_cent=lambda v, h, n, p: 100 * embedding_share(v, h, n, p),
 )

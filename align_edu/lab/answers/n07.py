@@ -1,14 +1,15 @@
-"""Exercises of notebook 07."""
+"""Exercises of notebook 07: the loss's derivative in σ, and the best σ."""
 
+import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.answers.n07_optimum import BEST_TEMPERATURE
-from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
+from align_edu.lab.exercise import Cases, exercise
+
+Gradient = Callable[[Tensor, float], Tensor]
 
 
 def temperature_gradient(cosines: Tensor, sigma: float) -> Tensor:
@@ -31,163 +32,118 @@ def temperature_gradient(cosines: Tensor, sigma: float) -> Tensor:
     return (2 * cosines.diagonal() - by_row - by_column).mean() / sigma**2
 
 
-def _cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
-    by_hand = [
-        ([[1.0, 0.0], [0.0, 1.0]], 0.5),  # 8 / (1 + e²) = 0.953623
-        ([[0.0, 1.0], [1.0, 0.0]], 1.0),  # the wrong way round: -2 / (1 + 1/e) = -1.462117
-        ([[0.5, 0.5], [0.5, 0.5]], 0.1),  # nothing stands out: 0
-        ([[0.6, 0.9, 0.1], [0.0, 0.7, -0.2], [0.3, -0.4, 0.8]], 0.25),
-    ]
-    cases = [(torch.tensor(rows, dtype=torch.float64), sigma) for rows, sigma in by_hand]
+def best_temperature(n: int, label_smoothing: float, gap: float) -> float:
+    """Return the σ that makes the softmax equal to its smoothed target; 0 without smoothing.
+
+    n: texts to choose from. gap: the pair's cosine minus that of every other text.
+
+    Paper: Section 5 (label smoothing 0.1, σ converges to about 1/64).
+
+    >>> round(1 / best_temperature(16_384, 0.1, 0.19))
+    63
+    """
+    import math
+
+    if label_smoothing == 0:
+        return 0.0
+    ratio = 1 + n * (1 - label_smoothing) / label_smoothing  # of the pair's target to another's
+    return gap / math.log(ratio)
+
+
+def _gradient_cases(generator: torch.Generator) -> Cases:
+    cases: Cases = []
     for n, sigma in ((4, 1.0), (6, 0.2), (9, 1 / 64)):
         cosines = 2 * torch.rand(n, n, generator=generator, dtype=torch.float64) - 1
         cases.append((cosines, sigma))
     return cases
 
 
-def _over_rows(cosines: Tensor, sigma: float, weights: Tensor) -> Tensor:
-    """One direction of the derivative, with these weights in place of the softmax."""
-    return (cosines.diagonal() - (weights * cosines).sum(dim=1)).mean() / sigma**2
+def _both(one: Gradient) -> Gradient:
+    return lambda cosines, sigma: one(cosines, sigma) + one(cosines.T, sigma)
 
 
-def _both(cosines: Tensor, sigma: float, one: Callable[[Tensor, float], Tensor]) -> Tensor:
-    return one(cosines, sigma) + one(cosines.T, sigma)
+def _weighted(weights: Gradient) -> Gradient:
+    """Return one direction of the derivative, with these weights in place of the softmax."""
+    return lambda c, s: (c.diagonal() - (weights(c, s) * c).sum(dim=1)).mean() / s**2
 
 
-def _eq1(cosines: Tensor, sigma: float) -> Tensor:
-    return _over_rows(cosines, sigma, (cosines / sigma).softmax(dim=1))
+def _softmax(cosines: Tensor, sigma: float) -> Tensor:
+    return (cosines / sigma).softmax(dim=1)
 
 
-def _of_uniform(cosines: Tensor, sigma: float) -> Tensor:
-    return _over_rows(cosines, sigma, torch.full_like(cosines, 1 / len(cosines)))
-
-
-def _of_flat(cosines: Tensor, sigma: float) -> Tensor:
-    return _over_rows(cosines, sigma, cosines.softmax(dim=1))
-
-
-def _of_multiplied(cosines: Tensor, sigma: float) -> Tensor:
-    return _over_rows(cosines, sigma, (cosines * sigma).softmax(dim=1))
+_rows = _weighted(_softmax)
 
 
 def _of_negatives(cosines: Tensor, sigma: float) -> Tensor:
-    own = torch.eye(len(cosines), dtype=torch.bool)
-    return _over_rows(cosines, sigma, (cosines / sigma).masked_fill(own, -torch.inf).softmax(dim=1))
-
-
-def _of_hardest(cosines: Tensor, sigma: float) -> Tensor:
-    return _over_rows(cosines, sigma, F.one_hot(cosines.argmax(dim=1), len(cosines)).double())
+    pairs = torch.eye(len(cosines), dtype=torch.bool)
+    return (cosines / sigma).masked_fill(pairs, -torch.inf).softmax(dim=1)
 
 
 def _misses(cosines: Tensor, sigma: float) -> Tensor:
-    own = (cosines / sigma).softmax(dim=1).diagonal()
-    return ((1 - own) * cosines.diagonal()).mean() / sigma**2
+    wrong = 1 - _softmax(cosines, sigma).diagonal()
+    return (wrong * cosines.diagonal()).mean() / sigma**2
 
 
-def _loss(cosines: Tensor, sigma: float) -> Tensor:
-    return F.cross_entropy(cosines / sigma, torch.arange(len(cosines)))
-
-
-def _of_smoothed(cosines: Tensor, sigma: float) -> Tensor:
+def _smoothed(cosines: Tensor, sigma: float) -> Tensor:
     target = 0.9 * cosines.diagonal() + 0.1 * cosines.mean(dim=1)
-    expected = ((cosines / sigma).softmax(dim=1) * cosines).sum(dim=1)
-    return (target - expected).mean() / sigma**2
+    return (target - (_softmax(cosines, sigma) * cosines).sum(dim=1)).mean() / sigma**2
 
 
-TEMPERATURE_GRADIENT = (
-    WrongAnswer(
-        lambda cosines, sigma: -_both(cosines, sigma, _eq1),
-        "The sign is turned round. The loss has -cos/σ for the pair, and the derivative of 1/σ is "
-        "-1/σ²: two minus signs.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: sigma * _both(cosines, sigma, _eq1),
-        "You divide by σ once: that is the derivative in log σ. In σ itself it is 1/σ².",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: sigma**2 * _both(cosines, sigma, _eq1),
-        "The chain rule is missing: the logits are cosines / σ, and the derivative of 1/σ is "
-        "-1/σ².",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: -(sigma**2) * _both(cosines, sigma, _eq1),
-        "That is the derivative in the scale 1/σ, CLIP's. Asked for is the one in σ.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _eq1) / sigma,
-        "There is one σ too many: the mean is one of cosines, not of logits.",
-    ),
-    WrongAnswer(
-        _eq1,
-        "That is eq. (1) alone, the rows. Add the columns, eq. (2).",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _eq1(cosines.T, sigma),
-        "That is eq. (2) alone, the columns. Add the rows, eq. (1).",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: 2 * _eq1(cosines, sigma),
-        "You take the rows twice. The second softmax runs down the columns.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _eq1) / 2,
-        "You average the two directions. The paper's loss is their sum.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _eq1) * len(cosines),
-        "You add over the pairs. Both equations have 1/N: take the mean.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_uniform),
-        "You subtract the plain mean of a row. The softmax weighs it: p times the cosine, added "
-        "up.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_flat),
-        "Your softmax is over the cosines. It runs over the logits, cosines / σ.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_multiplied),
-        "Your softmax is over cosines times σ. The logits are cosines / σ.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_negatives),
-        "Your softmax leaves the pair out. The denominator runs over all j, the pair among them.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_hardest),
-        "You subtract the largest cosine only. All count, each with its probability.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: 2 * cosines.diagonal().mean() / sigma**2,
-        "That is the pair's part alone. The denominator depends on σ too.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _misses),
-        "1 - p weighs the pair, and the other columns are left out. Each has its p times its "
-        "cosine.",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _of_smoothed),
-        "Your target is smoothed. This exercise is the plain eq. (1) + eq. (2).",
-    ),
-    WrongAnswer(
-        lambda cosines, sigma: _both(cosines, sigma, _loss),
-        "You return the loss. Asked for is how it changes with σ.",
-    ),
+def _ratio(n: int, e: float) -> float:
+    return 1 + n * (1 - e) / e
+
+
+def _formula(sigma: Callable[[int, float, float], float]) -> Callable[[int, float, float], float]:
+    """Return a wrong formula that gives 0 without smoothing, as it should."""
+    return lambda n, e, gap: sigma(n, e, gap) if e else 0.0
+
+
+TEMPERATURE_GRADIENT = exercise(
+    "07",
+    temperature_gradient,
+    _gradient_cases,
+    sign=lambda c, s: -temperature_gradient(c, s),
+    in_log_sigma=lambda c, s: s * temperature_gradient(c, s),
+    no_chain_rule=lambda c, s: s**2 * temperature_gradient(c, s),
+    in_scale=lambda c, s: -(s**2) * temperature_gradient(c, s),
+    one_sigma_too_many=lambda c, s: temperature_gradient(c, s) / s,
+    only_rows=_rows,
+    only_columns=lambda c, s: _rows(c.T, s),
+    rows_twice=lambda c, s: 2 * _rows(c, s),
+    averaged=lambda c, s: temperature_gradient(c, s) / 2,
+    summed=lambda c, s: temperature_gradient(c, s) * len(c),
+    plain_mean=_both(_weighted(lambda c, s: torch.full_like(c, 1 / len(c)))),
+    softmax_of_cosines=_both(_weighted(lambda c, s: c.softmax(dim=1))),
+    softmax_multiplied=_both(_weighted(lambda c, s: (c * s).softmax(dim=1))),
+    without_pair=_both(_weighted(_of_negatives)),
+    hardest=_both(_weighted(lambda c, s: F.one_hot(c.argmax(dim=1), len(c)).double())),
+    pair_only=lambda c, s: 2 * c.diagonal().mean() / s**2,
+    misses=_both(_misses),
+    smoothed=_both(_smoothed),
+    loss=_both(lambda c, s: F.cross_entropy(c / s, torch.arange(len(c)))),
 )
 
-EXERCISES = (
-    Exercise(
-        "07",
-        temperature_gradient,
-        _cases,
-        TEMPERATURE_GRADIENT,
-        (
-            Hint("What is one row's loss?", "logsumexp(cosines / σ) minus the pair's cosine / σ."),
-            Hint("What is the derivative of logsumexp?", "The softmax, times that of each logit."),
-            Hint("What is the derivative of a logit?", "That of cos/σ in σ: -cos/σ²."),
-        ),
-    ),
-    BEST_TEMPERATURE,
+BEST_TEMPERATURE = exercise(
+    "07",
+    best_temperature,
+    lambda g: [
+        (3 + int(500 * a), 0.02 + 0.4 * b, 0.1 + 1.4 * c)
+        for a, b, c in torch.rand(4, 3, generator=g, dtype=torch.float64).tolist()
+    ],
+    zero_division=lambda n, e, gap: gap / math.log(_ratio(n, e)),
+    no_own_share=_formula(lambda n, e, gap: gap / math.log(n * (1 - e) / e)),
+    others_only=_formula(lambda n, e, gap: gap / math.log((n - 1) * (1 - e) / e)),
+    others_in_ratio=_formula(lambda n, e, gap: gap / math.log(_ratio(n - 1, e))),
+    no_n=_formula(lambda n, e, gap: gap / math.log(_ratio(1, e))),
+    whole_pair=_formula(lambda n, e, gap: gap / math.log(1 + n / e)),
+    scale=_formula(lambda n, e, gap: math.log(_ratio(n, e)) / gap),
+    logit_gap=_formula(lambda n, e, gap: math.log(_ratio(n, e))),
+    multiplied=_formula(lambda n, e, gap: gap * math.log(_ratio(n, e))),
+    no_log=_formula(lambda n, e, gap: gap / _ratio(n, e)),
+    base_2=_formula(lambda n, e, gap: gap / math.log2(_ratio(n, e))),
+    base_10=_formula(lambda n, e, gap: gap / math.log10(_ratio(n, e))),
+    ratio_turned=lambda n, e, gap: -best_temperature(n, e, gap),
+    both_directions=lambda n, e, gap: best_temperature(n, e, gap) / 2,
+    no_gap=lambda n, e, gap: best_temperature(n, e, 1.0),
+    constant=lambda n, e, gap: 1 / 64,
 )

@@ -1,123 +1,148 @@
-"""Exercises of notebook 08."""
+"""Exercises of notebook 08: the learning rate, and one training step."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
-from align_edu.lab.answers import n08_step
-from align_edu.lab.exercise import Exercise, Hint, WrongAnswer
+from align_edu.lab.exercise import Cases, exercise
+from align_edu.loss import contrastive_loss
+
+Batch = Sequence[Tensor]
+Optimizer = torch.optim.Optimizer
+Rate = Callable[[int, int, int, float], float]
+Step = Callable[[Any, Optimizer, Batch, float], Any]
 
 
 def learning_rate_at(step: int, total: int, warmup: int, peak: float) -> float:
-    """Return the learning rate at a step: up to the peak in a line, then down to zero in a line.
+    """Return the learning rate at a step: linear up to the peak, then linear down to zero.
 
     Paper: Section 5.
 
     >>> [round(learning_rate_at(step, 100, 10, 1.0), 6) for step in (0, 5, 10, 55, 100)]
     [0.0, 0.5, 1.0, 0.5, 0.0]
     """
-    from align_edu.training.recipe import learning_rate_factor  # only here: it is slow to import
+    if step < warmup:
+        return peak * step / warmup
+    return peak * (total - step) / (total - warmup)
 
-    return peak * learning_rate_factor(step / total, warmup / total)
+
+def training_step(model: Any, optimizer: Optimizer, batch: Batch, smoothing: float) -> float:
+    """Take one training step and return the loss that the batch had before it.
+
+    model: model(*batch) gives the unit vectors of the images and of the texts,
+    model.temperature() gives σ. smoothing: of the labels.
+
+    Paper: Section 4.1, eq. (1) and eq. (2); Section 5.
+    """
+    from align_edu.loss import contrastive_loss
+
+    image, text = model(*batch)
+    loss = contrastive_loss(image, text, model.temperature(), label_smoothing=smoothing)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
 
 
-def _rate_cases(generator: torch.Generator) -> list[tuple[Any, ...]]:
-    by_hand = [(step, 100, 10, 0.5) for step in (0, 1, 5, 10, 11, 55, 99, 100)] + [
-        (0, 10, 0, 2.0),
-        (5, 10, 0, 2.0),
-        (10_000, 1_200_000, 10_000, 1e-3),
-    ]
+def _rate_cases(generator: torch.Generator) -> Cases:
     total = int(torch.randint(50, 1000, (), generator=generator))
     warmup = int(torch.randint(2, total // 2, (), generator=generator))
     steps = torch.randint(0, total + 1, (8,), generator=generator).tolist()
-    return by_hand + [(step, total, warmup, 3e-3) for step in steps]
+    return [(step, total, warmup, 3e-3) for step in steps]
 
 
-def _ramp(step: int, warmup: int) -> float:
-    return step / warmup if step < warmup else 1.0
+def _step_cases(generator: torch.Generator) -> Cases:
+    plans = ("SGD, 2 pairs, 1 batch", "SGD, 6 pairs, 3 batches")
+    plans += ("Adam, 5 pairs, 3 batches", "AdamW, 9 pairs, 4 batches")
+    seeds = torch.randint(10**6, (4,), generator=generator).tolist()
+    return [(f"{plan}, seed {seed}",) for plan, seed in zip(plans, seeds)]
+
+
+def _warm(then: Callable[[int, int, int], float]) -> Rate:
+    """Return a schedule with the right warm-up and another part after it."""
+    return lambda t, n, w, peak: peak * (t / w if t < w else then(t, n, w))
 
 
 def _decay(step: int, total: int, warmup: int) -> float:
     return (total - step) / (total - warmup)
 
 
-LEARNING_RATE_AT = (
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * (total - step) / total,
-        "There is no warm-up: the rate must start at zero and rise to the peak first.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * _ramp(step, warmup),
-        "It never decays: after the warm-up the rate must fall to zero at the last step.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else 1 - step / total)
-        ),
-        "The rate jumps where the warm-up ends: the decay must start from the peak there, so count "
-        "its steps from the end of the warm-up.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else 1 - (step - warmup) / total)
-        ),
-        "The rate does not reach zero at the last step: the decay has total - warmup steps, not "
-        "total.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (step // warmup if step < warmup else (total - step) // (total - warmup))
-        ),
-        "You divide with //, which rounds down to a whole number: use /.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak
-            * (
-                _ramp(step, warmup)
-                if step < warmup
-                else (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
-            )
-        ),
-        "That is a cosine decay. The paper's decay is linear.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * ((step + 1) / warmup if step < warmup else _decay(step, total, warmup))
-        ),
-        "The warm-up is one step ahead: at step 0 the rate is zero.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: peak * min(step / warmup, _decay(step, total, warmup)),
-        "You divide by zero when there is no warm-up: ask whether step is below warmup first.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            _ramp(step, warmup) if step < warmup else _decay(step, total, warmup)
-        ),
-        "You return a fraction of the peak: multiply by the peak.",
-    ),
-    WrongAnswer(
-        lambda step, total, warmup, peak: (
-            peak * (_ramp(step, warmup) if step < warmup else (step - warmup) / (total - warmup))
-        ),
-        "After the warm-up the rate rises again from zero: the decay goes the other way round.",
-    ),
+def _loss(model: Any, batch: Batch, smoothing: float, sigma: Any = None) -> Tensor:
+    sigma = model.temperature() if sigma is None else sigma
+    return contrastive_loss(*model(*batch), sigma, label_smoothing=smoothing)
+
+
+def _one_direction(model: Any, batch: Batch, smoothing: float) -> Tensor:
+    image, text = model(*batch)
+    logits = image @ text.T / model.temperature()
+    return F.cross_entropy(logits, torch.arange(len(image)), label_smoothing=smoothing)
+
+
+def _detached(model: Any, batch: Batch, smoothing: float) -> Tensor:
+    image, text = model(*batch)
+    sigma = model.temperature()
+    return contrastive_loss(image.detach(), text.detach(), sigma, label_smoothing=smoothing)
+
+
+def _step(loss_of: Callable[..., Tensor] = _loss, order: str = "clear backward step") -> Step:
+    """Return a step with another loss, or with its three acts in another order."""
+
+    def step(model: Any, optimizer: Optimizer, batch: Batch, smoothing: float) -> float:
+        """Take the step and return the loss."""
+        loss = loss_of(model, batch, smoothing)
+        acts: dict[str, Callable[[], Any]] = {
+            "clear": optimizer.zero_grad,
+            "backward": loss.backward,
+            "step": optimizer.step,
+        }
+        for act in order.split():
+            acts[act]()
+        return loss.item()
+
+    return step
+
+
+def _after(result: Callable[..., Any]) -> Step:
+    """Return the right step with another result."""
+    return lambda m, optimizer, b, e: result(training_step(m, optimizer, b, e), m, optimizer, b, e)
+
+
+LEARNING_RATE_AT = exercise(
+    "08",
+    learning_rate_at,
+    _rate_cases,
+    no_warmup=lambda t, n, w, peak: peak * (n - t) / n,
+    no_decay=_warm(lambda t, n, w: 1.0),
+    jumps=_warm(lambda t, n, w: 1 - t / n),
+    ends_too_high=_warm(lambda t, n, w: 1 - (t - w) / n),
+    whole_division=lambda t, n, w, peak: peak * (t // w if t < w else (n - t) // (n - w)),
+    cosine=_warm(lambda t, n, w: (1 + math.cos(math.pi * (t - w) / (n - w))) / 2),
+    one_ahead=lambda t, n, w, peak: peak * ((t + 1) / w if t < w else _decay(t, n, w)),
+    zero_division=lambda t, n, w, peak: peak * min(t / w, _decay(t, n, w)),
+    no_peak=lambda t, n, w, peak: t / w if t < w else _decay(t, n, w),
+    rises_again=_warm(lambda t, n, w: (t - w) / (n - w)),
 )
 
-EXERCISES = (
-    Exercise(
-        "08",
-        learning_rate_at,
-        _rate_cases,
-        LEARNING_RATE_AT,
-        (
-            Hint("Which part of the run?", "Ask first whether step is below warmup."),
-            Hint("How steep is the way up?", "peak in warmup steps: peak * step / warmup."),
-            Hint("Where does the way down end?", "At total: (total - step) steps are left."),
-        ),
-        builds_on=("align_edu.training.recipe:learning_rate_factor",),
-    ),
-    n08_step.EXERCISE,
+TRAINING_STEP = exercise(
+    "08",
+    training_step,
+    _step_cases,
+    observe="align_edu.lab.short_training:train_shortly",
+    not_cleared=_step(order="backward step"),
+    step_first=_step(order="step clear backward"),
+    no_step=_step(order="clear backward"),
+    one_direction=_step(_one_direction),
+    no_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=1.0)),
+    fixed_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=m.temperature().item())),
+    not_smoothed=_step(lambda m, b, e: _loss(m, b, 0.0)),
+    detached=_step(_detached),
+    climbs=_step(lambda m, b, e: -_loss(m, b, e)),
+    halved=_step(lambda m, b, e: _loss(m, b, e) / 2),
+    loss_after=_after(lambda loss, m, optimizer, b, e: _loss(m, b, e).item()),
+    two_steps=_after(lambda loss, m, optimizer, b, e: (training_step(m, optimizer, b, e), loss)[1]),
+    nothing_returned=_after(lambda loss, m, optimizer, b, e: None),
 )
