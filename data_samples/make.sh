@@ -19,3 +19,4 @@ mkdir "$here/toy_model"
 cp -r demo/run/config.json demo/run/tokenizer.json demo/run/model.safetensors \
     demo/run/metrics.jsonl demo/results.json "$here/toy_model"
 align-edu evaluate "$here/toy_model" --benchmark benchmark
+align-edu evaluate "$here/toy_model" --task arithmetic
