@@ -30,7 +30,7 @@ def dataset(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def hard(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     out = tmp_path_factory.mktemp("hard") / "benchmark"
-    World(seed=22).write_benchmark(out, 100, image_size=32, twins=TWINS)
+    World(seed=22).write_benchmark(out, 200, image_size=32, twins=TWINS)
     return json.loads((out / "dataset_toy.json").read_text())["images"]
 
 
@@ -222,7 +222,7 @@ def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(
     hard: list[dict[str, Any]],
 ) -> None:
     twins = [row for row in hard if row["twin_of"] is not None]
-    assert len(twins) == 80  # four of each five
+    assert len(twins) == 160  # four of each five
     changed = set()
     for row in twins:
         base = hard[row["twin_of"]]

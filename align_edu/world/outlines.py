@@ -3,7 +3,7 @@
 An outline is an (n, 2) array of x to the right and y downwards.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -91,8 +91,8 @@ def _outline(form: str, words: list[str]) -> Points:
     if form == "blob":
         return _spline(np.array(list(_corners(words))), closed=True)
     if form == "oval":
-        radii, *tilt = words[1:]
-        return _oval(*_hundredths(words[0]), *_hundredths(radii), tilt=float(*tilt))
+        ((x, y),), (radii, *tilt) = _corners(words[:1]), words[1:]
+        return _oval(x, y, _hundredths(radii), float(*tilt))
     if form == "box":
         return _box(*(n for word in words for n in _hundredths(word)))
     width, _, end = words[0].partition(">")
@@ -110,26 +110,25 @@ def _corners(words: list[str]) -> Iterator[tuple[float, float]]:
         name, _, numbers = word.rpartition(":")
         if name == "arc":
             *ellipse, start, end, n = numbers.split(",")
-            yield from _arc(*_hundredths(",".join(ellipse)), float(start), float(end), int(n))
+            yield from _arc(_hundredths(",".join(ellipse)), float(start), float(end), int(n))
         else:
             x, y = _hundredths(numbers)
             yield x, y
 
 
-def _arc(
-    x: float, y: float, rx: float, ry: float, start: float, end: float, n: int
-) -> list[tuple[float, float]]:
-    """Points on an ellipse around (x, y) from one angle to another; 0 is right, 90 is down.
+def _arc(ellipse: Sequence[float], start: float, end: float, n: int) -> list[tuple[float, float]]:
+    """Points on an ellipse (x, y, rx, ry) from one angle to another; 0 is right, 90 is down.
 
-    >>> [(round(a), round(b)) for a, b in _arc(0, 0, 1, 1, 0, 180, 3)]
+    >>> [(round(a), round(b)) for a, b in _arc((0, 0, 1, 1), 0, 180, 3)]
     [(1, 0), (0, 1), (-1, 0)]
     """
+    x, y, rx, ry = ellipse
     angles = np.radians(np.linspace(start, end, n))
     return list(zip((x + rx * np.cos(angles)).tolist(), (y + ry * np.sin(angles)).tolist()))
 
 
-def _oval(x: float, y: float, rx: float, ry: float | None = None, tilt: float = 0.0) -> Points:
-    points = np.array(_arc(0.0, 0.0, rx, rx if ry is None else ry, 0.0, 340.0, 18))
+def _oval(x: float, y: float, radii: Sequence[float], tilt: float) -> Points:
+    points = np.array(_arc((0.0, 0.0, radii[0], radii[-1]), 0.0, 340.0, 18))
     cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
     return points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
 
@@ -138,7 +137,7 @@ def _box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> Points:
     if not r:
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     centres = ((x1 - r, y1 - r), (x0 + r, y1 - r), (x0 + r, y0 + r), (x1 - r, y0 + r))
-    quarters = (_arc(*c, r, r, 90 * k, 90 * k + 90, 4) for k, c in enumerate(centres))
+    quarters = (_arc((*c, r, r), 90 * k, 90 * k + 90, 4) for k, c in enumerate(centres))
     return np.array([corner for quarter in quarters for corner in quarter])
 
 
@@ -180,14 +179,26 @@ def _outward(points: Points) -> Points:
 
 def _rims(parts: list[Part]) -> tuple[int, ...]:
     """The parts of which at least one corner lies inside no other part."""
-    from matplotlib.path import Path as Outline
-
     found = []
     for i, (shade, points) in enumerate(parts):
         hidden = np.zeros(len(points), dtype=bool)
         for j, (_, outline) in enumerate(parts):
             if i != j:
-                hidden |= Outline(outline).contains_points(points)
+                hidden |= _inside(points, outline)
         if shade not in BARE and not hidden.all():
             found.append(i)
     return tuple(found)
+
+
+def _inside(points: Points, outline: Points) -> np.ndarray:
+    """Whether each point lies inside the outline, by the even-odd rule, (n,) bool.
+
+    Points on an edge count as matplotlib.path would not count them, and pictures depend on it.
+    """
+    x, y = points[:, :1], points[:, 1:]
+    x0, y0 = outline[:, 0], outline[:, 1]
+    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
+    crosses = (y0 > y) != (y1 > y)
+    rise = np.where(y1 == y0, 1e-12, y1 - y0)
+    left = x < x0 + (y - y0) / rise * (x1 - x0)
+    return np.sum(crosses & left, axis=1) % 2 == 1
