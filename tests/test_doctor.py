@@ -1,7 +1,6 @@
 """The doctor: each thing the course needs is OK or has a remedy."""
 
 import importlib
-import platform
 import shutil
 import subprocess
 import sys
@@ -158,8 +157,9 @@ def test_torch_xla_is_optional_but_must_fit(versions: dict[str, str | None]) -> 
 
 
 def test_another_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    for version in ("3.10.4", "3.14.0"):
-        monkeypatch.setattr(platform, "python_version", lambda version=version: version)
+    for version in ((3, 10, 4), (3, 14, 0)):
+        seeming = SimpleNamespace(version_info=version, executable=sys.executable)
+        monkeypatch.setattr(doctor, "sys", seeming)
         assert not finding("Python").ok
         assert "3.11 to 3.13" in finding("Python").remedy
 

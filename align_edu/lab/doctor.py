@@ -90,7 +90,7 @@ def _version(name: str) -> str | None:
 
 def _python() -> Finding:
     found = platform.python_version()
-    if Version("3.11") <= Version(found) < Version("3.14"):
+    if (3, 11) <= sys.version_info[:2] <= (3, 13):
         return Finding("Python", True, found)
     return Finding("Python", False, found, "use Python 3.11 to 3.13, then " + INSTALL)
 

@@ -18,6 +18,8 @@ _STATES = {  # mark, meaning, colour
     "open": ("·", "open", "#bbbbbb"),
 }
 _LEGEND = ", ".join(f"{mark} {meaning}" for mark, meaning, _ in _STATES.values())
+# What reading a file of another shape may raise.
+_ODD_SHAPES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 _reported: set[str] = set()  # complaints that were printed; each is printed once
 
 
@@ -67,7 +69,7 @@ class Progress:
 
     def __str__(self) -> str:
         rows = self.rows()
-        widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+        widths = [max(map(len, column)) for column in list(zip(*rows))[:2]]
         lines = [
             f"{number:<{widths[0]}}  {title:<{widths[1]}}"
             f"  exercises {' '.join(_STATES[state][0] for state in states):<5}"
@@ -112,7 +114,7 @@ def progress() -> Progress:
         return _parsed(read_json(file))
     except PermissionError as error:
         _complain(f"Progress is not kept: {error}.")
-    except (InputError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+    except (InputError, *_ODD_SHAPES):
         _set_aside(file)
     return Progress()
 

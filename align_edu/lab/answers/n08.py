@@ -56,8 +56,8 @@ def _rate_cases(generator: torch.Generator) -> Cases:
 
 
 def _step_cases(generator: torch.Generator) -> Cases:
-    plans = ("SGD, 2 pairs, 1 batch", "SGD, 6 pairs, 3 batches")
-    plans += ("Adam, 5 pairs, 3 batches", "AdamW, 9 pairs, 4 batches")
+    plans = ["SGD, 2 pairs, 1 batch", "SGD, 6 pairs, 3 batches"]
+    plans += ["Adam, 5 pairs, 3 batches", "AdamW, 9 pairs, 4 batches"]
     seeds = torch.randint(10**6, (4,), generator=generator).tolist()
     return [(f"{plan}, seed {seed}",) for plan, seed in zip(plans, seeds)]
 
@@ -73,7 +73,8 @@ def _decay(step: int, total: int, warmup: int) -> float:
 
 def _loss(model: Any, batch: Batch, smoothing: float, sigma: Any = None) -> Tensor:
     sigma = model.temperature() if sigma is None else sigma
-    return contrastive_loss(*model(*batch), sigma, label_smoothing=smoothing)
+    image, text = model(*batch)
+    return contrastive_loss(image, text, sigma, label_smoothing=smoothing)
 
 
 def _one_direction(model: Any, batch: Batch, smoothing: float) -> Tensor:

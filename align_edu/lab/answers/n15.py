@@ -33,8 +33,8 @@ def loss_by_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
 
 
 def _tile_cases(generator: torch.Generator) -> Cases:
-    sizes = ((7, 3, 0.5, 3), (12, 5, 0.1, 4), (10, 4, 0.25, 1))
-    sizes += ((9, 6, 1.0, 9), (6, 4, 1.0, 20), (11, 3, 0.004, 4))
+    sizes = [(7, 3, 0.5, 3), (12, 5, 0.1, 4), (10, 4, 0.25, 1)]
+    sizes += [(9, 6, 1.0, 9), (6, 4, 1.0, 20), (11, 3, 0.004, 4)]
     cases: Cases = []
     for n, width, sigma, tile in sizes:
         x, y = F.normalize(torch.randn(2, n, width, generator=generator), dim=2)
@@ -118,7 +118,7 @@ LOSS_BY_TILES = exercise(
     averaged=lambda x, y, s, t: loss_by_tiles(x, y, s, t) / 2,
     whole_tiles=_whole_tiles,
     unequal_tiles=_unequal_tiles,
-    overflow=_with_columns(lambda parts: sum(p[0].exp().sum(dim=0) for p in parts).log()),
+    overflow=_with_columns(lambda parts: torch.cat([p[0] for p in parts]).exp().sum(dim=0).log()),
     not_rescaled=_with_columns(_not_rescaled),
     multiplied=lambda x, y, s, t: loss_by_tiles(x, y, 1 / s, t),
     by_tile=lambda x, y, s, t: loss_by_tiles(x, y, s, t) * len(x) / min(t, len(x)),
