@@ -25,17 +25,17 @@ from align_edu.world.web_noise import NOISE
 # What depends on the frequencies of the catalog and on which facts a caption tells: "captions",
 # "noise texts", "edits", "pairs", "shards", "benchmark" and "tasks". The others depend on neither.
 GOLDEN = {
-    "drawings of 58 pixels": "24b7a93460741a88e149f993eb6e54ba6dce8747ba4062ab8fc2b376ac5f5673",
-    "drawings of 256 pixels": "c175334ffe6022bb011c58a07b9374bcee1fa18da17a1ff9cb47038f841299ec",
+    "drawings of 58 pixels": "8dfdc5bf17c2253d769df34689b5578e3d1230d14cfc50714966ead3eec6edd0",
+    "drawings of 256 pixels": "1c11f11a10153f826ba0f62666c77c374cd219af0191a94502d24e8e86f81bcb",
     "full captions": "f62ad70bbef93a2be8a9e066f33d319d0a022dbc8b750c309cc2a137b50ccd49",
     "ratings": "55c938c78102221779b5a254c44124ad59f754c94f59bac090319604a716bb6f",
-    "captions": "a21956140048195b3a04ffb1044751aca82e1ecc89495ea9c4ab6593b8a80917",
-    "noise texts": "ea393f763bd86f95665e3d8c2f0253789b2a9f65a51524764506d784e831b329",
-    "edits": "b81ffe14264c62bab9c0f9cdce92b3f3633cb26be270922a4d7e4cb70c367265",
-    "pairs": "99ba923476d6a77c08d2e0dab676280e9013d14f4be8c49e8ee4ab63d152e3e9",
-    "shards": "8c1203502d79dd63165fa38355cd0181c7a559de915a26e17402de8ddc8d4f9b",
-    "benchmark": "879dfdce2498025f0313c684cb6b09e7280a3d045161e51b88cc4a43e842544d",
-    "tasks": "15726cf7ebf2358f16e3c2b41b7e60880db530727e1ba5bf6cfb7b0cd029e868",
+    "captions": "001cddac39499b6959a440b0f90aef4bdc55fce296217f011bbf7cc03c01bea5",
+    "noise texts": "1ad150a7fe182233a7092a3efe130aa62d44e12c10a642d538fcc85f32cb1bf4",
+    "edits": "58febac99724f68a912e8f74aef8301952b556c4badf38cf8448254c219296e9",
+    "pairs": "06bd4e55499bb1ca116386daafcd96a0673876ed7dcddd8844f13277b3ca9399",
+    "shards": "28f069947fdd1fc31c1173a155132af96cb93ce3ce2e04653ffe9c7965449dec",
+    "benchmark": "facdcf18cb7cc9bd11163f6db44822bba1c173ba996c9b1b93a6739d36c9c8a0",
+    "tasks": "3499937eb994984721c7f158de0844390cc51a2713d3ab41d8001d57eea68d49",
 }
 
 
