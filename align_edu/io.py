@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the error that tells a user what to do."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -157,3 +158,28 @@ def fingerprint(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
     listed = "".join(f"{f.relative_to(path).as_posix()}\0{f.stat().st_size}\n" for f in files)
     return hashlib.sha256(listed.encode()).hexdigest()
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Lock ``folder``, so that no other process writes to it during the block.
+
+    The lock ends with the block or with the process. Raises InputError while another holds it.
+    """
+    path = folder.resolve().parent / f".{folder.resolve().name}.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another process is writing to it; wait or choose another folder"
+            ) from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
