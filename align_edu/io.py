@@ -160,26 +160,52 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
+_LOCKS: set[int] = set()  # descriptors of the lock files that this process holds
+
+
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
     """Lock ``folder``, so that no other process writes to it during the block.
 
-    The lock ends with the block or with the process. Raises InputError while another holds it.
+    The lock is a file beside the folder. It ends with the block, or with the process however
+    that ends. Where the system allows no lock file, the folder is not locked.
+    Raises InputError while another process holds the lock.
+
+    >>> import tempfile
+    >>> out = Path(tempfile.mkdtemp()) / "run"
+    >>> with only_writer(out):
+    ...     print([file.name for file in out.parent.iterdir()])
+    ['.run.lock']
     """
-    path = folder.resolve().parent / f".{folder.resolve().name}.lock"
+    folder = folder.resolve()
+    path, handle = folder.parent / f".{folder.name}.lock", -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("w")
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another process is writing to it; wait or choose another folder"
-            ) from error
-        try:
-            yield
-        finally:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT)
+        _LOCKS.add(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(handle), path.stat()):
+            raise BlockingIOError  # its last holder has just removed it
+    except (BlockingIOError, FileNotFoundError) as error:
+        _unlock(handle)
+        raise InputError(
+            f"{folder}: another process is writing to it; wait for its end or choose another folder"
+        ) from error
+    except OSError:
+        pass
+    try:
+        yield
+    finally:
+        if handle in _LOCKS:
             path.unlink(missing_ok=True)
+            _unlock(handle)
+
+
+def _unlock(*handles: int) -> None:
+    for handle in _LOCKS.intersection(handles):
+        _LOCKS.remove(handle)
+        os.close(handle)
+
+
+# A forked child, such as a worker that reads data, must not keep its parent's lock alive.
+os.register_at_fork(after_in_child=lambda: _unlock(*_LOCKS))
