@@ -5,22 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import dask
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from align_edu.cli import main
-from align_edu.filters import Rules, engine, filter_pairs
+from align_edu.filters import Rules, filter_pairs
 from align_edu.filters import run as filter_run
-from align_edu.filters.engine import open_engine
 from align_edu.io import InputError
 from align_edu.pairs.chunks import open_chunks
 from tests.test_filters_oracle import oracle_kept
 
 RULES = Rules(max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60)
+OPTIONS = "--rule max_texts_per_image=20 --rule max_images_per_text=3 --rule vocabulary_size=60"
 
 
 def zipf_rows(pairs: int, seed: int = 0) -> list[dict[str, object]]:
@@ -70,61 +74,36 @@ def test_chunks_cover_every_row_once_in_order(shards: Path, tmp_path: Path) -> N
         assert all(0 < chunk.rows <= rows for chunk in found.chunks)
 
 
-@pytest.mark.parametrize(("chunk", "share"), [(10_000, 10_000), (37, 50), (100, 7)])
-def test_the_kept_set_is_the_oracle_s_however_the_work_is_divided(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, share: int
-) -> None:
-    small_steps(monkeypatch, chunk, share)
-    funnel = filter_pairs(shards, tmp_path / "kept", rules=RULES)
-    expected = oracle_kept(zipf_rows(900), RULES)
-    assert kept(tmp_path / "kept") == expected
-    assert funnel.kept == len(expected) and 50 < len(expected) < 700
-    assert all(step.dropped for step in funnel.steps if step.applied)
-    assert [path.name for path in sorted((tmp_path / "kept").iterdir())] == [
-        "funnel.json",
-        "pairs.parquet",
-    ]
-
-
-def test_the_funnel_does_not_depend_on_how_the_work_is_divided(
+def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = filter_pairs(shards, tmp_path / "whole", rules=RULES)
-    small_steps(monkeypatch, 41, 30)
-    assert filter_pairs(shards, tmp_path / "parts", rules=RULES) == whole
+    expected = oracle_kept(zipf_rows(900), RULES)
+    assert kept(tmp_path / "whole") == expected
+    assert whole.kept == len(expected) and 50 < len(expected) < 700
+    assert all(step.dropped for step in whole.steps if step.applied)
+    for chunk, share in ((37, 50), (100, 7)):
+        small_steps(monkeypatch, chunk, share)
+        assert filter_pairs(shards, tmp_path / f"{chunk}", rules=RULES) == whole
+        assert kept(tmp_path / f"{chunk}") == expected
+        files = sorted(path.name for path in (tmp_path / f"{chunk}").iterdir())
+        assert files == ["funnel.json", "pairs.parquet"]
 
 
 def test_two_workers_of_a_cluster_keep_the_same_pairs(shards: Path, tmp_path: Path) -> None:
     from dask.distributed import Client, LocalCluster
 
-    bounds = ["max_texts_per_image=20", "max_images_per_text=3", "vocabulary_size=60"]
-    options = [word for bound in bounds for word in ("--rule", bound)]
     local = filter_pairs(shards, tmp_path / "local", rules=RULES)
     with (
-        engine._environment_kept(),
+        mock.patch.dict(os.environ),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as machines,
         Client(machines) as client,
     ):
         address = {"DASK_SCHEDULER_ADDRESS": machines.scheduler_address}
-        command = [
-            sys.executable,
-            "-c",
-            "import sys; from align_edu.cli import main; sys.exit(main())",
-        ]
-        subprocess.run(
-            [
-                *command,
-                "filter",
-                str(shards),
-                str(tmp_path / "far"),
-                "--engine",
-                "cluster",
-                *options,
-            ],
-            env=os.environ | address,
-            check=True,
-        )
-        worked = client.run(lambda: "align_edu.filters.judge" in sys.modules)
+        command = ["filter", str(shards), str(tmp_path / "far"), "--engine", "cluster"]
+        with dask.config.set(dask.config.collect_env(address)):
+            assert main([*command, *OPTIONS.split()]) == 0
+        worked = client.run(lambda: "align_edu.filters.counts" in sys.modules)
     assert list(worked.values()) == [True, True]
     assert json.loads((tmp_path / "far" / "funnel.json").read_text()) == local.to_dict()
     one, other = (tmp_path / name / "pairs.parquet" for name in ("local", "far"))
@@ -140,76 +119,123 @@ def test_a_cluster_starts_on_this_machine_where_no_address_is_given(
     assert dict(os.environ) == before
 
 
-def test_a_cluster_that_does_not_answer_is_told_in_one_line() -> None:
-    import dask
-
+def test_a_cluster_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) -> None:
     nobody = {"scheduler-address": "tcp://127.0.0.1:1", "distributed.comm.timeouts.connect": "1s"}
-    with (
-        dask.config.set(nobody),
-        pytest.raises(InputError, match="no scheduler answers"),
-        open_engine("cluster", progress=False),
-    ):
-        pass
-    with pytest.raises(InputError, match="local or cluster"), open_engine("moon", False):  # type: ignore[arg-type]
-        pass
+    with dask.config.set(nobody), pytest.raises(InputError, match="no scheduler answers"):
+        filter_pairs(shards, tmp_path / "out", engine="cluster")
+    with pytest.raises(InputError, match="local or cluster"):
+        filter_pairs(shards, tmp_path / "out", engine="moon")  # type: ignore[arg-type]
 
 
-SLOW = """
-import os, signal, sys
-from align_edu.filters import engine, run
-from align_edu.filters.rules import Rules
-run.CHUNK_ROWS, run.SHARE_ROWS = 100, 100
-left = int(sys.argv[3])
-once = engine.done_once
-def counted(task, job, number):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    return once(task, job, number)
-engine.done_once = counted
-run.filter_pairs(sys.argv[1], sys.argv[2], rules=Rules(
-    max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60))
-"""
+def stopped_after(tasks: int, stop: Callable[[], None]) -> Callable[..., Any]:
+    """`_once`, that stops the run instead of a further task."""
+    once, left = filter_run._once, iter(range(tasks))
+
+    def counted(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            stop()
+        return once(*arguments)
+
+    return counted
 
 
-@pytest.mark.parametrize("tasks", [1, 9, 14, 40, 50])
-def test_a_run_that_was_killed_goes_on_and_ends_the_same(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_until(shards: Path, out: Path, tasks: int, stop: Callable[[], None]) -> None:
+    """Filter in small steps until so many tasks are done."""
+    with pytest.MonkeyPatch.context() as patch:
+        small_steps(patch, 100, 100)
+        patch.setattr(filter_run, "_once", stopped_after(tasks, stop))
+        filter_pairs(shards, out, rules=RULES)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "stop"),
+    [(1, interrupt), (9, interrupt), (14, kill), (40, interrupt), (50, interrupt)],
+)
+def test_a_run_that_was_stopped_resumes_and_ends_the_same(
+    shards: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tasks: int,
+    stop: Callable[[], None],
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", SLOW, str(shards), str(out), str(tasks)]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    if stop is kill:
+        code = f"""
+from pathlib import Path
+from tests.test_filters_at_scale import kill, run_until
+run_until(Path({str(shards)!r}), Path({str(out)!r}), {tasks}, kill)
+"""
+        assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            run_until(shards, out, tasks, stop)
     assert not (out / "pairs.parquet").exists()
     small_steps(monkeypatch, 100, 100)
     done = {path: path.stat().st_mtime_ns for path in (out / ".filtering").glob("*/*.json")}
     assert len(done) == tasks
     seen: list[Path] = []
-    remember = filter_run.shutil.rmtree
+    remove = filter_run.shutil.rmtree
     monkeypatch.setattr(
         filter_run.shutil,
         "rmtree",
         lambda path, **options: (
             seen.extend(p for p, t in done.items() if p.exists() and p.stat().st_mtime_ns == t),
-            remember(path, **options),
+            remove(path, **options),
         ),
     )
     funnel = filter_pairs(shards, out, rules=RULES)
-    assert len(seen) == tasks  # nothing of it was done again
+    assert len(seen) == tasks  # none of them was done again
     assert funnel == filter_pairs(shards, tmp_path / "unbroken", rules=RULES)
     one, other = out / "pairs.parquet", tmp_path / "unbroken" / "pairs.parquet"
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_unfinished_work_with_other_rules_or_other_pairs_is_not_taken_up(
-    shards: Path, tmp_path: Path
-) -> None:
+def test_unfinished_work_with_other_rules_is_not_resumed(shards: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", SLOW, str(shards), str(out), "9"]
-    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    with pytest.raises(KeyboardInterrupt):
+        run_until(shards, out, 9, interrupt)
     other = Rules(max_texts_per_image=20, max_images_per_text=2, vocabulary_size=60)
     filter_pairs(shards, out, rules=other)
     assert kept(out) == oracle_kept(zipf_rows(900), other)
+
+
+WAITING = """
+import sys, time
+from align_edu.filters import run
+def wait(*arguments):
+    print("filtering", flush=True)
+    time.sleep(600)
+run._once = wait
+run.filter_pairs(*sys.argv[1:])
+"""
+
+
+def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["filter", str(shards), str(tmp_path / "out"), *OPTIONS.split()]
+    first = subprocess.Popen(
+        [sys.executable, "-c", WAITING, str(shards), str(tmp_path / "out")],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert first.stdout is not None and first.stdout.readline() == b"filtering\n"
+        assert main(command) == 2
+        message = capsys.readouterr().err
+        assert len(message.splitlines()) == 1 and "another process is writing" in message
+    finally:
+        first.kill()
+        first.wait()
+    assert main(command) == 0
+    assert kept(tmp_path / "out") == oracle_kept(zipf_rows(900), RULES)
 
 
 def test_parts_with_other_columns_and_types_become_one_table(tmp_path: Path) -> None:
@@ -230,43 +256,28 @@ def test_parts_with_other_columns_and_types_become_one_table(tmp_path: Path) -> 
     assert table["tag"].to_pylist() == [None, None, "x", "y"]
 
 
-def bad_tables(folder: Path) -> dict[str, Path]:
-    folder.mkdir()
-    good = pa.table({"caption": ["a red cat"] * 1000, "url": ["x"] * 1000})
-    pa.parquet.write_table(good, folder / "good.parquet")
-    whole = (folder / "good.parquet").read_bytes()
-    (folder / "half.parquet").write_bytes(whole[: len(whole) // 2])
-    (folder / "damaged.parquet").write_bytes(b"PAR1" + bytes(300) + whole[304:])
-    pa.parquet.write_table(pa.table({"url": ["x"]}), folder / "column.parquet")
-    pa.parquet.write_table(pa.table({"caption": [1]}), folder / "type.parquet")
-    sized = pa.table({"caption": ["x"], "original_width": ["9"], "original_height": [9]})
-    pa.parquet.write_table(sized, folder / "size.parquet")
-    (folder / "one_column.tsv").write_text("a red cat\n")
-    return {path.stem: path for path in folder.iterdir() if path.stem != "good"}
-
-
-@pytest.mark.parametrize(
-    "name", ["half", "damaged", "column", "type", "size", "one_column", "missing"]
-)
 def test_a_bad_table_is_one_line_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = (bad_tables(tmp_path / "raw") | {"missing": tmp_path / "no.parquet"})[name]
-    assert main(["filter", str(path), str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert len(said) == 1 and said[0].startswith("align-edu: ")
-    assert not (tmp_path / "out" / "pairs.parquet").exists()
+    good = pa.table({"caption": ["a red cat"] * 1000, "url": ["x"] * 1000})
+    pa.parquet.write_table(good, tmp_path / "good.parquet")
+    whole = (tmp_path / "good.parquet").read_bytes()
+    (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "damaged.parquet").write_bytes(b"PAR1" + bytes(300) + whole[304:])
+    (tmp_path / "one_column.tsv").write_text("a red cat\n")
+    for name in ("half.parquet", "damaged.parquet", "one_column.tsv", "missing.parquet"):
+        assert main(["filter", str(tmp_path / name), str(tmp_path / "out")]) == 2
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert len(lines) == 1 and lines[0].startswith("align-edu: ") and name in lines[0]
+        assert not (tmp_path / "out" / "pairs.parquet").exists()
 
 
 def test_each_bound_can_be_set_or_turned_off_from_the_command_line(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bounds = ["max_texts_per_image=20", "max_images_per_text=3", "vocabulary_size=60"]
-    options = [word for bound in bounds for word in ("--rule", bound)]
-    assert main(["filter", str(shards), str(tmp_path / "a"), *options, "--json"]) == 0
+    assert main(["filter", str(shards), str(tmp_path / "a"), *OPTIONS.split(), "--json"]) == 0
     assert kept(tmp_path / "a") == oracle_kept(zipf_rows(900), RULES)
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["kept"] == len(kept(tmp_path / "a"))
+    assert json.loads(capsys.readouterr().out)["kept"] == len(kept(tmp_path / "a"))
     off = ["--rule", "min_side=none", "--rule", "max_aspect=none"]
     assert main(["filter", str(shards), str(tmp_path / "b"), *off]) == 0
     steps = json.loads((tmp_path / "b" / "funnel.json").read_text())["steps"]

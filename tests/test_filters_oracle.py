@@ -51,6 +51,16 @@ PIECES += ["\u039f\u03a3", "\uff23\uff21\uff34", "\u2126", "\u01c5", "\u00bd", "
 PIECES += ["\U0001f600", "\u2764\ufe0f", "\U0001f468\u200d\U0001f469", "\u4e2d\u6587"]
 PIECES += ["\u0e01\u0e34\u0e19", "\u0645\u064e\u0631"]
 
+BOUNDS: dict[str, list[Any]] = {
+    "min_side": [0, 100, 200],
+    "max_aspect": [1.0, 2.0, 3.0, 50.0],
+    "max_texts_per_image": [2, 4, 9, 1000],
+    "max_images_per_text": [1, 2, 3, 10],
+    "vocabulary_size": [None, 1, 5, 20, 60, 10**8],
+    "min_words": [0, 1, 3],
+    "max_words": [3, 5, 20],
+}
+
 
 def random_rows(rng: random.Random) -> list[dict[str, Any]]:
     texts = [
@@ -68,34 +78,26 @@ def random_rows(rng: random.Random) -> list[dict[str, Any]]:
             "original_width": rng.choice([None, 0, 199, 200, 201, 300, 599, 600, 601, 603, 10_000]),
             "original_height": rng.choice([None, 200, 201, 201, 202, 300, 600, 603]),
         }
-        for _ in range(rng.randint(1, 60))
+        for _ in range(rng.randint(1, 120))
     ]
 
 
 def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path: Path) -> None:
-    kept_any = 0
-    for seed in range(800):
+    types = {name: pa.string() for name in ("caption", "sha256", "url")}
+    types |= {name: pa.int64() for name in ("original_width", "original_height", "number")}
+    kept_any, decided = 0, Counter[tuple[str, Any]]()
+    for seed in range(200):
         rng = random.Random(seed)
-        rows = random_rows(rng)
-        rules = Rules(
-            min_side=rng.choice([0, 100, 200]),
-            max_aspect=rng.choice([1.0, 2.0, 3.0, 50.0]),
-            max_texts_per_image=rng.choice([2, 4, 9, 1000]),
-            max_images_per_text=rng.choice([1, 2, 3, 10]),
-            vocabulary_size=rng.choice([None, 1, 5, 20, 60, 10**8]),
-            min_words=rng.choice([0, 1, 3]),
-            max_words=rng.choice([3, 5, 20]),
-        )
-        schema = {"caption": pa.string(), "sha256": pa.string(), "url": pa.string()}
-        schema |= {
-            "original_width": pa.int64(),
-            "original_height": pa.int64(),
-            "number": pa.int64(),
-        }
-        rows = [{**row, "number": i} for i, row in enumerate(rows)]
-        table = pa.Table.from_pylist(rows, schema=pa.schema(list(schema.items())))
-        filter_pairs(table, tmp_path, rules=rules)
+        rows = [{**row, "number": i} for i, row in enumerate(random_rows(rng))]
+        bounds = {name: rng.choice(values) for name, values in BOUNDS.items()}
+        table = pa.Table.from_pylist(rows, schema=pa.schema(list(types.items())))
+        funnel = filter_pairs(table, tmp_path, rules=Rules(**bounds))
         kept = pa.parquet.read_table(tmp_path / "pairs.parquet")["number"].to_pylist()
-        assert kept == oracle_kept(rows, rules), f"seed {seed}"
+        assert kept == oracle_kept(rows, Rules(**bounds)), f"seed {seed}"
         kept_any += len(kept)
-    assert kept_any > 800
+        decided.update(step.rule for step in funnel.steps if step.dropped)
+        decided.update(bounds.items())
+    assert kept_any > 400
+    rules = {"short_side", "aspect_ratio", "texts_per_image", "images_per_text"}
+    assert min(decided[rule] for rule in rules | {"rare_words", "length"}) >= 20
+    assert min(decided[name, value] for name, values in BOUNDS.items() for value in values) >= 20

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from align_edu.filters import Funnel, Rules, filter_pairs
+from align_edu.filters import Rules, filter_pairs, vocabulary
 from align_edu.io import InputError
 from tests.plain_words import words_of
 
@@ -25,48 +25,29 @@ def kept_rows(rows: list[dict[str, Any]], out: Path, rules: Rules | None = None)
     return pa.parquet.read_table(out / "pairs.parquet")["number"].to_pylist()
 
 
-def dropped_by(funnel: Funnel) -> dict[str, int]:
-    return {step.rule: step.dropped for step in funnel.steps if step.dropped}
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "stays"),
-    [
-        (201, 300, True),
-        (200, 300, False),
-        (300, 200, False),
-        (599, 201, True),  # ratio 2.98
-        (602, 201, True),  # 2.995
-        (603, 201, False),  # exactly 3
-        (201, 603, False),
-        (604, 201, False),
-        (None, 300, False),  # of an unknown size nobody knows that it is larger than 200
-        (0, 0, False),
-    ],
-)
-def test_sides_must_exceed_200_pixels_and_the_ratio_must_stay_below_3(
-    tmp_path: Path, width: int | None, height: int, stays: bool
-) -> None:
-    row = {"caption": GOOD, "url": "x", "original_width": width, "original_height": height}
-    big = {"caption": GOOD, "url": "y", "original_width": 640, "original_height": 480}
-    assert kept_rows([big, row], tmp_path) == ([0, 1] if stays else [0])
+def test_sides_must_exceed_200_pixels_and_the_ratio_must_stay_below_3(tmp_path: Path) -> None:
+    stay = [(640, 480), (201, 300), (599, 201), (602, 201)]  # ratios 2.98 and 2.995
+    fall = [(200, 300), (300, 200), (603, 201), (201, 603), (604, 201), (None, 300), (0, 0)]
+    rows = [
+        {"caption": GOOD, "url": str(i), "original_width": width, "original_height": height}
+        for i, (width, height) in enumerate(stay + fall)
+    ]
+    assert kept_rows(rows, tmp_path, Rules(max_images_per_text=None)) == list(range(len(stay)))
 
 
 @pytest.mark.parametrize(("texts", "stays"), [(1000, True), (1001, False)])
-def test_an_image_with_more_than_1000_alt_texts_goes(
+def test_an_image_with_more_than_1000_alt_texts_is_dropped(
     tmp_path: Path, texts: int, stays: bool
 ) -> None:
-    rows = [
-        {"caption": f"a red cat number {i}", "sha256": "same", "url": f"x/{i}"}
-        for i in range(texts)
-    ]
+    captions = [f"a red cat number {i}" for i in range(texts)]
+    rows = [{"caption": c, "sha256": "same", "url": f"x/{i}"} for i, c in enumerate(captions)]
     rows.append({"caption": GOOD, "sha256": "other", "url": "y"})
     rules = Rules(vocabulary_size=None)
     assert len(kept_rows(rows, tmp_path, rules)) == (texts + 1 if stays else 1)
 
 
 @pytest.mark.parametrize(("images", "stays"), [(10, True), (11, False)])
-def test_an_alt_text_of_more_than_10_images_goes_however_it_is_written(
+def test_an_alt_text_of_more_than_10_images_is_dropped_however_it_is_written(
     tmp_path: Path, images: int, stays: bool
 ) -> None:
     forms = [
@@ -113,7 +94,8 @@ def test_the_paper_s_examples_fall_by_the_rules_that_the_paper_names(tmp_path: P
         tokens.update(words + [" ".join(two) for two in zip(words, words[1:])])
     seen_twice = sum(count >= 2 for count in tokens.values())
     funnel = filter_pairs(table, tmp_path, rules=Rules(vocabulary_size=seen_twice))
-    assert dropped_by(funnel) == {"images_per_text": 33, "rare_words": 1}
+    dropped = {step.rule: step.dropped for step in funnel.steps if step.dropped}
+    assert dropped == {"images_per_text": 33, "rare_words": 1}
     examples = {step.rule: step.examples for step in funnel.steps}
     assert examples["images_per_text"] == shared
     assert examples["rare_words"] == [query]
@@ -194,10 +176,19 @@ def test_a_bound_that_is_none_is_refused(bound: dict[str, Any]) -> None:
         Rules(**bound)
 
 
-def test_a_small_table_keeps_its_rare_words_and_the_funnel_says_why(tmp_path: Path) -> None:
-    table = pa.table({"caption": [f"a cat number x{i}" for i in range(300)], "url": ["x"] * 300})
-    step = next(s for s in filter_pairs(table, tmp_path).steps if s.rule == "rare_words")
-    assert not step.applied and "too few" in step.note
+def rare_words_note(table: pa.Table, out: Path) -> str:
+    step = next(s for s in filter_pairs(table, out).steps if s.rule == "rare_words")
+    assert not step.applied
+    return step.note
+
+
+def test_data_too_small_to_tell_keeps_its_rare_words_and_the_funnel_says_why(
+    tmp_path: Path,
+) -> None:
+    few = pa.table({"caption": [f"a cat number x{i}" for i in range(300)], "url": ["x"] * 300})
+    assert "too few" in rare_words_note(few, tmp_path)
+    rare = pa.table({"caption": [f"word{i} cat dog" for i in range(3000)], "url": ["x"] * 3000})
+    assert "33%" in rare_words_note(rare, tmp_path)
 
 
 @pytest.mark.parametrize(("pairs", "needed"), [(2000, 2), (5000, 3)])
@@ -215,7 +206,19 @@ def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice(
     assert len(kept) == pairs - sum(n for n in (1, 2, 3) if n < needed)
 
 
-def test_where_a_tenth_of_all_words_is_rare_the_vocabulary_is_left_alone(tmp_path: Path) -> None:
-    table = pa.table({"caption": [f"word{i} cat dog" for i in range(3000)], "url": ["x"] * 3000})
-    step = next(s for s in filter_pairs(table, tmp_path).steps if s.rule == "rare_words")
-    assert not step.applied and "33%" in step.note
+@pytest.mark.parametrize(
+    ("pairs", "rare", "judged"), [(5999, 2, False), (6000, 2, True), (6000, 400, False)]
+)
+def test_bigrams_are_judged_from_a_number_of_pairs_on_unless_many_would_be_rare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: int, rare: int, judged: bool
+) -> None:
+    assert vocabulary.BIGRAMS_FROM > 200_000  # the toy's results stay as they are
+    monkeypatch.setattr(vocabulary, "BIGRAMS_FROM", 6000)
+    captions = [f"a red cat on page {i % 40}" for i in range(pairs - rare)]
+    captions += [f"on {i % 40} {i // 40} page" for i in range(rare)]  # frequent words, new bigrams
+    table = pa.table({"caption": captions, "url": [str(i) for i in range(pairs)]})
+    funnel = filter_pairs(table, tmp_path, rules=Rules(max_images_per_text=None))
+    step = next(step for step in funnel.steps if step.rule == "rare_words")
+    assert step.applied and step.dropped == (rare if judged else 0)
+    assert ("bigrams not judged" in step.note) == (not judged)
+    assert ("or bigram" in step.says) == judged

@@ -1,7 +1,9 @@
 """A user's own image classifier as the first filter; ours are tiny, with random weights."""
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -11,6 +13,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
+from align_edu.filters import run as filter_run
 from align_edu.io import InputError
 from tests.tar_writer import write_tar
 from tests.test_filters_near_duplicates import jpeg, toy_pictures
@@ -18,10 +21,10 @@ from tests.test_filters_near_duplicates import jpeg, toy_pictures
 SIZE = 16
 
 
-def save_classifier(folder: Path, labels: list[str]) -> ViTForImageClassification:
+def save_classifier(folder: Path, labels: list[str], seed: int = 1) -> ViTForImageClassification:
     """A small classifier with random weights, as transformers saves it."""
     with torch.random.fork_rng():
-        torch.manual_seed(1)
+        torch.manual_seed(seed)
         config = ViTConfig(
             hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
             image_size=SIZE, patch_size=4, id2label=dict(enumerate(labels)),
@@ -39,8 +42,9 @@ def shards(tmp_path: Path) -> tuple[Path, list[Image.Image]]:
     members, rows = [], []
     for i, picture in enumerate(pictures):
         data = b"broken" if i == 3 else jpeg(picture)
-        members += [(f"{i}.jpg", data), (f"{i}.txt", b"a red cat on a beach")]
-        rows.append({"key": str(i), "caption": "a red cat on a beach", "sha256": f"s{i}"})
+        for key in (str(i), f"{i} again"):
+            members += [(f"{key}.jpg", data), (f"{key}.txt", b"a red cat on a beach")]
+            rows.append({"key": key, "caption": "a red cat on a beach", "sha256": f"s{i}"})
     write_tar(tmp_path / "raw" / "00000.tar", members)
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "raw" / "00000.parquet")
     return tmp_path / "raw", pictures
@@ -49,14 +53,11 @@ def shards(tmp_path: Path) -> tuple[Path, list[Image.Image]]:
 def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path) -> None:
     raw, pictures = shards
     model = save_classifier(tmp_path / "model", ["drawings", "hentai", "neutral", "porn"])
-    pixels = torch.stack(
-        [
-            torch.tensor(
-                list(p.resize((SIZE, SIZE), Image.Resampling.BILINEAR).get_flattened_data())
-            ).T.reshape(3, SIZE, SIZE)
-            for p in (reread(picture) for picture in pictures)
-        ]
-    )
+    small = [
+        Image.open(io.BytesIO(jpeg(picture))).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+        for picture in pictures
+    ]
+    pixels = torch.stack([torch.tensor(np.asarray(p)).permute(2, 0, 1) for p in small])
     with torch.no_grad():
         unsafe = model(pixel_values=pixels / 127.5 - 1).logits.softmax(1)[:, [1, 3]].sum(1)
     bound = float(unsafe.median())
@@ -66,14 +67,34 @@ def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path
     funnel = filter_pairs(raw, tmp_path / "out", rules=rules, unsafe_model=tmp_path / "model")
     kept = set(pa.parquet.read_table(tmp_path / "out" / "pairs.parquet")["key"].to_pylist())
     assert {i for i in sure if str(i) in kept} == {i for i in sure if unsafe[i] <= bound}
+    assert all((str(i) in kept) == (f"{i} again" in kept) for i in range(len(pictures)))
     assert "3" in kept  # a picture that cannot be decoded has no score
     assert funnel.steps[0].rule == "pornographic" and funnel.steps[0].applied
 
 
-def reread(picture: Image.Image) -> Image.Image:
-    import io
+@pytest.mark.parametrize("place", ["same folder", "other folder"])
+def test_unfinished_work_with_another_classifier_is_not_resumed(
+    shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    labels, rules = ["drawings", "porn"], Rules(max_images_per_text=None)
+    save_classifier(tmp_path / "first", labels)
+    once = filter_run._once
 
-    return Image.open(io.BytesIO(jpeg(picture)))
+    def stop_before_judging(task, job, number):
+        if task.__name__ == "judge":
+            raise KeyboardInterrupt
+        return once(task, job, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(filter_run, "_once", stop_before_judging)
+        filter_pairs(shards[0], tmp_path / "out", rules=rules, unsafe_model=tmp_path / "first")
+    second = tmp_path / ("first" if place == "same folder" else "second")
+    save_classifier(second, labels, seed=2)
+    resumed = filter_pairs(shards[0], tmp_path / "out", rules=rules, unsafe_model=second)
+    assert resumed == filter_pairs(shards[0], tmp_path / "new", rules=rules, unsafe_model=second)
+    save_classifier(tmp_path / "again", labels)
+    first = filter_pairs(shards[0], tmp_path / "b", rules=rules, unsafe_model=tmp_path / "again")
+    assert first.kept != resumed.kept  # the two classifiers disagree
 
 
 def test_without_scores_and_classifier_the_funnel_says_that_it_is_not_applied(

@@ -128,7 +128,7 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path: Path, make, message
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is not here")
+@pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")
 def test_real_alt_text_is_read_whole() -> None:
     table = read_pairs(REAL / "alt_text" / "web_10000.parquet")
     assert table.num_rows == 10_000

@@ -1,16 +1,17 @@
-"""The funnel: what each rule took out, and on the toy world how rightly."""
+"""The funnel: what each rule dropped, and how rightly where the pairs carry labels."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 
 EXAMPLES = 10
-CLEAN = "clean"
+# A column of labels: a kind of noise, or this word for a good pair.
+LABELS, CLEAN = "noise", "clean"
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Step:
 
     Attributes
     ----------
-    rule : its name in `Rules`' order; says : its bound in words.
+    rule : its name; says : its bound in words.
     applied : False if it was off or lacked its columns; note : why, or what it found.
     pairs_in, dropped : pairs that reached the rule, and how many of them it dropped.
     alone : pairs of the raw data that it would drop alone.
@@ -38,17 +39,17 @@ class Step:
     @property
     def share(self) -> float:
         """Dropped pairs as a fraction of those that reached the rule."""
-        return self.dropped / self.pairs_in if self.pairs_in else 0.0
+        return _fraction(self.dropped, self.pairs_in)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """How right the filters were, where the table has the toy world's column `noise`.
+    """How right the filters were, for pairs with labels in a column `noise`.
 
     Attributes
     ----------
-    pairs, dropped : kind of noise -> number of pairs, and of those dropped by any rule.
-    by_rule : kind of noise -> rule -> pairs that the rule alone would drop.
+    pairs, dropped : label -> number of pairs, and of those dropped by any rule.
+    by_rule : label -> rule -> pairs that the rule alone would drop.
 
     >>> truth = Truth({"clean": 8, "junk": 4}, {"clean": 1, "junk": 3}, {})
     >>> truth.precision, truth.recall, truth.clean_dropped
@@ -62,12 +63,12 @@ class Truth:
     @property
     def precision(self) -> float:
         """Fraction of the dropped pairs that are noise."""
-        return _fraction(self._noisy(self.dropped), sum(self.dropped.values()))
+        return _fraction(_noisy(self.dropped), sum(self.dropped.values()))
 
     @property
     def recall(self) -> float:
         """Fraction of the noise that was dropped."""
-        return _fraction(self._noisy(self.dropped), self._noisy(self.pairs))
+        return _fraction(_noisy(self.dropped), _noisy(self.pairs))
 
     @property
     def clean_dropped(self) -> float:
@@ -75,25 +76,28 @@ class Truth:
         return _fraction(self.dropped.get(CLEAN, 0), self.pairs.get(CLEAN, 0))
 
     def of_rule(self, rule: str) -> tuple[float, float]:
-        """Precision of one rule alone, and its recall over all noise."""
-        dropped = {kind: rules[rule] for kind, rules in self.by_rule.items()}
-        noisy = self._noisy(dropped)
-        return _fraction(noisy, sum(dropped.values())), _fraction(noisy, self._noisy(self.pairs))
+        """Return the precision of one rule alone, and its recall over all noise."""
+        alone = Truth(self.pairs, {label: n[rule] for label, n in self.by_rule.items()}, {})
+        return alone.precision, alone.recall
 
     def to_dict(self) -> dict[str, Any]:
-        """Give counts and fractions as plain values, each rule's precision and recall too."""
+        """Return the counts and fractions as plain values, with those of each rule."""
         rules = next(iter(self.by_rule.values()), {})
         judged = {rule: dict(zip(("precision", "recall"), self.of_rule(rule))) for rule in rules}
-        fractions = {
-            "precision": self.precision,
-            "recall": self.recall,
-            "clean_dropped": self.clean_dropped,
-        }
-        return fractions | asdict(self) | {"rules": judged}
+        whole = {name: getattr(self, name) for name in ("precision", "recall", "clean_dropped")}
+        return whole | asdict(self) | {"rules": judged}
 
-    @staticmethod
-    def _noisy(counts: dict[str, int]) -> int:
-        return sum(count for kind, count in counts.items() if kind != CLEAN)
+    def __str__(self) -> str:
+        rows = [["noise", "pairs", "dropped", *next(iter(self.by_rule.values()), {})]]
+        for label, pairs in self.pairs.items():
+            counts = [self.dropped[label], *self.by_rule[label].values()]
+            cells = [f"{count / pairs:.1%}" if count else "-" for count in counts]
+            rows.append([label, f"{pairs:,}", *cells])
+        return (
+            f"{_aligned(rows, text_columns=1)}\n"
+            f"noise dropped (recall) {self.recall:.1%}, noise among the dropped (precision) "
+            f"{self.precision:.1%}, clean pairs dropped {self.clean_dropped:.2%}"
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Funnel:
     ----------
     raw, kept : number of pairs before and after.
     steps : one for each rule, in order.
-    truth : on the toy world, how right the rules were; None on real data.
+    truth : how right the rules were; None for pairs without labels.
     source : the folder of shards, relative to the output; None if the pairs have none.
     """
 
@@ -115,59 +119,33 @@ class Funnel:
     source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give all of it as plain values for funnel.json, with each step's share."""
+        """Return all of it as plain values for funnel.json, with each step's share."""
         steps = [asdict(step) | {"share": step.share} for step in self.steps]
-        truth = self.truth and self.truth.to_dict()
-        return asdict(self) | {"steps": steps, "truth": truth}
+        return asdict(self) | {"steps": steps, "truth": self.truth and self.truth.to_dict()}
 
     def __str__(self) -> str:
-        head = ["rule", "drops", "pairs in", "dropped", "share", "alone"]
         judged = ["precision", "recall"] if self.truth else []
-        rows = [head + judged]
+        rows = [["rule", "drops", "pairs in", "dropped", "share", "alone", *judged]]
         for step in self.steps:
             if not step.applied:
-                blank = [""] * (4 + len(judged))
+                blank = [""] * (len(rows[0]) - 2)
                 rows.append([step.rule, f"not applied: {step.note}", *blank])
                 continue
             counts = [f"{step.pairs_in:,}", f"{step.dropped:,}", f"{step.share:.2%}"]
-            right = (
-                [f"{share:.1%}" for share in self.truth.of_rule(step.rule)] if self.truth else []
-            )
-            if right and not step.alone:
-                right = ["-", "-"]
+            right = ["-"] * len(judged)
+            if self.truth and step.alone:
+                right = [f"{share:.1%}" for share in self.truth.of_rule(step.rule)]
             rows.append([step.rule, step.says, *counts, f"{step.alone:,}", *right])
-        share = self.kept / self.raw if self.raw else 0.0
-        text = (
-            _aligned(rows, text_columns=2)
-            + f"\nkept {self.kept:,} of {self.raw:,} pairs ({share:.1%})"
-        )
-        return text if self.truth is None else f"{text}\n\n{_truth_table(self.truth)}"
+        text = _aligned(rows, text_columns=2)
+        text += f"\nkept {self.kept:,} of {self.raw:,} pairs ({_fraction(self.kept, self.raw):.1%})"
+        return text if self.truth is None else f"{text}\n\n{self.truth}"
 
 
-class Said(NamedTuple):
-    """A rule as the funnel tells it: name, bound in words, why it is not applied, what it found."""
-
-    rule: str
-    says: str
-    absent: str | None
-    note: str
-
-
-def tally(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, Any]:
+def tally(table: pa.Table, drops: pl.DataFrame, kept: np.ndarray) -> dict[str, Any]:
     """Count what the rules do to one chunk of the raw pairs, as plain values.
 
-    Parameters
-    ----------
-    table : N raw pairs, with the column `caption`.
-    drops : N rows, a column for each rule applied, in the funnel's order: true where the rule
-        alone would drop the pair.
-    kept : (N,) true where the pair stays.
-
-    >>> table = pa.table({"caption": ["x", "a cat"]})
-    >>> drops = pl.DataFrame({"length": [True, True], "rare_words": [True, False]})
-    >>> counts = tally(table, drops, pl.Series([False, False]))
-    >>> counts["dropped"], counts["alone"]
-    ({'length': 2, 'rare_words': 0}, {'length': 2, 'rare_words': 1})
+    drops: for each applied rule, in order, a column that is true where it alone would drop the
+    pair. kept: (N,) true where the pair stays.
     """
     left = np.ones(table.num_rows, bool)
     dropped, alone, examples = {}, {}, {}
@@ -178,83 +156,71 @@ def tally(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, An
         texts = table["caption"].take(pa.array(rows[: 100 * EXAMPLES])).to_pylist()
         examples[rule] = list(dict.fromkeys(text or "" for text in texts))[:EXAMPLES]
         left &= ~mask
-    counts = {"raw": table.num_rows, "kept": int(kept.sum()), "dropped": dropped}
-    noise = _noise(table, drops, kept) if "noise" in table.column_names else None
-    return counts | {"alone": alone, "examples": examples, "noise": noise}
+    counts = {"raw": table.num_rows, "kept": int(kept.sum()), "dropped": dropped, "alone": alone}
+    labels = {}
+    if LABELS in table.column_names:
+        column = pl.Series("label", pl.from_arrow(table[LABELS])).cast(pl.String)
+        rows = drops.with_columns(column.fill_null("unknown"), pl.Series("any", ~kept))
+        sums = (pl.len().alias("pairs"), pl.col("any", *drops.columns).sum())
+        labels = {row.pop("label"): row for row in rows.group_by("label").agg(sums).to_dicts()}
+    return counts | {"examples": examples, "labels": labels}
 
 
-def _noise(table: pa.Table, drops: pl.DataFrame, kept: pl.Series) -> dict[str, dict[str, int]]:
-    """Kind of noise -> its pairs, those dropped by any rule, and by each rule alone."""
-    kinds = pl.Series("kind", pl.from_arrow(table["noise"])).cast(pl.String).fill_null("unknown")
-    rows = drops.with_columns(kinds, (~kept).alias("any"))
-    sums = rows.group_by("kind").agg(pl.len().alias("pairs"), pl.col("any", *drops.columns).sum())
-    return {row.pop("kind"): row for row in sums.to_dicts()}
+def add_up(
+    says: Mapping[str, str],
+    absent: Mapping[str, str],
+    notes: Mapping[str, str],
+    tallies: Sequence[dict[str, Any]],
+    source: str | None,
+) -> Funnel:
+    """Make the funnel from the tallies of all chunks.
 
-
-def add_up(said: Sequence[Said], tallies: Sequence[dict[str, Any]], source: str | None) -> Funnel:
-    """Make the funnel of the counts of all chunks."""
+    says, absent, notes: rule -> its bound in words, why it is not applied, what it found.
+    """
     raw, kept = (sum(counts[name] for counts in tallies) for name in ("raw", "kept"))
     left, steps = raw, []
-    for rule, says, absent, note in said:
-        applied = absent is None
-        dropped, alone = (
-            sum(counts[name][rule] for counts in tallies) if applied else 0
-            for name in ("dropped", "alone")
-        )
-        found = [text for counts in tallies if applied for text in counts["examples"][rule]]
-        examples = list(dict.fromkeys(found))[:EXAMPLES]
-        steps.append(Step(rule, says, applied, absent or note, left, dropped, alone, examples))
+    for name, bound in says.items():
+        applied = name not in absent
+        found = tallies if applied else []
+        dropped, alone = (sum(c[which][name] for c in found) for which in ("dropped", "alone"))
+        texts = dict.fromkeys(text for counts in found for text in counts["examples"][name])
+        note = notes.get(name, "") if applied else absent[name]
+        examples = list(texts)[:EXAMPLES]
+        steps.append(Step(name, bound, applied, note, left, dropped, alone, examples))
         left -= dropped
-    applied_rules = [step.rule for step in steps if step.applied]
-    return Funnel(
-        raw, kept, steps, _truth([counts["noise"] for counts in tallies], applied_rules), source
-    )
-
-
-def _truth(
-    chunks: Sequence[dict[str, dict[str, int]] | None], rules: Sequence[str]
-) -> Truth | None:
     totals: dict[str, Counter[str]] = {}
-    for chunk in chunks:
-        for kind, counts in (chunk or {}).items():
-            totals.setdefault(kind, Counter()).update(counts)
-    if not totals:
-        return None
-    kinds = sorted(totals)
+    for chunk in tallies:
+        for label, counts in chunk["labels"].items():
+            totals.setdefault(label, Counter()).update(counts)
+    return Funnel(raw, kept, steps, _truth(totals, steps) if totals else None, source)
+
+
+def _truth(totals: Mapping[str, Counter[str]], steps: Sequence[Step]) -> Truth:
+    rules = [step.rule for step in steps if step.applied]
+    labels = sorted(totals)
     return Truth(
-        pairs={kind: totals[kind]["pairs"] for kind in kinds},
-        dropped={kind: totals[kind]["any"] for kind in kinds},
-        by_rule={kind: {rule: totals[kind][rule] for rule in rules} for kind in kinds},
+        pairs={label: totals[label]["pairs"] for label in labels},
+        dropped={label: totals[label]["any"] for label in labels},
+        by_rule={label: {rule: totals[label][rule] for rule in rules} for label in labels},
     )
+
+
+def _noisy(counts: dict[str, int]) -> int:
+    return sum(count for label, count in counts.items() if label != CLEAN)
 
 
 def _fraction(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
 
 
-def _truth_table(truth: Truth) -> str:
-    """Noise kind x rule, in per cent of the kind's pairs."""
-    rules = list(next(iter(truth.by_rule.values()), {}))
-    rows = [["noise", "pairs", "dropped", *rules]]
-    for kind, pairs in truth.pairs.items():
-        shares = [truth.dropped[kind], *truth.by_rule[kind].values()]
-        cells = [f"{count / pairs:.1%}" if count else "-" for count in shares]
-        rows.append([kind, f"{pairs:,}", *cells])
-    return (
-        f"{_aligned(rows, text_columns=1)}\n"
-        f"noise dropped (recall) {truth.recall:.1%}, noise among the dropped (precision) "
-        f"{truth.precision:.1%}, clean pairs dropped {truth.clean_dropped:.2%}"
-    )
-
-
 def _aligned(rows: list[list[str]], text_columns: int) -> str:
-    """Columns side by side: the first ones, text, to the left; numbers to the right."""
+    """Set columns side by side: the first ones, text, to the left; numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(width) if i < text_columns else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        left = [cell.ljust(width) for cell, width in zip(row[:text_columns], widths)]
+        right = [
+            cell.rjust(width) for cell, width in zip(row[text_columns:], widths[text_columns:])
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines.append("  ".join(left + right).rstrip())
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Section 3's image filters; each expression is true for what a rule drops."""
+"""Section 3's image filters: each expression is true for what a rule drops."""
 
 import polars as pl
 
@@ -7,7 +7,7 @@ SCORES = ("nsfw", "NSFW", "punsafe")
 
 
 def image_identity(columns: list[str]) -> pl.Expr:
-    """What makes two rows the same image: equal content (sha256), else equal address (url).
+    """Identify an image by its content (sha256), or by its address (url) if that is missing.
 
     Mirrors of one image have many addresses but one content. Rows with neither are null.
 
@@ -15,13 +15,13 @@ def image_identity(columns: list[str]) -> pl.Expr:
     >>> table.select(image_identity(table.columns)).to_series().to_list()
     ['aa', 'http://x/2']
     """
-    known = [name for name in ("sha256", "url") if name in columns]
-    parts = [pl.col(name).cast(pl.String).replace("", None) for name in known]
+    present = [name for name in ("sha256", "url") if name in columns]
+    parts = [pl.col(name).cast(pl.String).replace("", None) for name in present]
     return pl.coalesce([*parts, pl.lit(None, pl.String)]).alias("image")
 
 
 def unsafe_score(column: pl.Series) -> pl.Series:
-    """A score of 0 to 1 from what an earlier classifier left: a score, or the word "NSFW".
+    """Return scores from 0 to 1, given scores or words of which "NSFW" counts as 1.
 
     >>> unsafe_score(pl.Series("NSFW", ["UNLIKELY", "NSFW", None])).to_list()
     [0.0, 1.0, None]
@@ -32,17 +32,12 @@ def unsafe_score(column: pl.Series) -> pl.Series:
 
 
 def pornographic(max_unsafe: float) -> pl.Expr:
-    """Pairs whose image scores above the bound; an image without a score stays.
-
-    >>> pairs = pl.DataFrame({"unsafe": [0.9, 0.5, None]})
-    >>> pairs.select(pornographic(0.5)).to_series().to_list()
-    [True, False, False]
-    """
+    """Drop pairs whose image scores above the bound; keep images without a score."""
     return (pl.col("unsafe") > max_unsafe).fill_null(False)
 
 
 def short_side(min_side: float) -> pl.Expr:
-    """Pairs whose image is at most `min_side` pixels short; an unknown size is too small.
+    """Drop pairs whose image has a side of at most `min_side` pixels, or an unknown size.
 
     >>> pairs = pl.DataFrame({"original_width": [201, 200], "original_height": [300, 300]})
     >>> pairs.select(short_side(200)).to_series().to_list()
@@ -53,7 +48,7 @@ def short_side(min_side: float) -> pl.Expr:
 
 
 def aspect_ratio(max_aspect: float) -> pl.Expr:
-    """Pairs whose image's longer side is at least `max_aspect` times the shorter.
+    """Drop pairs whose image has a longer side of at least `max_aspect` times the shorter.
 
     >>> pairs = pl.DataFrame({"original_width": [899, 900], "original_height": [300, 300]})
     >>> pairs.select(aspect_ratio(3)).to_series().to_list()
@@ -64,22 +59,10 @@ def aspect_ratio(max_aspect: float) -> pl.Expr:
 
 
 def texts_per_image(max_texts: int) -> pl.Expr:
-    """Images with more than `max_texts` alt-texts in the raw data; each pair is one alt-text.
-
-    >>> images = pl.DataFrame({"image": ["a", "b"], "texts": [1001, 1000]})
-    >>> images.select(texts_per_image(1000)).to_series().to_list()
-    [True, False]
-    """
+    """Drop images with more than `max_texts` alt-texts in the raw data; each pair has one."""
     return pl.col("texts") > max_texts
 
 
 def near_duplicate(max_distance: int) -> pl.Expr:
-    """Images whose hash differs in at most `max_distance` bits from an evaluation image's.
-
-    An image that could not be hashed stays.
-
-    >>> images = pl.DataFrame({"image": ["a", "b", "c"], "distance": [66, 67, None]})
-    >>> images.select(near_duplicate(66)).to_series().to_list()
-    [True, False, False]
-    """
+    """Drop images within `max_distance` bits of an evaluation image; keep unreadable ones."""
     return (pl.col("distance") <= max_distance).fill_null(False)

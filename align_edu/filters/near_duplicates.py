@@ -1,10 +1,10 @@
-"""Images that are, or nearly are, images of an evaluation set, found by perceptual hash.
+"""Near-duplicates of an evaluation set's images, found by perceptual hash.
 
 The hash is ImageHash's `phash` with 16 x 16 bits: the signs of the lowest frequencies of the
-grey image, so it does not see size, compression or colour. Two hashes of one image differ in
-few of the 256 bits. The default, 66, is the largest distance at which no more than a few of a
-million pairs of different images are taken for duplicates. `tests/benchmarks/near_duplicates.py`
-measures it, on 200 toy drawings (1,500 for the different images) and 210 photographs:
+grey image, so that size, compression and colour change few of the 256 bits. The default bound,
+66 bits, is the largest at which no more than a few of a million pairs of different images count
+as duplicates. `tests/benchmarks/near_duplicates.py` measures it, on 200 toy drawings (1,500 for
+the different images) and 210 photographs:
 
 | within 66 bits of 256 | toy | photographs |
 |---|---|---|
@@ -17,34 +17,31 @@ measures it, on 200 toy drawings (1,500 for the different images) and 210 photog
 | different images taken for duplicates, per pair | 1.8e-6 | 0 of 21,945 |
 
 It misses large crops, borders and mirror images. At a distance that finds 95 % of the 5 %
-crops of photographs, `dhash` with as many bits takes 2 times as many different toy images for
-duplicates, and `average_hash` dozens of times.
+crops of photographs, `dhash` with as many bits takes twice as many different toy images for
+duplicates, and `average_hash` dozens of times as many.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from align_edu.cores import usable_cores
 from align_edu.io import InputError
-from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.pairs.shards import IMAGES, read_part
-from align_edu.pairs.splits import read_split
+from align_edu.pairs.images import BrokenImage, decode_image, find_images
+from align_edu.pairs.shards import Place, read_part
+from align_edu.pairs.splits import is_benchmark, read_split
 
 HASH_SIDE = 16  # 16 x 16 = 256 bits, 32 bytes
-Place = tuple[Path, int, int]  # a file, or a part of a shard: path, offset, size in bytes
-CHUNK = 500
+_UNREADABLE = np.zeros(HASH_SIDE**2 // 8, np.uint8)
+_AT_ONCE = 500  # images that a process hashes in one go
 
 
 def perceptual_hash(data: bytes) -> np.ndarray:
-    """Hash the bytes of an image file.
+    """Hash the bytes of an image file to 256 bits: (32,) uint8.
 
-    Returns
-    -------
-    (32,) uint8, 256 bits. Raises BrokenImage if the image cannot be decoded.
+    Raises BrokenImage if the image cannot be decoded.
 
     >>> from PIL import Image
     >>> import io
@@ -58,72 +55,48 @@ def perceptual_hash(data: bytes) -> np.ndarray:
     """
     import imagehash
 
-    # 64 pixels a side are what the hash looks at, so a JPEG need not be decoded whole.
+    # The hash reads 64 x 64 pixels, so a JPEG need not be decoded at its full size.
     picture = decode_image(data, at_least=128)
     return np.packbits(imagehash.phash(picture, hash_size=HASH_SIDE).hash)
 
 
 def hash_images(
-    places: Sequence[Place], workers: int | None = None, progress: bool = False
+    places: Sequence[Place], workers: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hash many images on all cores.
+    """Hash many images in parallel.
 
     Parameters
     ----------
     places : N images, each a part of a shard or a whole file.
-    workers : processes; as many as there are cores if None.
-    progress : show a progress bar.
+    workers : processes; one per core if None.
 
     Returns
     -------
     hashes : (N, 32) uint8.
     readable : (N,) bool, False where the image could not be decoded.
     """
-    chunks = [places[start : start + CHUNK] for start in range(0, len(places), CHUNK)]
-    workers = min(workers or usable_cores(), len(chunks))
-    with tqdm(total=len(places), unit="image", desc="hashing", disable=not progress) as bar:
-        parts = []
-        for part in _in_order(chunks, workers):
-            parts.append(part)
-            bar.update(len(part[0]))
-    if not parts:
-        return np.empty((0, HASH_SIDE**2 // 8), np.uint8), np.empty(0, bool)
-    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-
-
-def _in_order(
-    chunks: list[Sequence[Place]], workers: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    workers = min(workers or usable_cores(), -(-len(places) // _AT_ONCE))
     if workers < 2:
-        yield from map(_hash_chunk, chunks)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        yield from pool.map(_hash_chunk, chunks)
+        found = list(map(_hash_or_none, places))
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            found = list(pool.map(_hash_or_none, places, chunksize=_AT_ONCE))
+    hashes = [_UNREADABLE if one is None else one for one in found]
+    readable = [one is not None for one in found]
+    return np.array(hashes, np.uint8).reshape(-1, len(_UNREADABLE)), np.array(readable, bool)
 
 
-def _hash_chunk(places: Sequence[Place]) -> tuple[np.ndarray, np.ndarray]:
-    hashes = np.zeros((len(places), HASH_SIDE**2 // 8), np.uint8)
-    readable = np.zeros(len(places), bool)
-    for i, place in enumerate(places):
-        try:
-            hashes[i] = perceptual_hash(read_part(*place))
-            readable[i] = True
-        except (BrokenImage, OSError):
-            continue
-    return hashes, readable
+def _hash_or_none(place: Place) -> np.ndarray | None:
+    try:
+        return perceptual_hash(read_part(*place))
+    except (BrokenImage, OSError):
+        return None
 
 
 def nearest_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Number of bits in which each hash differs from the nearest of the others.
+    """Count the bits in which each hash differs from the nearest of the others.
 
-    Parameters
-    ----------
-    hashes : (N, 32) uint8.
-    others : (M, 32) uint8, M > 0.
-
-    Returns
-    -------
-    (N,) int32
+    hashes: (N, 32) uint8. others: (M, 32) uint8, M > 0. Returns (N,) int32.
 
     >>> ones, zeros = np.full((1, 32), 255, np.uint8), np.zeros((1, 32), np.uint8)
     >>> nearest_distance(np.concatenate([ones, zeros]), ones).tolist()
@@ -140,14 +113,8 @@ def nearest_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
 def evaluation_images(path: str | Path) -> list[Path]:
     """List the images of an evaluation set.
 
-    Parameters
-    ----------
-    path : a retrieval benchmark in Karpathy's JSON form (its test split), or a folder of
-        images at any depth, such as ImageNet's.
-
-    Raises
-    ------
-    InputError if there is no image.
+    path: a retrieval benchmark in Karpathy's JSON form (its test split), or a folder of images
+    at any depth, such as ImageNet's. Raises InputError if it has no image.
 
     >>> evaluation_images("no/set")
     Traceback (most recent call last):
@@ -156,25 +123,24 @@ def evaluation_images(path: str | Path) -> list[Path]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such evaluation set; give a benchmark or images")
-    if path.is_file() or list(path.glob("dataset*.json")):
+    if path.is_file() or is_benchmark(path):
         return read_split(path).images
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES)
+    found = find_images(path)
     if not found:
         raise InputError(f"{path}: no image in this evaluation set; give .jpg, .png or .webp files")
     return found
 
 
 def evaluation_hashes(against: Sequence[str | Path], workers: int | None = None) -> np.ndarray:
-    """Hash the images of evaluation sets: (M, 32) uint8.
-
-    against : as for `evaluation_images`. workers : processes; as many as cores if None.
+    """Hash the images of evaluation sets, each as `evaluation_images` takes it: (M, 32) uint8.
 
     Raises InputError if a set has no image, or one that cannot be decoded.
 
     Paper: Section 3 (near-duplicates of test images of all evaluation sets are removed).
     """
     files = [file for path in against for file in evaluation_images(path)]
-    hashes, fine = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
-    if not fine.all():
-        raise InputError(f"{files[int(fine.argmin())]}: this evaluation image cannot be decoded")
+    hashes, readable = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
+    if not readable.all():
+        bad = files[int(readable.argmin())]
+        raise InputError(f"{bad}: this evaluation image cannot be decoded; repair or remove it")
     return hashes

@@ -1,4 +1,4 @@
-"""The rules of Section 3 in their order, and their bounds; the defaults are the paper's."""
+"""The rules of Section 3 in their order, with their bounds."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -15,24 +15,26 @@ from align_edu.io import InputError
 class Rules:
     """Bounds of Section 3's filters; `None` turns a rule off.
 
+    The defaults are the paper's, with three exceptions. The paper gives no number for
+    `max_unsafe` and `max_distance`, and `vocabulary_size` is "auto" where the paper has 100
+    million: in data much smaller than its 1.8 billion pairs that number would keep every word.
+
     Attributes
     ----------
-    max_unsafe : an image with a larger score in a column `nsfw` or `punsafe`, or from a
-        classifier, goes (the paper gives no bound; 0.5 is ours). In a column of words, "NSFW"
-        goes.
-    min_side : pixels; an image stays if its shorter side is larger than this.
-    max_aspect : an image stays if its longer / shorter side is smaller than this.
-    max_texts_per_image : an image with more alt-texts than this goes, with all its pairs.
-    max_distance : bits; an image goes if its perceptual hash of 256 bits differs from that of
-        an evaluation image in at most this many (the paper gives no number, see
-        `filters.near_duplicates` for ours).
-    max_images_per_text : an alt-text that more images share than this goes.
-    vocabulary_size : an alt-text goes if one of its unigrams or bigrams is not among this many
-        most frequent ones of the raw data; the paper's number is 100 million. "auto" is for
-        data too small for that number, see `filters.vocabulary`.
-    min_words, max_words : an alt-text with fewer or with more unigrams than these goes.
+    max_unsafe : drop an image with a larger score, 0 to 1, in a column `nsfw` or `punsafe` or
+        from a classifier. In a column of words, drop "NSFW".
+    min_side : pixels; keep an image if its shorter side is larger.
+    max_aspect : keep an image if its longer / shorter side is smaller.
+    max_texts_per_image : drop all pairs of an image with more alt-texts.
+    max_distance : bits; drop an image if its perceptual hash of 256 bits differs from that of
+        an evaluation image in at most this many (see `filters.near_duplicates`).
+    max_images_per_text : drop an alt-text that more images share.
+    vocabulary_size : drop an alt-text with a unigram or bigram outside this many most frequent
+        ones of the raw data; 100_000_000 is the paper's. "auto" drops words seen fewer than 3
+        times, and judges bigrams only from 1,000,000 pairs on (see `filters.vocabulary`).
+    min_words, max_words : drop an alt-text with fewer or with more unigrams.
 
-    Paper: Section 3. Bounds are strict, as there.
+    Paper: Section 3. Bounds are strict, as in the paper.
 
     >>> Rules().min_side, Rules(min_side=None).min_side
     (200, None)
@@ -66,7 +68,7 @@ class Rules:
 
 
 def rules_from_text(changes: Sequence[str]) -> Rules:
-    """Return the paper's rules with some bounds changed, given as ``name=number``.
+    """Return the default rules with some bounds changed, given as ``name=number``.
 
     ``none`` turns a rule off. Raises InputError for an unknown name or a bad number.
 
@@ -74,11 +76,11 @@ def rules_from_text(changes: Sequence[str]) -> Rules:
     True
     """
     bounds: dict[str, Any] = {}
-    known = [field.name for field in fields(Rules)]
+    names = [field.name for field in fields(Rules)]
     for change in changes:
         name, _, value = change.partition("=")
-        if name not in known:
-            raise InputError(f"--rule {change}: no such rule; choose one of {', '.join(known)}")
+        if name not in names:
+            raise InputError(f"--rule {change}: no such rule; choose one of {', '.join(names)}")
         try:
             bounds[name] = value if value == "auto" else json.loads(value.replace("none", "null"))
         except json.JSONDecodeError:
@@ -89,25 +91,14 @@ def rules_from_text(changes: Sequence[str]) -> Rules:
 
 
 class Rule(NamedTuple):
-    """One filter: a name, an expression, and what the expression looks at.
+    """One filter: a name, an expression, and what the expression judges."""
 
-    Attributes
-    ----------
-    name : as in the funnel.
-    of : what its expression judges: one pair by itself, or the total that all raw pairs give
-        for an image, for a text, or for a token (a unigram or a bigram).
-    bound : its bound among `Rules`; None where it is off.
-    drops : bound -> expression, true for what the rule drops.
-    needs : the columns without which it cannot be applied.
-    says : the rule in words.
-    """
-
-    name: str
-    of: Literal["pair", "image", "text", "token"]
-    bound: Callable[[Rules], Any]
-    drops: Callable[[Any], pl.Expr]
-    needs: tuple[str, ...]
-    says: Callable[[Any], str]
+    name: str  # as in the funnel
+    of: Literal["pair", "image", "text", "token"]  # a pair, or its totals over all raw pairs
+    bound: str  # the attribute of `Rules`
+    drops: Callable[[Any], pl.Expr]  # bound -> expression, true for what the rule drops
+    needs: tuple[str, ...]  # the columns without which it cannot be applied
+    says: Callable[[Any], str]  # bound -> the rule in words
 
 
 def _length(words: tuple[int | None, int | None]) -> str:
@@ -115,37 +106,58 @@ def _length(words: tuple[int | None, int | None]) -> str:
     return " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None) + " words"
 
 
-_OR_BIGRAM = " or bigram"
+def _rare(bigrams: bool) -> str:
+    return f"a unigram{' or bigram' if bigrams else ''} that is rare in the raw data"
+
 
 # The funnel's order: the paper's, images before texts.
 RULES = (
-    Rule(
-        "pornographic", "pair", lambda r: r.max_unsafe, image.pornographic, ("unsafe",),
-        lambda bound: f"score > {bound}",
-    ),
-    Rule(
-        "short_side", "pair", lambda r: r.min_side, image.short_side, image.SIZE,
-        lambda bound: f"shorter side <= {bound} px",
-    ),
-    Rule(
-        "aspect_ratio", "pair", lambda r: r.max_aspect, image.aspect_ratio, image.SIZE,
-        lambda bound: f"longer / shorter side >= {bound}",
-    ),
-    Rule(
-        "texts_per_image", "image", lambda r: r.max_texts_per_image, image.texts_per_image,
-        ("image",), lambda bound: f"image with > {bound} alt-texts",
-    ),
-    Rule(
-        "near_duplicate", "image", lambda r: r.max_distance, image.near_duplicate, ("distance",),
-        lambda bound: f"hash within {bound} bits of an evaluation image",
-    ),
-    Rule(
-        "images_per_text", "text", lambda r: r.max_images_per_text, text.images_per_text,
-        ("image",), lambda bound: f"alt-text of > {bound} images",
-    ),
-    Rule(
-        "rare_words", "token", lambda r: r.vocabulary_size, lambda edge: text.rare_words(*edge),
-        (), lambda size: f"a unigram{_OR_BIGRAM * (size != 'auto')} that is rare in the raw data",
-    ),
-    Rule("length", "pair", lambda r: r.words, lambda words: text.length(*words), (), _length),
+    Rule("pornographic", "pair", "max_unsafe", image.pornographic, ("unsafe",),
+         "score > {}".format),
+    Rule("short_side", "pair", "min_side", image.short_side, image.SIZE,
+         "shorter side <= {} px".format),
+    Rule("aspect_ratio", "pair", "max_aspect", image.aspect_ratio, image.SIZE,
+         "longer / shorter side >= {}".format),
+    Rule("texts_per_image", "image", "max_texts_per_image", image.texts_per_image, ("image",),
+         "image with > {} alt-texts".format),
+    Rule("near_duplicate", "image", "max_distance", image.near_duplicate, ("distance",),
+         "hash within {} bits of an evaluation image".format),
+    Rule("images_per_text", "text", "max_images_per_text", text.images_per_text, ("image",),
+         "alt-text of > {} images".format),
+    Rule("rare_words", "token", "vocabulary_size", lambda edge: text.rare_words(*edge), (), _rare),
+    Rule("length", "pair", "words", lambda bounds: text.length(*bounds), (), _length),
 )  # fmt: skip
+
+
+def not_applied(rules: Rules, columns: set[str], hashed: bool, scored: bool) -> dict[str, str]:
+    """Return rule -> why it cannot be applied to a table with these columns.
+
+    hashed, scored: whether distances to evaluation images and unsafe scores will be measured.
+    """
+    sources = {"unsafe": " or ".join(image.SCORES), "image": "sha256 or url"}
+    derived = {
+        "unsafe": scored or bool(columns & set(image.SCORES)),
+        "image": bool(columns & {"sha256", "url"}),
+        "distance": hashed,
+    }
+    columns = columns | {name for name, present in derived.items() if present}
+    absent = {}
+    for rule in RULES:
+        lacking = [sources.get(name, name) for name in rule.needs if name not in columns]
+        if getattr(rules, rule.bound) is None:
+            absent[rule.name] = "turned off"
+        elif lacking == ["distance"]:
+            absent[rule.name] = "no evaluation set given"
+        elif lacking:
+            absent[rule.name] = f"no column {' and '.join(lacking)}"
+    return absent
+
+
+def in_words(rules: Rules, bigrams: bool) -> dict[str, str]:
+    """Return rule -> its bound in words; that on tokens depends on whether bigrams are judged."""
+    words = {}
+    for rule in RULES:
+        bound = getattr(rules, rule.bound)
+        shown = bigrams if rule.of == "token" else bound
+        words[rule.name] = "" if bound is None else rule.says(shown)
+    return words

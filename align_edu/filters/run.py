@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,32 +14,21 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet
+from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.filters import image
-from align_edu.filters.describe import COLUMNS, describe, prepared
-from align_edu.filters.engine import Engine, open_engine
-from align_edu.filters.funnel import Funnel, Said, add_up
-from align_edu.filters.job import Job
-from align_edu.filters.judge import judge
+from align_edu.filters import counts, vocabulary
+from align_edu.filters.counts import Job
+from align_edu.filters.funnel import Funnel, add_up
 from align_edu.filters.near_duplicates import evaluation_hashes
-from align_edu.filters.rules import RULES, Rule, Rules
-from align_edu.filters.totals import (
-    add_up_images,
-    add_up_texts,
-    add_up_tokens,
-    find_edge,
-    find_rare,
-)
+from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.filters.unsafe import load_classifier
-from align_edu.io import InputError, read_json, write_json, written_whole
+from align_edu.io import InputError, only_writer, read_json, write_json, written_whole
 from align_edu.pairs.chunks import CHUNK_ROWS, Chunks, open_chunks
-from align_edu.pairs.table import KEPT_PAIRS, SOURCE, filtered_source, is_filtered, table_files
+from align_edu.pairs.table import KEPT_PAIRS, SOURCE, shards_of, table_files
 
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made
-# What a user can add to a table that lacks one of our own columns.
-LACKING = {"unsafe": " or ".join(image.SCORES), "image": "sha256 or url"}
 
 
 def filter_pairs(
@@ -57,22 +47,22 @@ def filter_pairs(
 
     Frequencies (alt-texts of an image, images of an alt-text, words) are counted over all raw
     pairs, whatever other rules drop. The pairs may be larger than memory. A run that was
-    broken off goes on where it stopped, if it is called again with the same arguments.
+    stopped resumes when it is called again with the same arguments.
 
     Parameters
     ----------
     pairs : what `read_pairs` reads, or its table.
     out : folder for pairs.parquet (the kept rows, their columns unchanged) and funnel.json.
-    rules : bounds, the paper's by default. A rule whose columns are missing is not applied,
-        and the funnel says so.
+    rules : bounds, by default those of `Rules()`. The funnel says which rules could not be
+        applied because columns are missing.
     vocabulary_size : replaces the one in `rules`.
-    against : evaluation sets whose near-duplicates go: benchmarks or folders of images. The
-        pairs must then be shards, or the output of an earlier filter.
-    unsafe_model : folder of a transformers image classifier, for shards without a column of
-        scores; its labels must tell what is unsafe.
-    engine : "local", or "cluster": the workers of the Dask scheduler whose address is in
-        DASK_SCHEDULER_ADDRESS, or of a cluster on this machine. All must see the same files.
-    workers : processes that hash images; as many as there are cores if None.
+    against : evaluation sets whose near-duplicates are dropped: benchmarks or folders of
+        images. Needs shards, or the output of an earlier filter.
+    unsafe_model : folder of a transformers image classifier with labels of unsafe content, for
+        shards without a column of scores.
+    engine : "local", or "cluster": the workers of the Dask scheduler at DASK_SCHEDULER_ADDRESS,
+        or of a new one on this machine. All must see the same files.
+    workers : processes that hash images; one per core if None.
     progress : show progress bars.
 
     Returns
@@ -81,8 +71,8 @@ def filter_pairs(
 
     Raises
     ------
-    InputError if the pairs cannot be read, lack the column `caption`, or have a column of a
-        wrong type; if `out` is a file or the folder of the pairs.
+    InputError if the pairs cannot be read, lack captions, or have a column of a wrong type; if
+        `out` is a file or the pairs' folder, or if another filter is writing to it.
 
     Paper: Section 3.
 
@@ -97,20 +87,26 @@ def filter_pairs(
         rules = replace(rules, vocabulary_size=vocabulary_size)
     _check_place(pairs, out)
     new, work = not out.exists(), out.absolute() / WORK
-    try:
-        raw = _open(pairs, work, {"rules": asdict(rules), "against": list(map(str, against))})
-        job = Job(work, raw.chunks, rules, _absent(raw, rules, against, unsafe_model))
-        job = _with_pictures(job, pairs, against, unsafe_model, engine, workers)
-    except InputError:
-        shutil.rmtree(out if new else work, ignore_errors=True)
-        raise
-    with open_engine(engine, progress) as runs:
-        said, tallies = _passes(runs, job, raw.rows)
-    shards = _shards_of(pairs)
-    source = None if shards is None else os.path.relpath(shards, out.resolve())
-    funnel = add_up(said, tallies, source)
-    _write(job, raw, funnel, shards, out)
-    shutil.rmtree(work, ignore_errors=True)
+    models = [] if unsafe_model is None else [unsafe_model]
+    with only_writer(out):
+        try:
+            raw, shards = _open(pairs, work, rules, [*against, *models]), shards_of(pairs)
+            bigrams = rules.vocabulary_size != "auto" or raw.rows >= vocabulary.BIGRAMS_FROM
+            columns = set(raw.schema.names)
+            absent = not_applied(rules, columns, bool(against), unsafe_model is not None)
+            job = Job(work, raw.chunks, rules, absent, bigrams)
+            # A worker of a cluster must not start processes itself.
+            processes = 1 if engine == "cluster" else workers or usable_cores()
+            job = _with_pictures(job, shards, against, models, processes)
+        except InputError:
+            shutil.rmtree(out if new else work, ignore_errors=True)
+            raise
+        with open_engine(engine) as run:
+            job, notes, tallies = _passes(partial(_each, run, progress), job, raw.rows)
+        source = None if shards is None else os.path.relpath(shards, out.resolve())
+        funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
+        _write(job, raw, funnel, shards, out)
+        shutil.rmtree(work, ignore_errors=True)
     return funnel
 
 
@@ -122,12 +118,20 @@ def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
         raise InputError(f"{out}: holds the raw pairs; give another folder for the output")
 
 
-def _open(pairs: str | Path | pa.Table, work: Path, settings: dict[str, Any]) -> Chunks:
-    """The raw pairs in chunks; unfinished work stays only if it was of the same pairs and rules."""
+def _open(
+    pairs: str | Path | pa.Table, work: Path, rules: Rules, others: Sequence[str | Path]
+) -> Chunks:
+    """Divide the raw pairs into chunks; remove unfinished work of other pairs, rules or models."""
     name = "the table" if isinstance(pairs, pa.Table) else str(pairs)
-    if not isinstance(pairs, pa.Table):
-        states = [(path.absolute(), path.stat()) for path in table_files(pairs)]
-        settings |= {"files": [[str(path), s.st_size, s.st_mtime_ns] for path, s in states]}
+    files = [] if isinstance(pairs, pa.Table) else table_files(pairs)
+    for path in map(Path, others):
+        files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = [(path.absolute(), path.stat()) for path in files if path.is_file()]
+    settings = {
+        "rules": asdict(rules),
+        "others": list(map(str, others)),
+        "files": [[str(path), s.st_size, s.st_mtime_ns] for path, s in states],
+    }
     note = work / "settings.json"
     if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
         shutil.rmtree(work, ignore_errors=True)
@@ -136,135 +140,132 @@ def _open(pairs: str | Path | pa.Table, work: Path, settings: dict[str, Any]) ->
         raise InputError(f"{name}: no texts, the column `caption` is missing")
     if raw.rows == 0:
         raise InputError(f"{name}: holds no pairs")
-    known = [column for column in COLUMNS if column in raw.schema.names]
-    prepared(pl.DataFrame(pl.from_arrow(raw.schema.empty_table().select(known))))
+    columns = [column for column in counts.COLUMNS if column in raw.schema.names]
+    counts.prepared(pl.DataFrame(pl.from_arrow(raw.schema.empty_table().select(columns))))
     write_json(note, settings)
     return raw
 
 
-def _absent(
-    raw: Chunks, rules: Rules, against: Sequence[object], unsafe_model: object
-) -> dict[str, str]:
-    """Why some rules cannot be applied."""
-    columns = set(raw.schema.names)
-    if {"sha256", "url"} & columns:
-        columns.add("image")
-    if set(image.SCORES) & columns or unsafe_model is not None:
-        columns.add("unsafe")
-    if against:
-        columns.add("distance")
-    absent = {}
-    for rule in RULES:
-        lacking = [LACKING.get(name, name) for name in rule.needs if name not in columns]
-        if rule.bound(rules) is None:
-            absent[rule.name] = "turned off"
-        elif lacking == ["distance"]:
-            absent[rule.name] = "no evaluation set given"
-        elif lacking:
-            absent[rule.name] = f"no column {' and '.join(lacking)}"
-    return absent
-
-
 def _with_pictures(
     job: Job,
-    pairs: str | Path | pa.Table,
+    shards: Path | None,
     against: Sequence[str | Path],
-    unsafe_model: str | Path | None,
-    engine: str,
-    workers: int | None,
+    models: Sequence[str | Path],
+    processes: int,
 ) -> Job:
-    """Make ready what rules need that look at the pictures themselves."""
+    """Prepare what the rules on the pictures themselves need."""
     hashed = "near_duplicate" not in job.absent
-    scored = unsafe_model is not None and "pornographic" not in job.absent
+    scored = bool(models) and "pornographic" not in job.absent
     if not hashed and not scored:
         return job
-    shards = _shards_of(pairs)
     if shards is None:
         what = "near-duplicates" if hashed else "unsafe images"
         raise InputError(f"{what} can be found only in shards: these pairs have no images")
-    # A worker of a cluster may not start processes of its own.
-    processes = 1 if engine == "cluster" else workers or usable_cores()
-    hashes = job.work / "against.npy"
+    hashes, model = job.work / "against.npy", Path(models[0]).absolute() if scored else None
     if hashed and not hashes.exists():
         found = evaluation_hashes(against, processes)
         with written_whole(hashes) as beside, beside.open("wb") as file:
             np.save(file, found)
-    model = None
-    if scored:
-        load_classifier(Path(str(unsafe_model)))  # complains at once, not in the middle
-        model = Path(str(unsafe_model)).absolute()
+    if model is not None:
+        load_classifier(model)  # fails now rather than in the middle of the run
+    against_file = hashes if hashed else None
     return replace(
-        job,
-        pictures=shards,
-        against=hashes if hashed else None,
-        unsafe_model=model,
-        processes=processes,
+        job, shards=shards, against=against_file, unsafe_model=model, processes=processes
     )
 
 
-def _shards_of(pairs: str | Path | pa.Table) -> Path | None:
-    """Where the images of a pairs table lie: a folder of shards, a single .tar, or nowhere."""
-    if isinstance(pairs, pa.Table):
-        return None
-    path = Path(pairs)
-    if is_filtered(path):
+@contextmanager
+def open_engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Give `map` for "local" (Polars uses all cores for each task), Dask's for "cluster"."""
+    if name == "local":
+        yield map
+        return
+    if name != "cluster":
+        raise InputError(f"engine {name!r}: choose local or cluster")
+    try:
+        import dask
+        from dask.distributed import Client
+    except ImportError:
+        raise InputError(
+            "engine cluster needs Dask; install it with: pip install 'align-edu[scale]'"
+        ) from None
+    address = dask.config.get("scheduler-address", None)
+    # Without an address Dask starts a cluster on this machine, one worker per core.
+    local = {"threads_per_worker": 1, "dashboard_address": None}
+    before = dict(os.environ)  # for its workers Dask sets OMP_NUM_THREADS=1, in this process too
+    try:
         try:
-            return filtered_source(path)
-        except InputError:  # made from a table without shards, or they are gone
-            return None
-    if path.with_suffix(".tar").is_file():
-        return path.with_suffix(".tar").resolve()
-    folder = path if path.is_dir() else path.parent
-    return folder.resolve() if next(folder.glob("*.tar"), None) is not None else None
+            client = Client(**({"timeout": "10s"} if address else local))
+        except (OSError, TimeoutError) as error:
+            raise InputError(f"DASK_SCHEDULER_ADDRESS: no scheduler answers ({error})") from None
+        with client:
+            yield lambda *task: (future.result() for future in client.map(*task, pure=False))
+    finally:
+        for added in os.environ.keys() - before.keys():
+            del os.environ[added]
+        os.environ.update(before)
 
 
-def _passes(engine: Engine, job: Job, pairs: int) -> tuple[list[Said], list[dict[str, Any]]]:
-    """Describe each chunk, add up over all of them, and judge each chunk by the totals."""
-    chunks = range(len(job.chunks))
-    engine.each(describe, job, chunks, "reading the pairs")
+def _each(
+    run: Callable[..., Iterable[Any]],
+    progress: bool,
+    label: str,
+    task: Callable[[Job, int], Any],
+    job: Job,
+    numbers: Sequence[int],
+) -> list[Any]:
+    """Return `task(job, number)` for each number, without repeating what an earlier run did."""
+    results = run(partial(_once, task, job), numbers)
+    hidden = not progress or len(numbers) < 2
+    return list(tqdm(results, desc=label, total=len(numbers), disable=hidden, leave=False))
+
+
+def _once(task: Callable[[Job, int], Any], job: Job, number: int) -> Any:
+    """Run a task and record its result once its tables are whole, or return the record."""
+    record = job.work / task.__name__ / f"{number:05d}.json"
+    if not record.exists():
+        write_json(record, task(job, number))
+    return read_json(record)
+
+
+def _passes(
+    each: Callable[..., list[Any]], job: Job, pairs: int
+) -> tuple[Job, dict[str, str], list[dict[str, Any]]]:
+    """Describe each chunk, add up over all of them, and judge each chunk by the totals.
+
+    Returns the job with the vocabulary's edge, the rules' notes, and the tallies of the chunks.
+    """
+    chunks, notes = range(len(job.chunks)), {}
+    each("reading the pairs", counts.describe, job, chunks)
     job = replace(job, shares=_shares(job))
-    shares, notes = range(job.shares), {}
+    shares = range(job.shares)
     if job.applied("image"):
-        seen = engine.each(add_up_images, job, shares, "adding up images")
-        absent = sum(counts["not looked at"] for counts in seen)
-        if absent and job.against is not None:
-            notes["near_duplicate"] = f"{absent:,} pairs without a readable image not checked"
+        unread = sum(each("adding up images", counts.add_up_images, job, shares))
+        if unread and job.against is not None:
+            notes["near_duplicate"] = f"{unread:,} pairs without a readable image not checked"
     if job.applied("text"):
-        engine.each(add_up_texts, job, shares, "adding up alt-texts")
+        each("adding up alt-texts", counts.add_up_texts, job, shares)
     if job.applied("token"):
-        counted = engine.each(add_up_tokens, job, shares, "adding up words")
-        sizes = sum((Counter({int(n): m for n, m in c.items()}) for c in counted), Counter())
-        edge, notes["rare_words"] = find_edge(job, sizes, pairs)
+        sizes = each("adding up words", counts.add_up_tokens, job, shares)
+        edge, bigrams, notes["rare_words"] = counts.find_edge(job, sizes, pairs)
+        job = replace(job, edge=edge, bigrams=bigrams)
         if edge is None:
             job = replace(job, absent={**job.absent, "rare_words": notes["rare_words"]})
         else:
-            job = replace(job, edge=edge)
-            engine.each(find_rare, job, shares, "finding rare words")
-    tallies = engine.each(judge, job, chunks, "filtering")
-    return [_said(rule, job, notes.get(rule.name, "")) for rule in RULES], tallies
+            each("finding rare words", counts.find_rare, job, shares)
+    return job, notes, each("filtering", counts.judge, job, chunks)
 
 
 def _shares(job: Job) -> int:
-    """Into how many shares the counts are divided, so that each fits into memory."""
+    """Choose into how many shares the counts are divided, so that each fits into memory."""
     names = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
-    rows = [
-        sum(
-            pa.parquet.read_metadata(job.table(name, chunk)).num_rows
-            for chunk in range(len(job.chunks))
-        )
-        for name in names
-    ]
+    chunks = range(len(job.chunks))
+    rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in names]
     return 1 + max(rows, default=0) // SHARE_ROWS
 
 
-def _said(rule: Rule, job: Job, note: str) -> Said:
-    bound = rule.bound(job.rules)
-    says = "" if bound is None else rule.says(bound)
-    return Said(rule.name, says, job.absent.get(rule.name), note)
-
-
 def _write(job: Job, raw: Chunks, funnel: Funnel, shards: Path | None, out: Path) -> None:
-    """Put the kept parts together; where pairs.parquet is, funnel.json is too."""
+    """Join the kept parts; where pairs.parquet exists, funnel.json does."""
     metadata = {k: v for k, v in (raw.schema.metadata or {}).items() if k != SOURCE}
     if shards is not None:
         places = {"relative": funnel.source, "absolute": str(shards)}
@@ -273,16 +274,8 @@ def _write(job: Job, raw: Chunks, funnel: Funnel, shards: Path | None, out: Path
     with written_whole(out / KEPT_PAIRS) as beside:
         with pa.parquet.ParquetWriter(beside, schema) as writer:
             for chunk in range(len(job.chunks)):
-                writer.write_table(_fitted(pa.parquet.read_table(job.table("kept", chunk)), schema))
+                part = pa.parquet.read_table(job.table("kept", chunk))
+                # A part may lack columns that others have, or hold them in narrower types.
+                parts = [schema.empty_table(), part]
+                writer.write_table(pa.concat_tables(parts, promote_options="permissive"))
         write_json(out / "funnel.json", funnel.to_dict())
-
-
-def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """One chunk with the columns and types of the whole table."""
-    columns = [
-        table[field.name].cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)

@@ -1,15 +1,15 @@
-"""Section 3's text filters; each expression is true for what a rule drops."""
+"""Section 3's text filters: normal forms, expressions true for what a rule drops, and counts."""
 
 import polars as pl
 
-_ODD = 0x9E3779B97F4A7C15  # mixes the first word's fingerprint, so that order matters
+_ODD = 0x9E3779B97F4A7C15  # multiplies the first word's fingerprint, so that order matters
 
 
 def normalised(caption: pl.Expr) -> pl.Expr:
-    """The form in which alt-texts are compared and counted: lower-case words, single spaces.
+    """Bring alt-texts into the form that is compared and counted: lower-case words, one space.
 
-    Unicode NFKC, lower case, then all but letters, digits and their marks become spaces. A
-    missing caption is an empty text.
+    Applies Unicode NFKC and lower case, then replaces all but letters, digits and their marks
+    by spaces. A missing caption becomes an empty text.
 
     >>> table = pl.DataFrame({"caption": ["Alt_IMG", "A  cat (red)!", None]})
     >>> table.select(normalised(pl.col("caption"))).to_series().to_list()
@@ -19,11 +19,7 @@ def normalised(caption: pl.Expr) -> pl.Expr:
 
 
 def words_only(text: pl.Expr) -> pl.Expr:
-    """The second half of `normalised`, for text that is in NFKC already, as all ASCII text is.
-
-    >>> pl.select(words_only(pl.lit("A  cat (red)!"))).item()
-    'a cat red'
-    """
+    """Do what `normalised` does after NFKC; enough for ASCII, which NFKC leaves as it is."""
     text = text.str.to_lowercase()
     # A mark needs a letter before it: an emoji's variation selector alone is no word.
     words = text.str.replace_all(r"(?:[^\p{L}\p{N}\p{M}]+\p{M}*)+", " ")
@@ -31,13 +27,13 @@ def words_only(text: pl.Expr) -> pl.Expr:
 
 
 def word_count() -> pl.Expr:
-    """Number of unigrams in the normalised column `text`."""
+    """Count the unigrams of the normalised column `text`."""
     spaces = pl.col("text").str.count_matches(" ", literal=True)
     return pl.when(pl.col("text") == "").then(0).otherwise(spaces + 1)
 
 
 def length(min_words: int | None, max_words: int | None) -> pl.Expr:
-    """Fewer unigrams than `min_words` or more than `max_words`.
+    """Drop texts of fewer than `min_words` or more than `max_words` unigrams.
 
     >>> table = pl.DataFrame({"text": ["1920x1080", "a red cat", "very " * 20 + "big"]})
     >>> table.select(length(3, 20)).to_series().to_list()
@@ -49,17 +45,12 @@ def length(min_words: int | None, max_words: int | None) -> pl.Expr:
 
 
 def images_per_text(max_images: int) -> pl.Expr:
-    """Texts that more than `max_images` different images have in the raw data.
-
-    >>> texts = pl.DataFrame({"text": ["alt img", "a cat"], "images": [11, 10]})
-    >>> texts.select(images_per_text(10)).to_series().to_list()
-    [True, False]
-    """
+    """Drop texts that more than `max_images` different images have in the raw data."""
     return pl.col("images") > max_images
 
 
 def rare_words(least: int, last: str | None = None) -> pl.Expr:
-    """Tokens seen fewer than `least` times; of those seen so often, the ones after `last`.
+    """Drop tokens seen fewer than `least` times; of those seen `least` times, all after `last`.
 
     >>> tokens = pl.DataFrame({"spelling": ["a", "cat", "dog", "fig"], "count": [9, 2, 2, 1]})
     >>> tokens.select(rare_words(2, last="cat")).to_series().to_list()
@@ -72,20 +63,15 @@ def rare_words(least: int, last: str | None = None) -> pl.Expr:
 
 
 def fingerprint(values: pl.Expr) -> pl.Expr:
-    """Stand for each text by 64 bits, null for null; equal texts have equal fingerprints.
+    """Hash each text to 64 bits, null to null.
 
-    Among a billion different texts, the chance that any two share one is 3 %.
-
-    >>> table = pl.DataFrame({"text": ["a cat", "a cat", "a dog", None]})
-    >>> prints = table.select(fingerprint(pl.col("text"))).to_series()
-    >>> prints[0] == prints[1], prints[0] == prints[2], prints[3] is None
-    (True, False, True)
+    Among a billion different texts, the chance that any two share a fingerprint is 3 %.
     """
     return pl.when(values.is_not_null()).then(values.hash(seed=0))
 
 
 def words(texts: pl.DataFrame) -> pl.DataFrame:
-    """Each word of a column `text`, its fingerprint, and the number of the row that it is in.
+    """Split a column `text`: one row per word, with its row number and fingerprint.
 
     >>> words(pl.DataFrame({"text": ["a cat", "", "rain"]})).select("row", "word").rows()
     [(0, 'a'), (0, 'cat'), (2, 'rain')]
@@ -96,13 +82,9 @@ def words(texts: pl.DataFrame) -> pl.DataFrame:
 
 
 def bigrams(unigrams: pl.DataFrame) -> pl.DataFrame:
-    """Each two neighbouring words of a row: `at` is the first one's position in the table.
+    """Pair the neighbouring words of each row: `token`, `row`, and `at`, the first one's position.
 
-    The fingerprint of a bigram is made of those of its words, so that it need not be spelled.
-
-    >>> two = bigrams(words(pl.DataFrame({"text": ["a red cat", "rain", "a red"]})))
-    >>> two["at"].to_list(), two["token"][0] == two["token"][2]
-    ([0, 1, 4], True)
+    A bigram's fingerprint is made of its words' fingerprints, so that it need not be spelled.
     """
     following = pl.col("unigram").shift(-1)
     return (
@@ -145,12 +127,7 @@ def count_tokens(unigrams: pl.DataFrame, with_bigrams: bool) -> pl.DataFrame:
 
 
 def rows_with(tokens: pl.Series, pairs: pl.DataFrame, with_bigrams: bool) -> pl.Series:
-    """Tell for each pair whether its column `words` (fingerprints) holds one of the tokens.
-
-    >>> pairs = pl.DataFrame({"words": [[5, 7], None, [9]]}, {"words": pl.List(pl.UInt64)})
-    >>> rows_with(pl.Series([9], dtype=pl.UInt64), pairs, with_bigrams=False).to_list()
-    [False, False, True]
-    """
+    """Return True for each pair whose column `words` (fingerprints) holds one of the tokens."""
     unigrams = pairs.select(pl.col("words").alias("unigram")).with_row_index("row")
     unigrams = unigrams.explode("unigram").drop_nulls()
     found = [unigrams.filter(pl.col("unigram").is_in(tokens.implode()))["row"]]

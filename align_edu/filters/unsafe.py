@@ -1,8 +1,8 @@
 """Scores of pornographic content from an image classifier that the user gives.
 
-The paper drops pornographic images without naming its classifier (Section 3), and the project
-ships none: a classifier is another's work with another's licence. Any transformers image
-classifier in a local folder will do, if its labels say which of them are unsafe.
+The paper drops pornographic images without naming its classifier (Section 3). The project ships
+none, because a classifier has an owner and a licence. Any transformers image classifier in a
+local folder will do, if some of its labels name unsafe content.
 """
 
 import re
@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from align_edu.filters.near_duplicates import Place
 from align_edu.io import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.pairs.shards import read_part
+from align_edu.pairs.shards import Place, read_part
 
 _UNSAFE = re.compile(r"nsfw|porn|unsafe|explicit|hentai|sexy", re.IGNORECASE)
 _NEGATED = re.compile(r"\b(not|non|no)[-_ ]", re.IGNORECASE)
@@ -21,7 +20,7 @@ _BATCH = 64
 
 
 def unsafe_labels(labels: Sequence[str]) -> list[int]:
-    """Tell which of a classifier's labels mean pornographic content.
+    """Return the indices of the labels that mean pornographic content.
 
     >>> unsafe_labels(["drawings", "hentai", "neutral", "porn", "sexy"])
     [1, 3, 4]
@@ -34,9 +33,9 @@ def unsafe_labels(labels: Sequence[str]) -> list[int]:
 
 
 def load_classifier(folder: Path) -> tuple[Any, Any, list[int]]:
-    """Load an image classifier from a local folder: its processor, the model, the unsafe labels.
+    """Load an image classifier from a local folder: processor, model, indices of unsafe labels.
 
-    Raises InputError if there is none, or if no label says what is unsafe.
+    Raises InputError if the folder holds no classifier, or if none of its labels is unsafe.
     """
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -50,7 +49,8 @@ def load_classifier(folder: Path) -> tuple[Any, Any, list[int]]:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0][:160]
         raise InputError(
-            f"{folder}: no transformers image classifier with safetensors weights ({reason})"
+            f"{folder}: no transformers image classifier with safetensors weights ({reason});"
+            " give its folder"
         ) from None
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     unsafe = unsafe_labels(labels)
@@ -72,18 +72,16 @@ def unsafe_probabilities(folder: Path, places: Sequence[Place]) -> list[float | 
     processor, model, unsafe = load_classifier(folder)
     scores: list[float | None] = [None] * len(places)
     for start in range(0, len(places), _BATCH):
-        rows, pictures = [], []
+        pictures = {}
         for row in range(start, min(start + _BATCH, len(places))):
             try:
-                pictures.append(decode_image(read_part(*places[row])))
-                rows.append(row)
+                pictures[row] = decode_image(read_part(*places[row]))
             except (BrokenImage, OSError):
                 continue
-        if not rows:
-            continue
-        with torch.no_grad():
-            logits = model(**processor(pictures, return_tensors="pt")).logits  # (B, labels)
-        found = logits.softmax(dim=1)[:, unsafe].sum(dim=1).tolist()
-        for row, score in zip(rows, found):
-            scores[row] = score
+        if pictures:
+            pixels = processor(list(pictures.values()), return_tensors="pt")
+            with torch.no_grad():
+                logits = model(**pixels).logits  # (B, labels)
+            for row, score in zip(pictures, logits.softmax(dim=1)[:, unsafe].sum(dim=1).tolist()):
+                scores[row] = score
     return scores

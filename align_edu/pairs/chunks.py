@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.table import our_names, read_pairs, table_files
+from align_edu.pairs.table import damaged, our_names, read_pairs, table_files
 
 CHUNK_ROWS = 500_000
 
@@ -23,38 +23,30 @@ class Chunk:
     rows: int
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the rows, with our names for the columns; those of `columns` that are there.
+        """Read the rows, with our column names; if `columns` are given, those that exist.
 
         Raises InputError when the file is damaged.
         """
         try:
-            return self._read(columns)
+            file = pa.parquet.ParquetFile(self.path)
+            names = file.schema_arrow.names
+            ours = zip(names, our_names(names))
+            chosen = [name for name, our in ours if columns is None or our in columns]
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            starts, last = [0, *accumulate(sizes)], self.first + self.rows
+            groups = [
+                i for i in range(len(sizes)) if starts[i + 1] > self.first and starts[i] < last
+            ]
+            table = file.read_row_groups(groups, columns=chosen)
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(self.path, error) from None
-
-    def _read(self, columns: Sequence[str] | None) -> pa.Table:
-        file = pa.parquet.ParquetFile(self.path)
-        ours = our_names(file.schema_arrow.names)
-        theirs = [
-            name
-            for name, our in zip(file.schema_arrow.names, ours)
-            if columns is None or our in columns
-        ]
-        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
-        starts = [0, *accumulate(sizes)]
-        last = self.first + self.rows
-        groups = [i for i in range(len(sizes)) if starts[i + 1] > self.first and starts[i] < last]
-        table = file.read_row_groups(groups, columns=theirs)
+            raise damaged(self.path, error) from None
         table = table.slice(self.first - starts[groups[0]] if groups else 0, self.rows)
         return table.rename_columns(our_names(table.column_names))
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """A whole table of pairs: its chunks in order, and the columns that they have together.
-
-    Iterating gives the chunks; `schema` has our names for the columns.
-    """
+    """A whole table of pairs: its chunks in order, and their joint columns by our names."""
 
     chunks: tuple[Chunk, ...]
     schema: pa.Schema
@@ -71,9 +63,9 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
     Parameters
     ----------
     pairs : what `read_pairs` reads, or its table.
-    spare : folder where tables that are not parquet files (TSV, tar, a table in memory) are
-        written as such; the chunks need it.
-    rows : at most so many a chunk; a chunk never spans two files.
+    spare : folder for parquet copies of other tables (TSV, tar, a table in memory); the chunks
+        read them.
+    rows : the most rows of a chunk; a chunk never spans two files.
 
     Raises
     ------
@@ -85,18 +77,15 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
     >>> [chunk.rows for chunk in chunks.chunks], chunks.rows
     ([2, 1], 3)
     """
-    files = _parquet_files(pairs, spare)
     schemas, chunks = [], []
-    for path in files:
+    for path in _parquet_files(pairs, spare):
         try:
             metadata = pa.parquet.read_metadata(path)
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(path, error) from None
-        schema = metadata.schema.to_arrow_schema()
-        names = our_names(schema.names)
-        fields = [field.with_name(name) for field, name in zip(schema, names)]
+            raise damaged(path, error) from None
+        schema, count = metadata.schema.to_arrow_schema(), metadata.num_rows
+        fields = [field.with_name(name) for field, name in zip(schema, our_names(schema.names))]
         schemas.append(pa.schema(fields, schema.metadata))
-        count = metadata.num_rows
         chunks += [Chunk(path, first, min(rows, count - first)) for first in range(0, count, rows)]
     try:
         # Permissive: a column that is all null in one shard may be text in another.
@@ -109,11 +98,12 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
 def _parquet_files(pairs: str | Path | pa.Table, spare: Path) -> list[Path]:
     if isinstance(pairs, pa.Table):
         return [_as_parquet(pairs, spare / "table.parquet")]
+    files = table_files(pairs)
     return [
-        path
-        if path.suffix == ".parquet"
-        else _as_parquet(read_pairs(path), spare / f"{path.stem}.parquet")
-        for path in table_files(pairs)
+        file
+        if file.suffix == ".parquet"
+        else _as_parquet(read_pairs(file), spare / f"{file.stem}.parquet")
+        for file in files
     ]
 
 
@@ -121,8 +111,3 @@ def _as_parquet(table: pa.Table, path: Path) -> Path:
     with written_whole(path) as beside:
         pa.parquet.write_table(table, beside)
     return path
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or [""])[0]
-    return InputError(f"{path}: not a whole parquet file ({reason}); write it again")

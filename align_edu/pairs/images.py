@@ -15,11 +15,7 @@ BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class BrokenImage(ValueError):
-    """An image that cannot be used; `reason` is short and stable, so that it can be counted.
-
-    >>> BrokenImage("truncated").reason
-    'truncated'
-    """
+    """An image that cannot be used; `reason` is short and stable, so that it can be counted."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -27,7 +23,7 @@ class BrokenImage(ValueError):
 
 
 def find_images(folder: Path) -> list[Path]:
-    """Return the image files in a folder and the folders in it, in order; hidden ones are left out.
+    """Return the image files in a folder and its subfolders, in order, without hidden ones.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -46,17 +42,14 @@ def find_images(folder: Path) -> list[Path]:
 def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
     """Decode the bytes of an image file to RGB, as a browser would show it on white.
 
+    Applies the EXIF orientation, lays transparency over white, converts CMYK, palette and
+    16-bit pictures, and takes the first frame of an animation.
+
     Parameters
     ----------
-    data : the whole file (JPEG, PNG, WebP, GIF, BMP or TIFF). Turned by its EXIF orientation;
-        transparency is laid over white; CMYK, palette and 16-bit pictures are converted;
-        the first frame of an animation is taken.
+    data : the whole file (JPEG, PNG, WebP, GIF, BMP or TIFF).
     at_least : pixels. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, as long as
         both sides stay at least this long; faster for photographs, slightly different pixels.
-
-    Returns
-    -------
-    PIL.Image.Image of mode RGB.
 
     Raises
     ------
@@ -93,7 +86,7 @@ def _open(data: bytes) -> Image.Image:
         raise BrokenImage("not an image") from None
     except (*UNREADABLE, struct.error, zlib.error):
         raise BrokenImage("broken data") from None
-    # Pillow only warns up to twice its limit; a training set should not wait that long.
+    # Pillow only warns up to twice its limit; a training run should not decode such pictures.
     if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise BrokenImage("too many pixels")
     return image

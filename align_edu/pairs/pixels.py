@@ -11,9 +11,7 @@ from align_edu.presets import ImageSettings
 
 
 def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
-    """Return a picture squashed to ``resize`` × ``resize``: (3, R, R) uint8.
-
-    The picture is RGB, as ``decode_image`` gives it.
+    """Squash an RGB picture to ``resize`` × ``resize``: (3, R, R) uint8.
 
     Paper: Section 5 (resize to 346 × 346, whatever the aspect).
 
@@ -56,8 +54,8 @@ def cut_crops(
 ) -> Tensor:
     """Return the random crops of some rows of a batch, as bytes: (R, 3, C, C) uint8.
 
-    pictures: those of ``rows``, (R, 3, R', R') uint8. What a picture gets depends on its place
-    in the batch alone, not on which rows are asked for.
+    pictures: those of ``rows``, (R, 3, R', R') uint8. The crop of a picture depends only on its
+    place in the batch, not on which other rows are cut.
 
     >>> pictures = torch.zeros(2, 3, 58, 58, dtype=torch.uint8)
     >>> settings = ImageSettings(resize=58, crop=48)
@@ -65,9 +63,9 @@ def cut_crops(
     torch.Size([2, 3, 48, 48])
     """
     size, room = settings.crop, pictures.shape[-1] - settings.crop
-    here = slice(rows.start, rows.stop)
-    corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[here]
-    flips = (torch.rand(batch_size, generator=generator) < 0.5)[here]
+    chosen = slice(rows.start, rows.stop)
+    corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[chosen]
+    flips = (torch.rand(batch_size, generator=generator) < 0.5)[chosen]
     windows = pictures.unfold(2, size, 1).unfold(3, size, 1)  # (R, 3, room + 1, room + 1, C, C)
     crops = windows[torch.arange(len(pictures)), :, corners[:, 0], corners[:, 1]]  # (R, 3, C, C)
     crops[flips] = crops[flips].flip(-1)
@@ -86,7 +84,7 @@ def central_crops(pictures: Tensor, settings: ImageSettings) -> Tensor:
 
 
 def scale_pixels(pictures: Tensor) -> Tensor:
-    """Return bytes 0…255 as floats -1…1, in the memory order convolutions like best.
+    """Scale bytes 0…255 to floats -1…1, channels last in memory as convolutions run fastest.
 
     >>> scale_pixels(torch.tensor([[[[255]]]], dtype=torch.uint8)).item()
     1.0

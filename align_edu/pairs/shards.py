@@ -16,20 +16,22 @@ from align_edu.pairs.tar_index import is_safe_name, tar_members
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 TEXT = ".txt"
-Place = tuple[int, int]  # offset and size in bytes inside a shard
+Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
+_Part = tuple[int, int]  # offset and size in bytes inside a shard
 
 
 @dataclass
 class PairSource:
-    """Pairs that lie in tar shards: captions in memory, images read when asked for.
+    """Pairs in tar shards: captions in memory, images read one at a time from disk.
 
-    Holds no open file, so it may be shared by threads and forked or spawned processes.
+    Holds no open file, so threads and forked or spawned processes may share it.
 
     Attributes
     ----------
     captions : N alt-texts.
     keys : N keys, as in the shards' tables.
     skipped : reason -> number of members or shards that could not be used.
+    names : N names of the images in their shards.
     """
 
     captions: list[str] = field(default_factory=list)
@@ -46,25 +48,14 @@ class PairSource:
         """Read the i-th image's file, still encoded."""
         return read_part(*self.place(i))
 
-    def place(self, i: int) -> tuple[Path, int, int]:
-        """Tell the shard, the offset and the size in bytes of the i-th image's file."""
+    def place(self, i: int) -> Place:
+        """Return the shard of the i-th image, and its offset and size in bytes."""
         shard, offset, size = self.places[i].tolist()
         return self.shards[shard], offset, size
 
-    def where(self, i: int) -> str:
-        """Say in which shard and member the i-th image lies, for messages."""
-        return f"{self.shards[self.places[i, 0]].name}: {self.names[i]}"
-
 
 def read_part(path: Path, offset: int, size: int) -> bytes:
-    """Read `size` bytes of a file from `offset` on.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "letters"
-    >>> _ = path.write_bytes(b"abcdef")
-    >>> read_part(path, 2, 3)
-    b'cde'
-    """
+    """Read `size` bytes of a file from `offset` on."""
     handle = os.open(path, os.O_RDONLY)
     try:
         return os.pread(handle, size, offset)
@@ -73,19 +64,19 @@ def read_part(path: Path, offset: int, size: int) -> bytes:
 
 
 def open_pairs(paths: Sequence[str | Path]) -> PairSource:
-    """Index the pairs of shards, so that any of them can be read at once.
+    """Index the pairs of shards, so that each can be read at random.
 
     A pair is an image (.jpg, .jpeg, .png, .webp) and a non-empty UTF-8 text (.txt) that share
-    a key. All else is counted in `skipped`: "missing text", "missing image", "empty text",
-    "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with ".."), "unreadable
-    shard" (what came before the damage is kept), "kept pair not in the shards".
+    a key. Everything else is counted in `skipped`: "missing text", "missing image", "empty
+    text", "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with ".."),
+    "unreadable shard" (pairs before the damage are kept), "kept pair not in the shards".
 
     Parameters
     ----------
     paths : folders of .tar shards, single .tar files, the output of `filter_pairs` (its
-        folder or its pairs.parquet; the shards it was made from must still be there), or
-        benchmarks in Karpathy's form, of which each text of the train and restval splits is a
-        pair. The order of the pairs follows the given order, then the shards' names.
+        folder or its pairs.parquet; it reads the images from its source shards), or benchmarks
+        in Karpathy's form, of which each text of the train and restval splits is a pair. Pairs
+        follow the order of the paths, then of the shards' names.
 
     Raises
     ------
@@ -99,18 +90,18 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
     ...         member.size = len(data)
     ...         tar.addfile(member, io.BytesIO(data))
     >>> pairs = open_pairs([folder])
-    >>> pairs.captions, pairs.where(0), dict(pairs.skipped)
-    (['a red cat'], '00000.tar: 7.jpg', {'missing text': 1})
+    >>> pairs.captions, pairs.names, dict(pairs.skipped)
+    (['a red cat'], ['7.jpg'], {'missing text': 1})
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
     source = PairSource()
     places: list[tuple[int, int, int]] = []
     for path in map(Path, paths):
+        pairs, skipped = len(places), source.skipped.copy()
         if is_benchmark(path):
             _add_benchmark(source, places, path)
             continue
-        before = len(places), source.skipped.copy()
         filtered = is_filtered(path)
         shards = _shards(filtered_source(path) if filtered else path)
         keep = filtered_keys(path) if filtered else None
@@ -119,8 +110,8 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
             unseen -= _add_shard(source, places, shard, keep)
         if unseen:
             source.skipped["kept pair not in the shards"] += len(unseen)
-        if len(places) == before[0]:
-            raise InputError(_nothing(path, source.skipped - before[1]))
+        if len(places) == pairs:
+            raise InputError(_nothing(path, source.skipped - skipped))
     source.places = np.array(places, np.int64).reshape(-1, 3)
     return source
 
@@ -137,7 +128,7 @@ def _shards(path: Path) -> list[Path]:
 
 
 def _add_benchmark(source: PairSource, places: list[tuple[int, int, int]], path: Path) -> None:
-    """Add the training pairs of a benchmark: an image file is a shard with one image in it."""
+    """Add the training pairs of a benchmark; each image file counts as a shard of one image."""
     split = read_training_split(path)
     first = len(source.shards)
     sizes = [image.stat().st_size for image in split.images]
@@ -179,10 +170,10 @@ def _add_shard(
 
 def _group(
     shard: Path, skipped: Counter[str], keep: set[str] | None
-) -> tuple[dict[str, tuple[str, Place]], dict[str, Place]]:
-    """The shard's images and texts by key; webdataset's key ends at the name's first dot."""
-    images: dict[str, tuple[str, Place]] = {}
-    texts: dict[str, Place] = {}
+) -> tuple[dict[str, tuple[str, _Part]], dict[str, _Part]]:
+    """Find the shard's images and texts by key, which ends at the name's first dot."""
+    images: dict[str, tuple[str, _Part]] = {}
+    texts: dict[str, _Part] = {}
     try:
         for name, offset, size in tar_members(shard):
             folder, _, file = name.rpartition("/")
@@ -207,8 +198,9 @@ def _group(
 
 
 def _caption(
-    handle: int, image: tuple[str, Place] | None, text: Place | None, skipped: Counter[str]
+    handle: int, image: tuple[str, _Part] | None, text: _Part | None, skipped: Counter[str]
 ) -> str | None:
+    """Read the text of a complete pair; count the reason and return None for any other."""
     if image is None or text is None:
         skipped["missing image" if image is None else "missing text"] += 1
         return None
@@ -220,5 +212,4 @@ def _caption(
         return None
     if not caption:
         skipped["empty text"] += 1
-        return None
-    return caption
+    return caption or None

@@ -1,6 +1,7 @@
 """Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ class Benchmark:
     images : I image files.
     texts : T texts, image by image.
     text_to_image : T indices; text t describes images[text_to_image[t]].
-    held_out : I flags; True where the toy world never shows the composition in training.
-    text_ids : T numbers, Karpathy's `sentid`; those of COCO where it has any.
+    held_out : I flags, `held_out` in the JSON: what the image shows is never trained on.
+    text_ids : T numbers, Karpathy's `sentid`; counted from 0 where it is missing.
     """
 
     images: list[Path]
@@ -59,63 +60,46 @@ def read_split(path: str | Path, split: str = "test") -> Benchmark:
     >>> read_split(folder).texts
     ['a red cat']
     """
-    path = _json_file(Path(path))
-    entries = _entries(path)
-    chosen = [entry for entry in entries if entry.get("split") == split]
-    if not chosen:
-        found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
-        raise InputError(f"{path}: no image of split {split!r}; it has these splits: {found}")
-    images: list[Path] = []
-    texts: list[str] = []
-    text_to_image: list[int] = []
-    text_ids: list[int] = []
-    for number, entry in enumerate(chosen):
-        images.append(_image_file(path, entry))
-        sentences = _sentences(path, entry)
-        text_ids += [s.get("sentid", len(texts) + i) for i, s in enumerate(entry["sentences"])]
-        texts += sentences
-        text_to_image += [number] * len(sentences)
-    _all_present(path, images)
-    held_out = [bool(entry.get("held_out", False)) for entry in chosen]
-    return Benchmark(images, texts, text_to_image, held_out, text_ids)
-
-
-def is_benchmark(path: Path) -> bool:
-    """Whether a path is a benchmark in Karpathy's form, by its name alone.
-
-    >>> is_benchmark(Path("dataset_coco.json"))
-    True
-    """
-    if path.is_dir():
-        return any(path.glob("dataset*.json"))
-    return path.suffix == ".json"
+    return _read(_json_file(Path(path)), (split,))
 
 
 def read_training_split(path: Path) -> Benchmark:
     """Read the images and texts that a benchmark gives for fine-tuning: train, and restval.
 
-    Raises InputError as :func:`read_split` does, and where there is no such split.
+    Raises InputError as `read_split` does, and if there is no such split.
 
     Paper: Section 5.1 (COCO: 82K training and 30K additional validation images).
     """
-    path = _json_file(path)
-    there = {entry.get("split") for entry in _entries(path)}
-    parts = [read_split(path, split) for split in TRAINING if split in there]
-    if not parts:
-        raise InputError(f"{path}: no image of split 'train', nothing to train on")
-    images: list[Path] = []
-    text_to_image: list[int] = []
-    for part in parts:
-        text_to_image += [len(images) + image for image in part.text_to_image]
-        images += part.images
-    texts = [text for part in parts for text in part.texts]
-    return Benchmark(
-        images,
-        texts,
-        text_to_image,
-        [flag for part in parts for flag in part.held_out],
-        [number for part in parts for number in part.text_ids],
-    )
+    return _read(_json_file(path), TRAINING)
+
+
+def is_benchmark(path: Path) -> bool:
+    """Return True for a path that has the name of a benchmark in Karpathy's form.
+
+    >>> is_benchmark(Path("dataset_coco.json"))
+    True
+    """
+    return any(path.glob("dataset*.json")) if path.is_dir() else path.suffix == ".json"
+
+
+def _read(path: Path, splits: Sequence[str]) -> Benchmark:
+    entries = _entries(path)
+    chosen = [entry for split in splits for entry in entries if entry.get("split") == split]
+    if not chosen:
+        found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
+        raise InputError(f"{path}: no image of split {splits[0]!r}; it has these splits: {found}")
+    read = Benchmark([], [], [], [bool(entry.get("held_out", False)) for entry in chosen])
+    for number, entry in enumerate(chosen):
+        read.images.append(_image_file(path, entry))
+        for text, sentence in zip(_sentences(path, entry), entry["sentences"]):
+            read.text_ids.append(sentence.get("sentid", len(read.texts)))
+            read.texts.append(text)
+            read.text_to_image.append(number)
+    missing = [image for image in read.images if not image.is_file()]
+    if missing:
+        count = f"{len(missing)} of {len(read.images)}"
+        raise InputError(f"{path}: {count} images are missing, such as {missing[0]}; add them")
+    return read
 
 
 def _json_file(path: Path) -> Path:
@@ -161,11 +145,3 @@ def _image_file(path: Path, entry: dict[str, Any]) -> Path:
     folder = path.parent
     places = [folder / "images" / name, folder / name, folder / inner, folder / "images" / inner]
     return next((place for place in places if place.is_file()), places[0])
-
-
-def _all_present(path: Path, images: list[Path]) -> None:
-    missing = [image for image in images if not image.is_file()]
-    if missing:
-        raise InputError(
-            f"{path}: {len(missing)} of {len(images)} images are missing, such as {missing[0]}"
-        )

@@ -61,8 +61,8 @@ def read_pairs(path: str | Path) -> pa.Table:
 def write_tsv(pairs: pa.Table, path: str | Path) -> int:
     """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
 
-    As there, captions are in lower case with spaces around punctuation. On toy pairs, whose
-    truth is known, only the clean ones are written: CC-3M was cleaned heavily.
+    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
+    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily.
 
     Raises InputError when the columns caption and url are missing or the file cannot be written.
 
@@ -77,11 +77,12 @@ def write_tsv(pairs: pa.Table, path: str | Path) -> int:
     """
     if not {"caption", "url"} <= set(pairs.column_names):
         raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
-    clean = pairs["noise"].to_pylist() if "noise" in pairs.column_names else ["clean"] * len(pairs)
-    rows = zip(pairs["caption"].to_pylist(), pairs["url"].to_pylist(), clean, strict=True)
+    columns = [pairs["caption"].to_pylist(), pairs["url"].to_pylist(), ["clean"] * len(pairs)]
+    if "noise" in pairs.column_names:
+        columns[2] = pairs["noise"].to_pylist()
     lines = [
         " ".join(re.findall(r"\w+|[^\w\s]", caption.lower())) + f"\t{url}\n"
-        for caption, url, noise in rows
+        for caption, url, noise in zip(*columns, strict=True)
         if caption and url and noise == "clean"
     ]
     with written_whole(Path(path)) as beside:
@@ -99,12 +100,17 @@ def our_names(names: list[str]) -> list[str]:
     return ours if len(set(ours)) == len(ours) else names
 
 
+def damaged(path: Path, error: Exception) -> InputError:
+    """Return the error for a parquet file that cannot be read."""
+    reason = (str(error).splitlines() or [""])[0]
+    return InputError(f"{path}: not a whole parquet file ({reason}); write it again")
+
+
 def _read_parquet(path: Path) -> pa.Table:
     try:
         return pa.parquet.read_table(path, partitioning=None)
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a whole parquet file ({reason}); write it again") from None
+        raise damaged(path, error) from None
 
 
 def _read_tsv(path: Path) -> pa.Table:
@@ -112,7 +118,7 @@ def _read_tsv(path: Path) -> pa.Table:
     try:
         return csv.read_csv(
             path,
-            # One thread, so that errors tell the row.
+            # One thread, so that errors name the row.
             read_options=csv.ReadOptions(use_threads=False, column_names=["caption", "url"]),
             parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
             convert_options=csv.ConvertOptions(
@@ -129,7 +135,7 @@ def _read_tsv(path: Path) -> pa.Table:
 
 
 def table_files(path: str | Path) -> list[Path]:
-    """List the files that hold a table of pairs: parquets, tars without a parquet, or one file.
+    """List the files of a table of pairs: parquets, tars without a parquet, or one file.
 
     Raises InputError if the path is missing or a folder without shards.
 
@@ -153,7 +159,8 @@ def table_files(path: str | Path) -> list[Path]:
 
 
 def _read_files(path: Path) -> pa.Table:
-    tables = [_read_file(file) for file in table_files(path)]
+    readers = {".tar": _read_tar, ".parquet": _read_parquet}
+    tables = [readers.get(file.suffix, _read_tsv)(file) for file in table_files(path)]
     if len(tables) == 1:
         return tables[0]
     try:
@@ -163,13 +170,8 @@ def _read_files(path: Path) -> pa.Table:
         raise InputError(f"{path}: its tables do not fit together ({error})") from None
 
 
-def _read_file(path: Path) -> pa.Table:
-    readers = {".tar": _read_tar, ".parquet": _read_parquet}
-    return readers.get(path.suffix, _read_tsv)(path)
-
-
 def _read_tar(path: Path) -> pa.Table:
-    """The table that img2dataset would have written beside this tar."""
+    """Read the table that img2dataset would have written beside this tar."""
     rows: dict[str, dict[str, object]] = {}
     try:
         with path.open("rb") as file:
@@ -190,11 +192,7 @@ def _read_tar(path: Path) -> pa.Table:
 
 
 def is_filtered(path: Path) -> bool:
-    """Tell whether a path is the output of `filter_pairs` (its folder or its pairs.parquet).
-
-    >>> is_filtered(Path("no/such/folder"))
-    False
-    """
+    """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
     return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
 
 
@@ -225,3 +223,19 @@ def filtered_source(path: Path) -> Path:
     raise InputError(
         f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
     )
+
+
+def shards_of(pairs: str | Path | pa.Table) -> Path | None:
+    """Find the images of a table of pairs: a folder of shards or one tar; None without."""
+    if isinstance(pairs, pa.Table):
+        return None
+    path = Path(pairs)
+    if is_filtered(path):
+        try:
+            return filtered_source(path)
+        except InputError:  # made from a table without shards, or they are gone
+            return None
+    if path.with_suffix(".tar").is_file():
+        return path.with_suffix(".tar").resolve()
+    folder = path if path.is_dir() else path.parent
+    return folder.resolve() if any(folder.glob("*.tar")) else None
