@@ -42,6 +42,11 @@ class Dice:
         """Yield n numbers from 0 to 1, one at a random point of each n-th."""
         return ((k + self.unit() * jitter) / n for k in range(n))
 
+    def between_colours(self, pair: Sequence[Colour]) -> Colour:
+        """Return a mixture of two colours."""
+        first, second = pair
+        return mix(first, second, self.unit())
+
     def varied(self, colour: Numbers) -> Colour:
         """Return the colour a little lighter or darker."""
         shift = self.between(-0.14, 0.14)

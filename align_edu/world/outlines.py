@@ -193,7 +193,7 @@ def _rims(parts: list[Part]) -> tuple[int, ...]:
 def _inside(points: Points, outline: Points) -> np.ndarray:
     """Whether each point lies inside the outline, by the even-odd rule, (n,) bool.
 
-    Points on an edge count as matplotlib.path would not count them, and pictures depend on it.
+    matplotlib.path decides otherwise for points on an edge, which would change the pictures.
     """
     x, y = points[:, :1], points[:, 1:]
     x0, y0 = outline[:, 0], outline[:, 1]

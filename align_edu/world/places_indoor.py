@@ -122,7 +122,7 @@ def underwater(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     for _ in range(6):
         x, h = dice.unit(), dice.between(0.14, 0.4)
         weed = (-0.02, 0, -0.035, -0.5, 0.01, -1, 0.02, -0.5, 0.03, 0)
-        brush.shape(x, 1, 1, h, weed, mix(*hue["weeds"], dice.unit()))
+        brush.shape(x, 1, 1, h, weed, dice.between_colours(hue["weeds"]))
     for _ in range(3):
         x, r = dice.unit(), dice.between(0.03, 0.07)
         coral = dice.pick(hue["corals"])
@@ -136,7 +136,7 @@ def underwater(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
 
 def space(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     """Outer space: stars, nebulae, a planet with a ring."""
-    brush.box(0, 0, 1, 1, mix(*hue["skies"], dice.unit()))
+    brush.box(0, 0, 1, 1, dice.between_colours(hue["skies"]))
     for _ in range(3):
         colour = dice.pick(hue["nebulae"])
         x, y, r = dice.unit(), dice.unit(), dice.between(0.15, 0.32)

@@ -206,14 +206,14 @@ def street(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
 
 def night_city(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     """A city at night: towers with lit windows, a road with car lights."""
-    low = mix(*hue["horizons"], dice.unit())
+    low = dice.between_colours(hue["horizons"])
     brush.fade(0, 0.8, hue["sky"], low, 3 if scene.style == "poster" else 10)
     for _ in range(10):
         brush.oval(dice.unit(), dice.between(0, 0.3), 0.006, 0.006, hue["star"])
     x = -dice.unit() * 0.1
     while x < 1:
         w, top = dice.between(0.11, 0.2), dice.between(0.12, 0.5)
-        brush.box(x, top, x + w - 0.008, 0.86, mix(*hue["towers"], dice.unit()))
+        brush.box(x, top, x + w - 0.008, 0.86, dice.between_colours(hue["towers"]))
         lamp = dice.pick(hue["windows"])
         columns = 3 if w > 0.15 else 2
         for column in range(columns):

@@ -176,9 +176,8 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     other, relation = None, None
     if facts.get("other_kind"):
         other, relation = Thing(get("other_kind"), get("other_colour")), get("relation")
-    thing = Thing(get("kind"), get("colour"))
-    around = (get(key) for key in ("count", "size", "place", "weather", "style"))
-    return Scene(thing, *around, other, relation)
+    around = {key: get(key) for key in ("count", "size", "place", "weather", "style")}
+    return Scene(Thing(get("kind"), get("colour")), **around, other=other, relation=relation)
 
 
 def child_rng(seed: int, *parts: int) -> np.random.Generator:
