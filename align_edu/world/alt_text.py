@@ -253,7 +253,7 @@ def caption(scene: Scene, rng: np.random.Generator, completeness: str = "mixed")
 
     >>> scene = Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo")
     >>> caption(scene, np.random.default_rng(1), "full")
-    'a photo of two red dogs on the beach in the rain'
+    'in the rain, two red dogs on the beach'
     """
     if completeness not in (*COMPLETENESS_SHARES, "mixed"):
         raise InputError(f"completeness {completeness!r}: use full, most, brief or mixed")
