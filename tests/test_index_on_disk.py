@@ -1,8 +1,8 @@
 """An index on disk: the same after loading, whole or absent after a kill, never half taken."""
 
 import json
-import subprocess
-import sys
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -136,49 +136,44 @@ def test_an_index_on_disk_answers_as_the_one_in_memory_and_grows_alike(
     assert sum(len(a & b) for a, b in pairs) >= (63 if kind == "exact" else 60)
 
 
-# Each case saves in a process that is killed just before the n-th call of a method of Path.
-CASES = [("replace", 2, False), ("replace", 3, True), ("unlink", 4, True)]
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-from align_edu.search import ImageIndex
+def save_and_die(folder: Path, step: str, calls: int) -> None:
+    """Save an index of four images, and die just before the given call of a method of Path."""
+    method, left = getattr(Path, step), [calls]
 
-def save_and_die(folder, step, calls):
-    method = getattr(Path, step)
-    def counted(self, *args, **options):
-        nonlocal calls
-        calls -= str(self).startswith(folder)
-        if calls == 0:
+    def counted(self: Path, *args: Any, **options: Any) -> Any:
+        left[0] -= str(self).startswith(str(folder))
+        if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         return method(self, *args, **options)
+
     setattr(Path, step, counted)
-    ImageIndex(torch.eye(4), list("abcd"), kind="approximate").save(folder)
-    os._exit(0)
+    ImageIndex(torch.eye(4), list("abcd")).save(folder)
 
-for number, (step, calls, _) in enumerate(CASES):
-    child = os.fork()
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("step", "calls", "before", "after"),
+    [("replace", 1, 0, 0), ("replace", 2, 2, 2), ("unlink", 3, 2, 4)],
+)
+def test_a_killed_save_leaves_a_whole_index_or_none(
+    step: str, calls: int, before: int, after: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    if before:
+        ImageIndex(torch.eye(before), ["x", "y"]).save(folder)
+    child = os.fork()  # a new interpreter would take seconds to import
     if child == 0:
-        save_and_die(os.path.join(sys.argv[1], str(number)), step, calls)
+        try:
+            save_and_die(folder, step, calls)
+        finally:
+            os._exit(1)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-"""
-
-
-def test_a_killed_save_leaves_a_whole_index_or_none(tmp_path: Path) -> None:
-    for number, (_, _, older) in enumerate(CASES):
-        if older:
-            ImageIndex(torch.eye(2), ["x", "y"]).save(tmp_path / str(number))
-    code = f"CASES = {CASES}\n{KILLED}"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    for number, (step, _, older) in enumerate(CASES):
-        folder = tmp_path / str(number)
-        if older:
-            size = 2 if step == "replace" else 4  # the new index was committed before a removal
-            assert len(ImageIndex.load(folder, check_all=True)) == size
-        else:
-            with pytest.raises(InputError, match="no index in it"):
-                ImageIndex.load(folder)
-        # The next save works, and leaves nothing of the killed one.
-        ImageIndex(torch.eye(3), ["p", "q", "r"]).save(folder)
-        assert len(ImageIndex.load(folder)) == 3
-        assert len(list(folder.iterdir())) == 2
+    if after:
+        assert len(ImageIndex.load(folder, check_all=True)) == after
+    else:
+        with pytest.raises(InputError, match="no index in it"):
+            ImageIndex.load(folder)
+    # The next save works, and leaves nothing of the killed one.
+    ImageIndex(torch.eye(3), ["p", "q", "r"]).save(folder)
+    assert len(ImageIndex.load(folder)) == 3
+    assert len(list(folder.iterdir())) == 2

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -196,13 +197,13 @@ def train_all(
     settings = settings or FineTuning()
     model = copy.deepcopy(head)
     rate, epochs = settings.learning_rate, settings.epochs
+    groups: list[dict[str, Any]] = [
+        {"params": [model.weight, model.bias]},
+        {"params": list(model.tower.parameters()), "lr": rate * settings.backbone},
+    ]
     optimizer = torch.optim.SGD(
-        [
-            {"params": [model.weight, model.bias]},
-            {"params": list(model.tower.parameters()), "lr": rate * settings.backbone},
-        ],
-        lr=rate, momentum=MOMENTUM, weight_decay=settings.weight_decay,
-    )  # fmt: skip
+        groups, lr=rate, momentum=MOMENTUM, weight_decay=settings.weight_decay
+    )
     falls = [round(epochs * share) for share in (0.3, 0.6, 0.9)]
     size = min(settings.batch_size, max(SMALLEST_BATCH, len(data) // _STEPS))
     generator = torch.Generator().manual_seed(seed)
@@ -270,7 +271,7 @@ def _descend(
         for some in torch.randperm(rows, generator=generator).split(batch):
             loss = loss_of(some)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         schedule.step()
 
