@@ -190,9 +190,7 @@ def test_the_same_folder_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
     folder.mkdir()
     rows = {
         "draws": "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]",
-        "sets": "return list({str(i) for i in range(20)})",
-        "address": "raise ValueError(object())",
-        "right": "return 2 * math.log(n)",
+        "address": "raise ValueError(object(), {str(i) for i in range(20)})",
     }
     hand_in_code(folder, [(name, "", hostile.function(body)) for name, body in rows.items()])
     written = []
@@ -243,7 +241,11 @@ def test_an_exercise_of_the_lecturers_own_is_graded_too(
     assert rows["carl", "half"]["outcome"] == "right"
     assert rows["dora", "half"]["mistake"] == "That rounds down: use /."
     assert rows["dora", "chance_loss"]["outcome"] == "right"
-    assert json.loads(capsys.readouterr().out)["students"] == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["students"] == 2 and answer["guards"] == ["bubblewrap"]
+    assert answer["outcomes"]["wrong"] == 1
+    (mistake,) = answer["misconceptions"]
+    assert (mistake["exercise"], mistake["students"]) == ("half", 1)
 
 
 @isolated
@@ -253,16 +255,10 @@ def test_the_command_prints_the_misconceptions(
     hand_in(tmp_path, "anna", "00", {"chance_loss": [hostile.WRONG]})
     file = hand_in(tmp_path, "ben", "00", {"chance_loss": [hostile.RIGHT]})
     file.rename(tmp_path / "00_start_here_ben.ipynb")
-    command = ["grade", str(tmp_path), "--seed", "5", "--out", str(tmp_path / "g.csv")]
-    assert main([*command, "--workers", "1"]) == 0
+    assert main(["grade", str(tmp_path), "--seed", "5", "--out", str(tmp_path / "g.csv")]) == 0
     said = capsys.readouterr().out
     assert "1  chance_loss       That is one direction only." in said
     assert "2 students, 4 functions: 2 not attempted, 1 wrong, 1 right" in said
-    assert main([*command, "--workers", "1", "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["outcomes"] == {"not attempted": 2, "wrong": 1, "right": 1}
-    assert answer["misconceptions"][0]["students"] == 1
-    assert answer["guards"] == ["bubblewrap"]
 
 
 @pytest.mark.parametrize(
