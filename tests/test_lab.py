@@ -268,7 +268,7 @@ class Point:
         (torch.eye(2), torch.eye(2).double().numpy(), [torch.eye(3), 2 * torch.eye(2), [[1, 0]]]),
         (torch.tensor([True, False]), torch.tensor([1, 0]), [torch.tensor([1, 1])]),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_results_are_equal_only_if_what_they_hold_is(right: Any, equal: Any, others: Any) -> None:
     def outcome(value: Any) -> Any:
