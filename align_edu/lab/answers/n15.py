@@ -93,8 +93,9 @@ def _unequal_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
 def _whole_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
     """Leave out the rows after the last whole tile."""
     parts = _parts(x, y, sigma, tile)[: len(x) // tile]
+    columns = _columns(parts)
     rows = torch.cat([logits.logsumexp(dim=1) - 2 * pairs for logits, pairs in parts])
-    return rows.mean() + _columns(parts).mean()
+    return rows.mean() + columns.mean()
 
 
 def _not_rescaled(parts: list[Part]) -> Tensor:
