@@ -82,7 +82,7 @@ def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
     assert kept(tmp_path / "whole") == expected
     assert whole.kept == len(expected) and 50 < len(expected) < 700
     assert all(step.dropped for step in whole.steps if step.applied)
-    for chunk, share in ((37, 50), (100, 7)):
+    for chunk, share in ((37, 90), (100, 30)):
         small_steps(monkeypatch, chunk, share)
         assert filter_pairs(shards, tmp_path / f"{chunk}", rules=RULES) == whole
         assert kept(tmp_path / f"{chunk}") == expected

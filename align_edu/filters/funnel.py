@@ -160,9 +160,9 @@ def tally(table: pa.Table, drops: pl.DataFrame, kept: np.ndarray) -> dict[str, A
     labels = {}
     if LABELS in table.column_names:
         column = pl.Series("label", pl.from_arrow(table[LABELS])).cast(pl.String)
-        rows = drops.with_columns(column.fill_null("unknown"), pl.Series("any", ~kept))
+        pairs = drops.with_columns(column.fill_null("unknown"), pl.Series("any", ~kept))
         sums = (pl.len().alias("pairs"), pl.col("any", *drops.columns).sum())
-        labels = {row.pop("label"): row for row in rows.group_by("label").agg(sums).to_dicts()}
+        labels = {row.pop("label"): row for row in pairs.group_by("label").agg(sums).to_dicts()}
     return counts | {"examples": examples, "labels": labels}
 
 

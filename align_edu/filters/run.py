@@ -195,7 +195,7 @@ def open_engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
     before = dict(os.environ)  # for its workers Dask sets OMP_NUM_THREADS=1, in this process too
     try:
         try:
-            client = Client(**({"timeout": "10s"} if address else local))
+            client = Client(**({} if address else local))
         except (OSError, TimeoutError) as error:
             raise InputError(f"DASK_SCHEDULER_ADDRESS: no scheduler answers ({error})") from None
         with client:
