@@ -7,8 +7,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from multiprocessing.util import get_temp_dir
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 import torch.distributed as dist
@@ -23,6 +25,9 @@ multiprocessing.set_forkserver_preload(
 def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call ``function(rank, *arguments)`` in ``count`` processes; return the result of rank 0."""
     folder = Path(tempfile.mkdtemp(prefix="processes_"))
+    # multiprocessing deletes its folder at exit, when that of the tests is already gone.
+    with patch.object(tempfile, "tempdir", str(Path(tempfile.gettempdir()).parent)):
+        get_temp_dir()
     multiprocessing.start_processes(
         _one, (count, folder, function, arguments), nprocs=count, start_method="forkserver"
     )
