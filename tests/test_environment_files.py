@@ -148,7 +148,8 @@ def test_the_installed_package_is_this_one() -> None:
 
 
 def test_make_and_ci_name_the_same_check() -> None:
-    assert "\nmake test\n" in (ROOT / ".ci" / "run").read_text()
+    commands = (ROOT / ".ci" / "run").read_text()
+    assert "\nmake test COVERAGE=1\nmake test-long COVERAGE=1\n" in commands
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "lab", "notebooks", "lint", "clean", "setup"):
+    for target in ("demo", "test", "test-long", "lab", "notebooks", "lint", "clean", "setup"):
         assert f"\n{target}:" in makefile

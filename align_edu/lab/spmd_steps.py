@@ -83,7 +83,7 @@ def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
 
     machine: Machine = Machine(device) if device else open_mesh()
     weights = torch.randn(2, WIDTH, WIDTH, generator=torch.Generator().manual_seed(0))
-    towers = nn.ParameterList(weights / WIDTH**0.5)  # of images and of texts
+    towers = nn.ParameterList((weights / WIDTH**0.5).unbind())  # of images and of texts
     model = nn.ModuleList([towers, Temperature(0.1)]).to(machine.device)
     optimizer = XlaLamb(model.parameters(), lr=0.0, weight_decay=1e-5, always_adapt=True)
     machine.replicate(model, optimizer)
