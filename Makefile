@@ -24,7 +24,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo       the main job in about 8 minutes: noisy pairs, filters, training, search; into runs/demo"
 	@echo "make test       style, types, tests, and every notebook, with the network cut; about 12 minutes"
-	@echo "make test-long  the tests that take longest: every seed, every notebook filled in, ten kills"
+	@echo "make test-long  the tests that take longest: 200 submissions, notebooks filled in, ten kills"
 	@echo "make lab        open the course in JupyterLab"
 	@echo "make setup      only build .venv; the others do it too where it is missing or stale"
 	@echo "make notebooks  run the notebooks and store their outputs (only one: ONLY=notebooks/NAME.ipynb)"
@@ -60,7 +60,7 @@ test: lint
 	$(PYTEST) tests align_edu notebooks -m "not long"
 
 test-long: setup
-	$(PYTEST) tests -m long
+	ALIGN_EDU_LONG=1 $(PYTEST) tests -m "long or longer"
 
 lint: setup
 	$(PY) -m ruff check .

@@ -105,6 +105,7 @@ def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path,
     assert_same_model(load_file(tmp_path / "run" / "model.safetensors"), alone)
 
 
+@pytest.mark.longer
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_fewer(
     shards, tmp_path

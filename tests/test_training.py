@@ -277,6 +277,7 @@ print(kills)
 """
 
 
+@pytest.mark.longer
 def test_killed_at_random_moments_a_run_ends_bit_for_bit_as_the_unbroken_one(fit, shards, tmp_path):
     steps, kills = (200, 10) if LONG else (80, 3)
     root, out = Path(__file__).parents[1], tmp_path / "killed"

@@ -59,6 +59,7 @@ def farthest(one, two):
     return max((one[name].double() - two[name].double()).abs().max().item() for name in one)
 
 
+@pytest.mark.longer
 @needs_xla
 def test_any_number_of_devices_trains_the_same_model(steps):
     # In float64, so that only a true difference is seen: what is left is rounding, divided by
