@@ -45,6 +45,17 @@ def test_running_twice_changes_no_byte(tmp_path: Path) -> None:
     assert b"Which pairs of image and text" in first
 
 
+def test_what_a_widget_shows_when_it_is_used_is_no_output_of_the_cell(tmp_path: Path) -> None:
+    path = stored(
+        tmp_path,
+        "import ipywidgets\nout = ipywidgets.Output()\nout",
+        "with out:\n    print('hidden')\nprint('shown')",
+    )
+    rewrite(path)
+    shown = json.loads(path.read_text())["cells"][1]["outputs"]
+    assert [output["text"] for output in shown] == [["shown\n"]]
+
+
 def test_a_cell_that_raises_is_told_and_the_file_stays(tmp_path: Path) -> None:
     path = stored(tmp_path, "1 / 0")
     before = path.read_bytes()

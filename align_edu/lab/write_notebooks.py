@@ -62,7 +62,6 @@ def run(notebook: Any, name: str, folder: Path) -> None:
         kernel_name="python3",
         record_timing=False,
         coalesce_streams=True,
-        store_widget_state=False,
         resources={"metadata": {"path": str(folder)}},
     )
     try:
