@@ -100,6 +100,7 @@ def train(
     with ExitStack() as stack:
         if machine.rank == 0:
             stack.enter_context(only_writer(out))
+        check_folder(out, settings, resume)  # before the data, which may take long to read
         source = open_pairs(data)
         settings["data_sha256"] = _fingerprint_of(source)
         check_folder(out, settings, resume)
