@@ -20,7 +20,7 @@ from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
 from align_edu.filters import run as filter_run
 from align_edu.io import InputError
-from align_edu.pairs.chunks import open_chunks
+from align_edu.pairs.table import open_chunks
 from tests.test_filters_oracle import oracle_kept
 
 RULES = Rules(max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60)

@@ -24,8 +24,8 @@ from align_edu.filters.rules import RULES, Rule, Rules
 from align_edu.filters.unsafe import unsafe_probabilities
 from align_edu.filters.vocabulary import auto_edge, edge_of
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.chunks import Chunk
 from align_edu.pairs.shards import PairSource, open_pairs
+from align_edu.pairs.table import Chunk
 
 COLUMNS = ("key", "caption", "sha256", "url", *image.SIZE, *image.SCORES)
 _IS_BIGRAM = pl.col("spelling").str.contains(" ", literal=True)

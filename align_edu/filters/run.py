@@ -24,8 +24,8 @@ from align_edu.filters.near_duplicates import evaluation_hashes
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.filters.unsafe import load_classifier
 from align_edu.io import InputError, only_writer, read_json, write_json, written_whole
-from align_edu.pairs.chunks import CHUNK_ROWS, Chunks, open_chunks
-from align_edu.pairs.table import KEPT_PAIRS, SOURCE, shards_of, table_files
+from align_edu.pairs.shards import shards_of
+from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, Chunks, open_chunks, table_files
 
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made

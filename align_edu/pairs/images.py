@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")  # no EPS, PDF: they run programs
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError)
+# What Pillow's readers raise for broken data.
+UNREADABLE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
+    *(ZeroDivisionError, struct.error, zlib.error),
+)
 BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -45,16 +50,11 @@ def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
     Applies the EXIF orientation, lays transparency over white, converts CMYK, palette and
     16-bit pictures, and takes the first frame of an animation.
 
-    Parameters
-    ----------
-    data : the whole file (JPEG, PNG, WebP, GIF, BMP or TIFF).
-    at_least : pixels. A JPEG may then be decoded at 1/2, 1/4 or 1/8 of its size, as long as
-        both sides stay at least this long; faster for photographs, slightly different pixels.
-
-    Raises
-    ------
-    BrokenImage with reason "empty file", "not an image", "too many pixels" (Pillow's limit
-        against decompression bombs), "truncated", "broken data" or "unknown colours".
+    data: the whole file (JPEG, PNG, WebP, GIF, BMP or TIFF). at_least: pixels; a JPEG may then be
+    decoded at 1/2, 1/4 or 1/8 of its size, as long as both sides stay at least this long: faster
+    for photographs, slightly different pixels. Raises BrokenImage with reason "empty file", "not
+    an image", "too many pixels" (Pillow's limit against decompression bombs), "truncated",
+    "broken data" or "unknown colours".
 
     >>> file = io.BytesIO()
     >>> Image.new("LA", (4, 2), (0, 0)).save(file, "PNG")   # wholly transparent
@@ -64,41 +64,31 @@ def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
     """
     if not data:
         raise BrokenImage("empty file")
-    image = _open(data)
-    if at_least is not None and image.format == "JPEG":
-        image.draft(None, (at_least, at_least))
     try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        # Pillow only warns up to twice its limit; a training run should not decode such pictures.
+        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            raise BrokenImage("too many pixels")
+        if at_least is not None and image.format == "JPEG":
+            image.draft(None, (at_least, at_least))
         image.load()
+    except BrokenImage:
+        raise
     except BOMBS:
         raise BrokenImage("too many pixels") from None
-    except (*UNREADABLE, struct.error, zlib.error) as error:
+    except UnidentifiedImageError:
+        raise BrokenImage("not an image") from None
+    except UNREADABLE as error:
         cut = "truncated" in str(error) or "unrecognized data stream" in str(error)
         raise BrokenImage("truncated" if cut else "broken data") from None
     return _to_rgb(_upright(image))
 
 
-def _open(data: bytes) -> Image.Image:
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except BOMBS:
-        raise BrokenImage("too many pixels") from None
-    except UnidentifiedImageError:
-        raise BrokenImage("not an image") from None
-    except (*UNREADABLE, struct.error, zlib.error):
-        raise BrokenImage("broken data") from None
-    # Pillow only warns up to twice its limit; a training run should not decode such pictures.
-    if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-        raise BrokenImage("too many pixels")
-    return image
-
-
 def _upright(image: Image.Image) -> Image.Image:
     if image.format == "JPEG" and "exif" not in image.info:
         return image  # most files; Pillow's search for other places takes as long as decoding
-    try:
+    with suppress(*UNREADABLE):  # a broken EXIF block, a good picture
         ImageOps.exif_transpose(image, in_place=True)
-    except (*UNREADABLE, struct.error, ZeroDivisionError):  # a broken EXIF block, a good picture
-        pass
     return image
 
 

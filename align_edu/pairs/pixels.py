@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as v2
 
 from align_edu.presets import ImageSettings
@@ -18,13 +17,7 @@ def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
     >>> resize_picture(Image.new("RGB", (80, 60)), ImageSettings(resize=58, crop=48)).shape
     torch.Size([3, 58, 58])
     """
-    if picture.size != (settings.resize, settings.resize):
-        picture = v2.resize(
-            picture,
-            [settings.resize, settings.resize],
-            interpolation=InterpolationMode.BILINEAR,
-            antialias=True,
-        )
+    picture = v2.resize(picture, [settings.resize] * 2)  # bilinear
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
@@ -40,9 +33,8 @@ def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Gen
     >>> random_crops(pictures, settings, torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3, 48, 48])
     """
-    return scale_pixels(
-        cut_crops(pictures, settings, generator, range(len(pictures)), len(pictures))
-    )
+    count = len(pictures)
+    return scale_pixels(cut_crops(pictures, settings, generator, range(count), count))
 
 
 def cut_crops(

@@ -1,23 +1,23 @@
 """Image-text pairs in shards of img2dataset's webdataset layout, read at random by offset."""
 
+import json
 import os
-import tarfile
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 
 from align_edu.io import InputError
-from align_edu.pairs.splits import is_benchmark, read_training_split
-from align_edu.pairs.table import filtered_keys, filtered_source, is_filtered
-from align_edu.pairs.tar_index import is_safe_name, tar_members
+from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
+from align_edu.pairs.table import KEPT_PAIRS, SOURCE, read_pairs
+from align_edu.pairs.tar_index import Member, group_members
 
-IMAGES = (".jpg", ".jpeg", ".png", ".webp")
-TEXT = ".txt"
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
-_Part = tuple[int, int]  # offset and size in bytes inside a shard
 
 
 @dataclass
@@ -25,21 +25,16 @@ class PairSource:
     """Pairs in tar shards: captions in memory, images read one at a time from disk.
 
     Holds no open file, so threads and forked or spawned processes may share it.
-
-    Attributes
-    ----------
-    captions : N alt-texts.
-    keys : N keys, as in the shards' tables.
-    skipped : reason -> number of members or shards that could not be used.
-    names : N names of the images in their shards.
+    captions, keys, names: of the N texts, pairs (as in the shards' tables) and image files.
+    skipped: reason -> number of members or shards that could not be used.
     """
 
     captions: list[str] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
     shards: list[Path] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    places: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))
+    places: np.ndarray = field(default_factory=lambda: np.empty((0, 3), np.int64))  # see `place`
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -71,18 +66,12 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
     text", "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with ".."),
     "unreadable shard" (pairs before the damage are kept), "kept pair not in the shards".
 
-    Parameters
-    ----------
-    paths : folders of .tar shards, single .tar files, the output of `filter_pairs` (its
-        folder or its pairs.parquet; it reads the images from its source shards), or benchmarks
-        in Karpathy's form, of which each text of the train and restval splits is a pair. Pairs
-        follow the order of the paths, then of the shards' names.
+    paths: folders of .tar shards, single .tar files, the output of `filter_pairs` (its folder or
+    its pairs.parquet; the images are read from its source shards), or benchmarks in Karpathy's
+    form, of which each text of the train and restval splits is a pair. Pairs follow the order of
+    the paths, then of the shards' names. Raises InputError if a path is missing or has no pair.
 
-    Raises
-    ------
-    InputError if a path is missing, holds no shard, or has no pair.
-
-    >>> import io, tempfile
+    >>> import io, tarfile, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> with tarfile.open(folder / "00000.tar", "w") as tar:
     ...     for name, data in [("7.jpg", b"..."), ("7.txt", b"a red cat"), ("8.jpg", b"...")]:
@@ -95,121 +84,115 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
     """
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    source = PairSource()
-    places: list[tuple[int, int, int]] = []
+    source, places = PairSource(), list[tuple[int, int, int]]()
     for path in map(Path, paths):
-        pairs, skipped = len(places), source.skipped.copy()
-        if is_benchmark(path):
-            _add_benchmark(source, places, path)
-            continue
-        filtered = is_filtered(path)
-        shards = _shards(filtered_source(path) if filtered else path)
-        keep = filtered_keys(path) if filtered else None
-        unseen = set(keep or ())
-        for shard in shards:
-            unseen -= _add_shard(source, places, shard, keep)
-        if unseen:
-            source.skipped["kept pair not in the shards"] += len(unseen)
-        if len(places) == pairs:
-            raise InputError(_nothing(path, source.skipped - skipped))
-    source.places = np.array(places, np.int64).reshape(-1, 3)
+        add = _add_benchmark if is_benchmark(path) else _add_shards
+        places += add(source, path)
+    source.places = np.array(places, np.int64)
     return source
 
 
-def _shards(path: Path) -> list[Path]:
-    if path.is_file() and path.suffix == ".tar":
-        return [path]
-    if not path.exists():
-        raise InputError(f"{path}: no such folder or shard; give a folder of .tar shards")
-    shards = sorted(path.glob("*.tar")) if path.is_dir() else []
-    if not shards:
-        raise InputError(f"{path}: no .tar shard in it; give a folder of .tar shards")
-    return shards
-
-
-def _add_benchmark(source: PairSource, places: list[tuple[int, int, int]], path: Path) -> None:
+def _add_benchmark(source: PairSource, path: Path) -> list[tuple[int, int, int]]:
     """Add the training pairs of a benchmark; each image file counts as a shard of one image."""
-    split = read_training_split(path)
-    first = len(source.shards)
-    sizes = [image.stat().st_size for image in split.images]
+    split = read_split(path, TRAINING)
+    first, sizes = len(source.shards), [image.stat().st_size for image in split.images]
+    files = [split.images[image] for image in split.text_to_image]
     source.shards += split.images
-    for number, (image, text) in enumerate(zip(split.text_to_image, split.texts, strict=True)):
-        source.captions.append(text)
-        source.keys.append(f"{split.images[image].stem}#{number}")
-        source.names.append(split.images[image].name)
-        places.append((first + image, 0, sizes[image]))
+    source.captions += split.texts
+    source.keys += [f"{file.stem}#{number}" for number, file in enumerate(files)]
+    source.names += [file.name for file in files]
+    return [(first + image, 0, sizes[image]) for image in split.text_to_image]
 
 
-def _nothing(path: Path, skipped: Counter[str]) -> str:
-    if skipped and set(skipped) == {"missing text"}:
-        return f"{path}: its shards have images but no texts; each KEY.jpg needs a KEY.txt"
+def _add_shards(source: PairSource, path: Path) -> list[tuple[int, int, int]]:
+    """Add the pairs of a folder of shards, of one shard, or of a filter's output."""
+    before, places = source.skipped.copy(), list[tuple[int, int, int]]()
+    keep, folder = _kept_keys(path) if is_filtered(path) else (None, path)
+    one = folder.suffix == ".tar" and folder.is_file()
+    shards = [folder] if one else sorted(folder.glob("*.tar"))
+    if not shards:
+        what = "no .tar shard in it" if folder.exists() else "no such folder or shard"
+        raise InputError(f"{folder}: {what}; give a folder of .tar shards")
+    unseen = set(keep or ())
+    for shard in shards:
+        members = group_members(shard, source.skipped, keep)
+        places += _add_shard(source, shard, members)
+        unseen -= members.keys()
+    if unseen:
+        source.skipped["kept pair not in the shards"] += len(unseen)
+    if places:
+        return places
+    skipped = source.skipped - before
+    if set(skipped) == {"missing text"}:
+        raise InputError(f"{path}: its shards have no texts; each KEY.jpg needs a KEY.txt")
     reasons = ", ".join(f"{count} x {reason}" for reason, count in skipped.items())
-    return f"{path}: no image-text pair in its shards ({reasons or 'they are empty'})"
+    raise InputError(f"{path}: no image-text pair in its shards ({reasons or 'they are empty'})")
 
 
 def _add_shard(
-    source: PairSource, places: list[tuple[int, int, int]], shard: Path, keep: set[str] | None
-) -> set[str]:
-    """Add one shard's pairs to the source; return the keys that it holds."""
-    images, texts = _group(shard, source.skipped, keep)
-    if not images and not texts:
-        return set()
-    source.shards.append(shard)
-    number = len(source.shards) - 1
+    source: PairSource, shard: Path, members: dict[str, dict[str, Member]]
+) -> list[tuple[int, int, int]]:
+    places = []
     with shard.open("rb") as file:
-        for key in {**images, **texts}:
-            caption = _caption(file.fileno(), images.get(key), texts.get(key), source.skipped)
-            if caption is not None:
-                name, place = images[key]
-                source.captions.append(caption)
-                source.keys.append(key)
-                source.names.append(name)
-                places.append((number, *place))
-    return images.keys() | texts.keys()
-
-
-def _group(
-    shard: Path, skipped: Counter[str], keep: set[str] | None
-) -> tuple[dict[str, tuple[str, _Part]], dict[str, _Part]]:
-    """Find the shard's images and texts by key, which ends at the name's first dot."""
-    images: dict[str, tuple[str, _Part]] = {}
-    texts: dict[str, _Part] = {}
-    try:
-        for name, offset, size in tar_members(shard):
-            folder, _, file = name.rpartition("/")
-            stem, _, ending = file.partition(".")
-            ending = "." + ending.lower()
-            if ending != TEXT and ending not in IMAGES:
+        for key, parts in members.items():
+            caption, reason = "", "missing text" if "image" in parts else "missing image"
+            if len(parts.keys() & {"image", "txt"}) == 2:
+                _, offset, size = parts["txt"]
+                text = os.pread(file.fileno(), size, offset)
+                try:
+                    caption, reason = text.decode("utf-8").strip(), "empty text"
+                except UnicodeDecodeError:
+                    reason = "text is not UTF-8"
+            if not caption:
+                source.skipped[reason] += 1
                 continue
-            key = stem if folder in ("", ".") else f"{folder}/{stem}"
-            if not is_safe_name(name):
-                skipped["unsafe name"] += 1
-            elif keep is not None and key not in keep:
-                continue
-            elif key in (texts if ending == TEXT else images):
-                skipped["repeated key"] += 1
-            elif ending == TEXT:
-                texts[key] = (offset, size)
-            else:
-                images[key] = (name, (offset, size))
-    except (tarfile.TarError, OSError):
-        skipped["unreadable shard"] += 1
-    return images, texts
+            name, offset, size = parts["image"]
+            source.captions.append(caption)
+            source.keys.append(key)
+            source.names.append(name)
+            places.append((len(source.shards), offset, size))
+    source.shards.append(shard)
+    return places
 
 
-def _caption(
-    handle: int, image: tuple[str, _Part] | None, text: _Part | None, skipped: Counter[str]
-) -> str | None:
-    """Read the text of a complete pair; count the reason and return None for any other."""
-    if image is None or text is None:
-        skipped["missing image" if image is None else "missing text"] += 1
+def is_filtered(path: Path) -> bool:
+    """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
+    return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
+
+
+def _kept_keys(path: Path) -> tuple[set[str], Path]:
+    """Return the keys of a filter's output, and its shards."""
+    table, folder = read_pairs(path), _source(path)
+    if "key" not in table.column_names:
+        raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
+    return set(table["key"].to_pylist()), folder
+
+
+def _source(path: Path) -> Path:
+    """Return the folder of shards from which a filter's output was made."""
+    folder = path if path.is_dir() else path.parent
+    metadata = pa.parquet.read_schema(folder / KEPT_PAIRS).metadata or {}
+    if SOURCE not in metadata:
+        raise InputError(f"{folder}: made from a table without shards, so it has no images")
+    places = json.loads(metadata[SOURCE])
+    for place in (folder / places["relative"], Path(places["absolute"])):
+        if place.exists():
+            return place.resolve()
+    raise InputError(
+        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
+    )
+
+
+def shards_of(pairs: str | Path | pa.Table) -> Path | None:
+    """Find the images of a table of pairs: a folder of shards or one tar; None without."""
+    if isinstance(pairs, pa.Table):
         return None
-    offset, size = text
-    try:
-        caption = os.pread(handle, size, offset).decode("utf-8").strip()
-    except UnicodeDecodeError:
-        skipped["text is not UTF-8"] += 1
+    path = Path(pairs)
+    if is_filtered(path):
+        with suppress(InputError):  # made from a table without shards, or they are gone
+            return _source(path)
         return None
-    if not caption:
-        skipped["empty text"] += 1
-    return caption or None
+    if path.with_suffix(".tar").is_file():
+        return path.with_suffix(".tar").resolve()
+    folder = path if path.is_dir() else path.parent
+    return folder.resolve() if any(folder.glob("*.tar")) else None

@@ -14,41 +14,25 @@ TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for tr
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Images, their texts, and which belongs to which.
-
-    Attributes
-    ----------
-    images : I image files.
-    texts : T texts, image by image.
-    text_to_image : T indices; text t describes images[text_to_image[t]].
-    held_out : I flags, `held_out` in the JSON: what the image shows is never trained on.
-    text_ids : T numbers, Karpathy's `sentid`; counted from 0 where it is missing.
-    """
+    """I images, their T texts, and which belongs to which."""
 
     images: list[Path]
-    texts: list[str]
-    text_to_image: list[int]
-    held_out: list[bool]
-    text_ids: list[int] = field(default_factory=list)
+    texts: list[str]  # image by image
+    text_to_image: list[int]  # text t describes images[text_to_image[t]]
+    held_out: list[bool]  # of each image: what it shows is never trained on
+    text_ids: list[int] = field(default_factory=list)  # `sentid`; counted from 0 where missing
 
 
-def read_split(path: str | Path, split: str = "test") -> Benchmark:
+def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchmark:
     """Read one split of a retrieval benchmark in Karpathy's JSON form.
 
-    Parameters
-    ----------
-    path : a folder that holds one dataset_*.json, or that file. The images lie beside it, in
-        `images/`, or in COCO's `filepath` folder (train2014, val2014) in either.
-    split : "train", "restval" (COCO), "val" or "test".
+    path: a folder that holds one dataset_*.json, or that file. The images lie beside it, in
+    `images/`, or in COCO's `filepath` folder (train2014, val2014) in either. split: "train",
+    "restval" (COCO), "val" or "test", or several of them.
 
-    Returns
-    -------
-    Benchmark with every text of every image; a few COCO images have six or seven.
-
-    Raises
-    ------
-    InputError if the JSON is missing or broken, the split is unknown, an image file is
-        missing, or an image has no text.
+    Returns every text of every image; a few COCO images have six or seven. Raises InputError if
+    the JSON is missing or broken, the split is unknown, an image file is missing, or an image
+    has no text.
 
     Paper: Section 4.2; the Karpathy splits are those of Table 1.
 
@@ -60,17 +44,30 @@ def read_split(path: str | Path, split: str = "test") -> Benchmark:
     >>> read_split(folder).texts
     ['a red cat']
     """
-    return _read(_json_file(Path(path)), (split,))
-
-
-def read_training_split(path: Path) -> Benchmark:
-    """Read the images and texts that a benchmark gives for fine-tuning: train, and restval.
-
-    Raises InputError as `read_split` does, and if there is no such split.
-
-    Paper: Section 5.1 (COCO: 82K training and 30K additional validation images).
-    """
-    return _read(_json_file(path), TRAINING)
+    path, splits = _json_file(Path(path)), [split] if isinstance(split, str) else split
+    entries = _entries(path)
+    chosen = [entry for name in splits for entry in entries if entry.get("split") == name]
+    if not chosen:
+        found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
+        raise InputError(f"{path}: no image of split {splits[0]!r}; it has these splits: {found}")
+    read = Benchmark([], [], [], [bool(entry.get("held_out", False)) for entry in chosen])
+    for number, entry in enumerate(chosen):
+        read.images.append(_image_file(path, entry))
+        try:
+            texts = [str(sentence["raw"]).strip() for sentence in entry["sentences"]]
+        except (KeyError, TypeError):
+            texts = []
+        if not texts or not all(texts):
+            raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
+        for text, sentence in zip(texts, entry["sentences"]):
+            read.text_ids.append(sentence.get("sentid", len(read.texts)))
+            read.texts.append(text)
+            read.text_to_image.append(number)
+    missing = [image for image in read.images if not image.is_file()]
+    if missing:
+        count = f"{len(missing)} of {len(read.images)}"
+        raise InputError(f"{path}: {count} images are missing, such as {missing[0]}; add them")
+    return read
 
 
 def is_benchmark(path: Path) -> bool:
@@ -80,26 +77,6 @@ def is_benchmark(path: Path) -> bool:
     True
     """
     return any(path.glob("dataset*.json")) if path.is_dir() else path.suffix == ".json"
-
-
-def _read(path: Path, splits: Sequence[str]) -> Benchmark:
-    entries = _entries(path)
-    chosen = [entry for split in splits for entry in entries if entry.get("split") == split]
-    if not chosen:
-        found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
-        raise InputError(f"{path}: no image of split {splits[0]!r}; it has these splits: {found}")
-    read = Benchmark([], [], [], [bool(entry.get("held_out", False)) for entry in chosen])
-    for number, entry in enumerate(chosen):
-        read.images.append(_image_file(path, entry))
-        for text, sentence in zip(_sentences(path, entry), entry["sentences"]):
-            read.text_ids.append(sentence.get("sentid", len(read.texts)))
-            read.texts.append(text)
-            read.text_to_image.append(number)
-    missing = [image for image in read.images if not image.is_file()]
-    if missing:
-        count = f"{len(missing)} of {len(read.images)}"
-        raise InputError(f"{path}: {count} images are missing, such as {missing[0]}; add them")
-    return read
 
 
 def _json_file(path: Path) -> Path:
@@ -115,24 +92,13 @@ def _json_file(path: Path) -> Path:
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))["images"]
+        whole = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: broken JSON ({error})") from None
-    except (KeyError, TypeError):
-        raise InputError(f"{path}: not Karpathy's form, the list `images` is missing") from None
+    entries = whole.get("images") if isinstance(whole, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: not Karpathy's form, `images` must be a list of objects")
+        raise InputError(f"{path}: not Karpathy's form, which has a list `images` of objects")
     return entries
-
-
-def _sentences(path: Path, entry: dict[str, Any]) -> list[str]:
-    try:
-        sentences = [str(sentence["raw"]).strip() for sentence in entry["sentences"]]
-    except (KeyError, TypeError):
-        sentences = []
-    if not sentences or not all(sentences):
-        raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
-    return sentences
 
 
 def _image_file(path: Path, entry: dict[str, Any]) -> Path:
@@ -142,6 +108,5 @@ def _image_file(path: Path, entry: dict[str, Any]) -> Path:
     inner = f"{entry['filepath']}/{name}" if entry.get("filepath") else name
     if not is_safe_name(inner):
         raise InputError(f"{path}: the file name {inner!r} points outside the benchmark")
-    folder = path.parent
-    places = [folder / "images" / name, folder / name, folder / inner, folder / "images" / inner]
+    places = [path.parent / place / of for of in (name, inner) for place in ("images", "")]
     return next((place for place in places if place.is_file()), places[0])

@@ -1,9 +1,14 @@
-"""Tables of image-text pairs: parquet, CC-3M's TSV, and folders of shards."""
+"""Tables of image-text pairs: parquet, CC-3M's TSV, and shards; whole or a chunk at a time."""
 
 import json
 import os
 import re
-import tarfile
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,12 +16,13 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.tar_index import tar_members
+from align_edu.pairs.tar_index import group_members
 
 # Other names of our columns: LAION's and COYO's tables.
 OTHER_NAMES = {"TEXT": "caption", "text": "caption", "URL": "url"}
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
+CHUNK_ROWS = 500_000
 
 
 def read_pairs(path: str | Path) -> pa.Table:
@@ -30,13 +36,8 @@ def read_pairs(path: str | Path) -> pa.Table:
         a folder of img2dataset shards: their parquets, or a tar's JSON where it has none;
         the output folder of `filter_pairs`.
 
-    Returns
-    -------
-    Table with at least the column `caption` (string). Rows follow the files' names.
-
-    Raises
-    ------
-    InputError if the path is missing, empty, unreadable, or holds no captions.
+    Returns a table with at least the column `caption` (string); rows follow the files' names.
+    Raises InputError if the path is missing, empty, unreadable, or holds no captions.
 
     Paper: Section 3 (raw alt-text and image pairs). CC-3M's form: Sharma et al., 2018.
 
@@ -47,91 +48,17 @@ def read_pairs(path: str | Path) -> pa.Table:
     [{'caption': 'a red cat on a beach', 'url': 'http://example.org/1.jpg'}]
     """
     path = Path(path)
-    table = _read_files(path)
-    names = our_names(table.column_names)
-    table = table.rename_columns(names).replace_schema_metadata(table.schema.metadata)
+    tables = [_read_file(file) for file in table_files(path)]
+    with _joining(path):
+        # Permissive: a column that is all null in one shard may be text in another.
+        table = pa.concat_tables(tables, promote_options="permissive")
+    table = table.rename_columns(our_names(table.column_names))
     if "caption" not in table.column_names:
-        raise InputError(f"{path}: no texts, the column `caption` is missing")
+        raise InputError(f"{path}: no texts; give a column `caption`, or KEY.txt in the shards")
     kind = table.schema.field("caption").type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise InputError(f"{path}: the column `caption` holds {kind}, it must hold strings")
     return table
-
-
-def write_tsv(pairs: pa.Table, path: str | Path) -> int:
-    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
-
-    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
-    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily.
-
-    Raises InputError when the columns caption and url are missing or the file cannot be written.
-
-    Paper: Section 6.2 (Conceptual Captions).
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
-    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
-    1
-    >>> path.read_text()
-    'two cats , asleep .\\thttp://x/1\\n'
-    """
-    if not {"caption", "url"} <= set(pairs.column_names):
-        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
-    columns = [pairs["caption"].to_pylist(), pairs["url"].to_pylist(), ["clean"] * len(pairs)]
-    if "noise" in pairs.column_names:
-        columns[2] = pairs["noise"].to_pylist()
-    lines = [
-        " ".join(re.findall(r"\w+|[^\w\s]", caption.lower())) + f"\t{url}\n"
-        for caption, url, noise in zip(*columns, strict=True)
-        if caption and url and noise == "clean"
-    ]
-    with written_whole(Path(path)) as beside:
-        beside.write_text("".join(lines), encoding="utf-8")
-    return len(lines)
-
-
-def our_names(names: list[str]) -> list[str]:
-    """Give the columns of other tables (LAION's, COYO's) our names.
-
-    >>> our_names(["URL", "TEXT", "similarity"])
-    ['url', 'caption', 'similarity']
-    """
-    ours = [OTHER_NAMES.get(name, name) for name in names]
-    return ours if len(set(ours)) == len(ours) else names
-
-
-def damaged(path: Path, error: Exception) -> InputError:
-    """Return the error for a parquet file that cannot be read."""
-    reason = (str(error).splitlines() or [""])[0]
-    return InputError(f"{path}: not a whole parquet file ({reason}); write it again")
-
-
-def _read_parquet(path: Path) -> pa.Table:
-    try:
-        return pa.parquet.read_table(path, partitioning=None)
-    except (pa.ArrowException, OSError) as error:
-        raise damaged(path, error) from None
-
-
-def _read_tsv(path: Path) -> pa.Table:
-    csv = pa.csv
-    try:
-        return csv.read_csv(
-            path,
-            # One thread, so that errors name the row.
-            read_options=csv.ReadOptions(use_threads=False, column_names=["caption", "url"]),
-            parse_options=csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
-            convert_options=csv.ConvertOptions(
-                column_types={"caption": pa.string(), "url": pa.string()},
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
-        raise InputError(
-            f"{path}: {reason[:160]}; a pairs TSV has two columns, caption and url, "
-            "separated by a tab, without header"
-        ) from None
 
 
 def table_files(path: str | Path) -> list[Path]:
@@ -150,92 +77,187 @@ def table_files(path: str | Path) -> list[Path]:
         return [path]
     if (path / KEPT_PAIRS).is_file():
         return [path / KEPT_PAIRS]
-    tars = {file.stem: file for file in path.glob("*.tar")}
-    parquets = {file.stem: file for file in path.glob("*.parquet")}
-    files = tars | parquets
+    files = {file.stem: file for end in (".tar", ".parquet") for file in path.glob(f"*{end}")}
     if not files:
         raise InputError(f"{path}: no shard in it; it must hold .parquet or .tar files")
     return [files[stem] for stem in sorted(files)]
 
 
-def _read_files(path: Path) -> pa.Table:
-    readers = {".tar": _read_tar, ".parquet": _read_parquet}
-    tables = [readers.get(file.suffix, _read_tsv)(file) for file in table_files(path)]
-    if len(tables) == 1:
-        return tables[0]
+def our_names(names: list[str]) -> list[str]:
+    """Give the columns of other tables (LAION's, COYO's) our names.
+
+    >>> our_names(["URL", "TEXT", "similarity"])
+    ['url', 'caption', 'similarity']
+    """
+    ours = [OTHER_NAMES.get(name, name) for name in names]
+    return ours if len(set(ours)) == len(ours) else names
+
+
+def _read_file(path: Path) -> pa.Table:
+    if path.suffix == ".tar":
+        return _read_tar(path)
+    if path.suffix != ".parquet":
+        return _read_tsv(path)
+    with _parquet_errors(path):
+        return pa.parquet.read_table(path, partitioning=None)
+
+
+@contextmanager
+def _parquet_errors(path: Path) -> Iterator[None]:
     try:
-        # Permissive: a column that is all null in one shard may be text in another.
-        return pa.concat_tables(tables, promote_options="permissive")
+        yield
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path}: not a whole parquet file ({reason}); write it again") from None
+
+
+@contextmanager
+def _joining(path: object) -> Iterator[None]:
+    try:
+        yield
     except pa.ArrowException as error:
         raise InputError(f"{path}: its tables do not fit together ({error})") from None
 
 
+def _read_tsv(path: Path) -> pa.Table:
+    types = {"caption": pa.string(), "url": pa.string()}
+    # One thread, so that errors name the row.
+    read = pa.csv.ReadOptions(use_threads=False, column_names=list(types))
+    parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False)
+    convert = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
+    try:
+        return pa.csv.read_csv(path, read, parse, convert)
+    except pa.ArrowInvalid as error:
+        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
+        raise InputError(
+            f"{path}: {reason[:160]}; a pairs TSV has two columns, caption and url, "
+            "separated by a tab, without header"
+        ) from None
+
+
 def _read_tar(path: Path) -> pa.Table:
     """Read the table that img2dataset would have written beside this tar."""
-    rows: dict[str, dict[str, object]] = {}
+    skipped, rows = Counter[str](), []
     try:
         with path.open("rb") as file:
-            for name, offset, size in tar_members(path):
-                key, _, ending = name.rpartition("/")[2].partition(".")
-                if ending == "json":
-                    values = json.loads(os.pread(file.fileno(), size, offset))
-                    rows.setdefault(key, {}).update({"key": key} | values)
-                elif ending == "txt":
-                    text = os.pread(file.fileno(), size, offset).decode("utf-8", "replace")
-                    rows.setdefault(key, {"key": key}).setdefault("caption", text)
-        table = pa.Table.from_pylist(list(rows.values()))
-    except (tarfile.TarError, OSError, ValueError, TypeError, pa.ArrowException) as error:
+            for key, parts in group_members(path, skipped).items():
+                read = {
+                    kind: os.pread(file.fileno(), size, offset)
+                    for kind, (_, offset, size) in parts.items()
+                    if kind != "image"
+                }
+                row = {"key": key} | json.loads(read.get("json", b"{}")) | {"key": key}
+                if "txt" in read:
+                    row["caption"] = read["txt"].decode("utf-8", "replace")
+                rows += [row] if read else []
+        table = pa.Table.from_pylist(rows)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
         raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
-    if "caption" not in {name for row in rows.values() for name in row}:
-        raise InputError(f"{path}: shard without texts; its images need KEY.txt or KEY.json")
+    if skipped["unreadable shard"]:
+        raise InputError(f"{path}: unreadable shard; fetch it again")
     return table
 
 
-def is_filtered(path: Path) -> bool:
-    """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
-    return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
+@dataclass(frozen=True)
+class Chunk:
+    """Rows of a parquet file: `rows` of them from row `first` on."""
+
+    path: Path
+    first: int
+    rows: int
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the rows, with our column names; if `columns` are given, those that exist.
+
+        Raises InputError when the file is damaged.
+        """
+        with _parquet_errors(self.path):
+            file = pa.parquet.ParquetFile(self.path)
+            names = file.schema_arrow.names
+            ours = zip(names, our_names(names))
+            chosen = [name for name, our in ours if columns is None or our in columns]
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+            starts = [0, *accumulate(sizes)]
+            group = bisect_right(starts, self.first) - 1
+            end = bisect_left(starts, self.first + self.rows)
+            table = file.read_row_groups(list(range(group, end)), columns=chosen)
+        table = table.slice(self.first - starts[group], self.rows)
+        return table.rename_columns(our_names(table.column_names))
 
 
-def filtered_keys(path: Path) -> set[str]:
-    """Read the keys of the pairs that a filter kept; raises InputError if it has none."""
-    table = read_pairs(path)
-    if "key" not in table.column_names:
-        raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
-    return set(table["key"].to_pylist())
+@dataclass(frozen=True)
+class Chunks:
+    """A table of pairs that may exceed memory: its chunks in order, and their joint columns."""
+
+    chunks: tuple[Chunk, ...]
+    schema: pa.Schema
+
+    @property
+    def rows(self) -> int:
+        """Number of pairs in all."""
+        return sum(chunk.rows for chunk in self.chunks)
 
 
-def filtered_source(path: Path) -> Path:
-    """Find the folder of shards from which a filter's output was made.
+def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROWS) -> Chunks:
+    """Divide a table of pairs into chunks without reading it.
 
-    Raises InputError if the output names none (it was made from a TSV, say) or if it is gone.
+    pairs: what `read_pairs` reads, or its table. spare: folder for parquet copies of other tables
+    (TSV, tar, a table in memory); the chunks read them. rows: the most rows of a chunk, which
+    never spans two files. Raises InputError if a file is missing or damaged, or if the files do
+    not fit together.
+
+    >>> import tempfile
+    >>> table = pa.table({"caption": ["a red cat", "a blue dog", "rain"]})
+    >>> chunks = open_chunks(table, Path(tempfile.mkdtemp()), rows=2)
+    >>> [chunk.rows for chunk in chunks.chunks], chunks.rows
+    ([2, 1], 3)
     """
-    folder = path if path.is_dir() else path.parent
-    try:
-        metadata = pa.parquet.read_schema(folder / KEPT_PAIRS).metadata or {}
-    except (pa.ArrowException, OSError):
-        metadata = {}
-    if SOURCE not in metadata:
-        raise InputError(f"{folder}: made from a table without shards, so it has no images")
-    places = json.loads(metadata[SOURCE])
-    for place in (folder / places["relative"], Path(places["absolute"])):
-        if place.exists():
-            return place.resolve()
-    raise InputError(
-        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
-    )
+    schemas, chunks = [], []
+    for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
+        path = _as_parquet(source, spare)
+        with _parquet_errors(path):
+            metadata = pa.parquet.read_metadata(path)
+        schema, count = metadata.schema.to_arrow_schema(), metadata.num_rows
+        fields = [field.with_name(name) for field, name in zip(schema, our_names(schema.names))]
+        schemas.append(pa.schema(fields, schema.metadata))
+        chunks += [Chunk(path, first, min(rows, count - first)) for first in range(0, count, rows)]
+    with _joining(pairs):
+        return Chunks(tuple(chunks), pa.unify_schemas(schemas, promote_options="permissive"))
 
 
-def shards_of(pairs: str | Path | pa.Table) -> Path | None:
-    """Find the images of a table of pairs: a folder of shards or one tar; None without."""
-    if isinstance(pairs, pa.Table):
-        return None
-    path = Path(pairs)
-    if is_filtered(path):
-        try:
-            return filtered_source(path)
-        except InputError:  # made from a table without shards, or they are gone
-            return None
-    if path.with_suffix(".tar").is_file():
-        return path.with_suffix(".tar").resolve()
-    folder = path if path.is_dir() else path.parent
-    return folder.resolve() if any(folder.glob("*.tar")) else None
+def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:
+    if isinstance(source, Path) and source.suffix == ".parquet":
+        return source
+    copy = spare / f"{source.stem if isinstance(source, Path) else 'table'}.parquet"
+    with written_whole(copy) as beside:
+        table = read_pairs(source) if isinstance(source, Path) else source
+        pa.parquet.write_table(table, beside)
+    return copy
+
+
+def write_tsv(pairs: pa.Table, path: str | Path) -> int:
+    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
+
+    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
+    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises
+    InputError when the columns caption and url are missing or the file cannot be written.
+
+    Paper: Section 6.2 (Conceptual Captions).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
+    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
+    1
+    >>> path.read_text()
+    'two cats , asleep .\\thttp://x/1\\n'
+    """
+    if not {"caption", "url"} <= set(pairs.column_names):
+        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
+    lines = [
+        " ".join(re.findall(r"\w+|[^\w\s]", row["caption"].lower())) + f"\t{row['url']}\n"
+        for row in pairs.to_pylist()
+        if row["caption"] and row["url"] and row.get("noise", "clean") == "clean"
+    ]
+    with written_whole(Path(path)) as beside:
+        beside.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
