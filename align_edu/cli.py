@@ -235,7 +235,7 @@ def _doctor() -> Answer:
 
 
 def _grade(**options: Any) -> Answer:
-    from align_edu.lab.grade import grade_folder, summary
+    from align_edu.lab.grade import grade_folder
 
     grades = grade_folder(**options, progress=True)
-    return grades.to_dict(), summary(grades)
+    return grades.to_dict(), str(grades)

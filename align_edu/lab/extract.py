@@ -33,9 +33,9 @@ class Statement:
     order: int
     node: ast.stmt
     code: CodeType
-    binds: frozenset[str]
-    needs: frozenset[str]
-    changes: frozenset[str]
+    binds: set[str]
+    needs: set[str]
+    changes: set[str]
 
 
 def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
@@ -89,15 +89,14 @@ def find_function(statements: Sequence[Statement], name: str) -> list[Statement]
 
 def written(statements: Sequence[Statement], name: str) -> list[Statement]:
     """Return the statements that define a name and are not only the stub of an exercise."""
-    named = [each for each in statements if name in each.binds]
-    return [each for each in named if not _is_stub(each, name)]
 
+    def still_to_be_written(statement: Statement) -> bool:
+        named = {name, "<lambda>"} if isinstance(statement.node, ast.Assign) else {name}
+        found = [each for each in _codes(statement.code) if each.co_name in named]
+        stubs = (not each.co_freevars and is_stub(FunctionType(each, {})) for each in found)
+        return bool(found) and all(stubs)
 
-def _is_stub(statement: Statement, name: str) -> bool:
-    """Whether all functions of that name in a statement are still to be written."""
-    named = {name, "<lambda>"} if isinstance(statement.node, ast.Assign) else {name}
-    found = [each for each in _codes(statement.code) if each.co_name in named]
-    return bool(found) and all(not f.co_freevars and is_stub(FunctionType(f, {})) for f in found)
+    return [each for each in statements if name in each.binds and not still_to_be_written(each)]
 
 
 def _givers(
@@ -122,14 +121,13 @@ def _givers(
 
 def _parse(text: str) -> list[ast.stmt] | None:
     """The statements of a cell, or None where it is not Python."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    try:
+        with warnings.catch_warnings(action="ignore"):
             tree = ast.parse(TransformerManager().transform_cell(text))
             compile(tree, "<cell>", "exec", FLAGS, dont_inherit=True)
-            return [inner for node in tree.body for inner in _python_of(node)]
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+        return [inner for node in tree.body for inner in _python_of(node)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
 
 
 def _python_of(node: ast.stmt) -> list[ast.stmt]:
@@ -145,10 +143,10 @@ def _python_of(node: ast.stmt) -> list[ast.stmt]:
 
 def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
     code = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
-    binds = frozenset(s.argval for s in dis.get_instructions(code) if s.opname in _STORES)
+    binds = {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
     steps = (step for each in _codes(code) for step in dis.get_instructions(each))
-    needs = frozenset(step.argval for step in steps if step.opname in _LOADS)
-    changes = frozenset() if isinstance(node, _DEFINES) else frozenset(_changed(node))
+    needs = {step.argval for step in steps if step.opname in _LOADS}
+    changes = set() if isinstance(node, _DEFINES) else set(_changed(node))
     return Statement(cell, order, node, code, binds, needs, changes)
 
 
@@ -158,11 +156,11 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
         place: ast.AST | None = each if isinstance(getattr(each, "ctx", None), ast.Store) else None
         if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call):
             place = each.value.func
-        part = isinstance(place, ast.Subscript | ast.Attribute)
-        while isinstance(place, ast.Subscript | ast.Attribute):
-            place = place.value
-        if part and isinstance(place, ast.Name):
-            yield place.id
+        inner = place
+        while isinstance(inner, ast.Subscript | ast.Attribute):
+            inner = inner.value
+        if inner is not place and isinstance(inner, ast.Name):
+            yield inner.id
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

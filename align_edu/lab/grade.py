@@ -5,13 +5,11 @@ The functions of one notebook run in one isolated process (`align_edu.lab.jail`)
 cases of the lecturer's seed. The process returns what the functions returned, never a verdict; the
 verdict is made here, by the judge of `lab.check`, with answers that the process never had.
 
-The student is the first sub-folder, or what a file's name adds to the notebook's. Cells may be
-copied, split, moved or deleted; where a function is defined several times, the last one counts and
-the note says so. A note also says where an answer uses this package: it stays right, and the
-lecturer decides.
+Cells may be copied, split, moved or deleted; where a function is defined several times, the last
+definition counts and the note says so. A note also says where an answer uses this package: it
+stays right, and the lecturer decides.
 
-The same folder and the same seed give the same bytes. No submission stops the others: whatever it
-does becomes one of the outcomes
+The same folder and the same seed give the same bytes. No submission stops the others. Outcomes:
 
 - right: 1 point; all others give none;
 - wrong, with the mistake where it is known; error: it raises or crashes;
@@ -23,9 +21,10 @@ does becomes one of the outcomes
 """
 
 import ast
+import functools
 import runpy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,16 +36,16 @@ from align_edu.cores import usable_cores
 from align_edu.io import InputError
 from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.extract import Statement, find_function, read_code, written
-from align_edu.lab.jail import Job, Limits, Report, bwrap_problem, run_jobs
+from align_edu.lab.jail import Job, Limits, bwrap_problem, run_jobs
 from align_edu.lab.judge import AnswerKey, answer_key
 from align_edu.lab.marks import (
     Mark,
     Where,
-    feedback_file,
+    feedback_folder,
     mark_of_report,
-    mark_without_running,
     misconceptions_file,
-    misconceptions_text,
+    plain_mark,
+    unreadable_mark,
     write_marks,
 )
 from align_edu.lab.submissions import (
@@ -73,11 +72,8 @@ NOT_ISOLATED = "Nothing was isolated: this submission could reach everything tha
 class Grades:
     """All marks of a folder.
 
-    Parameters
-    ----------
-    marks : one for each student, notebook and exercise, sorted.
-    out : the table that was written.
-    isolated : whether bubblewrap isolated the submissions.
+    marks: one for each student, notebook and exercise, sorted. out: the table that was written.
+    isolated: whether bubblewrap isolated the submissions.
     """
 
     marks: tuple[Mark, ...]
@@ -89,44 +85,46 @@ class Grades:
         """Exercise, mistake, and how many students made it; the most frequent first."""
         students = {(m.exercise, m.mistake, m.student) for m in self.marks if m.mistake}
         counts = Counter((exercise, mistake) for exercise, mistake, _ in students)
+        rows = [(exercise, mistake, count) for (exercise, mistake), count in counts.items()]
         order = list(EXERCISES)
-        return sorted(
-            ((exercise, mistake, count) for (exercise, mistake), count in counts.items()),
-            key=lambda row: (-row[2], order.index(row[0]), row[1]),
-        )
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """How many functions had each outcome, the most frequent first."""
-        return dict(Counter(mark.outcome for mark in self.marks).most_common())
-
-    @property
-    def students(self) -> int:
-        """The number of students."""
-        return len({mark.student for mark in self.marks})
+        return sorted(rows, key=lambda row: (-row[2], order.index(row[0]), row[1]))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and the file, for JSON."""
         names = ("exercise", "mistake", "students")
         return {
             "out": str(self.out),
-            "students": self.students,
+            "students": len({mark.student for mark in self.marks}),
             "functions": len(self.marks),
-            "outcomes": self.outcomes,
+            "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
             "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
             "guards": ["bubblewrap"] if self.isolated else [],
         }
 
+    def __str__(self) -> str:
+        """Return the class's mistakes as a table, the number of each outcome, and the files."""
+        counts = self.to_dict()
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
+        rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
+        lines = [f"{'students':>8}  {'exercise':16}  mistake", *rows] if rows else []
+        lines += [
+            *([] if rows else ["no known mistake"]),
+            f"{counts['students']} students, {counts['functions']} functions: {outcomes}",
+            f"marks: {self.out}, with {misconceptions_file(self.out).name} and "
+            f"{feedback_folder(self.out).name}/ beside it",
+            *([] if self.isolated else [f"note: {NOT_ISOLATED}"]),
+        ]
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True)
-class _Function:
-    """A function of a notebook before it runs: "written", "stub", "missing" or "unreadable"."""
+class _Task:
+    """A function to run, the key to judge it by, and notes for the lecturer."""
 
     where: Where
-    state: str
-    steps: tuple[tuple[int, str], ...] = ()
-    notes: tuple[str, ...] = ()
-    reason: str = ""
+    job: Job
+    key: AnswerKey
+    notes: list[str]
 
 
 def grade_folder(
@@ -168,30 +166,27 @@ def grade_folder(
     submissions = find_submissions(folder)
     if not unprotected and (problem := bwrap_problem()):
         raise InputError(problem)
-    marks = _run_all(
-        [_functions(each) for each in submissions],
-        seed,
-        Limits(seconds, megabytes),
-        private=(folder, out.parent),
-        workers=min(workers or usable_cores(), len(submissions)),
-        isolate=not unprotected,
-        progress=progress,
-    )
+    limits, private = Limits(seconds, megabytes), (folder, out.parent)
+    key_of = functools.cache(lambda name: answer_key(EXERCISES[name], seed))
+    notebooks = [_tasks(each, key_of) for each in submissions]
+    bar = tqdm(total=len(notebooks), desc="grading", unit=" notebooks", disable=not progress)
+
+    def mark(tasks: list[_Task | Mark]) -> list[Mark]:
+        jobs = [each.job for each in tasks if isinstance(each, _Task)]
+        reports = iter(run_jobs(jobs, limits, private, isolate=not unprotected))
+        bar.update()
+        return [
+            each
+            if isinstance(each, Mark)
+            else mark_of_report(each.where, next(reports), each.key, limits, each.notes)
+            for each in tasks
+        ]
+
+    with bar, ThreadPoolExecutor(workers or usable_cores()) as pool:
+        marks = [each for marks in pool.map(mark, notebooks) for each in marks]
     grades = Grades(tuple(marks), out, not unprotected)
     write_marks(out, marks, grades.misconceptions, NOT_ISOLATED if unprotected else "")
     return grades
-
-
-def summary(grades: Grades) -> str:
-    """Return the class's mistakes as a table, the number of each outcome, and the files."""
-    counts = ", ".join(f"{count} {outcome}" for outcome, count in grades.outcomes.items())
-    lines = [
-        misconceptions_text(grades.misconceptions),
-        f"{grades.students} students, {len(grades.marks)} functions: {counts}",
-        f"marks: {grades.out}, with {misconceptions_file(grades.out).name} and "
-        f"{feedback_file(grades.out, '').parent.name}/ beside it",
-    ]
-    return "\n".join(lines if grades.isolated else [*lines, f"note: {NOT_ISOLATED}"])
 
 
 def read_exercises(file: str | Path) -> None:
@@ -207,33 +202,8 @@ def read_exercises(file: str | Path) -> None:
         raise InputError(f"--exercises {file}: {type(error).__name__}: {error}") from error
 
 
-def _run_all(
-    notebooks: Sequence[Sequence[_Function]],
-    seed: int,
-    limits: Limits,
-    *,
-    private: Sequence[Path],
-    workers: int,
-    isolate: bool,
-    progress: bool,
-) -> list[Mark]:
-    """Run the functions of each notebook in one process, several notebooks at a time."""
-    names = {f.where[2]: 0 for functions in notebooks for f in functions if f.state == "written"}
-    keys = {name: answer_key(EXERCISES[name], seed) for name in names}
-    bar = tqdm(total=len(notebooks), desc="grading", unit=" notebooks", disable=not progress)
-
-    def mark(functions: Sequence[_Function]) -> list[Mark]:
-        jobs = [_job(each, keys) for each in functions if each.state == "written"]
-        reports = iter(run_jobs(jobs, limits, private, isolate=isolate))
-        bar.update()
-        return [_mark(each, reports, keys, limits) for each in functions]
-
-    with bar, ThreadPoolExecutor(workers) as pool:
-        return [each for marks in pool.map(mark, notebooks) for each in marks]
-
-
-def _functions(submission: Submission) -> list[_Function]:
-    """The functions to mark in a notebook; nothing runs."""
+def _tasks(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[_Task | Mark]:
+    """The functions of a notebook to run, and the marks of those that cannot; nothing runs."""
     student = (submission.student, submission.notebook)
     try:
         cells = read_cells(submission.file)
@@ -241,27 +211,34 @@ def _functions(submission: Submission) -> list[_Function]:
         names = _expected(submission.number, number_in(cells), statements)
         if not names:
             raise Unreadable("it is no notebook of the course that has exercises")
-        reason = f"not Python: code cell {', '.join(map(str, broken))}" if broken else ""
-        return [_function((*student, name), statements, reason) for name in names]
+        notes = [f"not Python: code cell {', '.join(map(str, broken))}"] if broken else []
+        return [_task((*student, name), statements, key_of, notes) for name in names]
     except (Unreadable, RecursionError, MemoryError) as error:
         reason = str(error) if isinstance(error, Unreadable) else "its code is nested too deep"
         names = _exercises_of(submission.number) or [""]
-        return [_Function((*student, name), "unreadable", reason=reason) for name in names]
+        return [unreadable_mark((*student, name), reason) for name in names]
 
 
-def _function(where: Where, statements: Sequence[Statement], reason: str) -> _Function:
-    """One function with the statements to run, and what a lecturer may want to know of it."""
+def _task(
+    where: Where,
+    statements: Sequence[Statement],
+    key_of: Callable[[str], AnswerKey],
+    broken: list[str],
+) -> _Task | Mark:
+    """One function with the statements that it needs, and what the lecturer may want to know."""
     name = where[2]
     needed = find_function(statements, name)
+    if needed is None:
+        elsewhere = f" It may stand in what is {broken[0]}." if broken else ""
+        return plain_mark(where, "missing", broken, elsewhere=elsewhere)
     if not needed:
-        return _Function(where, "missing" if needed is None else "stub", reason=reason)
+        return plain_mark(where, "stub", broken)
     notes = []
     kinds = len({ast.dump(each.node) for each in written(statements, name)})
     if kinds > 1:
         notes.append(f"{kinds} definitions; the last one counts")
     names = {each for step in needed for each in step.needs}
-    defined = {each for statement in statements for each in statement.binds}
-    usual = sorted(names & set(_USUAL) - defined)
+    usual = sorted(names & set(_USUAL) - {each for step in statements for each in step.binds})
     if usual:
         notes.append(f"not imported: {', '.join(usual)}")
     texts = [ast.unparse(step.node) for step in needed]
@@ -270,7 +247,8 @@ def _function(where: Where, statements: Sequence[Statement], reason: str) -> _Fu
     if names & {"exec", "eval", "__import__", "importlib", "compile"}:
         notes.append("makes code while it runs")
     steps = [*((0, _USUAL[each]) for each in usual), *zip((step.cell for step in needed), texts)]
-    return _Function(where, "written", tuple(steps), tuple(notes), reason)
+    key = key_of(name)
+    return _Task(where, Job(name, steps, key.cases, key.exercise.observe), key, notes + broken)
 
 
 def _expected(named: str, started: str, statements: Sequence[Statement]) -> list[str]:
@@ -285,18 +263,3 @@ def _expected(named: str, started: str, statements: Sequence[Statement]) -> list
 
 def _exercises_of(number: str) -> list[str]:
     return [name for name, exercise in EXERCISES.items() if exercise.notebook == number]
-
-
-def _job(function: _Function, keys: dict[str, AnswerKey]) -> Job:
-    key = keys[function.where[2]]
-    return Job(function.where[2], function.steps, key.cases, key.exercise.observe)
-
-
-def _mark(
-    function: _Function, reports: Iterator[Report], keys: dict[str, AnswerKey], limits: Limits
-) -> Mark:
-    where, reason = function.where, function.reason
-    notes = [*function.notes, *([reason] if reason and function.state != "unreadable" else [])]
-    if function.state != "written":
-        return mark_without_running(where, function.state, reason, notes)
-    return mark_of_report(where, next(reports), keys[where[2]], limits, notes)

@@ -13,11 +13,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +27,11 @@ from align_edu.lab.outcomes import Outcome, decode, encode_case
 LEAST_WALL_SECONDS = 60.0  # for one function, however little it may compute
 IMPORT_WALL_SECONDS = 120.0  # for torch at the start, and for the imports of each function
 SCRATCH, SCRATCH_BYTES = "/scratch", 64 * 2**20
-MOST_BYTES = 8 * 2**20  # of reports
 _SYSTEM = (
     "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share", "/nix/store", "/etc/localtime",
     "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu",
 )  # fmt: skip
-_SITE = Path(torch.__file__).parents[1]
+_PACKAGE, _SITE = Path(__file__).parents[1], Path(torch.__file__).parents[1]
 _REMEDY = "or give --unprotected to run submissions without isolation"
 
 
@@ -65,7 +62,7 @@ class Job:
     observe: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Report:
     """What came of a job.
 
@@ -75,10 +72,10 @@ class Report:
     of each statement that failed. answers: whether it imported the answers of the course.
     """
 
-    ended: str
-    outcomes: tuple[Outcome, ...] = ()
-    refused: tuple[str, ...] = ()
-    failed: tuple[tuple[int, str], ...] = ()
+    ended: str = ""
+    outcomes: list[Outcome] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    failed: list[tuple[int, str]] = field(default_factory=list)
     answers: bool = False
 
 
@@ -88,17 +85,15 @@ def bwrap_problem() -> str | None:
     >>> isinstance(bwrap_problem(), str | None)
     True
     """
-    if sys.platform != "linux":
-        return f"bubblewrap needs Linux: grade there (Windows: in WSL), {_REMEDY}"
-    if shutil.which("bwrap") is None:
-        return f"bubblewrap is missing: install it (Debian: apt install bubblewrap), {_REMEDY}"
-    command = _isolated([sys.executable, "-c", ""], ())
-    tried = subprocess.run(command, env=_environment(SCRATCH), capture_output=True)
-    if tried.returncode == 0:
+    if sys.platform != "linux" or shutil.which("bwrap") is None:
+        where = "Debian: apt install bubblewrap; macOS, Windows: grade in a Linux container or WSL"
+        return f"bubblewrap is missing: install it ({where}), {_REMEDY}"
+    status, _, errors = _run(_isolated([sys.executable, "-c", ""], ()), {}, SCRATCH, 60)
+    if status == 0:
         return None
     return (
-        f"bubblewrap cannot isolate a process ({_last_line(tried.stderr)}): allow user namespaces "
-        f"on this machine or in this container, {_REMEDY}"
+        f"bubblewrap cannot isolate a process ({errors}): allow user namespaces on this machine or "
+        f"in this container, {_REMEDY}"
     )
 
 
@@ -107,101 +102,76 @@ def run_jobs(
 ) -> list[Report]:
     """Run the functions of one submission in one process, and return a report for each.
 
-    Where a function ends the process, another process runs those after it.
-
-    Parameters
-    ----------
-    jobs : the functions, in order.
-    limits : of each.
-    private : folders that no function may look into: submissions and marks.
-    isolate : whether bubblewrap isolates the process; the limits hold without it, too.
+    Where a function ends the process, another process runs those after it. private: folders that
+    no function may look into. isolate: use bubblewrap; the limits hold without it, too.
 
     Raises InputError where the process does not start.
     """
+    private = [path.resolve() for path in private]
+    program = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
+    command = _isolated(program, private) if isolate else program
+    request = vars(limits) | {"wall_seconds": limits.wall_seconds, "private": [*map(str, private)]}
+    rows = [vars(job) | {"cases": [list(map(encode_case, c)) for c in job.cases]} for job in jobs]
     reports: list[Report] = []
-    while len(reports) < len(jobs):
-        reports += _run_process(jobs[len(reports) :], limits, private, isolate)
+    while left := rows[len(reports) :]:
+        patience = IMPORT_WALL_SECONDS + len(left) * (IMPORT_WALL_SECONDS + limits.wall_seconds)
+        with tempfile.TemporaryDirectory(prefix="align_edu_", ignore_cleanup_errors=True) as folder:
+            request |= {"jobs": left, "scratch": SCRATCH if isolate else folder}
+            status, text, errors = _run(command, request, request["scratch"], patience)
+        first, *lines = text.split(b"\n")
+        if first != b'{"ready": true}':
+            raise InputError(f"submissions cannot be run: {errors}")
+        reports += _read_reports(lines, status, limits)[: len(left)]
     return reports
 
 
-def _run_process(
-    jobs: Sequence[Job], limits: Limits, private: Sequence[Path], isolate: bool
-) -> list[Report]:
-    """Run the jobs; return their reports up to that of the job that ended the process."""
-    program = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
-    command = _isolated(program, private) if isolate else program
-    patience = IMPORT_WALL_SECONDS + len(jobs) * (IMPORT_WALL_SECONDS + limits.wall_seconds)
-    with tempfile.TemporaryDirectory(prefix="align_edu_", ignore_cleanup_errors=True) as folder:
-        scratch = SCRATCH if isolate else folder
-        request = _request(jobs, limits, scratch, private)
-        status, text, errors = _talk(command, request, _environment(scratch), patience)
-    first, *lines = text.split(b"\n")
-    if first != b'{"ready": true}':
-        raise InputError(f"submissions cannot be run: {_last_line(errors)}")
-    return _read_reports(lines, len(jobs), lambda seconds: _cause(status, seconds, limits))
-
-
-def _talk(
-    command: Sequence[str], request: bytes, environment: dict[str, str], patience: float
-) -> tuple[int, bytes, bytes]:
-    """Run a command on its input; return its status, the start of its output, and its errors."""
+def _run(
+    command: Sequence[str], request: dict[str, Any], scratch: str, patience: float
+) -> tuple[int, bytes, str]:
+    """Run a command; return its status, what it wrote, and the last line of its errors."""
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as run:
-        assert run.stdin and run.stdout and run.stderr
-        timer = threading.Timer(patience, run.kill)
-        timer.start()
+    options: dict[str, Any] = {"stdin": pipe, "stderr": pipe, "env": _environment(scratch)}
+    with (
+        tempfile.TemporaryFile() as output,  # jailed.py limits the size of a file
+        subprocess.Popen(command, stdout=output, **options) as run,
+    ):
         try:
-            with suppress(BrokenPipeError), run.stdin:
-                run.stdin.write(request)
-            text = run.stdout.read(MOST_BYTES)
-            if len(text) == MOST_BYTES:
-                run.kill()
-            return run.wait(), text, run.stderr.read()
+            _, errors = run.communicate(json.dumps(request).encode(), patience)
+        except subprocess.TimeoutExpired:
+            errors = b"it took too long"
         finally:
-            timer.cancel()
             run.kill()
+        output.seek(0)
+        lines = errors.decode(errors="replace").strip().splitlines()
+        return run.wait(), output.read(), (lines or ["it says nothing"])[-1]
 
 
-def _request(jobs: Sequence[Job], limits: Limits, scratch: str, private: Sequence[Path]) -> bytes:
-    """What the program inside reads."""
-    rows = [vars(job) | {"cases": [list(map(encode_case, c)) for c in job.cases]} for job in jobs]
-    request = vars(limits) | {"wall_seconds": limits.wall_seconds, "jobs": rows}
-    folders = [str(path.resolve()) for path in private]
-    return json.dumps(request | {"scratch": scratch, "private": folders}).encode()
-
-
-def _read_reports(
-    lines: Sequence[bytes], count: int, cause: Callable[[float], str]
-) -> list[Report]:
-    """The reports in the lines; the last one may be of a function that ended the process."""
-    reports: list[Report] = []
-    refused, failed, began = dict[str, None](), list[tuple[int, str]](), 0.0
-
-    def end(how: str, outcomes: Sequence[Outcome] = (), answers: bool = False) -> None:
-        reports.append(Report(how, tuple(outcomes), tuple(refused), tuple(failed), answers))
-        refused.clear()
-        failed.clear()
-
+def _read_reports(lines: Sequence[bytes], status: int, limits: Limits) -> list[Report]:
+    """The reports in the lines, and one of the function that ended the process, if any did."""
+    reports, now, began = list[Report](), Report(), 0.0
     try:
         for line in filter(None, lines):
             match json.loads(line):
                 case {"begun": float(began)}:
                     pass
                 case {"refused": str(words)}:
-                    refused[words[:100]] = None
+                    now.refused = list(dict.fromkeys([*now.refused, words[:100]]))
                 case {"failed": [int(cell), str(error)]}:
-                    failed.append((cell, error[:200]))
+                    now.failed.append((cell, error[:200]))
                 case {"outcomes": list(given), "answers": bool(answers)}:
-                    end("done", [decode(each) for each in given], answers)
-                case {"ended": "absent" | "exit" | "memory" | "stopped" as how}:
-                    end(how)
+                    now.outcomes, now.answers = [decode(each) for each in given], answers
+                    now.ended = "done"
+                case {"ended": "absent" | "exit" | "memory" | "stopped" as ended}:
+                    now.ended = ended
                 case _:
                     raise ValueError("not a message")
-        if len(reports) < count:
-            end(cause(time.time() - began))
+            if now.ended:
+                reports.append(now)
+                now = Report()
+        now.ended = _cause(status, time.time() - began, limits)
     except (ValueError, RecursionError, TypeError, OverflowError, RuntimeError):
-        end("garbage")
-    return reports[:count]
+        now.ended = "garbage"
+    return [*reports, now]
 
 
 def _cause(status: int, seconds: float, limits: Limits) -> str:
@@ -219,43 +189,28 @@ def _isolated(program: Sequence[str], private: Sequence[Path]) -> list[str]:
 
     /proc is read-only since a superuser without capabilities could still write kernel settings.
     """
+    places = [Path(sys.prefix), Path(sys.base_prefix), _PACKAGE, _SITE, *map(Path, _SYSTEM)]
+    readable = sorted({p for path in places if path.exists() for p in (path, path.resolve())})
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
-    places = _readable()
-    for place in places:
+    for place in readable:  # outer folders first
         command += ["--ro-bind", str(place.resolve()), str(place)]
-    for folder in (path.resolve() for path in private):
-        if any(place in folder.parents for place in places):
+    for folder in private:
+        if any(place in folder.parents for place in readable):
             command += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
     command += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     command += ["--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH, "--remount-ro", "/"]
     return [*command, "--chdir", SCRATCH, "--", *program]
 
 
-def _readable() -> list[Path]:
-    """Python, its packages, this one, and system libraries; outer folders first."""
-    places = [Path(sys.prefix), Path(sys.base_prefix), Path(__file__).parents[1], _SITE]
-    places += map(Path, _SYSTEM)
-    return sorted({each for path in places if path.exists() for each in (path, path.resolve())})
-
-
 def _environment(scratch: str) -> dict[str, str]:
     """Few variables: no tokens, one thread, no accelerator, sets in a fixed order."""
     kept = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
-    return {
-        **{name: os.environ[name] for name in kept if name in os.environ},
-        **dict.fromkeys(threads, "1"),
-        **dict.fromkeys(("HOME", "TMPDIR"), scratch),
-        "PYTHONPATH": f"{Path(__file__).parents[2]}{os.pathsep}{_SITE}",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONWARNINGS": "ignore",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-        "MPLBACKEND": "agg",
-        "USER": "student",
-    }
-
-
-def _last_line(text: bytes) -> str:
-    return (text.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
+    ones = (
+        "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS",
+        "PYTHONDONTWRITEBYTECODE", "HF_HUB_OFFLINE",
+    )  # fmt: skip
+    names = {"HOME": scratch, "TMPDIR": scratch, "USER": "student", "MPLBACKEND": "agg"}
+    names |= {"PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore", "CUDA_VISIBLE_DEVICES": ""}
+    names |= {name: os.environ[name] for name in kept if name in os.environ}
+    path = f"{_PACKAGE.parent}{os.pathsep}{_SITE}"
+    return {**names, **dict.fromkeys(ones, "1"), "PYTHONPATH": path}

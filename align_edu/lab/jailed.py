@@ -1,8 +1,8 @@
 """The program inside the jail: limits itself, runs each function on its cases, and reports.
 
 `align_edu.lab.jail` runs it as a script, so that nothing of `align_edu.lab`, which holds the
-answers, is imported unless a submission does it. An audit hook refuses, and reports to the
-lecturer, what no exercise needs: bubblewrap alone would hide such an attempt.
+answers, is imported unless a submission does it. An audit hook refuses what no exercise needs and
+reports it to the lecturer: bubblewrap alone would hide such an attempt.
 """
 
 import __future__
@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,14 @@ def main() -> None:
         os.dup2(null, number)
     sys.addaudithook(_guard(scratch, request["private"]))
     for job, observer in zip(jobs, observers):
-        cases = [tuple(map(outcomes.decode_case, case)) for case in job["cases"]]
-        _settle(scratch)
+        tempfile.tempdir = tempfile.mkdtemp(dir=scratch)  # an empty folder for each function
+        os.chdir(tempfile.tempdir)
+        random.seed(0)  # a student may draw random numbers, and marks must repeat
+        np.random.seed(0)  # noqa: NPY002
+        torch.manual_seed(0)
         _stop_after(IMPORT_SECONDS, 0)
         begin = functools.partial(_stop_after, request["seconds"], request["wall_seconds"])
-        _run(job, cases, observer, begin, outcomes)
+        _run(job, observer, begin, outcomes)
     os._exit(0)
 
 
@@ -72,7 +75,7 @@ def report(**message: Any) -> None:
     os.write(REPORTS, json.dumps(message).encode() + b"\n")
 
 
-def _import_beside_the_answers(names: Sequence[str]) -> tuple[Any, list[Any]]:
+def _import_beside_the_answers(names: list[str]) -> tuple[Any, list[Any]]:
     """Import the comparison and the observers from `align_edu.lab`, but not the package itself."""
     package = types.ModuleType("align_edu.lab")
     package.__path__ = [str(Path(__file__).parent)]
@@ -84,16 +87,11 @@ def _import_beside_the_answers(names: Sequence[str]) -> tuple[Any, list[Any]]:
     return outcomes, observers
 
 
-def _run(
-    job: dict[str, Any],
-    cases: list[tuple[Any, ...]],
-    observer: Callable[..., Any] | None,
-    begin: Callable[[], None],
-    outcomes: Any,
-) -> None:
+def _run(job: dict[str, Any], observer: Any, begin: Callable[[], None], outcomes: Any) -> None:
     """Run the statements, then the function for each case; report the outcomes."""
     before = set(sys.modules)
     try:
+        cases = [tuple(map(outcomes.decode_case, case)) for case in job["cases"]]
         function = build(job, begin)
         if not callable(function):
             report(ended="absent")
@@ -147,31 +145,19 @@ def _execute(file: str, text: str, names: dict[str, Any]) -> None:
         report(failed=[cell, traceback.format_exception_only(error)[-1].strip()])
 
 
-def _settle(scratch: str) -> None:
-    """Give a function an empty folder and the same random numbers each time."""
-    tempfile.tempdir = tempfile.mkdtemp(dir=scratch)
-    os.chdir(tempfile.tempdir)
-    random.seed(0)
-    np.random.seed(0)  # noqa: NPY002  (a student may draw from it, and marks must repeat)
-    torch.manual_seed(0)
-
-
 def _limit(request: dict[str, Any]) -> None:
     """Limit memory, files and computing of this process, for good."""
-    _lower(resource.RLIMIT_FSIZE, 8 * 2**20)
-    _lower(resource.RLIMIT_NOFILE, 64)
-    _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_CPU, len(request["jobs"]) * int(IMPORT_SECONDS + request["seconds"] + 3))
+    computing = len(request["jobs"]) * int(IMPORT_SECONDS + request["seconds"] + 3)
+    limits = {"FSIZE": 8 * 2**20, "NOFILE": 64, "CORE": 0, "CPU": computing}
     memory = Path("/proc/self/statm")
     if memory.exists():  # macOS has none, and does not keep this limit
         used = int(memory.read_text().split()[0]) * resource.getpagesize()
-        _lower(resource.RLIMIT_AS, used + request["megabytes"] * 2**20)
-
-
-def _lower(kind: int, most: int) -> None:
-    hard = resource.getrlimit(kind)[1]
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    resource.setrlimit(kind, (most, most))
+        limits["AS"] = used + request["megabytes"] * 2**20
+    for name, most in limits.items():
+        kind = getattr(resource, f"RLIMIT_{name}")
+        hard = resource.getrlimit(kind)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(kind, (most, most))
 
 
 def _stop_after(seconds: float, wall_seconds: float) -> None:
@@ -186,7 +172,7 @@ def _stop_after(seconds: float, wall_seconds: float) -> None:
     signal.setitimer(signal.ITIMER_REAL, wall_seconds)
 
 
-def _guard(scratch: str, private: Sequence[str]) -> Callable[[str, tuple[Any, ...]], None]:
+def _guard(scratch: str, private: list[str]) -> Callable[[str, tuple[Any, ...]], None]:
     """An audit hook that refuses what a student's own code attempts; libraries may look around."""
     readable = [scratch, sys.prefix, sys.base_prefix, str(Path(__file__).parents[1])]
 
@@ -196,7 +182,7 @@ def _guard(scratch: str, private: Sequence[str]) -> Callable[[str, tuple[Any, ..
         if event not in _PATHS:
             return "the network"
         changes = (arguments[2] or 0) & _WRITES if event == "open" else event not in _READS
-        for place in map(_real, arguments[: _PATHS[event]]):
+        for place in arguments[: _PATHS[event]]:
             if changes and not _is_below(place, [scratch, os.devnull]):
                 return "a file outside its own folder"
             if _is_below(place, private) and not _is_below(place, readable):
@@ -214,17 +200,13 @@ def _guard(scratch: str, private: Sequence[str]) -> Callable[[str, tuple[Any, ..
     return hook
 
 
-def _real(path: Any) -> str:
-    """The path without links; a file that is open already counts as the empty device."""
-    if path is None or isinstance(path, int):
-        return os.devnull
+def _is_below(path: Any, folders: list[str]) -> bool:
+    """Whether a path leads into a folder; a file that is open counts as the empty device."""
     try:
-        return os.path.realpath(os.fsdecode(path))
+        number = path is None or isinstance(path, int)
+        place = os.path.realpath(os.devnull if number else os.fsdecode(path))
     except (TypeError, ValueError, OSError):
-        return ""
-
-
-def _is_below(place: str, folders: Sequence[str]) -> bool:
+        return False
     return any(place == folder or place.startswith(folder + os.sep) for folder in folders)
 
 

@@ -1,6 +1,6 @@
-"""Judges what a function gave: right, or which known mistake it looks like.
+"""Judges what a function returned: right, or wrong, with the known mistake that it looks like.
 
-The check in a notebook and `align-edu grade` share it. It sees outcomes only, never the function.
+The check in a notebook and `align-edu grade` share it. It compares outcomes only.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from align_edu.lab.outcomes import Outcome, outcome_of, said, same, shown
 
 @dataclass(frozen=True)
 class AnswerKey:
-    """An exercise with the cases of one seed, and what the right answer gives for them."""
+    """An exercise with the cases of one seed, and what the right answer returns for them."""
 
     exercise: Exercise
     cases: list[tuple[Any, ...]]
@@ -24,7 +24,7 @@ class AnswerKey:
 
     @cached_property
     def mistakes(self) -> list[tuple[str, list[Outcome]]]:
-        """What each known mistake is called, and what it gives for the cases."""
+        """Each known mistake: its sentence, and what it returns for the cases."""
         watched = self.exercise.watched
         return [
             (wrong.mistake, [outcome_of(watched(wrong.function), case) for case in self.cases])
@@ -36,12 +36,8 @@ class AnswerKey:
 class Problem:
     """What is wrong with an answer.
 
-    Parameters
-    ----------
-    sentence : one or two sentences for the student; the second is the mistake, if it is known.
-    mistake : its sentence, or nothing where it is not known.
-    got : what the function gave for the first case that is wrong.
-    case : that case.
+    sentence: for the student; it ends with the mistake. mistake: empty where it is unknown. got,
+    case: what the function returned for the first case that is wrong, and that case.
     """
 
     sentence: str
@@ -71,13 +67,14 @@ def judge(key: AnswerKey, got: Sequence[Outcome]) -> Problem | None:
     >>> judge(key, [7.0] * len(key.cases)).sentence
     'chance_loss(2): expected 1.38629, got 7.'
     """
-    failed = [not same(a, b) for a, b in zip(key.expected, got, strict=True)]
-    if not any(failed):
+    wrong = (i for i, pair in enumerate(zip(key.expected, got, strict=True)) if not same(*pair))
+    first = next(wrong, None)
+    if first is None:
         return None
-    first = failed.index(True)
-    call = f"{key.exercise.name}({', '.join(shown(value) for value in key.cases[first])})"
+    case = key.cases[first]
+    call = f"{key.exercise.name}({', '.join(map(shown, case))})"
     sentence = f"{call}: expected {said(key.expected[first])}, got {said(got[first])}."
     for mistake, outcomes in key.mistakes:
-        if all(same(a, b) for a, b in zip(outcomes, got, strict=True)):
-            return Problem(f"{sentence} {mistake}", mistake, got[first], key.cases[first])
-    return Problem(sentence, "", got[first], key.cases[first])
+        if all(map(same, outcomes, got)):
+            return Problem(f"{sentence} {mistake}", mistake, got[first], case)
+    return Problem(sentence, "", got[first], case)

@@ -1,4 +1,4 @@
-"""Marks: what an outcome is worth, what the student reads, and the files that hold them."""
+"""Marks: what each outcome is worth, what the student reads, and the files that hold them."""
 
 import csv
 import io
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from align_edu.io import written_whole
 from align_edu.lab.jail import Limits, Report
@@ -18,8 +19,14 @@ COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "not
 Where = tuple[str, str, str]  # student, notebook, exercise
 
 _NO_MEMORY = re.compile(r"MemoryError:|.*(can't allocate memory|not enough memory|bad_alloc)")
-# Outcome and sentence for a run that did not reach its end; {} are the limits.
-_ENDED = {
+# By how a function ended: its outcome, and the sentence for the student.
+_SENTENCES = {
+    "stub": ("not attempted", "still to be written."),
+    "missing": (
+        "missing",
+        "not in the notebook. Is it spelled like this, and was the file saved?{elsewhere}",
+    ),
+    "refused": ("forbidden", "it asked for {tried}. A function that is graded works alone."),
     "time": ("time", "no answer after {seconds:g} s of computing. Does a loop ever end?"),
     "memory": ("memory", "it asked for more than {megabytes} MB of memory."),
     "exit": ("exit", "it ended the whole program. Return a value instead."),
@@ -27,6 +34,7 @@ _ENDED = {
     "crash": ("error", "it crashed the process that ran it."),
     "garbage": ("error", "what came back cannot be read."),
     "stopped": ("error", "it was stopped by an error."),
+    "right": ("right", "right."),
 }
 
 
@@ -34,13 +42,8 @@ _ENDED = {
 class Mark:
     """One row of the table, and the sentence that the student reads.
 
-    Parameters
-    ----------
-    mark : 1 or 0.
-    outcome : one of those that `align_edu.lab.grade` lists.
-    mistake : the sentence of a known mistake, or nothing.
-    note : for the lecturer.
-    said : for the student.
+    mark: 1 or 0. outcome: one of those that `align_edu.lab.grade` lists. mistake: the sentence of
+    a known mistake, or empty. note: for the lecturer. said: for the student.
     """
 
     student: str
@@ -53,50 +56,44 @@ class Mark:
     said: str
 
 
-def mark_without_running(where: Where, state: str, reason: str, notes: Sequence[str]) -> Mark:
-    """Return the mark of a stub, of a missing function, or of a file that cannot be read.
+def plain_mark(where: Where, ended: str, notes: Iterable[str], **values: Any) -> Mark:
+    """Return the mark of a function that ended so, with the values that its sentence mentions.
 
-    >>> mark_without_running(("anna", "00.ipynb", "chance_loss"), "stub", "", []).said
+    >>> plain_mark(("anna", "00.ipynb", "chance_loss"), "stub", []).said
     'chance_loss: still to be written.'
     """
-    name = where[2]
-    if state == "stub":
-        return _mark(where, "not attempted", f"{name}: still to be written.", notes)
-    if state == "missing":
-        said = f"{name}: not in the notebook. Is it spelled like this, and was the file saved?"
-        said += f" It may stand in what is {reason}." if reason else ""
-        return _mark(where, "missing", said, notes)
+    outcome, sentence = _SENTENCES[ended]
+    return _mark(where, outcome, f"{where[2]}: {sentence.format(**values)}", notes)
+
+
+def unreadable_mark(where: Where, reason: str) -> Mark:
+    """Return the mark of each exercise of a file that cannot be read."""
     said = f"The file cannot be read: {reason}. Save the notebook once more and hand that in."
-    return _mark(where, "unreadable", said, [*notes, reason])
+    return _mark(where, "unreadable", said, [reason])
 
 
 def mark_of_report(
     where: Where, report: Report, key: AnswerKey, limits: Limits, notes: Sequence[str]
 ) -> Mark:
     """Return the mark for what a run reported."""
-    name = where[2]
     notes = [*notes, *(f"cell {cell}: {error}" if cell else error for cell, error in report.failed)]
     if report.answers:
         notes.append("imported the answers of the course")
     if report.refused:
         tried = ", ".join(report.refused)
-        said = f"{name}: it asked for {tried}. A function that is graded works alone."
-        return _mark(where, "forbidden", said, [*notes, f"tried: {tried}"])
+        return plain_mark(where, "refused", [*notes, f"tried: {tried}"], tried=tried)
     ended, outcomes = report.ended, report.outcomes
     if ended == "done" and len(outcomes) != len(key.cases):
         ended = "garbage"
     problem = judge(key, outcomes) if ended == "done" else None
     if problem and not problem.mistake and any(map(_lacks_memory, outcomes)):
         ended = "memory"
-    if ended != "done":
-        outcome, sentence = _ENDED[ended]
-        return _mark(where, outcome, f"{name}: {sentence.format(**vars(limits))}", notes)
-    if problem is None:
-        return _mark(where, "right", f"{name}: right.", notes)
+    if ended != "done" or problem is None:
+        return plain_mark(where, "right" if ended == "done" else ended, notes, **vars(limits))
     if problem.mistake or not isinstance(problem.got, Failure):
         return _mark(where, "wrong", problem.sentence, notes, problem.mistake)
     if problem.got.kind == "NotImplementedError":
-        return mark_without_running(where, "stub", "", notes)
+        return plain_mark(where, "stub", notes)
     return _mark(where, "error", problem.sentence, [*notes, str(problem.got)])
 
 
@@ -105,15 +102,26 @@ def write_marks(
 ) -> None:
     """Write the table, the misconceptions beside it, and one text per student in a folder.
 
-    note: a sentence that each text ends with.
-
-    Raises InputError where they cannot be written.
+    note: a sentence that each text ends with. Raises InputError where they cannot be written.
     """
+    texts = {misconceptions_file(out): _csv(("exercise", "mistake", "students"), misconceptions)}
     for student, rows in groupby(marks, key=lambda each: each.student):
-        _write(feedback_file(out, student), feedback(list(rows)) + (f"{note}\n" if note else ""))
-    header = ("exercise", "mistake", "students")
-    _write(misconceptions_file(out), _csv(header, misconceptions))
-    _write(out, _csv(COLUMNS, [[getattr(each, name) for name in COLUMNS] for each in marks]))
+        file = feedback_folder(out) / f"{student.replace('/', '_')}.txt"
+        texts[file] = feedback(list(rows)) + (f"{note}\n" if note else "")
+    texts[out] = _csv(COLUMNS, [[getattr(each, name) for name in COLUMNS] for each in marks])
+    for file, text in texts.items():
+        with written_whole(file) as beside:
+            beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def misconceptions_file(out: Path) -> Path:
+    """Return the path of the table of misconceptions, beside the marks."""
+    return out.with_name(f"{out.stem}_misconceptions.csv")
+
+
+def feedback_folder(out: Path) -> Path:
+    """Return the folder of the students' feedback, beside the marks."""
+    return out.with_name(f"{out.stem}_feedback")
 
 
 def feedback(marks: Sequence[Mark]) -> str:
@@ -127,45 +135,13 @@ def feedback(marks: Sequence[Mark]) -> str:
     return "\n".join(lines)
 
 
-def misconceptions_text(rows: Sequence[tuple[str, str, int]]) -> str:
-    """Return the table of misconceptions for a reader.
-
-    >>> print(misconceptions_text([("cosine", "The root is missing.", 3)]))
-    students  exercise          mistake
-           3  cosine            The root is missing.
-    """
-    if not rows:
-        return "no known mistake"
-    lines = [f"{'students':>8}  {'exercise':16}  mistake"]
-    return "\n".join([*lines, *(f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in rows)])
-
-
-def misconceptions_file(out: Path) -> Path:
-    """Return the path of the table of misconceptions.
-
-    >>> misconceptions_file(Path("grades.csv")).name
-    'grades_misconceptions.csv'
-    """
-    return out.with_name(f"{out.stem}_misconceptions.csv")
-
-
-def feedback_file(out: Path, student: str) -> Path:
-    """Return the path of a student's feedback.
-
-    >>> feedback_file(Path("grades.csv"), "anna").as_posix()
-    'grades_feedback/anna.txt'
-    """
-    return out.with_name(f"{out.stem}_feedback") / f"{student.replace('/', '_')}.txt"
-
-
 def _lacks_memory(outcome: Outcome) -> bool:
     return isinstance(outcome, Failure) and _NO_MEMORY.match(str(outcome)) is not None
 
 
 def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: str = "") -> Mark:
     note = "; ".join(" ".join(_lasting(note).split()) for note in dict.fromkeys(notes))
-    points = 1 if outcome == "right" else 0
-    return Mark(*where, points, outcome, mistake, note, _lasting(said))
+    return Mark(*where, int(outcome == "right"), outcome, mistake, note, _lasting(said))
 
 
 def _lasting(text: str) -> str:
@@ -182,10 +158,5 @@ def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _harmless(cell: object) -> object:
-    """A spreadsheet takes what begins so for a formula, and students choose names and errors."""
+    """A spreadsheet would compute a text that begins like a formula; students choose texts."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
-
-
-def _write(file: Path, text: str) -> None:
-    with written_whole(file) as beside:
-        beside.write_text(text, encoding="utf-8", newline="\n")

@@ -55,15 +55,10 @@ def write_assignment(
     difficult. Other cells stay as they are, without outputs; the samples that they read are
     copied beside the notebook. `nbgrader_config.py` is written where there is none.
 
-    Parameters
-    ----------
-    number : the two digits of the notebook's name; the whole name of a lecturer's notebook.
-    folder : the root of the nbgrader course.
-    seed : of the random cases in the hidden tests.
-    notebooks : the folder of the notebooks.
-    only_exercises : keep the title, the start cell and the exercises; autograding, which runs
-        all cells, then takes seconds.
-    exercises : a Python file that adds a lecturer's exercises with `lab.add_exercise`.
+    number: the two digits of the notebook's name, or the whole name of a lecturer's notebook.
+    folder: the root of the nbgrader course. seed: of the random cases in the hidden tests.
+    only_exercises: keep the title, the start cell and the exercises; autograding, which runs all
+    cells, then takes seconds. exercises: a Python file that adds a lecturer's exercises.
 
     Raises InputError for a lesson without a notebook or exercises, and when the assignment
     exists already.
@@ -75,33 +70,38 @@ def write_assignment(
     """
     import nbformat
 
+    added = ""
     if exercises is not None:
         read_exercises(exercises)
+        added = Path(exercises).read_text(encoding="utf-8")
     mine = {EXERCISES[name].notebook for name in added_exercises()}
-    name, root = number if number in mine else find_lesson(number).file, Path(folder)
-    home = root / "source" / name
+    name = number if number in mine else find_lesson(number).file
+    home, config = Path(folder, "source", name), Path(folder, "nbgrader_config.py")
     if home.exists():
         raise InputError(f"{home}: exists already; remove it or choose another course folder")
-    stored = _read_notebook(Path(notebooks) / f"{name}.ipynb")
-    added = Path(exercises).read_text(encoding="utf-8") if exercises is not None else ""
+    file = Path(notebooks, f"{name}.ipynb")
+    if not file.is_file():
+        raise InputError(f"{file}: no such notebook; name the folder of the course's notebooks")
+    try:
+        stored = nbformat.read(file, as_version=4)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: not a readable notebook ({error}); get it again") from error
     stored.cells = list(_graded(stored.cells, number, seed, only_exercises, added))
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)
         _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
         text = nbformat.writes(stored) + "\n"
         (beside / f"{name}.ipynb").write_text(text, encoding="utf-8")
-    if not (root / "nbgrader_config.py").exists():
-        with written_whole(root / "nbgrader_config.py") as part:
+    if not config.exists():
+        with written_whole(config) as part:
             part.write_text(CONFIG, encoding="utf-8")
     return home / f"{name}.ipynb"
 
 
 def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
-    """Try a student's function as the exercise of that name; nbgrader's hidden tests call it.
+    """Try a student's function as the exercise of that name; keep no progress.
 
-    No progress is kept.
-
-    Raises CheckFailed where it is wrong or still to be written.
+    nbgrader's hidden tests call it. Raises CheckFailed where it is wrong or still to be written.
 
     >>> import math
     >>> assert_right("chance_loss", lambda n: 2 * math.log(n), seed=3)
@@ -118,17 +118,6 @@ def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
     print(f"{name}: right.")
 
 
-def _read_notebook(file: Path) -> Any:
-    import nbformat
-
-    if not file.is_file():
-        raise InputError(f"{file}: no such notebook; name the folder of the course's notebooks")
-    try:
-        return nbformat.read(file, as_version=4)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not a readable notebook ({error}); get it again") from error
-
-
 def _graded(
     cells: list[Any], number: str, seed: int, only_exercises: bool, added: str
 ) -> Iterator[Any]:
@@ -136,29 +125,23 @@ def _graded(
     missing = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
     if not missing:
         raise InputError(f"notebook {number} has no exercises to grade; choose another")
-    names = missing | set(added_exercises())
+    mine = set(added_exercises())
+    names = missing | mine
     for place, cell in enumerate(cells):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
         stub = STUB.search(cell.source) if cell.cell_type == "code" else None
+        after = cells[place + 1].source if place + 1 < len(cells) else ""
         if stub and stub[1] in names:
             names.remove(stub[1])
-            exercise = EXERCISES[stub[1]]
-            yield _solution(cell, stub, exercise)
-            own = exercise.name in added_exercises()
-            yield _tests(exercise.name, _points(cells[place - 1].source), seed, own * added)
-        elif not only_exercises or _is_frame(cells, place):
+            yield _solution(cell, stub, EXERCISES[stub[1]])
+            difficulty = re.findall(r"Difficulty (\d) of 5", cells[place - 1].source)
+            points = int(difficulty[-1]) if difficulty else 1
+            yield _tests(stub[1], points, seed, added if stub[1] in mine else "")
+        elif not only_exercises or place == 0 or "lab.start(" in cell.source or STUB.search(after):
             yield cell
-    if missing & names:
-        raise InputError(
-            f"notebook {number} has no stub for {', '.join(sorted(missing & names))}; mend it"
-        )
-
-
-def _is_frame(cells: list[Any], place: int) -> bool:
-    """Whether a cell belongs to the shortest form: the title, the start, an exercise's text."""
-    after = cells[place + 1].source if place + 1 < len(cells) else ""
-    return place == 0 or "lab.start(" in cells[place].source or STUB.search(after) is not None
+    if gone := ", ".join(sorted(missing & names)):
+        raise InputError(f"notebook {number} has no stub for {gone}; mend it")
 
 
 def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
@@ -171,9 +154,8 @@ def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
     assert isinstance(function, ast.FunctionDef)
     documented = ast.get_docstring(function) is not None and len(function.body) > 1
     first = function.body[1 if documented else 0].lineno
-    body = "\n".join(source.splitlines()[first - 1 : function.end_lineno])
-    lines = ["### BEGIN SOLUTION", *textwrap.dedent(body).splitlines(), "### END SOLUTION"]
-    solution = textwrap.indent("\n".join(lines), "    ")
+    body = textwrap.dedent("\n".join(source.splitlines()[first - 1 : function.end_lineno]))
+    solution = textwrap.indent(f"### BEGIN SOLUTION\n{body}\n### END SOLUTION", "    ")
     head = stub[0].partition("\n")[0]
     cell.source = cell.source.replace(stub[0], f"{head}\n{solution}", 1)
     cell.metadata["nbgrader"] = _metadata(exercise.name, solution=True)
@@ -191,47 +173,29 @@ def _tests(name: str, points: int, seed: int, added: str) -> Any:
     lines += ["from align_edu.lab.nbgrader_assignment import assert_right", ""]
     lines += [f'assert_right("{name}", {name}, seed={seed})', "### END HIDDEN TESTS"]
     cell = nbformat.v4.new_code_cell("\n".join(lines), id=f"tests-{name}"[:64])
-    cell.metadata["nbgrader"] = _metadata(f"{name}-tests", points=points)
+    cell.metadata["nbgrader"] = _metadata(f"{name}-tests", solution=False) | {"points": points}
     return cell
 
 
-def _metadata(name: str, *, solution: bool = False, points: int | None = None) -> dict[str, Any]:
-    """What nbgrader, schema 3, keeps of a cell."""
-    graded = {} if points is None else {"points": points}
-    return {
-        "schema_version": 3,
-        "grade_id": name,
-        "grade": not solution,
-        "solution": solution,
-        "locked": not solution,
-        "task": False,
-        **graded,
-    }
-
-
-def _points(header: str) -> int:
-    """The difficulty that the text before an exercise names, or 1."""
-    found = re.findall(r"Difficulty (\d) of 5", header)
-    return int(found[-1]) if found else 1
+def _metadata(name: str, *, solution: bool) -> dict[str, Any]:
+    """What nbgrader, schema 3, keeps of a cell: a solution, or locked tests."""
+    kinds = {"solution": solution, "grade": not solution, "locked": not solution, "task": False}
+    return {"schema_version": 3, "grade_id": name, **kinds}
 
 
 def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
     """Copy the samples that the cells name into ``home``, and let the cells read them there."""
     code = [cell for cell in cells if cell.cell_type == "code"]
-    if not any(DATA in cell.source for cell in code):
+    text = "\n".join(cell.source for cell in code)
+    if DATA not in text:
         return
     if not samples.is_dir():
         raise InputError(f"{samples}: missing, and the notebook reads it; use a whole checkout")
-    text = "\n".join(cell.source for cell in code)
     for entry in sorted(samples.iterdir()):
-        if not re.search(rf"\b{re.escape(entry.name)}\b", text):
-            continue
-        copied = home / samples.name / entry.name
-        copied.parent.mkdir(exist_ok=True)
-        if entry.is_dir():
-            shutil.copytree(entry, copied)
-        else:
-            shutil.copy(entry, copied)
+        if re.search(rf"\b{re.escape(entry.name)}\b", text):
+            copied = home / samples.name / entry.name
+            copied.parent.mkdir(exist_ok=True)
+            (shutil.copytree if entry.is_dir() else shutil.copy)(entry, copied)
     for cell in code:
         cell.source = cell.source.replace(DATA, samples.name)
 
@@ -243,18 +207,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     parser = argparse.ArgumentParser(prog="python -m align_edu.lab.nbgrader_assignment")
-    parser.add_argument("number", help="of the notebook, such as 06; or the name of your notebook")
-    parser.add_argument("--out", type=Path, required=True, help="the root of the nbgrader course")
-    parser.add_argument("--seed", type=int, default=0, help="of the hidden cases")
-    parser.add_argument(
-        "--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the notebooks"
-    )
-    parser.add_argument(
-        "--only-exercises", action="store_true", help="leave out all other cells but the first"
-    )
-    parser.add_argument(
-        "--exercises", type=Path, metavar="FILE", help="Python that adds your exercises"
-    )
+    add = parser.add_argument
+    add("number", help="of the notebook, such as 06; or the name of your notebook")
+    add("--out", type=Path, required=True, help="the root of the nbgrader course")
+    add("--seed", type=int, default=0, help="of the hidden cases")
+    add("--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the notebooks")
+    add("--only-exercises", action="store_true", help="leave out all other cells but the first")
+    add("--exercises", type=Path, metavar="FILE", help="Python that adds your exercises")
     options = vars(parser.parse_args(argv))
     number, out = options.pop("number"), options.pop("out")
     try:

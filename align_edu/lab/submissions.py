@@ -1,9 +1,7 @@
 """Finds submitted notebooks in a folder, whose they are, and reads the code in them."""
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +21,9 @@ class Unreadable(ValueError):
 class Submission:
     """One submitted notebook.
 
-    Parameters
-    ----------
-    student : the first sub-folder, or the file's name without the notebook's.
-    notebook : the file's path below the folder.
-    number : of the notebook in the course (or the name of the lecturer's), if the name tells it.
-    file : the path.
+    student: the first sub-folder, or the file's name without the notebook's. notebook: the file's
+    path below the folder. number: of the notebook in the course (or the name of the lecturer's),
+    if the file's name contains it. file: the path.
     """
 
     student: str
@@ -53,7 +48,14 @@ def find_submissions(folder: Path) -> list[Submission]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the submissions")
-    found = [_submission(folder, file) for file in _notebooks(folder)]
+    found = []
+    for file in folder.rglob("*.ipynb"):
+        inside = file.relative_to(folder)
+        if file.is_symlink() or any(part.startswith(".") for part in inside.parts):
+            continue
+        number, rest = _split(file.stem)
+        student = inside.parts[0] if len(inside.parts) > 1 else rest or file.stem
+        found.append(Submission(printable(student), printable(inside.as_posix()), number, file))
     if not found:
         raise InputError(f"{folder}: no notebook (*.ipynb) in it; collect the submissions there")
     return sorted(found, key=lambda each: (each.student, each.notebook))
@@ -75,7 +77,11 @@ def read_cells(file: Path) -> list[str]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise Unreadable("it has no cells")
-    code = [_text(cell.get("source")) for cell in cells if _is_code(cell)]
+    code = [
+        _text(cell.get("source"))
+        for cell in cells
+        if isinstance(cell, dict) and cell.get("cell_type") == "code"
+    ]
     if sum(map(len, code)) > MOST_CODE:
         raise Unreadable(f"it has more than {MOST_CODE:,} letters of code")
     return code
@@ -87,10 +93,8 @@ def number_in(cells: list[str]) -> str:
     >>> number_in(['from align_edu import lab', 'lab.start("06")'])
     '06'
     """
-    for text in cells:
-        if found := re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", text, re.MULTILINE):
-            return found[1]
-    return ""
+    found = re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", "\n".join(cells), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def added_exercises() -> list[str]:
@@ -108,24 +112,8 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _notebooks(folder: Path) -> Iterator[Path]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            file = Path(place, name)
-            if name.endswith(".ipynb") and not name.startswith(".") and not file.is_symlink():
-                yield file
-
-
-def _submission(folder: Path, file: Path) -> Submission:
-    inside = file.relative_to(folder)
-    number, rest = _split(file.stem)
-    student = inside.parts[0] if len(inside.parts) > 1 else rest or file.stem
-    return Submission(printable(student), printable(inside.as_posix()), number, file)
-
-
 def _split(stem: str) -> tuple[str, str]:
-    """The number of the notebook that a file's name tells, and the rest of the name."""
+    """The number of the notebook that a file's name contains, and the rest of the name."""
     for lesson in COURSE:
         if lesson.file in stem:
             return lesson.number, stem.replace(lesson.file, "", 1).strip("_- ")
@@ -134,10 +122,6 @@ def _split(stem: str) -> tuple[str, str]:
             return name, found[1] or ""
     found = re.match(r"(\d\d)(?=\D|$)", stem)
     return (found[1] if found else ""), stem
-
-
-def _is_code(cell: object) -> bool:
-    return isinstance(cell, dict) and cell.get("cell_type") == "code"
 
 
 def _text(source: object) -> str:
