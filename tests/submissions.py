@@ -3,15 +3,13 @@
 The notebooks are those of the course, with an answer's source in place of each stub.
 """
 
-import ast
 import inspect
 import json
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -90,69 +88,19 @@ def wrong_answer(name: str, number: int) -> Cells:
     return [f"def {name}(*given):\n    return chosen_{name}(*given)", *cells]
 
 
-def source_cells(function: Callable[..., Any], name: str) -> Cells:
-    """The imports of a function's module, the module's things that it uses, and itself."""
-    tree = ast.parse(inspect.getsource(sys.modules[function.__module__])).body
-    imports = [node for node in tree if isinstance(node, (ast.Import, ast.ImportFrom))]
-    lines = [ast.unparse(node) for node in imports]
-    lines = [line for line in lines if "pytest" not in line and "align_edu.lab" not in line]
-    defined = {each: node for node in tree for each in bound(node)}
-    wanted, seen = [function.__name__], []
-    while wanted:
-        each = wanted.pop()
-        if each in defined and each not in seen:
-            seen.append(each)
-            wanted += [n.id for n in ast.walk(defined[each]) if isinstance(n, ast.Name)]
-    source = [ast.unparse(node) for node in tree if set(bound(node)) & set(seen)]
-    return ["\n".join(lines), re.sub(rf"\b{function.__name__}\b", name, "\n\n\n".join(source))]
-
-
-def bound(node: ast.stmt) -> list[str]:
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return [node.name]
-    if isinstance(node, ast.Assign):
-        return [each.id for each in node.targets if isinstance(each, ast.Name)]
-    return []
-
-
-def from_tests(test: str) -> list[tuple[Any, ...]]:
-    """The functions that a test of the lab is parametrised with."""
-    rows: list[tuple[Any, ...]] = []
-    for file in sorted(Path(__file__).parent.glob("test_lab*.py")):
-        module = import_module(f"tests.{file.stem}")
-        marks = getattr(getattr(module, test, None), "pytestmark", [])
-        rows += [row for mark in marks if "function" in mark.args[0] for row in mark.args[1]]
-    plain = [row for row in rows if inspect.isfunction(row[1]) and row[1].__closure__ is None]
-    return [row for row in plain if row[1].__name__ not in SLOW and row[1].__name__ != "<lambda>"]
-
-
-# Their libraries take 5 to 10 s of computing to import: once here would be as long as all others.
-SLOW = {
-    "share_by_building_bert",
-    "adds_a_pooler",
-    "forgets_the_way_back",
-    "scaled_by_the_library",
-    "normalises_as_a_classifier",
-}
-
-
 def hand_in_right(folder: Path, every: int = 1) -> list[Expected]:
-    """Of the shipped answers, and the unusual ones of the other tests, one in ``every``."""
-    rows = [(name, each.reference) for name, each in EXERCISES.items()]
-    rows += [(row[0], row[1]) for row in from_tests("test_an_unusual_right_answer_passes")]
+    """Of the shipped answers, one in ``every``."""
     expected = []
-    for name, function in rows[::every]:
-        if name == "learning_rate_at":  # which imports the whole training
-            continue
-        student = f"right_{name}_{function.__name__}"
-        cells = source_cells(function, name)
-        hand_in(folder, student, EXERCISES[name].notebook, {name: cells})
-        expected.append(Expected(student, name, "right"))
+    for name, exercise in list(EXERCISES.items())[::every]:
+        if name != "learning_rate_at":  # which imports the whole training
+            source = textwrap.dedent(inspect.getsource(exercise.reference))
+            hand_in(folder, f"right_{name}", exercise.notebook, {name: [source]})
+            expected.append(Expected(f"right_{name}", name, "right"))
     return expected
 
 
 def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
-    """Of the known mistakes, and of those as other people write them, one in ``every``."""
+    """Of the known mistakes, one in ``every``."""
     expected = []
     for number in dict.fromkeys(exercise.notebook for exercise in EXERCISES.values()):
         names = [name for name, each in EXERCISES.items() if each.notebook == number]
@@ -160,15 +108,8 @@ def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
             group = [name for name in names if i < len(EXERCISES[name].wrong)]
             student = f"wrong_{number}_{i:02}"
             hand_in(folder, student, number, {name: wrong_answer(name, i) for name in group})
-            for name in group:
-                mistake = EXERCISES[name].wrong[i].mistake
-                expected.append(Expected(student, name, "wrong", mistake))
-    rows = from_tests("test_a_mistake_is_named_however_it_is_written")
-    for name, function, words in rows[:: max(1, every // 3)]:
-        student = f"writes_{name}_{function.__name__}"
-        cells = source_cells(function, name)
-        hand_in(folder, student, EXERCISES[name].notebook, {name: cells})
-        expected.append(Expected(student, name, "wrong", words))
+            mistakes = {name: EXERCISES[name].wrong[i].mistake for name in group}
+            expected += [Expected(student, name, "wrong", mistakes[name]) for name in group]
     return expected
 
 

@@ -4,25 +4,19 @@ The order of the cells does not matter. Of several definitions the last one that
 Needs are the names that compiled code loads: helpers, imports, constants, and their needs in turn.
 """
 
-import __future__
-
 import ast
 import builtins
 import dis
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
-from IPython.core.inputtransformer2 import TransformerManager
-
 from align_edu.lab.checks import is_stub
+from align_edu.lab.submissions import FLAGS, parse_cell
 
-FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
 _LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"}
 _STORES = {"STORE_NAME", "STORE_GLOBAL"}
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-_RUN_AS_PYTHON = {"time", "timeit", "capture", "prun"}  # of the cell magics
 
 
 @dataclass(eq=False)
@@ -50,8 +44,8 @@ def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
     parsed: dict[int, list[ast.stmt]] = {}
     before = ""
     for number, cell in enumerate(cells, 1):
-        body = _parse(cell)
-        if body is None and (body := _parse(f"{before}\n{cell}")) is not None:
+        body = parse_cell(cell)
+        if body is None and (body := parse_cell(f"{before}\n{cell}")) is not None:
             parsed[number - 1], cell = [], f"{before}\n{cell}"
         if body is not None:
             parsed[number] = body
@@ -119,28 +113,6 @@ def _givers(
     return [first, *(each for each in later if name in each.changes | each.binds)]
 
 
-def _parse(text: str) -> list[ast.stmt] | None:
-    """The statements of a cell, or None where it is not Python."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(TransformerManager().transform_cell(text))
-            compile(tree, "<cell>", "exec", FLAGS, dont_inherit=True)
-        return [inner for node in tree.body for inner in _python_of(node)]
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
-def _python_of(node: ast.stmt) -> list[ast.stmt]:
-    """The statement; nothing for a magic or a call of the lab; what is in a cell of `%%time`."""
-    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
-        return [node]
-    called = ast.unparse(node.value.func)
-    if called == "get_ipython().run_cell_magic":
-        magic, _, body = map(ast.literal_eval, node.value.args)
-        return (_parse(body) or []) if magic in _RUN_AS_PYTHON else []
-    return [] if called.startswith(("get_ipython().", "lab.")) else [node]
-
-
 def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
     code = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
     binds = {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
@@ -153,14 +125,13 @@ def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
 def _changed(statement: ast.stmt) -> Iterator[str]:
     """The x of `x[0] = 1`, `x.a = 1` and `x.append(1)`."""
     for each in ast.walk(statement):
-        place: ast.AST | None = each if isinstance(getattr(each, "ctx", None), ast.Store) else None
+        place: ast.AST = each if isinstance(getattr(each, "ctx", None), ast.Store) else ast.Pass()
         if isinstance(each, ast.Expr) and isinstance(each.value, ast.Call):
             place = each.value.func
-        inner = place
-        while isinstance(inner, ast.Subscript | ast.Attribute):
-            inner = inner.value
-        if inner is not place and isinstance(inner, ast.Name):
-            yield inner.id
+        if isinstance(place, ast.Subscript | ast.Attribute):
+            while isinstance(place, ast.Subscript | ast.Attribute):
+                place = place.value
+            yield getattr(place, "id", "")
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -103,28 +103,15 @@ class Grades:
 
     def __str__(self) -> str:
         """Return the class's mistakes as a table, the number of each outcome, and the files."""
-        counts = self.to_dict()
+        counts, files = self.to_dict(), f"{misconceptions_file(self.out).name} and "
+        files += f"{feedback_folder(self.out).name}/"
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
+        head = f"{'students':>8}  {'exercise':16}  mistake"
         rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
-        lines = [f"{'students':>8}  {'exercise':16}  mistake", *rows] if rows else []
-        lines += [
-            *([] if rows else ["no known mistake"]),
-            f"{counts['students']} students, {counts['functions']} functions: {outcomes}",
-            f"marks: {self.out}, with {misconceptions_file(self.out).name} and "
-            f"{feedback_folder(self.out).name}/ beside it",
-            *([] if self.isolated else [f"note: {NOT_ISOLATED}"]),
-        ]
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A function to run, the key to judge it by, and notes for the lecturer."""
-
-    where: Where
-    job: Job
-    key: AnswerKey
-    notes: list[str]
+        lines = [head, *rows] if rows else ["no known mistake"]
+        lines += [f"{counts['students']} students, {counts['functions']} functions: {outcomes}"]
+        lines += [f"marks: {self.out}, with {files} beside it"]
+        return "\n".join(lines if self.isolated else [*lines, f"note: {NOT_ISOLATED}"])
 
 
 def grade_folder(
@@ -140,17 +127,11 @@ def grade_folder(
 ) -> Grades:
     """Mark the notebooks below a folder; write the marks, a text per student, and the mistakes.
 
-    Parameters
-    ----------
-    folder : with a sub-folder per student, or with files that carry the students' names.
-    seed : of the hidden random cases, 0 or larger.
-    out : the table of marks, a CSV file in a folder that exists.
-    seconds : of computing for one function, imports excluded.
-    megabytes : of memory for one function, beside Python and torch.
-    workers : submissions at a time (default: one per core).
-    progress : whether a bar is shown on standard error.
-    unprotected : run the submissions without isolation; each page then says so.
-    exercises : a Python file that adds a lecturer's exercises with `lab.add_exercise`.
+    folder: with a sub-folder per student, or with files that carry the students' names. seed: of
+    the hidden random cases. out: the table of marks, a CSV file in a folder that exists. seconds,
+    megabytes: of computing and memory for one function, without imports. workers: submissions at a
+    time (default: one per core). progress: show a bar. unprotected: run submissions without
+    isolation; each page then says so. exercises: a Python file that adds a lecturer's exercises.
 
     Raises InputError for bad input, and where bubblewrap cannot isolate a submission.
     """
@@ -168,19 +149,15 @@ def grade_folder(
         raise InputError(problem)
     limits, private = Limits(seconds, megabytes), (folder, out.parent)
     key_of = functools.cache(lambda name: answer_key(EXERCISES[name], seed))
-    notebooks = [_tasks(each, key_of) for each in submissions]
+    notebooks = [_jobs(each, key_of) for each in submissions]
     bar = tqdm(total=len(notebooks), desc="grading", unit=" notebooks", disable=not progress)
 
-    def mark(tasks: list[_Task | Mark]) -> list[Mark]:
-        jobs = [each.job for each in tasks if isinstance(each, _Task)]
-        reports = iter(run_jobs(jobs, limits, private, isolate=not unprotected))
+    def mark(jobs: list[Job | Mark]) -> list[Mark]:
+        running = [each for each in jobs if isinstance(each, Job)]
+        reports = run_jobs(running, limits, private, isolate=not unprotected)
+        marks = {j.where: mark_of_report(j, r, limits) for j, r in zip(running, reports)}
         bar.update()
-        return [
-            each
-            if isinstance(each, Mark)
-            else mark_of_report(each.where, next(reports), each.key, limits, each.notes)
-            for each in tasks
-        ]
+        return [each if isinstance(each, Mark) else marks[each.where] for each in jobs]
 
     with bar, ThreadPoolExecutor(workers or usable_cores()) as pool:
         marks = [each for marks in pool.map(mark, notebooks) for each in marks]
@@ -202,7 +179,7 @@ def read_exercises(file: str | Path) -> None:
         raise InputError(f"--exercises {file}: {type(error).__name__}: {error}") from error
 
 
-def _tasks(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[_Task | Mark]:
+def _jobs(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[Job | Mark]:
     """The functions of a notebook to run, and the marks of those that cannot; nothing runs."""
     student = (submission.student, submission.notebook)
     try:
@@ -212,19 +189,19 @@ def _tasks(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[_
         if not names:
             raise Unreadable("it is no notebook of the course that has exercises")
         notes = [f"not Python: code cell {', '.join(map(str, broken))}"] if broken else []
-        return [_task((*student, name), statements, key_of, notes) for name in names]
+        return [_job((*student, name), statements, key_of, notes) for name in names]
     except (Unreadable, RecursionError, MemoryError) as error:
         reason = str(error) if isinstance(error, Unreadable) else "its code is nested too deep"
         names = _exercises_of(submission.number) or [""]
         return [unreadable_mark((*student, name), reason) for name in names]
 
 
-def _task(
+def _job(
     where: Where,
     statements: Sequence[Statement],
     key_of: Callable[[str], AnswerKey],
     broken: list[str],
-) -> _Task | Mark:
+) -> Job | Mark:
     """One function with the statements that it needs, and what the lecturer may want to know."""
     name = where[2]
     needed = find_function(statements, name)
@@ -247,8 +224,7 @@ def _task(
     if names & {"exec", "eval", "__import__", "importlib", "compile"}:
         notes.append("makes code while it runs")
     steps = [*((0, _USUAL[each]) for each in usual), *zip((step.cell for step in needed), texts)]
-    key = key_of(name)
-    return _Task(where, Job(name, steps, key.cases, key.exercise.observe), key, notes + broken)
+    return Job(where, steps, key_of(name), notes + broken)
 
 
 def _expected(named: str, started: str, statements: Sequence[Statement]) -> list[str]:

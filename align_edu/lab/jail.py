@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from align_edu.io import InputError
+from align_edu.lab.judge import AnswerKey
 from align_edu.lab.outcomes import Outcome, decode, encode_case
 
 LEAST_WALL_SECONDS = 60.0  # for one function, however little it may compute
@@ -50,16 +51,23 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """A function to run, by its name.
+    """A function to run.
 
-    steps: statements to run first, in order, each with the number of its cell. cases: arguments to
-    call the function with. observe: a function, as "module:name", that calls it instead.
+    where: student, notebook and exercise. steps: statements to run first, in order, each with the
+    number of its cell. key: the cases and their answers. notes: for the lecturer.
     """
 
-    name: str
+    where: tuple[str, str, str]
     steps: Sequence[tuple[int, str]]
-    cases: Sequence[tuple[Any, ...]]
-    observe: str = ""
+    key: AnswerKey
+    notes: Sequence[str] = ()
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What jailed.py reads: no answer is in it."""
+        cases = [list(map(encode_case, case)) for case in self.key.cases]
+        observe = self.key.exercise.observe
+        return {"name": self.where[2], "steps": self.steps, "cases": cases, "observe": observe}
 
 
 @dataclass
@@ -111,9 +119,8 @@ def run_jobs(
     program = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
     command = _isolated(program, private) if isolate else program
     request = vars(limits) | {"wall_seconds": limits.wall_seconds, "private": [*map(str, private)]}
-    rows = [vars(job) | {"cases": [list(map(encode_case, c)) for c in job.cases]} for job in jobs]
     reports: list[Report] = []
-    while left := rows[len(reports) :]:
+    while left := [job.request for job in jobs[len(reports) :]]:
         patience = IMPORT_WALL_SECONDS + len(left) * (IMPORT_WALL_SECONDS + limits.wall_seconds)
         with tempfile.TemporaryDirectory(prefix="align_edu_", ignore_cleanup_errors=True) as folder:
             request |= {"jobs": left, "scratch": SCRATCH if isolate else folder}

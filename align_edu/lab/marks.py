@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import written_whole
-from align_edu.lab.jail import Limits, Report
-from align_edu.lab.judge import AnswerKey, judge
+from align_edu.lab.jail import Job, Limits, Report
+from align_edu.lab.judge import judge
 from align_edu.lab.outcomes import Failure, Outcome
 from align_edu.lab.submissions import printable
 
@@ -72,11 +72,11 @@ def unreadable_mark(where: Where, reason: str) -> Mark:
     return _mark(where, "unreadable", said, [reason])
 
 
-def mark_of_report(
-    where: Where, report: Report, key: AnswerKey, limits: Limits, notes: Sequence[str]
-) -> Mark:
-    """Return the mark for what a run reported."""
-    notes = [*notes, *(f"cell {cell}: {error}" if cell else error for cell, error in report.failed)]
+def mark_of_report(job: Job, report: Report, limits: Limits) -> Mark:
+    """Return the mark of a function for what its run reported."""
+    where, key = job.where, job.key
+    notes = [*job.notes]
+    notes += [f"cell {cell}: {error}" if cell else error for cell, error in report.failed]
     if report.answers:
         notes.append("imported the answers of the course")
     if report.refused:

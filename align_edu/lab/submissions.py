@@ -1,9 +1,15 @@
-"""Finds submitted notebooks in a folder, whose they are, and reads the code in them."""
+"""Finds submitted notebooks in a folder, whose they are, and reads the Python in their cells."""
 
+import __future__
+
+import ast
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
+
+from IPython.core.inputtransformer2 import TransformerManager
 
 from align_edu.io import InputError
 from align_edu.lab.course import COURSE
@@ -11,6 +17,9 @@ from align_edu.lab.exercises import EXERCISES
 
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
 MOST_CODE = 10**6  # characters
+FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
+_RUNS_AS_PYTHON = re.compile(r"\A(\s*%%(time|timeit|capture|prun)\b.*\n)+")  # after the magic
+_LEFT_OUT = ("get_ipython().", "lab.")  # magics, and calls of the lab
 
 
 class Unreadable(ValueError):
@@ -85,6 +94,19 @@ def read_cells(file: Path) -> list[str]:
     if sum(map(len, code)) > MOST_CODE:
         raise Unreadable(f"it has more than {MOST_CODE:,} letters of code")
     return code
+
+
+def parse_cell(text: str) -> list[ast.stmt] | None:
+    """Return the statements of a code cell, without magics, or None where it is not Python."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            plain = TransformerManager().transform_cell(_RUNS_AS_PYTHON.sub("", text))
+            body = ast.parse(plain).body
+            compile(plain, "<cell>", "exec", FLAGS, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    calls = [isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in body]
+    return [n for n, c in zip(body, calls) if not c or not ast.unparse(n).startswith(_LEFT_OUT)]
 
 
 def number_in(cells: list[str]) -> str:

@@ -36,8 +36,7 @@ def main() -> None:
         if mark.outcome != each.outcome or each.words not in mark.mistake:
             amiss += 1
             print(each, mark)
-    print(f"{grades.to_dict()["students"]} notebooks, {len(expected)} functions: {took:.0f} s, {amiss} amiss")
-    print(grades.to_dict()["outcomes"])
+    print(f"{len(expected)} functions: {took:.0f} s, {amiss} amiss\n{grades.to_dict()}")
 
 
 if __name__ == "__main__":
