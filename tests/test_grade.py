@@ -31,7 +31,7 @@ required = os.environ.get("ALIGN_EDU_BWRAP") == "required"
 isolated = pytest.mark.skipif(PROBLEM is not None and not required, reason=str(PROBLEM))
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 # What runs in the jail; the other odd ones are taken out and run in the test's own process.
-IN_THE_JAIL = ("writes_in_its_folder", "prints_much", "threads", "shows", "library", "object")
+IN_THE_JAIL = ["writes_in_its_folder", "prints_much", "threads", "shows", "library", "object"]
 Rows = list[dict[str, str]]
 
 
@@ -69,9 +69,9 @@ def server() -> Iterator[tuple[int, list[str]]]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]) -> Class:
-    """All broken and hostile submissions, and a sample of the others, graded at once.
+    """Half of the broken and hostile submissions, and a sample of the others, graded at once.
 
-    ALIGN_EDU_LONG hands in a third of all known mistakes, each right answer, and all odd ones.
+    ALIGN_EDU_LONG hands in all of them, each right answer, and a third of all known mistakes.
     """
     folder = tmp_path_factory.mktemp("class")
     outside = tmp_path_factory.mktemp("outside") / "file.txt"
@@ -81,10 +81,11 @@ def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str
     expected = [Expected("neighbour", "chance_loss", "right")]
     expected += hand_in_right(folder, every=1 if LONG else 12)
     expected += hand_in_wrong(folder, every=3 if LONG else 24)
-    names = hostile.ODD_BUT_RIGHT if LONG else IN_THE_JAIL
+    names = list(hostile.ODD_BUT_RIGHT) if LONG else IN_THE_JAIL
     odd = [(name, "right", hostile.ODD_BUT_RIGHT[name]) for name in names]
     bad = hostile.WRONG_OR_BROKEN | hostile.spies(neighbour, outside, out, server[0])
-    rows = [(name, outcome, hostile.function(body)) for name, (outcome, body) in bad.items()]
+    names = list(bad) if LONG else [*dict.fromkeys([*list(bad)[::2], "undefined", "connects"])]
+    rows = [(name, bad[name][0], hostile.function(bad[name][1])) for name in names]
     expected += hand_in_code(folder, [*odd, *rows])
     for name, data in hostile.UNREADABLE.items():
         (folder / f"00_start_here_{name}.ipynb").write_bytes(data)
@@ -107,7 +108,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str
 def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outside_is_touched(
     graded: Class,
 ) -> None:
-    assert graded.grades.to_dict()["students"] >= (200 if LONG else 80)
+    assert graded.grades.to_dict()["students"] >= (200 if LONG else 60)
     marks = {(mark.student, mark.exercise): mark for mark in graded.grades.marks}
     wrong = []
     for each in graded.expected:
