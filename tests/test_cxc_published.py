@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from align_edu.evaluation import measure_cxc
-from align_edu.evaluation.ratings import Ratings, read_ratings
-from align_edu.evaluation.spearman import bootstrap_spearman
+from align_edu.evaluation.cxc import Ratings, read_ratings
+from align_edu.evaluation.ranks import bootstrap_spearman
 from align_edu.pairs.splits import Benchmark
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"

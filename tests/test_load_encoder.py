@@ -10,8 +10,7 @@ import torch
 from align_edu import load_hf
 from align_edu.cli import main
 from align_edu.evaluation import embed, evaluate_retrieval
-from align_edu.evaluation.embed import load_encoder
-from align_edu.evaluation.record import weights_of
+from align_edu.evaluation.embed import load_encoder, weights_of
 from align_edu.io import InputError, write_json
 from align_edu.search import search
 from tests.tiny_released import TEXTS, pictures

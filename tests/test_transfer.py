@@ -1,6 +1,5 @@
 """The linear probe, fine-tuning and few-shot transfer: as published, honest at chance, clear."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,20 @@ from align_edu import Align, World, load_run
 from align_edu.evaluation import (
     FineTuning,
     LabelledImages,
+    Probe,
+    accuracy_table,
+    embed_labelled,
     evaluate_few_shot,
     evaluate_fine_tune,
     evaluate_probe,
-    few_shot,
     few_shot_table,
-    fine_tune_table,
-    probe_table,
     read_labelled,
     train_all,
     train_head,
     train_probe,
+    transfer,
 )
-from align_edu.evaluation.classifier import Classifier, evaluation_crop, random_area_crop
-from align_edu.evaluation.few_shot import PROBE_SWEEP, choose_settings, joined, probe_learner
+from align_edu.evaluation.classifier import Classifier, _random_views, evaluation_crop
 from align_edu.io import InputError
 from align_edu.training import Run
 
@@ -114,7 +113,7 @@ def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(
     random = evaluate_probe(Run(MODEL, run.preset, run.tokenizer, new.eval()), task)
     assert trained["accuracy"] > 0.8 and trained["interval"][0] > random["interval"][1]
     assert (trained["train"], trained["test"], trained["classes"]) == (120, 100, 12)
-    assert trained["chance"] == 0.09 and "120 pictures" in probe_table(trained)
+    assert trained["chance"] == 0.09 and "120 pictures" in accuracy_table(trained)
 
 
 # --- fine-tuning
@@ -126,26 +125,21 @@ def ramp(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
 
 
-def test_random_crops_have_the_areas_and_aspects_of_szegedy() -> None:
-    generator = torch.Generator().manual_seed(1)
-    areas, aspects = [], []
-    picture = ramp(200, 200)
-    for _ in range(2_000):
-        crop = random_area_crop(picture, 60, generator).double()
-        # The centres of the first and the last pixel lie 59/60 of a side apart.
-        width = (crop[0, 30, -8] - crop[0, 30, 8]).item() * 60 / 44
-        height = (crop[1, -8, 30] - crop[1, 8, 30]).item() * 60 / 44
-        areas.append(width * height / 200**2)
-        aspects.append(width / height)
-    assert 0.06 < min(areas) < 0.12 and 0.9 < max(areas) < 1.05
-    assert 0.70 < min(aspects) < 0.80 and 1.25 < max(aspects) < 1.42
-    # Uniform in area, but the largest rarely fit at a skewed aspect: a little under the mean.
-    assert 0.44 < np.mean(areas) < 0.55 and abs(np.mean(np.log(aspects))) < 0.02
-
-
-def test_a_picture_that_no_aspect_fits_is_taken_whole() -> None:
-    crop = random_area_crop(ramp(250, 4), 48, torch.Generator().manual_seed(0), 0.9)
-    assert crop[0, 24, 0] < 5 and crop[0, 24, -1] > 244
+def test_random_views_are_parts_of_the_smallest_area_and_more_half_of_them_mirrored() -> None:
+    settings = FineTuning(smallest_area=0.25)
+    data = LabelledImages("ramp", ["a"], torch.zeros(400).long(), lambda i: ramp(200, 200))
+    views = _random_views(data, torch.arange(400), 60, settings)
+    red, green = ((views[:, channel] + 1) * 127.5 for channel in (0, 1))  # columns and rows
+    # The centres of the first and the last pixel compared lie 44/60 of a side apart.
+    width, height = (
+        (red[:, 30, -8] - red[:, 30, 8]) * 60 / 44,
+        (green[:, -8, 30] - green[:, 8, 30]) * 60 / 44,
+    )
+    areas = (width.abs() * height / 200**2).numpy()
+    assert 0.2 < areas.min() < 0.3 and 0.85 < areas.max() < 1.05
+    assert abs((width < 0).double().mean().item() - 0.5) < 4 * 0.5 / 400**0.5
+    still = _random_views(data, torch.arange(50), 60, FineTuning(flip=False))
+    assert (still[:, 0, 30, -8] > still[:, 0, 30, 8]).all()
 
 
 def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side() -> None:
@@ -172,7 +166,8 @@ def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(
         else:
             moved.append(not same)
     assert sum(moved) > 0.9 * len(moved)  # a unit that is never active has no gradient
-    assert not torch.equal(model.weight, head.weight) and torch.equal(model.mean, head.mean)
+    assert not torch.equal(model.probe.weight, head.probe.weight)
+    assert torch.equal(model.probe.mean, head.probe.mean)
     after = run.model.image_tower.state_dict()
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
@@ -206,7 +201,7 @@ def test_the_same_seed_gives_the_same_classifier_whatever_the_global_seed(
 
     one, two = trained(0, 1), trained(0, 2)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
-    assert not torch.equal(one.weight, trained(1, 1).weight)
+    assert not torch.equal(one.probe.weight, trained(1, 1).probe.weight)
 
 
 def test_a_fine_tuned_tower_is_measured_with_its_frozen_stage(run: Run, colours: Path) -> None:
@@ -214,19 +209,16 @@ def test_a_fine_tuned_tower_is_measured_with_its_frozen_stage(run: Run, colours:
     assert result["accuracy"] > 0.8 and result["frozen"] > 0.8  # chance is 1/12
     assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
     assert (result["train"], result["test"], result["classes"]) == (100, 60, 12)
-    assert "2 epochs of 100 pictures" in fine_tune_table(result)
+    assert "2 epochs of 100 pictures" in accuracy_table(result)
 
 
 def test_the_second_stage_lowers_the_loss_on_fresh_crops(run: Run, train: LabelledImages) -> None:
     settings = FineTuning(epochs=10, views=2)
     head = train_head(run, train, settings)
-    generator = torch.Generator().manual_seed(77)  # crops that neither stage has seen
-    crops = [
-        random_area_crop(train.open(i), 48, generator, settings.smallest_area)
-        for i in range(len(train))
-        for _ in range(3)
-    ]
-    pixels, labels = torch.stack(crops).float() / 127.5 - 1, train.labels.repeat_interleave(3)
+    rows = torch.arange(len(train)).repeat(3)
+    with torch.random.fork_rng():
+        torch.manual_seed(77)  # crops that neither stage has seen
+        pixels, labels = _random_views(train, rows, 48, settings), train.labels[rows]
     losses = []
     for model in (head, train_all(head, train, settings)):
         with torch.no_grad():
@@ -250,55 +242,40 @@ def test_labels_without_meaning_are_learned_no_better_than_chance(
 # --- few-shot transfer
 
 
-def test_the_sweep_takes_the_best_on_held_back_pictures_and_the_first_of_equals() -> None:
-    x, labels = overlapping(3, 120, 6, seed=5)
-    val, val_labels = overlapping(3, 60, 6, seed=6)
-
-    def learn(
-        training: Sequence[str], tested: str, settings: Mapping[str, float], seed: int
-    ) -> Tensor:
-        assert (tuple(training), tested, seed) == (("train",), "val", 0)
-        return train_probe(x, labels, 3, **settings).predict(val)
-
-    chosen, tried = choose_settings(learn, val_labels, PROBE_SWEEP)
-    assert len(tried) == 9
-    best = max(settings["accuracy"] for settings in tried)
-    first = next(settings for settings in tried if settings["accuracy"] == best)
-    assert chosen == {name: first[name] for name in ("learning_rate", "weight_decay")}
-
-
-def test_few_shot_reports_three_runs_and_the_settings_it_chose(run: Run, colours: Path) -> None:
+def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
+    run: Run, colours: Path
+) -> None:
     result = evaluate_few_shot(run, colours)
-    assert len(result["runs"]) == 3 and len(result["sweep"]) == 9
-    assert result["mean"] == pytest.approx(sum(result["runs"]) / 3) and result["mean"] > 0.9
-    assert result["chosen"]["learning_rate"] in PROBE_SWEEP["learning_rate"]
+    train, val, test = (read_labelled(colours, split) for split in ("train", "val", "test"))
+    x, y, z = (embed_labelled(run, part) for part in (train, val, test))
+
+    def accuracy(probe: Probe, vectors: Tensor, labels: Tensor) -> float:
+        return (probe.predict(vectors) == labels).double().mean().item()
+
+    rates, decays = (0.01, 0.1, 0.5), (0.0, 1e-3, 1e-2)
+    tried = [{"learning_rate": rate, "weight_decay": decay} for rate in rates for decay in decays]
+    shares = [row.pop("accuracy") for row in result["sweep"]]
+    assert result["sweep"] == tried and len(tried) == 9
+    assert shares[4] == accuracy(train_probe(x, train.labels, 12, **tried[4]), y, val.labels)
+    assert result["chosen"] == tried[shares.index(max(shares))]  # the first of equals
+    both, labels = torch.cat([x, y]), torch.cat([train.labels, val.labels])
+    last = train_probe(both, labels, 12, seed=2, **result["chosen"])
+    assert result["runs"][2] == accuracy(last, z, test.labels) and result["mean"] > 0.9
+    assert result["mean"] == pytest.approx(np.mean(result["runs"]))
+    assert result["sd"] == pytest.approx(np.std(result["runs"], ddof=1))
     assert "best of 9" in few_shot_table(result) and "frozen" in few_shot_table(result)
 
 
 def test_few_shot_can_train_all_layers(
     run: Run, colours: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(few_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
-    monkeypatch.setattr(few_shot, "RUNS", 2)
+    monkeypatch.setattr(transfer, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
+    monkeypatch.setattr(transfer, "RUNS", 2)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     result = evaluate_few_shot(run, colours, epochs=1)
     assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.8
     assert "all layers, 1 epochs" in few_shot_table(result)
     assert all(torch.equal(before[name], value) for name, value in run.model.state_dict().items())
-
-
-def test_the_learners_train_on_the_splits_they_are_given(
-    run: Run, train: LabelledImages, colours: Path
-) -> None:
-    val = read_labelled(colours, "val")
-    both = joined([train, val])
-    assert len(both) == 140 and both.open(0) == train.open(0) and both.open(100) == val.open(0)
-    assert torch.equal(both.labels, torch.cat([train.labels, val.labels]))
-    learn = probe_learner(run, {"train": train, "val": val})
-    settings = {"learning_rate": 0.1, "weight_decay": 0.0}
-    same = (learn(("val",), "val", settings, 0) == val.labels).double().mean()
-    other = (learn(("train",), "val", settings, 0) == val.labels).double().mean()
-    assert same == 1 >= other
 
 
 # --- what is refused

@@ -5,14 +5,14 @@ from typing import Any
 
 _NAMES_OF = {
     "classifier": "FineTuning Probe train_all train_head train_probe",
-    "cxc": "cxc_table evaluate_cxc measure_cxc",
-    "datasets": "LabelledImages embed_labelled read_labelled",
-    "few_shot": "evaluate_few_shot few_shot_table",
+    "cxc": "Ratings cxc_table evaluate_cxc measure_cxc read_ratings",
+    "datasets": "LabelledImages embed_labelled read_labelled read_templates",
     "neighbours": "evaluate_neighbours neighbour_ranks neighbour_recall neighbours_table",
-    "record": "bootstrap_interval evaluate_run make_record write_result",
+    "protocols": "evaluate_run make_record write_result",
+    "ranks": "bootstrap_interval spearman",
     "retrieval": "evaluate_retrieval retrieval_ranks retrieval_recall retrieval_table",
-    "transfer": "evaluate_fine_tune evaluate_probe fine_tune_table probe_table",
-    "zero_shot": "class_ranks class_vectors evaluate_zero_shot zero_shot_table",
+    "transfer": "accuracy_table evaluate_few_shot evaluate_fine_tune evaluate_probe few_shot_table",
+    "zero_shot": "class_ranks class_vectors evaluate_zero_shot fill_templates zero_shot_table",
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
 __all__ = sorted(_MODULE_OF)

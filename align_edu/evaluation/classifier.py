@@ -1,7 +1,7 @@
 """Classifiers on a trained image tower: a linear probe, and all layers fine-tuned."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,40 +10,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchvision.transforms import v2
 from tqdm import tqdm
 
 from align_edu.evaluation.datasets import LabelledImages
+from align_edu.evaluation.embed import read_ahead
 from align_edu.io import InputError
 from align_edu.model.image_tower import ImageTower
 from align_edu.pairs.pixels import scale_pixels
 from align_edu.training.run import Run
 
-LEARNING_RATE, MOMENTUM = 0.1, 0.9  # paper: Section 5.2, frozen features
-EPOCHS, DECAY_EPOCHS, DECAY = 100, 30, 0.2
+# Paper: Section 5.2, frozen features.
+LEARNING_RATE, MOMENTUM, EPOCHS, DECAY_EPOCHS, DECAY = 0.1, 0.9, 100, 30, 0.2
 LARGEST_BATCH = 1_024
 SMALLEST_BATCH = 32  # in fine-tuning; smaller batches are so noisy that a run can fall to chance
 _STEPS = 16  # per epoch, at least: small data sets get smaller batches
 _PICTURES = 64  # at a time, outside of training
-
-TRAIN_TO_EVAL = 0.8  # paper: Section 5.2, 289 to 360 pixels a side
-CENTRAL = 0.875  # paper: Section 5.2, the central crop in evaluation
-_ASPECTS = (3 / 4, 4 / 3)  # Szegedy et al., 2015, Section 6
-_TRIES = 10
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A linear layer on features that are shifted and scaled as in its training."""
-
-    mean: Tensor  # (D,)
-    scale: Tensor  # (D,)
-    weight: Tensor  # (K, D)
-    bias: Tensor  # (K,)
-
-    def predict(self, features: Tensor) -> Tensor:
-        """Return the class of each row of features (N, D): (N,)."""
-        x = (features - self.mean) / self.scale
-        return F.linear(x, self.weight, self.bias).argmax(dim=1)
 
 
 @dataclass(frozen=True)
@@ -65,25 +47,40 @@ class FineTuning:
     flip: bool = True  # mirror half of the pictures; not where left and right are the answer
 
 
-class Classifier(nn.Module):
-    """An image tower with a linear classifier on its unit vectors, which starts as a probe."""
+class Probe(nn.Module):
+    """A linear layer on features (N, D), which it first scales to mean 0 and variance 1."""
 
     mean: Tensor
     scale: Tensor
 
+    def __init__(self, features: Tensor, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("scale", features.std(dim=0).clamp(min=1e-6))
+        self.weight = nn.Parameter(torch.zeros(classes, features.shape[1]))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits: (N, D) → (N, K)."""
+        return F.linear((features - self.mean) / self.scale, self.weight, self.bias)
+
+    @torch.no_grad()
+    def predict(self, features: Tensor) -> Tensor:
+        """Return the class of each row of features (N, D): (N,)."""
+        return self(features).argmax(dim=1)
+
+
+class Classifier(nn.Module):
+    """An image tower with a probe on its unit vectors."""
+
     def __init__(self, tower: ImageTower, probe: Probe, crop: int) -> None:
         super().__init__()
-        self.tower, self.crop = tower, crop
-        device = next(tower.parameters()).device
-        self.register_buffer("mean", probe.mean.to(device))
-        self.register_buffer("scale", probe.scale.to(device))
-        self.weight = nn.Parameter(probe.weight.to(device, copy=True))
-        self.bias = nn.Parameter(probe.bias.to(device, copy=True))
+        self.device = next(tower.parameters()).device
+        self.tower, self.probe, self.crop = tower, probe.to(self.device), crop
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return logits: (B, 3, H, W) → (B, K)."""
-        features = F.normalize(self.tower(pixels.to(self.mean.device)), dim=1)
-        return F.linear((features - self.mean) / self.scale, self.weight, self.bias)
+        return self.probe(F.normalize(self.tower(pixels.to(self.device)), dim=1))
 
     def train(self, mode: bool = True) -> "Classifier":
         """Set the mode; the statistics of BatchNorm stay frozen. Paper: Section 5.2."""
@@ -97,11 +94,14 @@ class Classifier(nn.Module):
     def predict(self, data: LabelledImages, *, progress: bool = False) -> Tensor:
         """Return the class of each picture, by one central crop: (N,)."""
         self.eval()
-        parts, rows = [], torch.arange(len(data)).split(_PICTURES)
-        for some in tqdm(rows, desc=f"classifying {data.name}", disable=not progress):
-            crops = [evaluation_crop(data.open(i), self.crop) for i in some.tolist()]
-            parts.append(self(scale_pixels(torch.stack(crops))).argmax(dim=1).cpu())
-        return torch.cat(parts)
+
+        def crop(i: int) -> Tensor:
+            return evaluation_crop(data.open(i), self.crop)
+
+        label = f"classifying {data.name}"
+        batches = read_ahead(crop, range(len(data)), _PICTURES, label, progress)
+        logits = [self(scale_pixels(torch.stack(crops))) for crops in batches]
+        return torch.cat(logits).argmax(dim=1).cpu()
 
 
 def train_probe(
@@ -118,7 +118,7 @@ def train_probe(
 
     features: (N, D). labels: (N,) below classes. seed: of the order of the rows. The rate falls
     to a fifth every 30 of 100 epochs. The batch is 1,024, or a sixteenth of fewer pictures.
-    Features are first scaled to mean 0 and variance 1, so that one rate suits all models.
+    Features are scaled, so that one rate suits all models.
     Raises InputError where only one class is present.
 
     Paper: Section 5.2 (frozen visual features, Table 4).
@@ -129,22 +129,18 @@ def train_probe(
     """
     if len(labels.unique()) < 2:
         raise InputError("a probe needs pictures of at least two classes; give more classes")
-    mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
-    x = (features - mean) / scale
-    weight = torch.zeros(classes, x.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    probe = Probe(features, classes)
     optimizer = torch.optim.SGD(
-        [weight, bias], lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay
+        probe.parameters(), lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay
     )
     every = max(1, DECAY_EPOCHS * epochs // EPOCHS)
-    size = max(1, min(LARGEST_BATCH, len(x) // _STEPS))
-    generator = torch.Generator().manual_seed(seed)
+    size = max(1, min(LARGEST_BATCH, len(features) // _STEPS))
 
     def loss(rows: Tensor) -> Tensor:
-        return F.cross_entropy(F.linear(x[rows], weight, bias), labels[rows])
+        return F.cross_entropy(probe(features[rows]), labels[rows])
 
-    _descend(loss, optimizer, len(x), size, epochs, range(every, epochs, every), generator)
-    return Probe(mean, scale, weight.detach(), bias.detach())
+    _descend(loss, optimizer, len(labels), size, epochs, range(every, epochs, every), seed)
+    return probe
 
 
 def train_head(
@@ -164,13 +160,12 @@ def train_head(
     """
     settings = settings or FineTuning()
     tower = copy.deepcopy(run.model.image_tower).eval()
-    device = next(tower.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    crop, views = run.preset.image.crop, []
+    device, crop, views = next(tower.parameters()).device, run.preset.image.crop, []
     batches = torch.arange(len(data)).split(_PICTURES) * settings.views
-    for rows in tqdm(batches, desc="features", disable=not progress):
-        pixels = _training_pixels(data, rows, crop, settings, generator).to(device)
-        with torch.no_grad():
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        for rows in tqdm(batches, desc="features", disable=not progress):
+            pixels = _random_views(data, rows, crop, settings).to(device)
             views.append(F.normalize(tower(pixels), dim=1).float().cpu())
     features, labels = torch.cat(views), data.labels.repeat(settings.views)
     decay = settings.head_weight_decay
@@ -195,65 +190,49 @@ def train_all(
     Paper: Section 5.2 (fine-tuning; frozen statistics as for the fine-grained data sets).
     """
     settings = settings or FineTuning()
-    model = copy.deepcopy(head)
-    rate, epochs = settings.learning_rate, settings.epochs
+    model, rate, epochs = copy.deepcopy(head), settings.learning_rate, settings.epochs
     groups: list[dict[str, Any]] = [
-        {"params": [model.weight, model.bias]},
+        {"params": list(model.probe.parameters())},
         {"params": list(model.tower.parameters()), "lr": rate * settings.backbone},
     ]
-    optimizer = torch.optim.SGD(
-        groups, lr=rate, momentum=MOMENTUM, weight_decay=settings.weight_decay
-    )
+    decay = settings.weight_decay
+    optimizer = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, weight_decay=decay)
     falls = [round(epochs * share) for share in (0.3, 0.6, 0.9)]
     size = min(settings.batch_size, max(SMALLEST_BATCH, len(data) // _STEPS))
-    generator = torch.Generator().manual_seed(seed)
     bar = tqdm(total=epochs * len(data), desc="fine-tuning", unit=" pictures", disable=not progress)
 
     def loss(rows: Tensor) -> Tensor:
-        pixels = _training_pixels(data, rows, model.crop, settings, generator)
+        pixels = _random_views(data, rows, model.crop, settings)
         bar.update(len(rows))
-        return F.cross_entropy(model(pixels), data.labels[rows].to(model.mean.device))
+        return F.cross_entropy(model(pixels), data.labels[rows].to(model.device))
 
-    with torch.random.fork_rng(), bar:  # stochastic depth reads the global generator
+    with torch.random.fork_rng(), bar:
         torch.manual_seed(seed)
         model.train()
-        _descend(loss, optimizer, len(data), size, epochs, falls, generator)
+        _descend(loss, optimizer, len(data), size, epochs, falls, seed)
     return model.eval()
 
 
-def random_area_crop(
-    picture: Image.Image, side: int, generator: torch.Generator, smallest_area: float = 0.08
-) -> Tensor:
-    """Return a random part of a picture, resized: (3, S, S) uint8.
-
-    The part has from ``smallest_area`` of the picture's area up to all of it, and an aspect
-    from 3:4 to 4:3. Where none of ten draws fits into the picture, the whole picture is taken.
-
-    Paper: Section 5.2 (random cropping, same as in Szegedy et al., 2015).
-    """
-    low, high = (float(np.log(aspect)) for aspect in _ASPECTS)
-    box: tuple[float, float, float, float] = (0, 0, picture.width, picture.height)
-    for area, aspect, x, y in torch.rand(_TRIES, 4, generator=generator).tolist():
-        pixels = picture.width * picture.height * (smallest_area + (1 - smallest_area) * area)
-        ratio = float(np.exp(low + (high - low) * aspect))
-        width, height = (pixels * ratio) ** 0.5, (pixels / ratio) ** 0.5
-        if width <= picture.width and height <= picture.height:
-            left, top = x * (picture.width - width), y * (picture.height - height)
-            # Rounding must not put an edge outside: Pillow refuses that.
-            right, bottom = min(left + width, picture.width), min(top + height, picture.height)
-            box = (left, top, right, bottom)
-            break
-    return _resized(picture, side, box)
-
-
 def evaluation_crop(picture: Image.Image, crop: int) -> Tensor:
-    """Return the central 0.875 of a picture, each side 1/0.8 of the training crop, as uint8.
+    """Return the central 0.875 of a picture, each side 1/0.8 of the training crop: (3, S, S) uint8.
 
     Paper: Section 5.2 (289 pixels in training are 360 in evaluation).
     """
-    x, y = (picture.width * (1 - CENTRAL) / 2, picture.height * (1 - CENTRAL) / 2)
+    x, y, side = picture.width / 16, picture.height / 16, round(crop / 0.8)
     box = (x, y, picture.width - x, picture.height - y)
-    return _resized(picture, round(crop / TRAIN_TO_EVAL), box)
+    part = picture.resize((side, side), Image.Resampling.BILINEAR, box)
+    return torch.from_numpy(np.array(part)).permute(2, 0, 1)
+
+
+def _random_views(data: LabelledImages, rows: Tensor, crop: int, settings: FineTuning) -> Tensor:
+    """Return a random part of each picture, mirrored or not: (B, 3, C, C) in [-1, 1].
+
+    Paper: Section 5.2 (random cropping, same as in Szegedy et al., 2015).
+    """
+    area = (settings.smallest_area, 1.0)
+    change = [v2.RandomResizedCrop(crop, area), v2.RandomHorizontalFlip(settings.flip / 2)]
+    view = v2.Compose([*change, v2.PILToTensor()])
+    return scale_pixels(torch.stack([view(data.open(i)) for i in rows.tolist()]))
 
 
 def _descend(
@@ -262,10 +241,11 @@ def _descend(
     rows: int,
     batch: int,
     epochs: int,
-    falls: Sequence[int],
-    generator: torch.Generator,
+    falls: Iterable[int],
+    seed: int,
 ) -> None:
-    """Minimise the loss of shuffled batches of rows; the rate falls to a fifth at some epochs."""
+    """Minimise the loss of shuffled batches of rows; the rate falls to a fifth at ``falls``."""
+    generator = torch.Generator().manual_seed(seed)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), DECAY)
     for _ in range(epochs):
         for some in torch.randperm(rows, generator=generator).split(batch):
@@ -274,21 +254,3 @@ def _descend(
             loss.backward()
             optimizer.step()
         schedule.step()
-
-
-def _training_pixels(
-    data: LabelledImages, rows: Tensor, crop: int, settings: FineTuning, generator: torch.Generator
-) -> Tensor:
-    """Return random crops of some pictures, half of them mirrored: (B, 3, C, C) in [-1, 1]."""
-    area = settings.smallest_area
-    crops = [random_area_crop(data.open(i), crop, generator, area) for i in rows.tolist()]
-    mirrored = (torch.rand(len(crops), generator=generator) < 0.5).tolist()
-    if settings.flip:
-        crops = [c.flip(2) if yes else c for c, yes in zip(crops, mirrored, strict=True)]
-    return scale_pixels(torch.stack(crops))
-
-
-def _resized(picture: Image.Image, side: int, box: tuple[float, float, float, float]) -> Tensor:
-    """Return a part of a picture as (3, side, side) uint8."""
-    part = picture.resize((side, side), Image.Resampling.BILINEAR, box)
-    return torch.from_numpy(np.array(part)).permute(2, 0, 1)

@@ -1,6 +1,6 @@
 """Pictures with classes: folders of class folders, and published data sets on disk."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from PIL import Image
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_pictures
-from align_edu.evaluation.prompts import read_templates
 from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 
@@ -21,10 +20,23 @@ _TORCHVISION: dict[str, tuple[str, dict[str, str], str]] = {
     "food101": ("Food101", {"train": "train", "test": "test"}, "_labels"),
     "stanford_cars": ("StanfordCars", {"train": "train", "test": "test"}, "_samples"),
 }
-_CIFAR = "https://www.cs.toronto.edu/~kriz/cifar.html (the binary version)"
-_HOME = {
-    "cifar10": _CIFAR,
-    "cifar100": _CIFAR,
+# CIFAR's binary version: its folder, its files by split, its names of the classes, and the
+# number of bytes of labels before a picture, of which the last is the class.
+_CIFAR: dict[str, tuple[str, dict[str, list[str]], str, int]] = {
+    "cifar10": (
+        "cifar-10-batches-bin",
+        {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
+        "batches.meta.txt",
+        1,
+    ),
+    "cifar100": (
+        "cifar-100-binary",
+        {"train": ["train.bin"], "test": ["test.bin"]},
+        "fine_label_names.txt",
+        2,
+    ),
+}
+_HOME = dict.fromkeys(_CIFAR, "https://www.cs.toronto.edu/~kriz/cifar.html (binary version)") | {
     "flowers102": "https://www.robots.ox.ac.uk/~vgg/data/flowers/102/",
     "oxford_pets": "https://www.robots.ox.ac.uk/~vgg/data/pets/",
     "food101": "https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
@@ -70,8 +82,50 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
         return _from_folder(Path(path), split)
     if kind not in _HOME:
         raise InputError(f"{path}: no such folder or data set; choose {', '.join(_HOME)}")
-    read = _from_torchvision if kind in _TORCHVISION else _cifar
+    splits = (_TORCHVISION.get(kind) or _CIFAR[kind])[1]
+    if split not in splits:
+        raise InputError(f"{kind}: no split {split!r}; it has {', '.join(splits)}")
+    read = _from_torchvision if kind in _TORCHVISION else _from_cifar
     return read(kind, Path(place), split)
+
+
+def read_pair(path: str | Path, split: str) -> tuple[LabelledImages, LabelledImages]:
+    """Return the training split and another one, both read by `read_labelled`.
+
+    Raises InputError as `read_labelled`, and for a class without training pictures.
+    """
+    train, test = read_labelled(path, "train"), read_labelled(path, split)
+    if train.classes != test.classes:
+        raise InputError(f"{path}: train and {split} have different classes; name them alike")
+    unknown = ~torch.isin(test.labels, train.labels)
+    if unknown.any():
+        name = test.classes[int(test.labels[unknown][0])]
+        raise InputError(f"{path}: class {name!r} of {split} has no training picture")
+    return train, test
+
+
+def read_templates(path: str | Path) -> list[str]:
+    """Return the templates of a text file: one per line, each with one ``{}``; ``#`` is a comment.
+
+    Raises InputError for a file that cannot be read, has no template, or has a line without
+    exactly one ``{}``.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: not a readable text file; give one template per line") from None
+    templates = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            templates.append(line)
+            if line.count("{}") != 1:
+                raise InputError(
+                    f"{path}, line {number}: a template holds {{}} once, as in: a photo of a {{}}"
+                )
+    if not templates:
+        raise InputError(f"{path}: no template in it; write one per line, as in: a photo of a {{}}")
+    return templates
 
 
 def embed_labelled(run: Encoder, data: LabelledImages, *, progress: bool = False) -> Tensor:
@@ -83,69 +137,57 @@ def embed_labelled(run: Encoder, data: LabelledImages, *, progress: bool = False
 def _from_folder(folder: Path, split: str) -> LabelledImages:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of class folders")
-    inside = _split_folder(folder, split)
+    inside = folder / split
+    if not inside.is_dir():
+        splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
+        if splits:
+            raise InputError(f"{folder}: no split {split!r}; it has {', '.join(splits)}")
+        inside = folder
     names = _class_names(folder, inside)
     found = [find_images(inside / name) for name in names]
     files = [file for some in found for file in some]
-    labels = [label for label, some in enumerate(found) for _ in some]
     if not files:
         endings = ", ".join(SUFFIXES)
         raise InputError(f"{inside}: no picture in its class folders; files must end in {endings}")
+
+    def read(i: int) -> Image.Image:
+        try:
+            return decode_image(files[i].read_bytes())
+        except (BrokenImage, OSError) as error:
+            reason = getattr(error, "reason", "unreadable file")
+        raise InputError(
+            f"{files[i]}: not a readable image ({reason}); a test set must be whole,"
+            " repair or remove it"
+        )
+
     templates = folder / "templates.txt"
     return LabelledImages(
         folder.resolve().name,
         list(names.values()),
-        torch.tensor(labels),
-        lambda i: _open(files[i]),
+        torch.tensor([label for label, some in enumerate(found) for _ in some]),
+        read,
         read_templates(templates) if templates.is_file() else [],
     )
 
 
-def _open(file: Path) -> Image.Image:
-    try:
-        return decode_image(file.read_bytes())
-    except BrokenImage as error:
-        raise InputError(
-            f"{file}: not a readable image ({error.reason}); a test set must be whole,"
-            " repair or remove it"
-        ) from None
-    except OSError:
-        raise InputError(f"{file}: cannot be read; a test set must be whole") from None
-
-
-def _split_folder(folder: Path, split: str) -> Path:
-    if (folder / split).is_dir():
-        return folder / split
-    splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
-    if splits:
-        raise InputError(f"{folder}: no split {split!r}; it has {', '.join(splits)}")
-    return folder
-
-
 def _class_names(folder: Path, inside: Path) -> dict[str, str]:
-    """Return folder -> words, in the order of the labels."""
+    """Return the words of each class folder, in the order of the labels."""
     found = sorted(f.name for f in inside.iterdir() if f.is_dir() and not f.name.startswith("."))
     if not found:
         raise InputError(f"{inside}: no class folder in it; give one folder per class")
     listed = folder / "classes.txt"
     if not listed.is_file():
         return {name: name.replace("_", " ") for name in found}
-    names = _listed(listed, listed.read_text(encoding="utf-8").splitlines())
-    for name in found:
-        if name not in names:
-            raise InputError(f"{listed}: does not name the class folder {name!r}; add its line")
-    return names
-
-
-def _listed(path: Path, lines: Sequence[str]) -> dict[str, str]:
     names: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(listed.read_text(encoding="utf-8").splitlines(), start=1):
         name, _, words = line.partition("\t")
         if not line.strip():
             continue
         if not words.strip() or name in names or Path(name).name != name:
-            raise InputError(f"{path}, line {number}: write it as folder, tab, words, each once")
+            raise InputError(f"{listed}, line {number}: write it as folder, tab, words, each once")
         names[name] = words.strip()
+    if unknown := [name for name in found if name not in names]:
+        raise InputError(f"{listed}: does not name the class folder {unknown[0]!r}; add its line")
     return names
 
 
@@ -153,8 +195,6 @@ def _from_torchvision(kind: str, folder: Path, split: str) -> LabelledImages:
     import torchvision.datasets
 
     class_name, splits, attribute = _TORCHVISION[kind]
-    if split not in splits:
-        raise InputError(f"{kind}: no split {split!r}; it has {', '.join(splits)}")
     make = getattr(torchvision.datasets, class_name)
     try:
         data = make(str(folder), split=splits[split], download=False)
@@ -168,33 +208,24 @@ def _from_torchvision(kind: str, folder: Path, split: str) -> LabelledImages:
     return LabelledImages(kind, names, labels, lambda i: data[i][0].convert("RGB"))
 
 
-def _cifar(kind: str, folder: Path, split: str) -> LabelledImages:
-    """Read CIFAR's binary version: one or two bytes of labels, then the picture by planes."""
-    ten = kind == "cifar10"
-    inner = folder / ("cifar-10-batches-bin" if ten else "cifar-100-binary")
-    training = [f"data_batch_{i}.bin" for i in range(1, 6)] if ten else ["train.bin"]
-    testing = ["test_batch.bin"] if ten else ["test.bin"]
-    if split not in ("train", "test"):
-        raise InputError(f"{kind}: no split {split!r}; it has train, test")
-    files = [inner / name for name in (training if split == "train" else testing)]
-    words = inner / ("batches.meta.txt" if ten else "fine_label_names.txt")
+def _from_cifar(kind: str, folder: Path, split: str) -> LabelledImages:
+    """Read CIFAR's binary version: bytes of labels, then the picture by planes."""
+    inner, files_of, listed, label_bytes = _CIFAR[kind]
+    files = [folder / inner / name for name in files_of[split]]
+    words = folder / inner / listed
     if not all(file.is_file() for file in (*files, words)):
-        raise _missing(kind, inner)
-    width = (1 if ten else 2) + 3 * _SIDE**2
-    data = np.concatenate([_records(file, width) for file in files])  # (N, width)
+        raise _missing(kind, folder / inner)
+    width = label_bytes + 3 * _SIDE**2
+    for file in files:
+        if file.stat().st_size % width:
+            raise InputError(f"{file}: not a whole number of pictures; get it again")
+    data = np.concatenate([np.fromfile(file, np.uint8) for file in files]).reshape(-1, width)
     names = [line.replace("_", " ") for line in words.read_text().split("\n") if line.strip()]
-    pixels = data[:, -3 * _SIDE**2 :].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
-    labels = torch.from_numpy(data[:, 0 if ten else 1].astype(np.int64))
+    pixels = data[:, label_bytes:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    labels = torch.from_numpy(data[:, label_bytes - 1].astype(np.int64))
     if len(labels) and int(labels.max()) >= len(names):
         raise InputError(f"{words}: {len(names)} names for {int(labels.max()) + 1} classes")
     return LabelledImages(kind, names, labels, lambda i: Image.fromarray(pixels[i]))
-
-
-def _records(file: Path, width: int) -> np.ndarray:
-    data = np.fromfile(file, np.uint8)
-    if len(data) % width:
-        raise InputError(f"{file}: {len(data)} bytes, not a whole number of pictures; get it again")
-    return data.reshape(-1, width)
 
 
 def _missing(kind: str, folder: Path) -> InputError:

@@ -7,28 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.evaluation.datasets import embed_labelled, read_labelled
+from align_edu.evaluation.datasets import embed_labelled, read_pair
 from align_edu.evaluation.embed import Encoder
+from align_edu.evaluation.protocols import share_table
 from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
-from align_edu.evaluation.record import share_table
 from align_edu.io import InputError
 
 KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
 
 
 def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
-    """Return for each test picture the rank of the nearest training picture of its class.
+    """Return for each test picture the rank of the nearest training picture of its class: (N,).
 
-    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,). Compared by
-    cosine, exactly. A picture of another class that is as similar counts as nearer. A class
-    without training pictures gets rank M + 1.
-
-    Paper: Section 6.1, footnote 3 on ImageNet KNN.
-
-    >>> train = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
-    >>> test = torch.tensor([[2.0, 0.1], [0.1, 3.0]])
-    >>> neighbour_ranks(train, torch.tensor([0, 1, 1]), test, torch.tensor([1, 1])).tolist()
-    [2, 1]
+    Arguments are those of :func:`neighbour_recall`. A picture of another class that is as similar
+    counts as nearer. A class without training pictures gets rank M + 1.
     """
     query = exact_vectors("test", test, unit=True)
     gallery = exact_vectors("training", train, unit=True)
@@ -41,10 +33,10 @@ def neighbour_recall(
 ) -> dict[str, float]:
     """Return the share of test pictures that have their class among the k nearest.
 
-    Arguments are those of :func:`neighbour_ranks`; ks: each 1 to M.
-    Returns {"R@1": ..., ...}. Raises InputError for another k.
+    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,). Compared by
+    cosine, exactly. ks: each 1 to M. Returns {"R@1": ..., ...}. Raises InputError for another k.
 
-    Paper: Section 6.1, footnote 3.
+    Paper: Section 6.1, footnote 3 on ImageNet KNN.
 
     >>> eye = torch.eye(3)
     >>> neighbour_recall(eye, torch.arange(3), eye, torch.tensor([0, 1, 0]), ks=(1,))
@@ -59,17 +51,16 @@ def evaluate_neighbours(
 ) -> dict[str, Any]:
     """Measure the image tower by its nearest neighbours, without training anything.
 
-    run: a trained model. data: what `read_labelled` takes, with a training split.
+    run: a trained model. data: what `read_pair` takes.
     Returns "neighbours" (R@1, R@5, R@10) with their 95 % "interval", the numbers of "train"
     and "test" pictures, of "classes", and "chance": R@1 of random neighbours.
-    Raises InputError for data that cannot be read, or with fewer training pictures than k.
+    Raises InputError as `read_pair`, and for fewer training pictures than k.
 
     Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
     """
-    train, test = read_labelled(data, "train"), read_labelled(data, split)
+    train, test = read_pair(data, split)
     _check_ks(KS, len(train))
-    vectors = embed_labelled(run, train, progress=progress)
-    queries = embed_labelled(run, test, progress=progress)
+    vectors, queries = (embed_labelled(run, part, progress=progress) for part in (train, test))
     ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
     shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
     return {

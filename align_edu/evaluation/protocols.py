@@ -4,10 +4,13 @@ Functions are named, not imported: `align-edu --help` needs no torch, and evalua
 depend on the toy world, whose protocols stand here too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from align_edu.io import InputError, fingerprint, write_json
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,10 @@ PROTOCOLS: dict[str, Protocol] = {
     "neighbours": Protocol("classes of the nearest training pictures",
         "evaluation.neighbours", "evaluate_neighbours", "neighbours_table"),
     "probe": Protocol("a linear classifier on frozen features",
-        "evaluation.transfer", "evaluate_probe", "probe_table", ("split", "seed")),
+        "evaluation.transfer", "evaluate_probe", "accuracy_table", ("split", "seed")),
     "fine-tune": Protocol("a classifier with all layers trained", "evaluation.transfer",
-        "evaluate_fine_tune", "fine_tune_table", ("split", "epochs", "seed")),
-    "few-shot": Protocol("transfer from 1,000 pictures", "evaluation.few_shot",
+        "evaluate_fine_tune", "accuracy_table", ("split", "epochs", "seed")),
+    "few-shot": Protocol("transfer from 1,000 pictures", "evaluation.transfer",
         "evaluate_few_shot", "few_shot_table", ("split", "epochs")),
     "arithmetic": Protocol("image ± text queries on drawn scenes", "world.arithmetic",
         "measure_arithmetic", "arithmetic_table", ("queries", "seed"), needs_data=False),
@@ -60,3 +63,80 @@ PROTOCOLS: dict[str, Protocol] = {
         "measure_kind_search", "kind_search_table", ()),
 }
 # fmt: on
+
+
+def evaluate_run(
+    run: Any, task: str, data: str | Path | None, *, progress: bool = False, **options: Any
+) -> tuple[dict[str, Any], str]:
+    """Measure a model by one protocol; return the record for a file, and a table for people.
+
+    run: from `load_encoder`. task: a key of ``PROTOCOLS``. data: a benchmark or labelled
+    pictures; None for a protocol that draws its data. options: of the protocol; those that are
+    None are left out.
+    Raises InputError for data that do not fit, and for an option that the protocol lacks.
+    """
+    protocol = PROTOCOLS[task]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in protocol.options:
+            raise InputError(
+                f"--{name.replace('_', '-')}: the task {task} does not take it; leave it out"
+            )
+    if protocol.needs_data != (data is not None):
+        remedy = "needs --benchmark DIR" if data is None else "draws its own; leave --benchmark out"
+        raise InputError(f"--task {task}: {remedy}")
+    inputs = (run,) if data is None else (run, data)
+    result = protocol.load(protocol.evaluate)(*inputs, progress=progress, **given)
+    return make_record(task, run.folder, data, result), protocol.load(protocol.table)(result)
+
+
+def make_record(
+    task: str, run_dir: str | Path, data: str | Path | None, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a result together with its provenance.
+
+    task: a key of ``PROTOCOLS``. run_dir: folder of the model. data: the file or folder that
+    was measured on, None where the toy world drew it. A data folder is identified by the names
+    and sizes of its files, a file by its bytes.
+    """
+    from align_edu.evaluation.embed import weights_of
+    from align_edu.training.run import software_versions
+
+    if data is None:
+        source = {"name": "drawn by the toy world"}
+    else:
+        source = {"name": Path(data).resolve().name, "sha256": fingerprint(Path(data))}
+    return {
+        "task": task,
+        "protocol": PROTOCOLS[task].version,
+        "run": {"name": Path(run_dir).resolve().name, "sha256": weights_of(run_dir)},
+        "data": source,
+        "versions": software_versions(),
+        **result,
+    }
+
+
+def write_result(run_dir: str | Path, name: str, result: Mapping[str, Any]) -> Path:
+    """Write a result to ``run_dir/results/name.json``, whole or not at all; return the file.
+
+    Raises InputError when it cannot be written.
+    """
+    path = Path(run_dir) / "results" / f"{name}.json"
+    write_json(path, dict(result))
+    return path
+
+
+def share_table(rows: Sequence[tuple[str, float, list[float] | None]], note: str) -> str:
+    """Return rows of (label, share, interval) in percent, and a note, for the terminal.
+
+    >>> print(share_table([("accuracy", 0.5, [0.4, 0.6]), ("chance", 0.25, None)], "90 tested"))
+    accuracy               50.0   (40.0 to 60.0)
+    chance                 25.0
+    90 tested
+    """
+    lines = []
+    for label, share, interval in rows:
+        low, high = (100 * edge for edge in interval or (0, 0))
+        tail = f"   ({low:.1f} to {high:.1f})" if interval else ""
+        lines.append(f"{label:<20}{100 * share:7.1f}{tail}")
+    return "\n".join([*lines, note])

@@ -1,15 +1,18 @@
-"""Ranks of right candidates, with ties counted against the model, and recall at k from them."""
+"""Ranks of right candidates, recall and rank correlation from them, and bootstrap intervals."""
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation.record import bootstrap_interval
 from align_edu.io import InputError
 
 CELLS = 2**23  # similarities in memory at a time
+RESAMPLES = 1_000
+LEVEL = 0.95
+_DRAWN = 2**22  # drawn values in memory at a time
 
 
 def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
@@ -86,3 +89,72 @@ def precision_at_k(queries: Tensor, images: Tensor, relevant: Tensor, k: int) ->
     top = (queries @ images.T).topk(min(k, len(images)), dim=1).indices  # (Q, k)
     hits = relevant.gather(1, top).sum(dim=1)
     return hits.double() / relevant.sum(dim=1).clamp(1, k)
+
+
+def bootstrap_interval(
+    values: Tensor, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
+) -> list[float]:
+    """Return the bootstrap interval of the mean of ``values``: [low, high].
+
+    values: (Q,), Q > 0, one number per query, such as 1 for a hit and 0 for a miss. The queries
+    are resampled with replacement; the interval holds the middle ``level`` of the means. The
+    number of hits in a resample of hits and misses is binomial, and is drawn directly.
+
+    >>> low, high = bootstrap_interval(torch.tensor([1.0, 1.0, 0.0, 1.0] * 25))
+    >>> 0.6 < low < 0.75 < high < 0.9
+    True
+    >>> bootstrap_interval(torch.ones(10))
+    [1.0, 1.0]
+    """
+    numbers = values.double().numpy()
+    rng = np.random.default_rng(seed)
+    if np.isin(numbers, (0.0, 1.0)).all():
+        means = rng.binomial(len(numbers), numbers.mean(), resamples) / len(numbers)
+    else:
+        draws = (rng.integers(len(numbers), size=len(numbers)) for _ in range(resamples))
+        means = np.array([numbers[drawn].mean() for drawn in draws])
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+def average_ranks(values: Tensor) -> Tensor:
+    """Return the ranks (B, N) of each row's values, from 1; equal values share their mean rank."""
+    ordered = values.sort(dim=1).values
+    below = torch.searchsorted(ordered, values)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return (below + up_to + 1).double() / 2
+
+
+def spearman(a: Tensor, b: Tensor) -> Tensor:
+    """Return Spearman's correlation (B,) of the rows of a and b (B, N); 0 for constant rows."""
+    x, y = average_ranks(a), average_ranks(b)
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    size = x.norm(dim=1) * y.norm(dim=1)
+    return torch.where(size > 0, (x * y).sum(dim=1) / size.clamp(min=1e-300), 0.0)
+
+
+def bootstrap_spearman(
+    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Tensor:
+    """Return the correlation of human and model scores in each resample: (resamples,) float64.
+
+    query: (P,) whole numbers, the query of each of P rated pairs. human, model: (P,) scores.
+    Each resample draws half of the queries without replacement, and one pair of each, so that
+    a query with many pairs counts no more than one with few.
+
+    Paper: Section 5.1, Table 3; the scheme is that of Parekh et al. (2021), Section 5.
+    """
+    order = query.argsort(stable=True)
+    counts = query.unique(return_counts=True)[1]  # (Q,)
+    starts = counts.cumsum(0) - counts
+    generator = torch.Generator().manual_seed(seed)
+    half = max(2, len(counts) // 2)
+    rows = max(1, _DRAWN // len(counts))
+    parts = []
+    for start in range(0, resamples, rows):
+        some = min(rows, resamples - start)
+        drawn = torch.rand(some, len(counts), generator=generator).argsort(dim=1)[:, :half]
+        place = (torch.rand(some, half, generator=generator) * counts[drawn]).long()
+        pairs = order[starts[drawn] + place]  # (B, half)
+        parts.append(spearman(human[pairs], model[pairs]))
+    return torch.cat(parts)

@@ -7,14 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_edu.evaluation import ranks as measures
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.ranks import (
-    best_ranks,
-    chunks,
-    exact_vectors,
-    recall_at,
-    recall_intervals,
-)
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
@@ -38,13 +32,8 @@ def retrieval_recall(
     text_to_image : (T,) the image that each text describes; every image needs a text.
     ks : the k's, each at least 1.
 
-    Returns
-    -------
-    {"image_to_text": {"R@1": ..., ...}, "text_to_image": {...}}, fractions in [0, 1].
-
-    Raises
-    ------
-    ValueError for shapes that do not fit and for images without a text; InputError for
+    Returns {"image_to_text": {"R@1": ..., ...}, "text_to_image": {...}}, fractions in [0, 1].
+    Raises ValueError for shapes that do not fit and for images without a text; InputError for
     embeddings that are not finite.
 
     Paper: Section 5.1, Tables 1 and 2.
@@ -57,7 +46,7 @@ def retrieval_recall(
     if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
         raise ValueError(f"ks {tuple(ks)}: give whole numbers, each at least 1")
     ranks = retrieval_ranks(image, text, text_to_image)
-    return {direction: recall_at(ranks[direction], ks) for direction in DIRECTIONS}
+    return {direction: measures.recall_at(ranks[direction], ks) for direction in DIRECTIONS}
 
 
 def retrieval_ranks(
@@ -73,16 +62,16 @@ def retrieval_ranks(
     """
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
-    x, y = exact_vectors("image", image), exact_vectors("text", text)
+    x, y = measures.exact_vectors("image", image), measures.exact_vectors("text", text)
     # Similarities are computed once, chunk by chunk, and serve both directions.
     own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
     best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
     of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
-    for rows in chunks(len(x), len(y)):
+    for rows in measures.chunks(len(x), len(y)):
         similarity = (x[rows] @ y.T).float()  # (C, T)
         right = owner == rows[:, None]
-        of_image.append(best_ranks(similarity, right, best[rows, None]))
-        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
+        of_image.append(measures.best_ranks(similarity, right, best[rows, None]))
+        of_text += measures.best_ranks(similarity.T, right.T, own[:, None]) - 1
     return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
 
 
@@ -108,7 +97,7 @@ def evaluate_retrieval(
     images = embed_gallery(run, benchmark, progress=progress)
     texts = embed_texts(run, benchmark.texts, progress=progress)
     ranks = retrieval_ranks(images, texts, benchmark.text_to_image)
-    result = _part(ranks, torch.ones(len(benchmark.images), dtype=torch.bool), benchmark)
+    result = _part(ranks, torch.ones(len(images), dtype=torch.bool), benchmark)
     held_out = torch.tensor(benchmark.held_out, dtype=torch.bool)
     if held_out.any():
         result["held_out"] = _part(ranks, held_out, benchmark)
@@ -128,34 +117,30 @@ def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False)
 
 def retrieval_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_retrieval` as a table for the terminal, in percent."""
-    parts = [("", result)]
-    if "held_out" in result:
-        parts.append((", held out", result["held_out"]))
     names = list(result["image_to_text"])
     lines = [" " * 24 + "".join(f"{name:>8}" for name in names)]
-    for suffix, part in parts:
+    notes = [f"{result['images']:,} images and {result['texts']:,} texts; percent of queries"]
+    parts = {"": result}
+    if "held_out" in result:
+        part = parts[", held out"] = result["held_out"]
+        notes.append(
+            f"held out: {part['images']:,} images and {part['texts']:,} texts with compositions"
+            " that training never shows, searched in the whole gallery"
+        )
+    for suffix, part in parts.items():
         for direction in DIRECTIONS:
-            label = direction.replace("_", " ") + suffix
             values = "".join(f"{100 * part[direction][name]:8.1f}" for name in names)
-            lines.append(f"{label:<24}{values}")
-    notes = (
-        "; percent of queries",
-        " with compositions that training never shows, searched in the whole gallery",
-    )
-    for (suffix, part), note in zip(parts, notes, strict=False):
-        lead = "held out: " if suffix else ""
-        lines.append(f"{lead}{part['images']:,} images and {part['texts']:,} texts{note}")
-    return "\n".join(lines)
+            lines.append(f"{direction.replace('_', ' ') + suffix:<24}{values}")
+    return "\n".join(lines + notes)
 
 
 def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dict[str, Any]:
-    """Recalls with the chosen images, a mask (I,), and their texts as queries."""
+    """Return the recalls with the chosen images, a mask (I,), and their texts as queries."""
     texts = images[torch.tensor(benchmark.text_to_image)]  # (T,)
-    parts = {"image_to_text": ranks["image_to_text"][images]}
-    parts["text_to_image"] = ranks["text_to_image"][texts]
+    chosen = {d: ranks[d][mask] for d, mask in zip(DIRECTIONS, (images, texts), strict=True)}
     return {
-        **{direction: recall_at(part, KS) for direction, part in parts.items()},
-        "interval": {direction: recall_intervals(part, KS) for direction, part in parts.items()},
+        **{direction: measures.recall_at(r, KS) for direction, r in chosen.items()},
+        "interval": {d: measures.recall_intervals(r, KS) for d, r in chosen.items()},
         "images": int(images.sum()),
         "texts": int(texts.sum()),
     }
@@ -174,13 +159,11 @@ def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
             f" it must hold one whole number per text, ({len(text)},)"
         )
     owner = owner.to("cpu", torch.int64)
-    outside = ((owner < 0) | (owner >= len(image))).nonzero()
-    if len(outside):
-        row = int(outside[0])
+    for row in ((owner < 0) | (owner >= len(image))).nonzero()[:1]:
         raise ValueError(
-            f"text_to_image, row {row}: {int(owner[row])} is no image index, 0 to {len(image) - 1}"
+            f"text_to_image, row {int(row)}: {int(owner[row])} is no image index,"
+            f" 0 to {len(image) - 1}"
         )
-    without = (torch.bincount(owner, minlength=len(image)) == 0).nonzero()
-    if len(without):
-        raise ValueError(f"image {int(without[0])} has no text; leave it out or give it one")
+    for row in (torch.bincount(owner, minlength=len(image)) == 0).nonzero()[:1]:
+        raise ValueError(f"image {int(row)} has no text; leave it out or give it one")
     return owner

@@ -7,13 +7,52 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_labelled
+from align_edu.evaluation.datasets import (
+    LabelledImages,
+    embed_labelled,
+    read_labelled,
+    read_templates,
+)
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.prompts import TEMPLATES, fill_templates, read_templates
+from align_edu.evaluation.protocols import share_table
 from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
-from align_edu.evaluation.record import share_table
 
 KS = (1, 5)
+# For photographs of things; a data set may bring others in its templates.txt.
+TEMPLATES = (
+    "a photo of a {}",
+    "a picture of a {}",
+    "a close-up photo of a {}",
+    "a photo of the {}",
+    "a photo of one {}",
+    "a bright photo of a {}",
+    "a dark photo of a {}",
+    "a blurry photo of a {}",
+    "a drawing of a {}",
+    "a {} outdoors",
+    "a {} seen from nearby",
+    "this is a {}",
+)
+_SOUNDS_LIKE_YOU = ("uni", "use", "eu", "one")
+
+
+def fill_templates(templates: Sequence[str], name: str) -> list[str]:
+    """Return the templates with a class name in place of ``{}``; "a" becomes "an" before vowels.
+
+    >>> fill_templates(["a photo of a {}", "two {}"], "apple")
+    ['a photo of an apple', 'two apple']
+    """
+    lower, filled = name.lower(), []
+    article = "an" if lower.startswith(tuple("aeiou")) else "a"
+    if lower.startswith(_SOUNDS_LIKE_YOU):
+        article = "a"
+    for template in templates:
+        before, after = template.split("{}")
+        words = before.split(" ")
+        if len(words) > 1 and words[-2] in ("a", "an") and not words[-1]:
+            words[-2] = article
+        filled.append(" ".join(words) + name + after)
+    return filled
 
 
 def class_vectors(run: Encoder, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
@@ -71,18 +110,16 @@ def evaluate_zero_shot(
         templates = read_templates(templates)
     prompts = list(templates or data.templates or TEMPLATES)
     images = embed_labelled(run, data, progress=progress)
-    ensemble = class_ranks(images, class_vectors(run, data.classes, prompts), data.labels)
-    single = class_ranks(images, class_vectors(run, data.classes, prompts[:1]), data.labels)
+    ensemble, single = (
+        class_ranks(images, class_vectors(run, data.classes, some), data.labels)
+        for some in (prompts, prompts[:1])
+    )
     ks = [k for k in KS if k < len(data.classes)]
     ranks_of = {name: ensemble[data.labels == i] for i, name in enumerate(data.classes)}
     return {
         "ensemble": _accuracies(ensemble, ks),
         "single": _accuracies(single, ks),
-        "classes": {
-            name: float((ranks == 1).double().mean())
-            for name, ranks in ranks_of.items()
-            if len(ranks)
-        },
+        "classes": {n: recall_at(r, (1,))["R@1"] for n, r in ranks_of.items() if len(r)},
         "chance": 1 / len(data.classes),
         "images": len(data),
         "prompts": len(prompts),

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.record import weights_of
+from align_edu.evaluation.embed import Encoder, weights_of
 from align_edu.io import InputError
 from align_edu.search import store
 from align_edu.search.halves import blocks, halve, search_all

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder, embed_images, load_encoder
-from align_edu.evaluation.record import weights_of
+from align_edu.evaluation.embed import Encoder, embed_images, load_encoder, weights_of
 from align_edu.io import InputError
 from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
 from align_edu.search.index import Hit, ImageIndex

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.ranks import precision_at_k
-from align_edu.evaluation.record import bootstrap_interval, share_table
+from align_edu.evaluation.protocols import share_table
+from align_edu.evaluation.ranks import bootstrap_interval, precision_at_k
 from align_edu.evaluation.retrieval import embed_gallery
 from align_edu.io import InputError, read_json
 from align_edu.pairs.splits import read_split
