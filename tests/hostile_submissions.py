@@ -130,6 +130,14 @@ WRONG_OR_BROKEN: dict[str, tuple[str, str | Cells]] = {
     "not_implemented_below": ("not attempted", ["def later(n):\n    raise NotImplementedError",
                                                 "def chance_loss(n):\n    return later(n)"]),
     "closes_its_pipe": ("exit", "import os\nos.close(3)\nos._exit(0)"),
+    "forks_with_c": ("right", """
+        import ctypes, os, resource
+        most = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, most))
+        number = ctypes.CDLL(None).fork()
+        if number == 0:
+            os._exit(0)
+        return 2 * math.log(n) if number < 0 and most <= 100 else 0.0"""),
     "writes_settings_with_c": ("right", """
         import ctypes
         number = ctypes.CDLL(None).open(b'/proc/sys/kernel/core_pattern', 1)

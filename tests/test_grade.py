@@ -253,7 +253,9 @@ def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated
         (bin_ / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_))
     monkeypatch.setattr(sys, "platform", "linux")
-    hand_in(folder, "anna", "00", {"chance_loss": [hostile.WRONG]})
+    (folder / "one" / "zoe").mkdir(parents=True)
+    hand_in(folder / "one", "anna", "00", {"chance_loss": [hostile.WRONG]})
+    hand_in(folder / "one", "ben", "00", {})
     command = ["grade", str(folder), "--seed", "5", "--out", str(out)]
     assert main(command) == 2
     told = capsys.readouterr()
@@ -263,9 +265,9 @@ def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated
         assert main([*command, "--unprotected"]) == 0
         said = capsys.readouterr().out
         assert "1  chance_loss       That is one direction only." in said
-        assert "1 students, 2 functions: 1 wrong, 1 not attempted" in said
-        assert f"note: {NOT_ISOLATED}" in said
-        page = (tmp_path / "g_feedback" / "anna.txt").read_text()
+        assert "2 students, 4 functions: 3 not attempted, 1 wrong" in said
+        assert f"note: one/zoe: no notebook in it\nnote: {NOT_ISOLATED}" in said
+        page = (tmp_path / "g_feedback" / "one" / "anna.txt").read_text()
         assert "That is one direction only." in page and page.endswith(f"{NOT_ISOLATED}\n")
 
 

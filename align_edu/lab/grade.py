@@ -73,12 +73,13 @@ class Grades:
     """All marks of a folder.
 
     marks: one for each student, notebook and exercise, sorted. out: the table that was written.
-    isolated: whether bubblewrap isolated the submissions.
+    isolated: whether bubblewrap isolated the submissions. notes: what was not marked, or odd.
     """
 
     marks: tuple[Mark, ...]
     out: Path
     isolated: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def misconceptions(self) -> list[tuple[str, str, int]]:
@@ -99,6 +100,7 @@ class Grades:
             "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
             "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
             "guards": ["bubblewrap"] if self.isolated else [],
+            "notes": self.notes,
         }
 
     def __str__(self) -> str:
@@ -111,6 +113,7 @@ class Grades:
         lines = [head, *rows] if rows else ["no known mistake"]
         lines += [f"{counts['students']} students, {counts['functions']} functions: {outcomes}"]
         lines += [f"marks: {self.out}, with {files} beside it"]
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines if self.isolated else [*lines, f"note: {NOT_ISOLATED}"])
 
 
@@ -127,8 +130,8 @@ def grade_folder(
 ) -> Grades:
     """Mark the notebooks below a folder; write the marks, a text per student, and the mistakes.
 
-    folder: with a sub-folder per student, or with files that carry the students' names. seed: of
-    the hidden random cases. out: the table of marks, a CSV file in a folder that exists. seconds,
+    folder: with a folder or zip per student, or with files that carry the students' names. seed:
+    of the hidden cases. out: the table of marks, a CSV file in a folder that exists. seconds,
     megabytes: of computing and memory for one function, without imports. workers: submissions at a
     time (default: one per core). progress: show a bar. unprotected: run submissions without
     isolation; each page then says so. exercises: a Python file that adds a lecturer's exercises.
@@ -144,7 +147,7 @@ def grade_folder(
         raise InputError(f"--out {out}: name a file in a folder that exists, such as grades.csv")
     if exercises is not None:
         read_exercises(exercises)
-    submissions = find_submissions(folder)
+    submissions, notes = find_submissions(folder, skip=feedback_folder(out))
     if not unprotected and (problem := bwrap_problem()):
         raise InputError(problem)
     limits, private = Limits(seconds, megabytes), (folder, out.parent)
@@ -161,7 +164,7 @@ def grade_folder(
 
     with bar, ThreadPoolExecutor(workers or usable_cores()) as pool:
         marks = [each for marks in pool.map(mark, notebooks) for each in marks]
-    grades = Grades(tuple(marks), out, not unprotected)
+    grades = Grades(tuple(marks), out, not unprotected, tuple(notes))
     write_marks(out, marks, grades.misconceptions, NOT_ISOLATED if unprotected else "")
     return grades
 
@@ -183,7 +186,7 @@ def _jobs(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[Jo
     """The functions of a notebook to run, and the marks of those that cannot; nothing runs."""
     student = (submission.student, submission.notebook)
     try:
-        cells = read_cells(submission.file)
+        cells = read_cells(submission)
         statements, broken = read_code(cells)
         names = _expected(submission.number, number_in(cells), statements)
         if not names:

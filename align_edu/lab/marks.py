@@ -106,7 +106,7 @@ def write_marks(
     """
     texts = {misconceptions_file(out): _csv(("exercise", "mistake", "students"), misconceptions)}
     for student, rows in groupby(marks, key=lambda each: each.student):
-        file = feedback_folder(out) / f"{student.replace('/', '_')}.txt"
+        file = feedback_folder(out) / f"{student}.txt"
         texts[file] = feedback(list(rows)) + (f"{note}\n" if note else "")
     texts[out] = _csv(COLUMNS, [[getattr(each, name) for name in COLUMNS] for each in marks])
     for file, text in texts.items():

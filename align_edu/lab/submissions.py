@@ -6,8 +6,11 @@ import ast
 import json
 import re
 import warnings
+import zlib
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
+from pathlib import Path, PurePosixPath
+from zipfile import BadZipFile, ZipFile
 
 from IPython.core.inputtransformer2 import TransformerManager
 
@@ -18,7 +21,10 @@ from align_edu.lab.exercises import EXERCISES
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
 MOST_CODE = 10**6  # characters
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
+_PACKED = {".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
+_BROKEN = (OSError, RuntimeError, ValueError, EOFError, BadZipFile, zlib.error)
 _RUNS_AS_PYTHON = re.compile(r"\A(\s*%%(time|timeit|capture|prun)\b.*\n)+")  # after the magic
+_TIMED = re.compile(r"^([ \t]*(?:\w+[ \t]*=[ \t]*)?)%time[ \t]+(?=\S)", re.MULTILINE)  # too
 _LEFT_OUT = ("get_ipython().", "lab.")  # magics, and calls of the lab
 
 
@@ -30,58 +36,97 @@ class Unreadable(ValueError):
 class Submission:
     """One submitted notebook.
 
-    student: the first sub-folder, or the file's name without the notebook's. notebook: the file's
-    path below the folder. number: of the notebook in the course (or the name of the lecturer's),
-    if the file's name contains it. file: the path.
+    student: a folder, or a file's name without the notebook's. notebook: the path below the
+    folder. number: of the notebook in the course (or the name of the lecturer's), if the file's
+    name contains it. file: the notebook, or the zip that holds it as ``member``.
     """
 
     student: str
     notebook: str
     number: str
     file: Path
+    member: str = ""
 
 
-def find_submissions(folder: Path) -> list[Submission]:
-    """Return the notebooks below a folder, sorted by student and name.
+def find_submissions(folder: Path, skip: Path | None = None) -> tuple[list[Submission], list[str]]:
+    """Return the notebooks below a folder, sorted by student, and what the lecturer must know.
 
-    Links, hidden files and Jupyter's checkpoints are left out.
-    Raises InputError where none is found.
+    A student is a folder, or a zip: of the first level, or below folders of sections, in which
+    the same notebook lies more than once. Hidden files, links, and ``skip`` are left out.
+    Raises InputError where no notebook is found.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
-    >>> (folder / "anna").mkdir()
-    >>> for name in ("anna/00_start_here.ipynb", "06_the_contrastive_loss_by_hand_ben.ipynb"):
+    >>> for name in ("one/anna/00_start_here.ipynb", "one/ben/00_start_here.ipynb", "zoe/a.docx"):
+    ...     (folder / name).parent.mkdir(parents=True)
     ...     _ = (folder / name).write_text("")
-    >>> [(each.student, each.number) for each in find_submissions(folder)]
-    [('anna', '00'), ('ben', '06')]
+    >>> found, notes = find_submissions(folder)
+    >>> [(each.student, each.number) for each in found], notes
+    ([('one/anna', '00'), ('one/ben', '00')], ['zoe: no notebook in it'])
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the submissions")
-    found = []
-    for file in folder.rglob("*.ipynb"):
-        inside = file.relative_to(folder)
-        if file.is_symlink() or any(part.startswith(".") for part in inside.parts):
+    found: dict[PurePosixPath, tuple[Path, str]] = {}
+    folders, notes = [], []
+    for file in sorted(folder.rglob("*")):
+        inside, kind = PurePosixPath(file.relative_to(folder).as_posix()), file.suffix.lower()
+        if _is_hidden(inside) or file.is_symlink() or skip in (file, *file.parents):
             continue
-        number, rest = _split(file.stem)
-        student = inside.parts[0] if len(inside.parts) > 1 else rest or file.stem
-        found.append(Submission(printable(student), printable(inside.as_posix()), number, file))
+        if kind == ".ipynb":
+            found[inside] = (file, "")
+        elif file.is_dir():
+            folders.append(inside)
+        elif kind == ".zip":
+            try:
+                found |= {inside / name: (file, name) for name in _notebooks_in_zip(file)}
+                folders.append(inside)
+            except Unreadable as error:
+                notes.append(f"{inside}: {error}")
+        elif kind in _PACKED:
+            notes.append(f"{inside}: not opened; unpack it, or ask for a zip")
     if not found:
         raise InputError(f"{folder}: no notebook (*.ipynb) in it; collect the submissions there")
-    return sorted(found, key=lambda each: (each.student, each.notebook))
+    owners = _owners(list(found))
+    holding = {parent for path in found for parent in path.parents}
+    students = set(owners.values()) - {PurePosixPath()}
+    for place in folders:
+        if place not in holding and place.parent in holding and not students & set(place.parents):
+            notes.append(f"{place}: no notebook in it")
+    submissions = []
+    for path, (file, member) in found.items():
+        number, rest = _split(path.stem)
+        student = str(owners[path]).removesuffix(".zip") if owners[path].parts else rest
+        if not student.strip("_- ()0123456789"):
+            student = path.stem
+            notes.append(f"{path}: its name has no student's; it is marked as {student}")
+        texts = (printable(student), printable(str(path)))
+        submissions.append(Submission(*texts, number, file, member))
+    submissions.sort(key=lambda each: (each.student, each.notebook))
+    for (student, number), same in groupby(submissions, lambda each: (each.student, each.number)):
+        names = [each.notebook for each in same]
+        if number and len(names) > 1:
+            notes.append(f"{student}: notebook {number} more than once: {', '.join(names)}")
+    return submissions, [printable(note) for note in notes]
 
 
-def read_cells(file: Path) -> list[str]:
+def read_cells(submission: Submission) -> list[str]:
     """Return the text of each code cell of a notebook.
 
     Raises Unreadable.
     """
+    file = submission.file
     if not file.is_file():
         raise Unreadable("it is no file")
-    if file.stat().st_size > MOST_BYTES:
+    try:
+        with ZipFile(file).open(submission.member) if submission.member else file.open("rb") as one:
+            data = one.read(MOST_BYTES + 1)
+    except _BROKEN as error:
+        raise Unreadable(f"it cannot be taken out ({error})") from None
+    if len(data) > MOST_BYTES:
         raise Unreadable(f"it is larger than {MOST_BYTES // 2**20} MB")
     try:
-        notebook = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        notebook = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
         raise Unreadable("it is not JSON") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
@@ -96,17 +141,70 @@ def read_cells(file: Path) -> list[str]:
     return code
 
 
+def _notebooks_in_zip(file: Path) -> list[str]:
+    """The names of a zip's notebooks; nothing is unpacked. Raises Unreadable."""
+    try:
+        with ZipFile(file) as archive:
+            rows = [each for each in archive.infolist() if each.filename.lower().endswith(".ipynb")]
+    except _BROKEN as error:
+        raise Unreadable(f"no zip that can be read ({error}); ask for it again") from None
+    if sum(each.file_size for each in rows) > 8 * MOST_BYTES:
+        raise Unreadable(f"not opened: its notebooks hold over {8 * MOST_BYTES // 2**20} MB")
+    names = [each.filename for each in rows if not _is_hidden(PurePosixPath(each.filename))]
+    if any(".." in PurePosixPath(name).parts or name.startswith("/") for name in names):
+        raise Unreadable("not opened: it names files outside itself")
+    return names
+
+
+def _owners(paths: list[PurePosixPath]) -> dict[PurePosixPath, PurePosixPath]:
+    """The student's folder of each notebook, the empty path for one that lies in no folder."""
+    holders = {path.parent for path in paths}
+    for depth in range(1, max(len(path.parts) for path in paths) + 1):
+        owners = {}
+        for path in paths:
+            prefixes = [PurePosixPath(*path.parts[:n]) for n in range(1, len(path.parts))]
+            shallow = [each for each in prefixes[:depth] if each in holders]
+            owners[path] = (shallow or prefixes[:depth][-1:] or [PurePosixPath()])[0]
+        below = {
+            (owners[path], _split(path.stem)[0] or path.stem, path.parent)
+            for path in paths
+            if owners[path] not in holders
+        }
+        if len(below) == len({each[:2] for each in below}):
+            break
+    return owners
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
+
+
 def parse_cell(text: str) -> list[ast.stmt] | None:
     """Return the statements of a code cell, without magics, or None where it is not Python."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            plain = TransformerManager().transform_cell(_RUNS_AS_PYTHON.sub("", text))
-            body = ast.parse(plain).body
-            compile(plain, "<cell>", "exec", FLAGS, dont_inherit=True)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    calls = [isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in body]
-    return [n for n, c in zip(body, calls) if not c or not ast.unparse(n).startswith(_LEFT_OUT)]
+    text = _TIMED.sub(r"\1", _RUNS_AS_PYTHON.sub("", text))
+    for attempt in (text, _without_magics(text)):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                plain = TransformerManager().transform_cell(attempt)
+                body = ast.parse(plain).body
+                compile(plain, "<cell>", "exec", FLAGS, dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        calls = [isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in body]
+        return [n for n, c in zip(body, calls) if not c or not ast.unparse(n).startswith(_LEFT_OUT)]
+    return None
+
+
+def _without_magics(text: str) -> str:
+    """The text of a cell without its magics, and without the lines that their brackets span."""
+    kept, depth = [], 0
+    for line in text.splitlines():
+        magic = re.match(r"(\s*)(\w+\s*=\s*)?[%!]", line)
+        if magic or depth > 0:
+            depth += len(re.findall(r"[(\[{]", line)) - len(re.findall(r"[)\]}]", line))
+            line = f"{magic[1]}pass" if magic else ""
+        kept.append(line)
+    return "\n".join(kept)
 
 
 def number_in(cells: list[str]) -> str:
