@@ -36,55 +36,51 @@ def toy_texts(pairs: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[pa.Table, Funnel, Path]:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[dict], Funnel]:
+    """Raw rows, kept rows, and the funnel."""
     table, out = toy_texts(6000), tmp_path_factory.mktemp("toy")
-    return table, filter_pairs(table, out), out
+    funnel = filter_pairs(table, out)
+    assert json.loads((out / "funnel.json").read_text()) == funnel.to_dict()
+    return table.to_pylist(), read_pairs(out).to_pylist(), funnel
 
 
-@pytest.mark.parametrize("kind", [k.name for k in NOISE.values() if k.text and k.rules])
-def test_noise_that_a_rule_targets_falls_by_those_rules(toy, kind: str) -> None:
-    table, _, out = toy
-    kept = Counter(read_pairs(out)["noise"].to_pylist())
-    raw = Counter(table["noise"].to_pylist())
-    assert kept[kind] <= 0.05 * raw[kind]
-    rules = json.loads((out / "funnel.json").read_text())["truth"]["by_rule"][kind]
-    assert sum(rules[rule] for rule in NOISE[kind].rules) >= 0.95 * raw[kind]
-
-
-def test_few_clean_pairs_fall_and_noise_that_no_rule_sees_stays(toy) -> None:
-    table, _, out = toy
-    kept = Counter(read_pairs(out)["noise"].to_pylist())
-    raw = Counter(table["noise"].to_pylist())
+def test_noise_that_a_rule_targets_falls_by_those_rules_and_few_clean_pairs_fall(toy) -> None:
+    raw, kept = (Counter(row["noise"] for row in rows) for rows in toy[:2])
+    for kind in (kind for kind in NOISE.values() if kind.text and kind.rules):
+        assert kept[kind.name] <= 0.05 * raw[kind.name]
+        by_rule = toy[2].truth.by_rule[kind.name]
+        assert sum(by_rule[rule] for rule in kind.rules) >= 0.95 * raw[kind.name]
     assert kept["clean"] >= 0.98 * raw["clean"]
-    assert kept["other_caption"] >= 0.95 * raw["other_caption"]
+    assert kept["other_caption"] >= 0.95 * raw["other_caption"]  # no rule sees it
 
 
 def test_precision_and_recall_agree_with_a_count_by_hand(toy) -> None:
-    table, funnel, out = toy
-    keys = set(read_pairs(out)["key"].to_pylist())
-    rows = table.to_pylist()
-    gone = [row for row in rows if row["key"] not in keys]
-    noisy_gone = sum(row["noise"] != "clean" for row in gone)
-    noisy = sum(row["noise"] != "clean" for row in rows)
+    raw, kept, funnel = toy
+    keys = {row["key"] for row in kept}
+    gone = [row for row in raw if row["key"] not in keys]
+    noisy_gone, noisy = (sum(row["noise"] != "clean" for row in rows) for rows in (gone, raw))
     assert funnel.truth.precision == pytest.approx(noisy_gone / len(gone))
     assert funnel.truth.recall == pytest.approx(noisy_gone / noisy)
-    assert funnel.truth.clean_dropped == pytest.approx(
-        (len(gone) - noisy_gone) / (len(rows) - noisy)
-    )
+    clean_gone, clean = len(gone) - noisy_gone, len(raw) - noisy
+    assert funnel.truth.clean_dropped == pytest.approx(clean_gone / clean)
     by_kind = Counter(row["noise"] for row in gone)
     assert funnel.truth.dropped == {kind: by_kind[kind] for kind in funnel.truth.pairs}
 
 
-def test_each_step_starts_where_the_one_before_ended(toy) -> None:
-    table, funnel, _ = toy
-    left = table.num_rows
+def test_each_step_starts_where_the_one_before_ended_and_is_printed(toy) -> None:
+    raw, kept, funnel = toy
+    lines = {line.split("  ")[0]: line for line in str(funnel).splitlines()}
+    left = len(raw)
     for step in funnel.steps:
-        assert step.pairs_in == left
+        assert step.pairs_in == left and step.share == step.dropped / left
         assert step.dropped <= step.alone
-        assert step.share == step.dropped / left
         assert len(step.examples) == len(set(step.examples)) <= 10
         left -= step.dropped
-    assert left == funnel.kept == read_pairs(toy[2]).num_rows
+        shown = f"{step.dropped:,}" if step.applied else f"not applied: {step.note}"
+        assert shown in lines[step.rule]
+    assert left == funnel.kept == len(kept)
+    assert {row["noise"] for row in raw} <= set(lines)
+    assert "clean pairs dropped" in str(funnel)
 
 
 def test_a_pair_that_several_rules_drop_counts_for_each_of_them_alone(tmp_path: Path) -> None:
@@ -95,19 +91,8 @@ def test_a_pair_that_several_rules_drop_counts_for_each_of_them_alone(tmp_path: 
     assert counts == {"short_side": (11, 11), "images_per_text": (0, 11), "length": (0, 11)}
 
 
-def test_the_printed_funnel_tells_every_rule_and_every_kind_of_noise(toy) -> None:
-    text = str(toy[1])
-    lines = {line.split("  ")[0]: line for line in text.splitlines()}
-    for step in toy[1].steps:
-        line = lines[step.rule]
-        assert (f"{step.dropped:,}" if step.applied else f"not applied: {step.note}") in line
-    assert set(NOISE) & set(toy[0]["noise"].to_pylist()) <= set(lines)
-    assert "clean pairs dropped" in text
-
-
 def test_the_funnel_of_pairs_without_labels_has_no_truth(tmp_path: Path) -> None:
-    table = pa.table({"caption": ["a red cat"], "url": ["x"]})
-    funnel = filter_pairs(table, tmp_path)
+    funnel = filter_pairs(pa.table({"caption": ["a red cat"], "url": ["x"]}), tmp_path)
     assert funnel.truth is None and "precision" not in str(funnel)
     assert json.loads((tmp_path / "funnel.json").read_text())["truth"] is None
 
@@ -161,17 +146,26 @@ def test_a_table_with_missing_or_mistyped_columns_is_refused(
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    pa.parquet.write_table(pa.table({"caption": ["a red cat"]}), raw / "0.parquet")
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    (tmp_path / "a" / "raw").mkdir(parents=True)
+    pa.parquet.write_table(pa.table({"caption": ["a red cat"]}), tmp_path / "a/raw/00000.parquet")
+    return tmp_path / "a" / "raw"
+
+
+def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path: Path, raw: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         filter_pairs(raw, tmp_path / "file")
     with pytest.raises(InputError, match="another folder"):
         filter_pairs(raw, raw)
     assert (tmp_path / "file").read_text() == "mine"
-    assert [path.name for path in raw.iterdir()] == ["0.parquet"]
+    assert [path.name for path in raw.iterdir()] == ["00000.parquet"]
+
+
+def test_the_source_is_relative_to_the_output(tmp_path: Path, raw: Path) -> None:
+    (raw / "00000.tar").write_bytes(b"")
+    assert filter_pairs(raw, tmp_path / "b" / "kept").source == "../../a/raw"
 
 
 def test_an_older_output_survives_a_write_that_fails(tmp_path: Path, monkeypatch) -> None:
@@ -187,15 +181,6 @@ def test_an_older_output_survives_a_write_that_fails(tmp_path: Path, monkeypatch
     with pytest.raises(InputError, match="No space left"):
         filter_pairs(table, tmp_path, rules=Rules(min_words=None))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-def test_the_source_is_relative_to_the_output(tmp_path: Path) -> None:
-    raw = tmp_path / "a" / "raw"
-    raw.mkdir(parents=True)
-    pa.parquet.write_table(pa.table({"caption": ["a red cat"]}), raw / "00000.parquet")
-    (raw / "00000.tar").write_bytes(b"")
-    assert filter_pairs(raw, tmp_path / "b" / "kept").source == "../../a/raw"
-    assert json.loads((tmp_path / "b/kept/funnel.json").read_text())["source"] == "../../a/raw"
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")

@@ -36,9 +36,13 @@ def save_classifier(folder: Path, labels: list[str], seed: int = 1) -> ViTForIma
     return model
 
 
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    return toy_pictures(40, 7, 64)
+
+
 @pytest.fixture
-def shards(tmp_path: Path) -> tuple[Path, list[Image.Image]]:
-    pictures = toy_pictures(40, 7, 64)
+def shards(tmp_path: Path, pictures: list[Image.Image]) -> Path:
     members, rows = [], []
     for i, picture in enumerate(pictures):
         data = b"broken" if i == 3 else jpeg(picture)
@@ -47,11 +51,12 @@ def shards(tmp_path: Path) -> tuple[Path, list[Image.Image]]:
             rows.append({"key": key, "caption": "a red cat on a beach", "sha256": f"s{i}"})
     write_tar(tmp_path / "raw" / "00000.tar", members)
     pa.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "raw" / "00000.parquet")
-    return tmp_path / "raw", pictures
+    return tmp_path / "raw"
 
 
-def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path) -> None:
-    raw, pictures = shards
+def test_pairs_fall_by_the_classifier_s_own_probabilities(
+    shards: Path, pictures: list[Image.Image], tmp_path: Path
+) -> None:
     model = save_classifier(tmp_path / "model", ["drawings", "hentai", "neutral", "porn"])
     small = [
         Image.open(io.BytesIO(jpeg(picture))).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
@@ -64,7 +69,7 @@ def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path
     sure = [i for i, score in enumerate(unsafe.tolist()) if abs(score - bound) > 0.02 and i != 3]
     assert len(sure) > 15
     rules = Rules(max_unsafe=bound, max_images_per_text=None)
-    funnel = filter_pairs(raw, tmp_path / "out", rules=rules, unsafe_model=tmp_path / "model")
+    funnel = filter_pairs(shards, tmp_path / "out", rules=rules, unsafe_model=tmp_path / "model")
     kept = set(pa.parquet.read_table(tmp_path / "out" / "pairs.parquet")["key"].to_pylist())
     assert {i for i in sure if str(i) in kept} == {i for i in sure if unsafe[i] <= bound}
     assert all((str(i) in kept) == (f"{i} again" in kept) for i in range(len(pictures)))
@@ -74,50 +79,42 @@ def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, tmp_path: Path
 
 @pytest.mark.parametrize("place", ["same folder", "other folder"])
 def test_unfinished_work_with_another_classifier_is_not_resumed(
-    shards, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    labels, rules = ["drawings", "porn"], Rules(max_images_per_text=None)
-    save_classifier(tmp_path / "first", labels)
-    once = filter_run._once
-
     def stop_before_judging(task, job, number):
         if task.__name__ == "judge":
             raise KeyboardInterrupt
         return once(task, job, number)
 
+    def run(out: str, model: str):
+        return filter_pairs(shards, tmp_path / out, rules=rules, unsafe_model=tmp_path / model)
+
+    labels, rules, once = ["drawings", "porn"], Rules(max_images_per_text=None), filter_run._once
+    save_classifier(tmp_path / "first", labels)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(filter_run, "_once", stop_before_judging)
-        filter_pairs(shards[0], tmp_path / "out", rules=rules, unsafe_model=tmp_path / "first")
-    second = tmp_path / ("first" if place == "same folder" else "second")
-    save_classifier(second, labels, seed=2)
-    resumed = filter_pairs(shards[0], tmp_path / "out", rules=rules, unsafe_model=second)
-    assert resumed == filter_pairs(shards[0], tmp_path / "new", rules=rules, unsafe_model=second)
+        run("out", "first")
+    second = "first" if place == "same folder" else "second"
+    save_classifier(tmp_path / second, labels, seed=2)
+    resumed = run("out", second)
+    assert resumed == run("new", second)
     save_classifier(tmp_path / "again", labels)
-    first = filter_pairs(shards[0], tmp_path / "b", rules=rules, unsafe_model=tmp_path / "again")
-    assert first.kept != resumed.kept  # the two classifiers disagree
+    assert run("b", "again").kept != resumed.kept  # the two classifiers disagree
 
 
-def test_without_scores_and_classifier_the_funnel_says_that_it_is_not_applied(
-    shards, tmp_path: Path
+def test_a_classifier_that_cannot_tell_is_refused(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    step = filter_pairs(shards[0], tmp_path / "out").steps[0]
-    assert (step.rule, step.applied) == ("pornographic", False)
-    assert step.note == "no column nsfw or NSFW or punsafe"
-
-
-def test_a_classifier_that_cannot_tell_is_refused(shards, tmp_path: Path, capsys) -> None:
     save_classifier(tmp_path / "cats", ["cat", "dog"])
-    with pytest.raises(InputError, match="it has cat, dog"):
-        filter_pairs(shards[0], tmp_path / "out", unsafe_model=tmp_path / "cats")
-    capsys.readouterr()
-    command = ["filter", str(shards[0]), str(tmp_path / "out"), "--unsafe-model"]
-    assert main([*command, str(tmp_path / "nowhere")]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_classifier_needs_pictures(tmp_path: Path) -> None:
-    save_classifier(tmp_path / "model", ["safe", "nsfw"])
+    for model, reason in (("cats", "it has cat, dog"), ("nowhere", "no such folder")):
+        command = ["filter", str(shards), str(tmp_path / "out"), "--unsafe-model"]
+        capsys.readouterr()
+        assert main([*command, str(tmp_path / model)]) == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]  # transformers reports progress
+        assert model in line and reason in line
+        assert not (tmp_path / "out").exists()
     table = pa.table({"caption": ["a red cat"], "url": ["x"]})
     with pytest.raises(InputError, match="unsafe images can be found only in shards"):
-        filter_pairs(table, tmp_path / "out", unsafe_model=tmp_path / "model")
+        filter_pairs(table, tmp_path / "out", unsafe_model=tmp_path / "cats")
+    step = filter_pairs(shards, tmp_path / "out").steps[0]
+    assert (step.rule, step.note) == ("pornographic", "no column nsfw or NSFW or punsafe")

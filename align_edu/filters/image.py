@@ -1,9 +1,28 @@
-"""Section 3's image filters: each expression is true for what a rule drops."""
+"""Section 3's image filters: each expression is true for what a rule drops.
+
+The paper drops pornographic images without naming its classifier. The project ships none,
+because a classifier has an owner and a licence: the rule reads scores from the table, or those
+of any transformers image classifier in a local folder that has labels of unsafe content.
+"""
+
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
+from align_edu.io import InputError
+from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.pairs.shards import Place, read_part
+
+IDENTITY = ("sha256", "url")
 SIZE = ("original_width", "original_height")
 SCORES = ("nsfw", "NSFW", "punsafe")
+_UNSAFE = re.compile(r"nsfw|porn|unsafe|explicit|hentai|sexy", re.IGNORECASE)
+_NEGATED = re.compile(r"\b(not|non|no)[-_ ]", re.IGNORECASE)
+_BATCH = 64  # pictures that the classifier sees at once
 
 
 def image_identity(columns: list[str]) -> pl.Expr:
@@ -15,7 +34,7 @@ def image_identity(columns: list[str]) -> pl.Expr:
     >>> table.select(image_identity(table.columns)).to_series().to_list()
     ['aa', 'http://x/2']
     """
-    present = [name for name in ("sha256", "url") if name in columns]
+    present = [name for name in IDENTITY if name in columns]
     parts = [pl.col(name).cast(pl.String).replace("", None) for name in present]
     return pl.coalesce([*parts, pl.lit(None, pl.String)]).alias("image")
 
@@ -66,3 +85,58 @@ def texts_per_image(max_texts: int) -> pl.Expr:
 def near_duplicate(max_distance: int) -> pl.Expr:
     """Drop images within `max_distance` bits of an evaluation image; keep unreadable ones."""
     return (pl.col("distance") <= max_distance).fill_null(False)
+
+
+def unsafe_labels(labels: Sequence[str]) -> list[str]:
+    """Return the labels that mean pornographic content.
+
+    >>> unsafe_labels(["drawings", "hentai", "neutral", "sexy", "sfw", "nsfw", "not porn"])
+    ['hentai', 'sexy', 'nsfw']
+    """
+    return [label for label in labels if _UNSAFE.search(label) and not _NEGATED.search(label)]
+
+
+def load_classifier(folder: Path) -> tuple[Any, list[str]]:
+    """Load an image classifier of a local folder as transformers' pipeline, and its unsafe labels.
+
+    Raises InputError if the folder holds no classifier, or if none of its labels is unsafe.
+    """
+    from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a transformers image classifier's")
+    try:
+        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForImageClassification.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0][:160]
+        raise InputError(
+            f"{folder}: no transformers image classifier with safetensors weights ({reason});"
+            " give its folder"
+        ) from None
+    labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    unsafe = unsafe_labels(labels)
+    if not unsafe:
+        raise InputError(
+            f"{folder}: no label of the classifier says what is unsafe (it has"
+            f" {', '.join(labels[:8])}); give a classifier with a label such as nsfw or porn"
+        )
+    parts = {"model": model, "image_processor": processor, "top_k": None, "device": "cpu"}
+    return pipeline("image-classification", **parts), unsafe
+
+
+def unsafe_probabilities(folder: Path, places: Sequence[Place]) -> list[float | None]:
+    """Add the probabilities of a classifier's unsafe labels; None for an unreadable image."""
+    classify, unsafe = load_classifier(folder)
+    scores: list[float | None] = [None] * len(places)
+    for start in range(0, len(places), _BATCH):
+        pictures = {}
+        for row, place in enumerate(places[start : start + _BATCH], start):
+            with suppress(BrokenImage, OSError):
+                pictures[row] = decode_image(read_part(*place))
+        answers = classify(list(pictures.values()), batch_size=_BATCH) if pictures else []
+        for row, answer in zip(pictures, answers):
+            scores[row] = sum(found["score"] for found in answer if found["label"] in unsafe)
+    return scores

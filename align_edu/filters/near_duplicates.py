@@ -34,7 +34,6 @@ from align_edu.pairs.shards import Place, read_part
 from align_edu.pairs.splits import is_benchmark, read_split
 
 HASH_SIDE = 16  # 16 x 16 = 256 bits, 32 bytes
-_UNREADABLE = np.zeros(HASH_SIDE**2 // 8, np.uint8)
 _AT_ONCE = 500  # images that a process hashes in one go
 
 
@@ -60,30 +59,13 @@ def perceptual_hash(data: bytes) -> np.ndarray:
     return np.packbits(imagehash.phash(picture, hash_size=HASH_SIDE).hash)
 
 
-def hash_images(
-    places: Sequence[Place], workers: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Hash many images in parallel.
-
-    Parameters
-    ----------
-    places : N images, each a part of a shard or a whole file.
-    workers : processes; one per core if None.
-
-    Returns
-    -------
-    hashes : (N, 32) uint8.
-    readable : (N,) bool, False where the image could not be decoded.
-    """
+def hash_images(places: Sequence[Place], workers: int | None = None) -> list[np.ndarray | None]:
+    """Hash images on `workers` processes, one per core if None; None for those not decodable."""
     workers = min(workers or usable_cores(), -(-len(places) // _AT_ONCE))
     if workers < 2:
-        found = list(map(_hash_or_none, places))
-    else:
-        with ProcessPoolExecutor(workers) as pool:
-            found = list(pool.map(_hash_or_none, places, chunksize=_AT_ONCE))
-    hashes = [_UNREADABLE if one is None else one for one in found]
-    readable = [one is not None for one in found]
-    return np.array(hashes, np.uint8).reshape(-1, len(_UNREADABLE)), np.array(readable, bool)
+        return list(map(_hash_or_none, places))
+    with ProcessPoolExecutor(workers) as pool:
+        return list(pool.map(_hash_or_none, places, chunksize=_AT_ONCE))
 
 
 def _hash_or_none(place: Place) -> np.ndarray | None:
@@ -110,6 +92,14 @@ def nearest_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return distances[:, 0]
 
 
+def distances(places: Sequence[Place], others: np.ndarray, workers: int) -> list[float | None]:
+    """Measure the bits from each image to the nearest of the others; None for unreadable ones."""
+    hashes = hash_images(places, workers)
+    found = [one for one in hashes if one is not None]
+    bits = iter(nearest_distance(np.stack(found), others).tolist() if found else ())
+    return [None if one is None else next(bits) for one in hashes]
+
+
 def evaluation_images(path: str | Path) -> list[Path]:
     """List the images of an evaluation set.
 
@@ -125,10 +115,9 @@ def evaluation_images(path: str | Path) -> list[Path]:
         raise InputError(f"{path}: no such evaluation set; give a benchmark or images")
     if path.is_file() or is_benchmark(path):
         return read_split(path).images
-    found = find_images(path)
-    if not found:
-        raise InputError(f"{path}: no image in this evaluation set; give .jpg, .png or .webp files")
-    return found
+    if found := find_images(path):
+        return found
+    raise InputError(f"{path}: no image in this evaluation set; give .jpg, .png or .webp files")
 
 
 def evaluation_hashes(against: Sequence[str | Path], workers: int | None = None) -> np.ndarray:
@@ -139,8 +128,8 @@ def evaluation_hashes(against: Sequence[str | Path], workers: int | None = None)
     Paper: Section 3 (near-duplicates of test images of all evaluation sets are removed).
     """
     files = [file for path in against for file in evaluation_images(path)]
-    hashes, readable = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
-    if not readable.all():
-        bad = files[int(readable.argmin())]
-        raise InputError(f"{bad}: this evaluation image cannot be decoded; repair or remove it")
-    return hashes
+    found = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
+    for file, one in zip(files, found):
+        if one is None:
+            raise InputError(f"{file}: cannot be decoded; repair or remove this evaluation image")
+    return np.array(found, np.uint8)

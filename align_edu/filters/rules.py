@@ -13,42 +13,33 @@ from align_edu.io import InputError
 
 @dataclass(frozen=True)
 class Rules:
-    """Bounds of Section 3's filters; `None` turns a rule off.
+    """Bounds of Section 3's filters, strict as in the paper; `None` turns a rule off.
 
-    The defaults are the paper's, with three exceptions. The paper gives no number for
-    `max_unsafe` and `max_distance`, and `vocabulary_size` is "auto" where the paper has 100
-    million: in data much smaller than its 1.8 billion pairs that number would keep every word.
+    The defaults are the paper's, with three exceptions: it gives no number for `max_unsafe` and
+    `max_distance`, and `vocabulary_size` is "auto" where it has 100_000_000, which would keep
+    every word of data much smaller than its 1.8 billion pairs.
 
-    Attributes
-    ----------
-    max_unsafe : drop an image with a larger score, 0 to 1, in a column `nsfw` or `punsafe` or
-        from a classifier. In a column of words, drop "NSFW".
-    min_side : pixels; keep an image if its shorter side is larger.
-    max_aspect : keep an image if its longer / shorter side is smaller.
-    max_texts_per_image : drop all pairs of an image with more alt-texts.
-    max_distance : bits; drop an image if its perceptual hash of 256 bits differs from that of
-        an evaluation image in at most this many (see `filters.near_duplicates`).
-    max_images_per_text : drop an alt-text that more images share.
-    vocabulary_size : drop an alt-text with a unigram or bigram outside this many most frequent
-        ones of the raw data; 100_000_000 is the paper's. "auto" drops words seen fewer than 3
-        times, and judges bigrams only from 1,000,000 pairs on (see `filters.vocabulary`).
-    min_words, max_words : drop an alt-text with fewer or with more unigrams.
-
-    Paper: Section 3. Bounds are strict, as in the paper.
+    Paper: Section 3.
 
     >>> Rules().min_side, Rules(min_side=None).min_side
     (200, None)
     """
 
+    # Drop an image with a larger score, 0 to 1, in a column `nsfw` or `punsafe` or from a
+    # classifier; in a column of words, drop "NSFW".
     max_unsafe: float | None = 0.5
-    min_side: float | None = 200
-    max_aspect: float | None = 3.0
-    max_texts_per_image: int | None = 1000
+    min_side: float | None = 200  # pixels; keep an image if its shorter side is larger
+    max_aspect: float | None = 3.0  # keep an image if its longer / shorter side is smaller
+    max_texts_per_image: int | None = 1000  # drop all pairs of an image with more alt-texts
+    # Drop an image whose hash differs from an evaluation image's in at most this many of 256 bits.
     max_distance: int | None = 66
-    max_images_per_text: int | None = 10
+    max_images_per_text: int | None = 10  # drop an alt-text that more images share
+    # Drop an alt-text with a unigram or bigram outside this many most frequent ones of the raw
+    # data. "auto" drops words seen fewer than 3 times, and judges bigrams only from 1,000,000
+    # pairs on (see `filters.text.auto_edge`).
     vocabulary_size: int | Literal["auto"] | None = "auto"
-    min_words: int | None = 3
-    max_words: int | None = 20
+    min_words: int | None = 3  # drop an alt-text with fewer unigrams
+    max_words: int | None = 20  # drop an alt-text with more
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -106,25 +97,23 @@ def _length(words: tuple[int | None, int | None]) -> str:
     return " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None) + " words"
 
 
-def _rare(bigrams: bool) -> str:
-    return f"a unigram{' or bigram' if bigrams else ''} that is rare in the raw data"
-
-
+_IMAGE = " or ".join(image.IDENTITY)
 # The funnel's order: the paper's, images before texts.
 RULES = (
-    Rule("pornographic", "pair", "max_unsafe", image.pornographic, ("unsafe",),
+    Rule("pornographic", "pair", "max_unsafe", image.pornographic, (" or ".join(image.SCORES),),
          "score > {}".format),
     Rule("short_side", "pair", "min_side", image.short_side, image.SIZE,
          "shorter side <= {} px".format),
     Rule("aspect_ratio", "pair", "max_aspect", image.aspect_ratio, image.SIZE,
          "longer / shorter side >= {}".format),
-    Rule("texts_per_image", "image", "max_texts_per_image", image.texts_per_image, ("image",),
+    Rule("texts_per_image", "image", "max_texts_per_image", image.texts_per_image, (_IMAGE,),
          "image with > {} alt-texts".format),
     Rule("near_duplicate", "image", "max_distance", image.near_duplicate, ("distance",),
          "hash within {} bits of an evaluation image".format),
-    Rule("images_per_text", "text", "max_images_per_text", text.images_per_text, ("image",),
+    Rule("images_per_text", "text", "max_images_per_text", text.images_per_text, (_IMAGE,),
          "alt-text of > {} images".format),
-    Rule("rare_words", "token", "vocabulary_size", lambda edge: text.rare_words(*edge), (), _rare),
+    Rule("rare_words", "token", "vocabulary_size", lambda edge: text.rare_words(*edge), (),
+         lambda size: "a unigram or bigram that is rare in the raw data"),
     Rule("length", "pair", "words", lambda bounds: text.length(*bounds), (), _length),
 )  # fmt: skip
 
@@ -134,16 +123,10 @@ def not_applied(rules: Rules, columns: set[str], hashed: bool, scored: bool) -> 
 
     hashed, scored: whether distances to evaluation images and unsafe scores will be measured.
     """
-    sources = {"unsafe": " or ".join(image.SCORES), "image": "sha256 or url"}
-    derived = {
-        "unsafe": scored or bool(columns & set(image.SCORES)),
-        "image": bool(columns & {"sha256", "url"}),
-        "distance": hashed,
-    }
-    columns = columns | {name for name, present in derived.items() if present}
+    columns = columns | ({"distance"} if hashed else set()) | ({"nsfw"} if scored else set())
     absent = {}
     for rule in RULES:
-        lacking = [sources.get(name, name) for name in rule.needs if name not in columns]
+        lacking = [need for need in rule.needs if columns.isdisjoint(need.split(" or "))]
         if getattr(rules, rule.bound) is None:
             absent[rule.name] = "turned off"
         elif lacking == ["distance"]:
@@ -154,10 +137,7 @@ def not_applied(rules: Rules, columns: set[str], hashed: bool, scored: bool) -> 
 
 
 def in_words(rules: Rules, bigrams: bool) -> dict[str, str]:
-    """Return rule -> its bound in words; that on tokens depends on whether bigrams are judged."""
-    words = {}
-    for rule in RULES:
-        bound = getattr(rules, rule.bound)
-        shown = bigrams if rule.of == "token" else bound
-        words[rule.name] = "" if bound is None else rule.says(shown)
-    return words
+    """Return rule -> its bound in words; bigrams: whether the rule on tokens judges them too."""
+    bounds = [(rule, getattr(rules, rule.bound)) for rule in RULES]
+    words = {rule.name: "" if bound is None else rule.says(bound) for rule, bound in bounds}
+    return words if bigrams else {name: w.replace(" or bigram", "") for name, w in words.items()}

@@ -17,15 +17,15 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.filters import counts, vocabulary
+from align_edu.filters import counts, text
 from align_edu.filters.counts import Job
 from align_edu.filters.funnel import Funnel, add_up
+from align_edu.filters.image import load_classifier
 from align_edu.filters.near_duplicates import evaluation_hashes
 from align_edu.filters.rules import Rules, in_words, not_applied
-from align_edu.filters.unsafe import load_classifier
 from align_edu.io import InputError, only_writer, read_json, write_json, written_whole
 from align_edu.pairs.shards import shards_of
-from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, Chunks, open_chunks, table_files
+from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, open_chunks, table_files
 
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made
@@ -43,36 +43,26 @@ def filter_pairs(
     workers: int | None = None,
     progress: bool = False,
 ) -> Funnel:
-    """Drop noisy pairs by the paper's minimal, frequency-based rules.
+    """Drop noisy pairs by the paper's minimal, frequency-based rules; return the funnel.
 
-    Frequencies (alt-texts of an image, images of an alt-text, words) are counted over all raw
-    pairs, whatever other rules drop. The pairs may be larger than memory. A run that was
-    stopped resumes when it is called again with the same arguments.
+    Counts frequencies (alt-texts of an image, images of an alt-text, words) over all raw pairs,
+    whatever other rules drop. The pairs may be larger than memory. A run that was stopped resumes
+    when it is called again with the same arguments.
 
-    Parameters
-    ----------
-    pairs : what `read_pairs` reads, or its table.
-    out : folder for pairs.parquet (the kept rows, their columns unchanged) and funnel.json.
-    rules : bounds, by default those of `Rules()`. The funnel says which rules could not be
-        applied because columns are missing.
-    vocabulary_size : replaces the one in `rules`.
-    against : evaluation sets whose near-duplicates are dropped: benchmarks or folders of
-        images. Needs shards, or the output of an earlier filter.
-    unsafe_model : folder of a transformers image classifier with labels of unsafe content, for
+    pairs: what `read_pairs` reads, or its table.
+    out: folder for pairs.parquet (the kept rows, their columns unchanged) and funnel.json.
+    rules: bounds, by default those of `Rules()`; the funnel names those that were not applied.
+    vocabulary_size: replaces the one in `rules`.
+    against: benchmarks or folders of images whose near-duplicates are dropped; needs shards.
+    unsafe_model: folder of a transformers image classifier with labels of unsafe content, for
         shards without a column of scores.
-    engine : "local", or "cluster": the workers of the Dask scheduler at DASK_SCHEDULER_ADDRESS,
+    engine: "local", or "cluster": the workers of the Dask scheduler at DASK_SCHEDULER_ADDRESS,
         or of a new one on this machine. All must see the same files.
-    workers : processes that hash images; one per core if None.
-    progress : show progress bars.
+    workers: processes that hash images; one per core if None.
+    progress: show progress bars.
 
-    Returns
-    -------
-    Funnel: pairs in and out of each rule; prints as a table.
-
-    Raises
-    ------
-    InputError if the pairs cannot be read, lack captions, or have a column of a wrong type; if
-        `out` is a file or the pairs' folder, or if another filter is writing to it.
+    Raises InputError if the pairs cannot be read, lack captions, or have a column of a wrong
+    type; if `out` is a file or the pairs' folder, or if another filter is writing to it.
 
     Paper: Section 3.
 
@@ -85,27 +75,21 @@ def filter_pairs(
     out, rules = Path(out), rules or Rules()
     if vocabulary_size is not None:
         rules = replace(rules, vocabulary_size=vocabulary_size)
+    # A worker of a cluster must not start processes itself.
+    processes = 1 if engine == "cluster" else workers or usable_cores()
     _check_place(pairs, out)
     new, work = not out.exists(), out.absolute() / WORK
-    models = [] if unsafe_model is None else [unsafe_model]
     with only_writer(out):
         try:
-            raw, shards = _open(pairs, work, rules, [*against, *models]), shards_of(pairs)
-            bigrams = rules.vocabulary_size != "auto" or raw.rows >= vocabulary.BIGRAMS_FROM
-            columns = set(raw.schema.names)
-            absent = not_applied(rules, columns, bool(against), unsafe_model is not None)
-            job = Job(work, raw.chunks, rules, absent, bigrams)
-            # A worker of a cluster must not start processes itself.
-            processes = 1 if engine == "cluster" else workers or usable_cores()
-            job = _with_pictures(job, shards, against, models, processes)
+            job = _open(pairs, work, rules, list(map(Path, against)), unsafe_model, processes)
         except InputError:
             shutil.rmtree(out if new else work, ignore_errors=True)
             raise
-        with open_engine(engine) as run:
-            job, notes, tallies = _passes(partial(_each, run, progress), job, raw.rows)
-        source = None if shards is None else os.path.relpath(shards, out.resolve())
+        with _engine(engine) as run:
+            job, notes, tallies = _passes(partial(_each, run, progress), job)
+        source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
         funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
-        _write(job, raw, funnel, shards, out)
+        _write(job, funnel, out)
         shutil.rmtree(work, ignore_errors=True)
     return funnel
 
@@ -119,64 +103,63 @@ def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
 
 
 def _open(
-    pairs: str | Path | pa.Table, work: Path, rules: Rules, others: Sequence[str | Path]
-) -> Chunks:
-    """Divide the raw pairs into chunks; remove unfinished work of other pairs, rules or models."""
-    name = "the table" if isinstance(pairs, pa.Table) else str(pairs)
-    files = [] if isinstance(pairs, pa.Table) else table_files(pairs)
-    for path in map(Path, others):
-        files += sorted(path.rglob("*")) if path.is_dir() else [path]
-    states = [(path.absolute(), path.stat()) for path in files if path.is_file()]
-    settings = {
-        "rules": asdict(rules),
-        "others": list(map(str, others)),
-        "files": [[str(path), s.st_size, s.st_mtime_ns] for path, s in states],
-    }
+    pairs: str | Path | pa.Table,
+    work: Path,
+    rules: Rules,
+    against: Sequence[Path],
+    unsafe_model: str | Path | None,
+    processes: int,
+) -> Job:
+    """Prepare a run; remove unfinished work of other pairs, rules, evaluation sets or models."""
+    model = None if unsafe_model is None else Path(unsafe_model).absolute()
+    settings = _settings(pairs, rules, [*against, *([model] if model else [])])
     note = work / "settings.json"
     if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
         shutil.rmtree(work, ignore_errors=True)
     raw = open_chunks(pairs, work / "raw", CHUNK_ROWS)
-    if "caption" not in raw.schema.names:
+    name, columns = "the table" if isinstance(pairs, pa.Table) else pairs, set(raw.schema.names)
+    if "caption" not in columns:
         raise InputError(f"{name}: no texts, the column `caption` is missing")
     if raw.rows == 0:
         raise InputError(f"{name}: holds no pairs")
-    columns = [column for column in counts.COLUMNS if column in raw.schema.names]
-    counts.prepared(pl.DataFrame(pl.from_arrow(raw.schema.empty_table().select(columns))))
+    empty = raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
+    counts.prepared(pl.DataFrame(pl.from_arrow(empty)))  # raises for a column of a wrong type
+    absent = not_applied(rules, columns, bool(against), model is not None)
+    bigrams = rules.vocabulary_size != "auto" or raw.rows >= text.BIGRAMS_FROM
+    hashes = None if "near_duplicate" in absent else work / "against.npy"
+    model = None if "pornographic" in absent else model
+    job = Job(work, raw, rules, absent, bigrams, shards_of(pairs), hashes, model, processes)
     write_json(note, settings)
-    return raw
+    _prepare_pictures(job, against)
+    return job
 
 
-def _with_pictures(
-    job: Job,
-    shards: Path | None,
-    against: Sequence[str | Path],
-    models: Sequence[str | Path],
-    processes: int,
-) -> Job:
-    """Prepare what the rules on the pictures themselves need."""
-    hashed = "near_duplicate" not in job.absent
-    scored = bool(models) and "pornographic" not in job.absent
-    if not hashed and not scored:
-        return job
-    if shards is None:
-        what = "near-duplicates" if hashed else "unsafe images"
+def _settings(pairs: str | Path | pa.Table, rules: Rules, others: Sequence[Path]) -> dict[str, Any]:
+    """Return what unfinished work must have been made with, so that it can be resumed."""
+    files = [] if isinstance(pairs, pa.Table) else table_files(pairs)
+    for path in others:
+        files += sorted(path.rglob("*")) if path.is_dir() else [path]
+    states = [(path.absolute(), path.stat()) for path in files if path.is_file()]
+    found = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
+    return {"rules": asdict(rules), "others": list(map(str, others)), "files": found}
+
+
+def _prepare_pictures(job: Job, against: Sequence[Path]) -> None:
+    """Check and prepare what the rules on the pictures themselves need."""
+    if job.shards is None and (job.hashes or job.unsafe_model):
+        what = "near-duplicates" if job.hashes else "unsafe images"
         raise InputError(f"{what} can be found only in shards: these pairs have no images")
-    hashes, model = job.work / "against.npy", Path(models[0]).absolute() if scored else None
-    if hashed and not hashes.exists():
-        found = evaluation_hashes(against, processes)
-        with written_whole(hashes) as beside, beside.open("wb") as file:
+    if job.hashes and not job.hashes.exists():
+        found = evaluation_hashes(against, job.processes)
+        with written_whole(job.hashes) as beside, beside.open("wb") as file:
             np.save(file, found)
-    if model is not None:
-        load_classifier(model)  # fails now rather than in the middle of the run
-    against_file = hashes if hashed else None
-    return replace(
-        job, shards=shards, against=against_file, unsafe_model=model, processes=processes
-    )
+    if job.unsafe_model:
+        load_classifier(job.unsafe_model)  # fails now rather than in the middle of the run
 
 
 @contextmanager
-def open_engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
-    """Give `map` for "local" (Polars uses all cores for each task), Dask's for "cluster"."""
+def _engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
+    """Yield `map` for "local" (Polars uses all cores for each task), Dask's for "cluster"."""
     if name == "local":
         yield map
         return
@@ -191,18 +174,17 @@ def open_engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
         ) from None
     address = dask.config.get("scheduler-address", None)
     # Without an address Dask starts a cluster on this machine, one worker per core.
-    local = {"threads_per_worker": 1, "dashboard_address": None}
+    local = {} if address else {"threads_per_worker": 1, "dashboard_address": None}
     before = dict(os.environ)  # for its workers Dask sets OMP_NUM_THREADS=1, in this process too
     try:
         try:
-            client = Client(**({} if address else local))
+            client = Client(**local)
         except (OSError, TimeoutError) as error:
             raise InputError(f"DASK_SCHEDULER_ADDRESS: no scheduler answers ({error})") from None
         with client:
             yield lambda *task: (future.result() for future in client.map(*task, pure=False))
     finally:
-        for added in os.environ.keys() - before.keys():
-            del os.environ[added]
+        os.environ.clear()
         os.environ.update(before)
 
 
@@ -229,51 +211,46 @@ def _once(task: Callable[[Job, int], Any], job: Job, number: int) -> Any:
 
 
 def _passes(
-    each: Callable[..., list[Any]], job: Job, pairs: int
+    each: Callable[..., list[Any]], job: Job
 ) -> tuple[Job, dict[str, str], list[dict[str, Any]]]:
     """Describe each chunk, add up over all of them, and judge each chunk by the totals.
 
     Returns the job with the vocabulary's edge, the rules' notes, and the tallies of the chunks.
     """
-    chunks, notes = range(len(job.chunks)), {}
+    chunks, notes = range(len(job.raw.chunks)), {}
     each("reading the pairs", counts.describe, job, chunks)
-    job = replace(job, shares=_shares(job))
+    tables = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
+    rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in tables]
+    job = replace(job, shares=1 + max(rows, default=0) // SHARE_ROWS)
     shares = range(job.shares)
     if job.applied("image"):
         unread = sum(each("adding up images", counts.add_up_images, job, shares))
-        if unread and job.against is not None:
+        if unread and job.hashes:
             notes["near_duplicate"] = f"{unread:,} pairs without a readable image not checked"
     if job.applied("text"):
         each("adding up alt-texts", counts.add_up_texts, job, shares)
     if job.applied("token"):
-        sizes = each("adding up words", counts.add_up_tokens, job, shares)
-        edge, bigrams, notes["rare_words"] = counts.find_edge(job, sizes, pairs)
-        job = replace(job, edge=edge, bigrams=bigrams)
+        each("adding up words", counts.add_up_tokens, job, shares)
+        edge, bigrams, note = counts.find_edge(job)
+        job, notes["rare_words"] = replace(job, edge=edge, bigrams=bigrams), note
         if edge is None:
-            job = replace(job, absent={**job.absent, "rare_words": notes["rare_words"]})
+            job = replace(job, absent={**job.absent, "rare_words": note})
         else:
             each("finding rare words", counts.find_rare, job, shares)
     return job, notes, each("filtering", counts.judge, job, chunks)
 
 
-def _shares(job: Job) -> int:
-    """Choose into how many shares the counts are divided, so that each fits into memory."""
-    names = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
-    chunks = range(len(job.chunks))
-    rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in names]
-    return 1 + max(rows, default=0) // SHARE_ROWS
-
-
-def _write(job: Job, raw: Chunks, funnel: Funnel, shards: Path | None, out: Path) -> None:
+def _write(job: Job, funnel: Funnel, out: Path) -> None:
     """Join the kept parts; where pairs.parquet exists, funnel.json does."""
-    metadata = {k: v for k, v in (raw.schema.metadata or {}).items() if k != SOURCE}
-    if shards is not None:
-        places = {"relative": funnel.source, "absolute": str(shards)}
+    schema = job.raw.schema
+    metadata = {k: v for k, v in (schema.metadata or {}).items() if k != SOURCE}
+    if job.shards is not None:
+        places = {"relative": funnel.source, "absolute": str(job.shards)}
         metadata[SOURCE] = json.dumps(places).encode()
-    schema = raw.schema.with_metadata(metadata or None)
+    schema = schema.with_metadata(metadata or None)
     with written_whole(out / KEPT_PAIRS) as beside:
         with pa.parquet.ParquetWriter(beside, schema) as writer:
-            for chunk in range(len(job.chunks)):
+            for chunk in range(len(job.raw.chunks)):
                 part = pa.parquet.read_table(job.table("kept", chunk))
                 # A part may lack columns that others have, or hold them in narrower types.
                 parts = [schema.empty_table(), part]
