@@ -99,7 +99,7 @@ def test_a_student_needs_name_no_folder(
 def test_where_neither_is_there_one_sentence_says_so(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["align_edu.lab.model"]
+    module = sys.modules["align_edu.lab.course"]
     monkeypatch.setattr(module, "__file__", str(runs / "a" / "b" / "c.py"))
     with pytest.raises(InputError, match="data_samples/toy_model: not found"):
         lab.model()

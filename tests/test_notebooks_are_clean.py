@@ -1,36 +1,24 @@
 """Every notebook keeps the conventions, and the rules that say so find each breach."""
 
 import base64
-import copy
-import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 
 from align_edu.lab.course import COURSE
-from align_edu.lab.notebook_rules import METADATA, find_faults
+from align_edu.lab.write_notebooks import canonical, find_faults
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 
-def read(path: Path) -> dict[str, Any]:
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        cell["source"] = "".join(cell["source"])
-        for output in cell.get("outputs", []):
-            for kind, value in output.get("data", {}).items():
-                if isinstance(value, list):
-                    output["data"][kind] = "".join(value)
-            if isinstance(output.get("text"), list):
-                output["text"] = "".join(output["text"])
-    return notebook
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_the_notebook_keeps_the_conventions(path: Path) -> None:
-    assert find_faults(read(path), path.stat().st_size, path.name[:2]) == []
+    notebook = nbformat.read(path, as_version=4)
+    assert find_faults(notebook, path.stat().st_size, path.name[:2]) == []
 
 
 def test_there_are_notebooks_and_each_is_in_the_course() -> None:
@@ -46,54 +34,53 @@ def test_a_notebook_that_exists_says_how_long_it_takes() -> None:
 # From here on: the rules themselves, on notebooks made to break them.
 
 
-def code(source: str, count: int = 0, **changes: Any) -> dict[str, Any]:
-    cell = {"cell_type": "code", "source": source, "execution_count": count, "outputs": []}
-    return {**cell, "metadata": {}, **changes}
+def code(source: str, *outputs: dict[str, Any], **metadata: Any) -> Any:
+    made = map(nbformat.from_dict, outputs)
+    return nbformat.v4.new_code_cell(source, outputs=list(made), metadata=metadata)
 
 
-def prose(source: str) -> dict[str, Any]:
-    return {"cell_type": "markdown", "source": source, "metadata": {}}
+prose = nbformat.v4.new_markdown_cell
 
 
-def good() -> dict[str, Any]:
-    """The smallest notebook without a fault."""
-    middle = [code(f"print({place})") for place in range(14)]
+def faults(change: Callable[[list[Any]], None], size: int = 1000, number: str = "00") -> str:
+    """What is wrong with the smallest good notebook once its cells are changed."""
     cells = [
         prose("# A title\n\nYou will be able to read it."),
         code('from align_edu import lab\n\nlab.start("00")'),
-        *middle,
+        *(code(f"print({place})") for place in range(14)),
         code('lab.quiz("00")'),
         prose("## Now you can say\n\n- something."),
     ]
-    for count, cell in enumerate((c for c in cells if c["cell_type"] == "code"), 1):
-        cell["execution_count"] = count
-    return {"metadata": copy.deepcopy(METADATA), "cells": cells}
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    canonical(notebook)
+    change(notebook.cells)
+    for place, cell in enumerate(notebook.cells, 1):
+        cell["id"] = f"cell-{place:02}"
+    counted = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for place, cell in enumerate(counted, 1):
+        cell.execution_count = cell.metadata.pop("count", place)
+    return "\n".join(find_faults(notebook, size, number))
 
 
-def faults_with(cell: dict[str, Any]) -> list[str]:
-    """Faults of the good notebook with its third code cell replaced, or prose put there."""
-    notebook = good()
-    if cell["cell_type"] == "code":
-        notebook["cells"][3] = {**cell, "execution_count": 3}
-    else:
-        notebook["cells"].insert(3, cell)
-    return find_faults(notebook, 1000, "00")
+def with_cell(cell: Any) -> Callable[[list[Any]], None]:
+    place = slice(3, 4) if cell.cell_type == "code" else slice(3, 3)
+    return lambda cells: cells.__setitem__(place, [cell])
 
 
-def output(**fields: Any) -> dict[str, Any]:
-    return {"output_type": "stream", "name": "stdout", "text": "", **fields}
+def stream(text: str, name: str = "stdout") -> dict[str, Any]:
+    return {"output_type": "stream", "name": name, "text": text}
 
 
-def picture(data: dict[str, Any]) -> dict[str, Any]:
-    return {"output_type": "display_data", "data": data, "metadata": {}}
+def shown(kind: str, value: Any) -> dict[str, Any]:
+    return {"output_type": "display_data", "data": {kind: value}, "metadata": {}}
 
 
-def png(size: int) -> str:
-    return base64.b64encode(bytes(size)).decode()
+PNG = base64.b64encode(bytes(60_001)).decode()
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
 
 
 def test_a_clean_notebook_has_no_fault() -> None:
-    assert find_faults(good(), 1000, "00") == []
+    assert faults(lambda cells: None) == ""
 
 
 @pytest.mark.parametrize(
@@ -108,22 +95,16 @@ def test_a_clean_notebook_has_no_fault() -> None:
         (code("load('https://example.org/weights')"), "address"),
         (code("plot(x);"), "semicolon"),
         (code(""), "empty"),
-        (code("x", metadata={"tags": ["raises-exception"]}), "tags"),
-        (code("x", metadata={"jupyter": {"source_hidden": True}}), "metadata"),
-        (code("x", outputs=[output(output_type="error", ename="ValueError")]), "ValueError"),
-        (code("x", outputs=[output(name="stderr", text="warned")]), "standard error"),
-        (code("x", outputs=[output(text="/home/me/file")]), "place of this machine"),
-        (code("x", outputs=[output(text="<object at 0x7f3a2b1c>")]), "place of this machine"),
-        (
-            code(
-                "x", outputs=[output(output_type="display_data", data={"image/png": png(60_001)})]
-            ),
-            "60,001 bytes",
-        ),
-        (
-            code("x", outputs=[picture({"application/vnd.jupyter.widget-view+json": {}})]),
-            "widget",
-        ),
+        (code("x", tags=["raises-exception"]), "canonical form"),
+        (code("x", jupyter={"source_hidden": True}), "canonical form"),
+        (code("x", shown("application/vnd.jupyter.widget-view+json", {})), "canonical form"),
+        (code("x", ERROR), "ValueError"),
+        (code("x", stream("warned", "stderr")), "standard error"),
+        (code("x", stream("/home/me/file")), "place of this machine"),
+        (code("x", stream("<object at 0x7f3a2b1c>")), "place of this machine"),
+        (code("x", shown("image/png", PNG)), "60,001 bytes"),
+        (code("x", count=9), "not run in order"),
+        (code("x", count=None), "not run in order"),
         (prose("word " * 121), "121 words"),
         (prose("The loss fell to 0.83 here."), "measurement"),
         (prose("It takes 12 seconds."), "measurement"),
@@ -131,8 +112,8 @@ def test_a_clean_notebook_has_no_fault() -> None:
         (prose("We saw 900 pairs/s."), "measurement"),
     ],
 )
-def test_each_breach_in_a_cell_is_found(cell: dict[str, Any], fault: str) -> None:
-    assert fault in "\n".join(faults_with(cell))
+def test_each_breach_in_a_cell_is_found(cell: Any, fault: str) -> None:
+    assert fault in faults(with_cell(cell))
 
 
 @pytest.mark.parametrize(
@@ -144,71 +125,38 @@ def test_each_breach_in_a_cell_is_found(cell: dict[str, Any], fault: str) -> Non
     ],
 )
 def test_numbers_of_the_paper_and_sizes_are_allowed(text: str) -> None:
-    assert faults_with(prose(text)) == []
-
-
-def test_too_few_and_too_many_code_cells_are_found() -> None:
-    few, many = good(), good()
-    del few["cells"][2:6]
-    many["cells"][3:3] = [code("x") for _ in range(20)]
-    assert "12 code cells" in find_faults(few, 1000, "00")[0]
-    assert "36 code cells" in find_faults(many, 1000, "00")[0]
-
-
-def test_long_cells_on_the_whole_are_found() -> None:
-    notebook = good()
-    for cell in notebook["cells"][2:-2]:
-        cell["source"] = "\n".join(["x = 1"] * 7)
-    assert "median" in "\n".join(find_faults(notebook, 1000, "00"))
-
-
-def test_too_much_prose_on_the_whole_is_found() -> None:
-    notebook = good()
-    notebook["cells"][3:3] = [prose("word " * 119) for _ in range(16)]
-    assert "words of prose" in "\n".join(find_faults(notebook, 1000, "00"))
-
-
-def test_cells_run_out_of_order_or_never_are_found() -> None:
-    swapped, never = good(), good()
-    swapped["cells"][2]["execution_count"] = 9
-    never["cells"][2]["execution_count"] = None
-    for notebook in (swapped, never):
-        assert "not run in order" in "\n".join(find_faults(notebook, 1000, "00"))
-
-
-def test_other_metadata_is_found() -> None:
-    notebook = good()
-    notebook["metadata"]["widgets"] = {"state": {}}
-    assert "canonical" in "\n".join(find_faults(notebook, 1000, "00"))
-
-
-def test_a_large_file_is_found() -> None:
-    assert "250,001 bytes" in "\n".join(find_faults(good(), 250_001, "00"))
+    assert faults(with_cell(prose(text))) == ""
 
 
 @pytest.mark.parametrize(
-    ("place", "fault"),
-    [(0, "title"), (1, "lab.start"), (-2, "lab.quiz"), (-1, "Now you can say")],
+    ("change", "fault"),
+    [
+        (lambda cells: cells.__delitem__(slice(2, 6)), "12 code cells"),
+        (lambda cells: cells.extend(code("x") for _ in range(20)), "36 code cells"),
+        (lambda cells: [c.update(source="x\n" * 7) for c in cells[2:-2]], "median"),
+        (lambda cells: cells.extend(prose("word " * 119) for _ in range(16)), "words of prose"),
+        (lambda cells: cells[0].update(source="x"), "title"),
+        (lambda cells: cells[1].update(source="x"), "lab.start"),
+        (lambda cells: cells[-2].update(source="x"), "lab.quiz"),
+        (lambda cells: cells[-1].update(source="x"), "Now you can say"),
+    ],
 )
-def test_a_missing_opening_or_ending_is_found(place: int, fault: str) -> None:
-    notebook = good()
-    notebook["cells"][place]["source"] = "x"
-    assert fault in "\n".join(find_faults(notebook, 1000, "00"))
+def test_each_breach_of_the_whole_is_found(change: Any, fault: str) -> None:
+    assert fault in faults(change)
 
 
-def test_the_start_cell_must_name_its_own_notebook() -> None:
-    assert "lab.start" in "\n".join(find_faults(good(), 1000, "08"))
+def test_a_large_file_and_the_start_of_another_notebook_are_found() -> None:
+    assert "250,001 bytes" in faults(lambda cells: None, size=250_001)
+    assert "lab.start" in faults(lambda cells: None, number="08")
 
 
 def test_an_exercise_without_its_header_is_found() -> None:
     header = "## Exercise\n\nDifficulty 2 of 5, importance 4 of 5, about 10 minutes.\n\nWrite it."
-    check = "def cosine(x, y):\n    ...\n\n\nlab.check(cosine)"
-    notebook = good()
-    notebook["cells"][3] = code(check, 3)
-    notebook["cells"][2] = prose(header)
-    clean = [fault for fault in find_faults(notebook, 1000, "00") if "header" in fault]
-    assert clean == []
-    notebook["cells"][2] = prose(header.replace(", about 10 minutes", ""))
-    assert "lacks the exercise's header" in " ".join(find_faults(notebook, 1000, "00"))
-    notebook["cells"][2] = prose("It takes 10 minutes.")
-    assert "typed-in measurement" in " ".join(find_faults(notebook, 1000, "00"))
+    check = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
+
+    def after(text: str) -> str:
+        return faults(lambda cells: cells.__setitem__(slice(2, 4), [prose(text), check]))
+
+    assert after(header) == ""
+    assert "lacks the exercise's header" in after(header.replace(", about 10 minutes", ""))
+    assert "typed-in measurement" in after("It takes 10 minutes.")

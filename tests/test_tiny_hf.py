@@ -7,7 +7,7 @@ from transformers import AlignModel, AlignProcessor
 
 from align_edu.hub.align_model import load_hf
 from align_edu.io import InputError
-from align_edu.lab.tiny_hf import tiny_hf
+from align_edu.lab.stand_ins import tiny_hf
 
 TEXTS = ["a red cat", "two dogs"]
 

@@ -8,8 +8,7 @@ import nbformat
 import pytest
 
 from align_edu.io import InputError
-from align_edu.lab.notebook_rules import METADATA
-from align_edu.lab.write_notebooks import canonical, main, rewrite
+from align_edu.lab.write_notebooks import METADATA, canonical, main, rewrite
 
 
 def notebook(*sources: str) -> Any:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SETTINGS = Path(__file__).with_name("jupyter")
-NOTEBOOK = "notebooks/00_start_here.ipynb"
 
 
 def start_command(
@@ -14,12 +13,12 @@ def start_command(
 ) -> tuple[list[str], dict[str, str]]:
     """Return the command that starts JupyterLab, and its environment.
 
-    arguments: those of ``python -m align_edu.lab``: a notebook, options of JupyterLab, or none,
-    which opens notebook 00.
+    arguments: a notebook, options of JupyterLab, or none, which opens notebook 00.
     """
-    named = [NOTEBOOK] if all(each.startswith("-") for each in arguments) else []
+    options_only = all(each.startswith("-") for each in arguments)
+    notebook = ["notebooks/00_start_here.ipynb"] if options_only else []
     paths = [str(SETTINGS), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
-    command = [sys.executable, "-m", "jupyterlab", *arguments, *named]
+    command = [sys.executable, "-m", "jupyterlab", *arguments, *notebook]
     return command, {**environment, "JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
 
 

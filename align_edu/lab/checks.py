@@ -15,8 +15,7 @@ from types import FrameType
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.lab.exercise import Exercise
-from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.exercises import EXERCISES, Exercise, find_exercise
 from align_edu.lab.judge import Problem, answer_key, judge
 from align_edu.lab.outcomes import Failure, outcome_of
 from align_edu.lab.progress import note_try
@@ -27,6 +26,7 @@ _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
 # that only raises NotImplementedError.
 _EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
 _RAISES = {"PUSH_NULL", "LOAD_GLOBAL", "PRECALL", "CALL", "RAISE_VARARGS"}
+_UNWRITTEN = Failure("NotImplementedError", "")
 
 _answer_key = functools.lru_cache(maxsize=64)(answer_key)
 _failed_cases: dict[str, tuple[Any, ...]] = {}  # by exercise: the case that its last check showed
@@ -58,21 +58,14 @@ def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) 
     the sum of two: image to text and text to image.
     Call it with these arguments: chance_loss(*lab.case("chance_loss"))
     """
-    name = _name_of(function, sys._getframe(1))
-    exercise = find_exercise(name)
-    problem = None if is_stub(function) else _problem(exercise, function, seed)
-    if is_stub(function) or (problem and _not_attempted(problem)):
-        unwritten = f"{name}: still to be written."
-        if strict:
-            raise CheckFailed(unwritten)
-        print(unwritten)
-        return
-    if problem and strict:
+    exercise = find_exercise(_name_of(function, sys._getframe(1)))
+    name, problem = exercise.name, _problem(exercise, function, seed)
+    if strict and problem:
         raise CheckFailed(problem.sentence)
-    if not strict:
+    if not strict and not _is_unwritten(problem):
         note_try(name, solved=not problem)
-    if problem is None:
-        print(f"{name}: right.")
+    if problem is None or _is_unwritten(problem):
+        print(problem.sentence if problem else f"{name}: right.")
         return
     _failed_cases[name] = problem.case
     print("\n".join(map(_coloured, _wrapped(problem.sentence))))
@@ -106,15 +99,13 @@ def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
     recall_at_1: ours is in use until yours passes its check.
     """
     exercise = find_exercise(_name_of(function, sys._getframe(1)))
-    problem = None if is_stub(function) else _problem(exercise, function)
-    if is_stub(function) or (problem and _not_attempted(problem)):
-        print(f"{exercise.name}: ours is in use until yours is written.")
-        return exercise.reference
-    if problem:
-        print(f"{exercise.name}: ours is in use until yours passes its check.")
-        return exercise.reference
-    print(f"{exercise.name}: yours is in use.")
-    return function
+    problem = _problem(exercise, function)
+    if problem is None:
+        print(f"{exercise.name}: yours is in use.")
+        return function
+    until = "is written" if _is_unwritten(problem) else "passes its check"
+    print(f"{exercise.name}: ours is in use until yours {until}.")
+    return exercise.reference
 
 
 def case(exercise: str | Callable[..., Any]) -> tuple[Any, ...]:
@@ -146,9 +137,9 @@ def hint(exercise: str | Callable[..., Any], step: int | None = None) -> None:
     if step is None:
         for number, each in enumerate(hints, 1):
             print(f'{each.name}  lab.hint("{name}", {number})')
-        return
-    chosen = hints[min(max(step, 1), len(hints)) - 1]
-    print(f"{chosen.name} {chosen.text}")
+    else:
+        chosen = hints[min(max(step, 1), len(hints)) - 1]
+        print(f"{chosen.name} {chosen.text}")
 
 
 def reveal(exercise: str | Callable[..., Any]) -> None:
@@ -181,14 +172,18 @@ def is_stub(function: Callable[..., Any]) -> bool:
     if code is None:
         return False
     steps = list(dis.get_instructions(code))
-    if any(step.opname == "RAISE_VARARGS" for step in steps):
+    names = {step.opname for step in steps}
+    if "RAISE_VARARGS" in names:
         raised = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
-        return raised == {"NotImplementedError"} and {s.opname for s in steps} <= _EMPTY | _RAISES
+        return raised == {"NotImplementedError"} and names <= _EMPTY | _RAISES
     values = {step.argval for step in steps if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
-    return {step.opname for step in steps} <= _EMPTY and values <= {None, ...}
+    return names <= _EMPTY and values <= {None, ...}
 
 
 def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> Problem | None:
+    unwritten = f"{exercise.name}: still to be written."
+    if is_stub(function):
+        return Problem(unwritten, "", _UNWRITTEN)
     key = _answer_key(exercise, seed)
     outcomes: list[Any] = []
     try:
@@ -198,11 +193,13 @@ def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) ->
     except _TimeIsUp:
         sentence = f"{exercise.name}: no answer after {SECONDS:g} s. Does a loop ever end?"
         return Problem(sentence, "", None, key.cases[len(outcomes)])
-    return judge(key, outcomes)
+    problem = judge(key, outcomes)
+    return Problem(unwritten, "", _UNWRITTEN) if _is_unwritten(problem) else problem
 
 
-def _not_attempted(problem: Problem) -> bool:
-    return isinstance(problem.got, Failure) and problem.got.kind == "NotImplementedError"
+def _is_unwritten(problem: Problem | None) -> bool:
+    raised = problem.got if problem else None
+    return isinstance(raised, Failure) and raised.kind == _UNWRITTEN.kind
 
 
 @contextlib.contextmanager

@@ -1,10 +1,23 @@
-"""The notebooks of the course, in order."""
+"""The notebooks of the course: their list, and what each opens with: its title, numbers, model."""
 
+import hashlib
+import os
+import platform
 import tomllib
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
+
+from align_edu.cores import usable_cores
 from align_edu.io import InputError
+
+if TYPE_CHECKING:
+    from align_edu.training import Run
+
+RUNS = "ALIGN_EDU_RUNS"  # names the folder with the student's runs; empty: the bundled model
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,7 @@ class Lesson:
 
 _FILE = resources.files("align_edu.lab") / "course.toml"
 COURSE = tuple(Lesson(*row) for row in tomllib.loads(_FILE.read_text("utf-8"))["lessons"])
+_open_notebook = {"number": ""}  # a kernel runs one notebook
 
 
 def find_lesson(number: str) -> Lesson:
@@ -48,3 +62,81 @@ def find_lesson(number: str) -> Lesson:
         if lesson.number == number:
             return lesson
     raise InputError(f"notebook {number!r} does not exist; choose one of 00 to {COURSE[-1].number}")
+
+
+def start(number: str) -> None:
+    """Open a notebook: print its title, its minutes, and the versions it runs on.
+
+    It sets no seed and no figure style; `rng` and `align_edu.show` need none. Torch gets one
+    thread: the toy's operations are too small to share, and waiting threads slow each other down
+    as soon as another program runs.
+
+    Raises InputError for a number that no notebook has.
+
+    >>> start("00")
+    Start here: What is ALIGN, and what will I build? ...
+    """
+    lesson = find_lesson(number)
+    _open_notebook["number"] = number
+    torch.set_num_threads(1)
+    cost = f"{lesson.minutes:g} min on two CPU cores" if lesson.minutes else "not measured yet"
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    print(f"{lesson.title}: {lesson.question} (paper: {lesson.paper})")
+    print(f"Takes {cost}, no network. Here: {versions}, {usable_cores()} cores.")
+
+
+def rng(name: str) -> torch.Generator:
+    """Return a new random generator for a name in the open notebook.
+
+    The same name gives the same numbers each time, in whatever order the cells run; another
+    name, or another notebook, gives others.
+
+    >>> a, b, other = rng("crops"), rng("crops"), rng("negatives")
+    >>> torch.rand(1, generator=a) == torch.rand(1, generator=b)
+    tensor([True])
+    """
+    text = f"{_open_notebook['number']}/{name}"
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
+    return torch.Generator().manual_seed(seed >> 1)
+
+
+def model() -> "Run":
+    """Return the newest finished run below `runs/`, else the bundled model, and say which.
+
+    `runs/` lies beside the notebooks' folder or in the working folder; the environment variable
+    `ALIGN_EDU_RUNS` names another folder, or none if it is empty. Under pytest the bundled model
+    is used, so that stored outputs can be compared.
+
+    Raises InputError where neither exists.
+    """
+    from align_edu.training import load_run
+
+    own = [] if "PYTEST_VERSION" in os.environ and RUNS not in os.environ else _own_runs()
+    if own:
+        print(f"model: your run {own[-1]}")
+        return load_run(own[-1])
+    for root in (Path(".."), Path(), Path(__file__).parents[2]):
+        bundled = root / "data_samples" / "toy_model"
+        if bundled.is_dir():
+            print(f"model: the bundled one, {'/'.join(bundled.parts[-2:])}")
+            return load_run(bundled)
+    raise InputError(
+        "data_samples/toy_model: not found; open the notebook in the course's notebooks folder"
+    )
+
+
+def _own_runs() -> list[Path]:
+    """Return the student's finished runs on the toy world's pictures, the newest last."""
+    from align_edu.training import load_preset
+
+    def is_toy_run(folder: Path) -> bool:
+        try:
+            return (folder / "tokenizer.json").exists() and load_preset(folder).name == "toy"
+        except InputError:
+            return False
+
+    named = os.environ.get(RUNS)
+    roots = [Path("../runs"), Path("runs")] if named is None else [Path(named)] if named else []
+    weights = {file for root in roots for file in root.glob("**/model.safetensors")}
+    finished = [file for file in weights if is_toy_run(file.parent)]
+    return [file.parent for file in sorted(finished, key=lambda file: file.stat().st_mtime)]

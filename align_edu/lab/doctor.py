@@ -25,18 +25,18 @@ DISK_GIB = 1.0
 class Finding:
     """The result of one check.
 
-    Parameters
-    ----------
-    name : the thing that was checked.
-    ok : whether the course runs with it as it is.
-    detail : what was found.
-    remedy : what to do; empty where nothing needs to be done.
+    name: the thing that was checked. ok: whether the course runs with it as it is. detail: what
+    was found. remedy: what to do; empty where nothing needs to be done.
     """
 
     name: str
     ok: bool
     detail: str
     remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{'OK' if self.ok else 'MEND':8}{self.name}: {self.detail}{remedy}"
 
 
 def diagnose() -> list[Finding]:
@@ -67,11 +67,7 @@ def report(findings: list[Finding]) -> str:
     OK      cores: 2
     MEND    disk: full; make room
     """
-    return "\n".join(
-        f"{'OK' if finding.ok else 'MEND':8}{finding.name}: {finding.detail}"
-        + (f"; {finding.remedy}" if finding.remedy else "")
-        for finding in findings
-    )
+    return "\n".join(map(str, findings))
 
 
 def print_report() -> bool:
@@ -90,33 +86,31 @@ def _version(name: str) -> str | None:
 
 def _python() -> Finding:
     found = platform.python_version()
-    if (3, 11) <= sys.version_info[:2] <= (3, 13):
-        return Finding("Python", True, found)
-    return Finding("Python", False, found, "use Python 3.11 to 3.13, then " + INSTALL)
+    ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    return Finding("Python", ok, found, "" if ok else "use Python 3.11 to 3.13, then " + INSTALL)
 
 
 def _packages() -> list[Finding]:
     """Check the direct requirements of the package and of the notebooks."""
     try:
-        needed = [Requirement(line) for line in metadata.requires(PACKAGE) or []]
+        needed = map(Requirement, metadata.requires(PACKAGE) or [])
     except metadata.PackageNotFoundError:
         return [Finding(PACKAGE, False, "not installed", INSTALL)]
-    chosen = [
-        each
+    return [
+        _package(each)
         for each in needed
-        if each.marker is None or any(each.marker.evaluate({"extra": e}) for e in ("", "notebooks"))
+        if each.name != "torchvision"
+        and (not each.marker or any(each.marker.evaluate({"extra": e}) for e in ("", "notebooks")))
     ]
-    return [_package(each) for each in chosen if each.name != "torchvision"]
 
 
 def _package(requirement: Requirement) -> Finding:
-    name, range_ = requirement.name, requirement.specifier
-    found = _version(name)
+    found, wanted = _version(requirement.name), requirement.specifier
     if found is None:
-        return Finding(name, False, "not installed", INSTALL)
-    if not range_.contains(Version(found).base_version):
-        return Finding(name, False, f"{found}, but {range_} is needed", INSTALL)
-    return Finding(name, True, found)
+        return Finding(requirement.name, False, "not installed", INSTALL)
+    if not wanted.contains(Version(found).base_version):
+        return Finding(requirement.name, False, f"{found}, but {wanted} is needed", INSTALL)
+    return Finding(requirement.name, True, found)
 
 
 def _torchvision() -> Finding:
@@ -148,28 +142,27 @@ def _pip_check() -> Finding:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if "No module named pip" in done.stderr:
         return Finding("pip check", True, "skipped, since pip is not installed")
-    lines = done.stdout.strip().splitlines() or ["no output"]
-    more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+    first, *others = done.stdout.strip().splitlines() or ["no output"]
+    more = f" (and {len(others)} more)" if others else ""
     remedy = INSTALL if done.returncode else ""
-    return Finding("pip check", not done.returncode, lines[0].rstrip(".") + more, remedy)
+    return Finding("pip check", not done.returncode, first.rstrip(".") + more, remedy)
 
 
 def _compiler() -> Finding:
     named = os.environ.get("CXX", "")
     found = next(filter(None, map(shutil.which, (named, "g++", "clang++"))), None)
-    if found is None:
-        remedy = "training is faster with one (Debian and Ubuntu: apt install g++)"
-        return Finding("C++ compiler", True, "none; training runs without compiling", remedy)
-    return Finding("C++ compiler", True, Path(found).name)
+    if found:
+        return Finding("C++ compiler", True, Path(found).name)
+    remedy = "training is faster with one (Debian and Ubuntu: apt install g++)"
+    return Finding("C++ compiler", True, "none; training runs without compiling", remedy)
 
 
 def _bubblewrap() -> Finding:
     from align_edu.lab.jail import bwrap_problem
 
-    problem = bwrap_problem()
-    if problem:
-        return Finding("bubblewrap", True, "only `align-edu grade` uses it", problem)
-    return Finding("bubblewrap", True, "isolates submissions for `align-edu grade`")
+    problem = bwrap_problem() or ""
+    detail = "only `align-edu grade` uses it" if problem else "isolates submissions for grading"
+    return Finding("bubblewrap", True, detail, problem)
 
 
 def _cores() -> Finding:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from align_edu.lab.exercise import Exercise
+from align_edu.lab.exercises import Exercise
 from align_edu.lab.outcomes import Outcome, outcome_of, said, same, shown
 
 

@@ -17,8 +17,7 @@ from typing import Any
 from align_edu.io import InputError, folder_written_whole, written_whole
 from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
 from align_edu.lab.course import find_lesson
-from align_edu.lab.exercise import Exercise
-from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.lab.exercises import EXERCISES, Exercise, find_exercise
 from align_edu.lab.grade import read_exercises
 from align_edu.lab.submissions import added_exercises
 

@@ -12,7 +12,8 @@ import textwrap
 import traceback
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
-from numbers import Integral
+from decimal import Decimal
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,18 +64,6 @@ def outcome_of(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
         return _failure(error)
 
 
-def told_error(error: BaseException) -> str:
-    """Return the kind of an error and its message, even where reading the message fails.
-
-    >>> told_error(KeyError("red"))
-    "KeyError: 'red'"
-    """
-    try:
-        return f"{type(error).__name__}: {str(error)[:MOST_LETTERS]}"
-    except Exception:  # its __str__ fails
-        return f"{type(error).__name__}: "
-
-
 def same(a: Outcome, b: Outcome) -> bool:
     """Return True if two outcomes are equal: numbers nearly, all else exactly, errors by kind.
 
@@ -87,18 +76,19 @@ def same(a: Outcome, b: Outcome) -> bool:
         return a == b or math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7) or (a != a and b != b)
     if type(a) is not type(b):
         return False
-    if isinstance(a, Tensor):
-        try:
-            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
-        except AssertionError:
-            return False
-        return True
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, Failure):
-        return a.kind == b.kind
-    if isinstance(a, Thing):
-        return a.kind == b.kind and a.contents is not None and same(a.contents, b.contents)
+    match a:
+        case Tensor():
+            try:
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
+            except AssertionError:
+                return False
+            return True
+        case list():
+            return len(a) == len(b) and all(map(same, a, b))
+        case Failure():
+            return a.kind == b.kind
+        case Thing():
+            return a.kind == b.kind and a.contents is not None and same(a.contents, b.contents)
     return bool(a == b)
 
 
@@ -108,10 +98,10 @@ def said(outcome: Outcome) -> str:
     >>> said(0.5), said([1, 2]), said(None)
     ('0.5', 'the list of 1, 2', 'nothing')
     """
-    if isinstance(outcome, Tensor):
-        begins = ", ".join(f"{v:.3g}" for v in outcome.flatten()[:4].tolist())
-        return shown(outcome) + (f" that begins {begins}" if outcome.numel() > 9 else "")
     match outcome:
+        case Tensor():
+            begins = ", ".join(f"{v:.3g}" for v in outcome.flatten()[:4].tolist())
+            return shown(outcome) + (f" that begins {begins}" if outcome.numel() > 9 else "")
         case None:
             return "nothing"
         case Failure():
@@ -140,11 +130,12 @@ def shown(value: Any) -> str:
     if value.numel() > 9:
         kind = {1: "vector", 2: "matrix"}.get(value.ndim, "tensor")
         return f"a {' × '.join(map(str, value.shape))} {kind}"
-    return repr(_rounded(value.tolist()))
+    rounded = value.double().round(decimals=3) if value.is_floating_point() else value
+    return repr(rounded.tolist())
 
 
 def encode(outcome: Outcome) -> Any:
-    """Return an outcome as JSON can hold it.
+    """Return an outcome as JSON can hold it, marked as one.
 
     >>> encode([1, torch.ones(2)])
     {'outcome': [1, {'dtype': 'float32', 'shape': [2], 'numbers': [1.0, 1.0]}]}
@@ -153,13 +144,7 @@ def encode(outcome: Outcome) -> Any:
 
 
 def decode(data: Any) -> Outcome:
-    """Return the outcome that `encode` wrote.
-
-    Raises ValueError for anything else.
-
-    >>> decode({"outcome": {"thing": "set", "contents": ["a", "b"]}})
-    Thing(kind='set', contents=['a', 'b'])
-    """
+    """Return the outcome that `encode` wrote; raise ValueError for anything else."""
     match data:
         case {"outcome": outcome, **rest} if not rest:
             return decode_case(outcome)
@@ -171,20 +156,20 @@ def encode_case(value: Any) -> Any:
 
     Raises TypeError for what an exercise cannot have.
 
-    >>> encode_case((1, ["a"]))
-    {'tuple': [1, ['a']]}
+    >>> encode_case((1, ["a"])), decode_case(encode_case((1, [2.5])))
+    ({'tuple': [1, ['a']]}, (1, [2.5]))
     """
     match value:
         case None | bool() | int() | float() | str():
             return value
         case list():
-            return [encode_case(each) for each in value]
+            return list(map(encode_case, value))
         case Failure():
             return {"error": list(value)}
         case Thing(kind, contents):
             return {"thing": kind, "contents": encode_case(contents)}
         case tuple():
-            return {"tuple": [encode_case(each) for each in value]}
+            return {"tuple": list(map(encode_case, value))}
         case Tensor():
             kind = str(value.dtype).removeprefix("torch.")
             flat = value.flatten().tolist()
@@ -193,24 +178,18 @@ def encode_case(value: Any) -> Any:
 
 
 def decode_case(data: Any) -> Any:
-    """Return the value that `encode_case` wrote.
-
-    Raises ValueError for anything else.
-
-    >>> decode_case(encode_case((1, [2.5])))
-    (1, [2.5])
-    """
+    """Return the value that `encode_case` wrote; raise ValueError for anything else."""
     match data:
         case None | bool() | int() | float() | str():
             return data
         case list():
-            return [decode_case(each) for each in data]
+            return list(map(decode_case, data))
         case {"error": [str(kind), str(message), str(line)]}:
             return Failure(kind, message, line)
         case {"thing": str(kind), "contents": contents}:
             return Thing(kind, decode_case(contents))
         case {"tuple": list(items)}:
-            return tuple(decode_case(each) for each in items)
+            return tuple(map(decode_case, items))
         case {"dtype": str(kind), "shape": list(shape), "numbers": list(flat)}:
             dtype = getattr(torch, kind, None)
             sizes = len(shape) <= 20 and all(type(n) is int and n >= 0 for n in shape)
@@ -221,12 +200,16 @@ def decode_case(data: Any) -> Any:
 
 
 def _failure(error: Exception) -> Failure:
-    kind, _, message = told_error(error).partition(": ")
+    """Return the kind and message of an error, even where reading the message fails."""
+    try:
+        message = str(error)[:MOST_LETTERS]
+    except Exception:  # its __str__ fails
+        message = ""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         places = Path(frame.filename).parents
         if not frame.filename.startswith("<frozen") and not any(p in places for p in _OURS):
-            return Failure(kind, message, frame.line or "")
-    return Failure(kind, message)
+            return Failure(type(error).__name__, message, frame.line or "")
+    return Failure(type(error).__name__, message)
 
 
 def _normal(value: Any, depth: int = _DEPTH) -> Outcome:
@@ -240,6 +223,7 @@ def _normal(value: Any, depth: int = _DEPTH) -> Outcome:
 
 
 def _read(value: Any, depth: int) -> Outcome:
+    kind = type(value).__name__
     if isinstance(value, str):
         return str.__str__(value)[:MOST_NUMBERS]
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
@@ -248,31 +232,20 @@ def _read(value: Any, depth: int) -> Outcome:
             return table.item() if table.numel() == 1 else table.double()
     if isinstance(value, Integral) and -(2**63) <= int(value) < 2**63:
         return int(value)
-    if hasattr(type(value), "__float__"):
+    if isinstance(value, (Real, Decimal)):
         return float(value)
     if isinstance(value, (list, tuple, AbstractSet, Mapping)):
         if depth < 0 or len(value) > MOST_NUMBERS:
-            return Thing(f"{type(value).__name__} that is too large")
+            return Thing(f"{kind} that is too large")
         if isinstance(value, Mapping):
-            items = [[_normal(key, depth), _normal(each, depth)] for key, each in value.items()]
-            return Thing("dict", sorted(items, key=repr))
+            pairs = [[_normal(key, depth), _normal(each, depth)] for key, each in value.items()]
+            return Thing("dict", sorted(pairs, key=repr))
         items = [_normal(each, depth) for each in value]
         return Thing("set", sorted(items, key=repr)) if isinstance(value, AbstractSet) else items
-    return Thing(type(value).__name__, _contents(value, depth))
-
-
-def _contents(value: Any, depth: int) -> Outcome:
-    """Return an object's columns or attributes, or its spelling, or None if that says nothing."""
-    for method in ("to_dict", "to_list"):
+    for method in ("to_dict", "to_list"):  # columns of a table
         if hasattr(value, method):
-            return _normal(getattr(value, method)(), depth)
+            return Thing(kind, _normal(getattr(value, method)(), depth))
     if not callable(value) and getattr(value, "__dict__", None):
-        return _normal(vars(value), depth)
-    spelling = repr(value)
-    return None if re.search(r"0x[0-9a-f]{6,}", spelling) else _normal(spelling, depth)
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_rounded(each) for each in value]
-    return round(value, 3) if isinstance(value, float) else value
+        return Thing(kind, _normal(vars(value), depth))
+    spelling = repr(value)  # one with an address says nothing
+    return Thing(kind, None if re.search(r"0x[0-9a-f]{6,}", spelling) else spelling[:MOST_NUMBERS])

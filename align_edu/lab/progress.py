@@ -2,7 +2,7 @@
 
 import html
 import os
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,20 +67,18 @@ class Progress:
                 rows.append((number, title, states, right, questions))
         return rows
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = self.rows()
-        widths = [max(map(len, column)) for column in list(zip(*rows))[:2]]
+        wide, wider = max(len(row[0]) for row in rows), max(len(row[1]) for row in rows)
+        states = [state for row in rows for state in row[2]]
+        solved = sum(state in {"solved", "shown"} for state in states)
         lines = [
-            f"{number:<{widths[0]}}  {title:<{widths[1]}}"
+            f"{number:<{wide}}  {title:<{wider}}"
             f"  exercises {' '.join(_STATES[state][0] for state in states):<5}"
             f"  quiz {right} of {questions}"
             for number, title, states, right, questions in rows
         ]
-        states = [state for row in rows for state in row[2]]
-        solved = sum(state in {"solved", "shown"} for state in states)
         return "\n".join([*lines, f"{solved} of {len(states)} exercises solved. {_LEGEND}."])
-
-    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         cells = []
@@ -106,16 +104,18 @@ def progress() -> Progress:
     leaves the machine. Remove the file to start afresh. A damaged file is renamed, not lost.
     """
     file = progress_file()
-    if file is None:
-        return Progress()
     try:
-        if not file.is_file():
-            return Progress()
-        return _parsed(read_json(file))
+        return _parsed(read_json(file)) if file and file.is_file() else Progress()
     except PermissionError as error:
         _complain(f"Progress is not kept: {error}.")
     except (InputError, *_ODD_SHAPES):
-        _set_aside(file)
+        assert file is not None
+        aside = file.with_suffix(".damaged.json")  # so that it is not overwritten
+        try:
+            file.replace(aside)
+            print(f"{file} was damaged; it is kept as {aside.name}.")
+        except OSError:
+            _complain(f"Progress is not kept: {file} is damaged and cannot be renamed.")
     return Progress()
 
 
@@ -158,12 +158,9 @@ def note_answer(number: str, place: int, right: bool) -> None:
 
 def _parsed(kept: Any) -> Progress:
     """Return the progress in a file's JSON; raise an error for any other shape."""
+    kinds = {"tries": int, "solved": bool, "shown": bool}
     exercises = {
-        str(name): {
-            "tries": int(each.get("tries", 0)),
-            "solved": bool(each.get("solved", False)),
-            "shown": bool(each.get("shown", False)),
-        }
+        str(name): {key: kind(each.get(key, 0)) for key, kind in kinds.items()}
         for name, each in kept["exercises"].items()
     }
     answers = {
@@ -176,21 +173,11 @@ def _parsed(kept: Any) -> Progress:
 def _keep(kept: Progress) -> None:
     """Write the file; a full disk or a read-only home must not stop the lesson."""
     file = progress_file()
-    if file is not None:
-        try:
-            write_json(file, {"exercises": kept.exercises, "answers": kept.answers})
-        except (InputError, OSError) as error:
-            _complain(f"Progress is not kept: {error}.")
-
-
-def _set_aside(file: Path) -> None:
-    """Rename a damaged file, so that it is not overwritten."""
-    aside = file.with_suffix(".damaged.json")
     try:
-        file.replace(aside)
-        print(f"{file} was damaged; it is kept as {aside.name}.")
-    except OSError:
-        _complain(f"Progress is not kept: {file} is damaged and cannot be renamed.")
+        if file:
+            write_json(file, asdict(kept))
+    except (InputError, OSError) as error:
+        _complain(f"Progress is not kept: {error}.")
 
 
 def _complain(words: str) -> None:

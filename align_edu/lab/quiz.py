@@ -1,4 +1,7 @@
-"""A quiz with feedback for every option: widgets in JupyterLab, plain text elsewhere."""
+"""Quizzes with feedback for every option, and the bank of core questions with short answers.
+
+A quiz is shown as widgets in JupyterLab and as plain text elsewhere.
+"""
 
 import html
 import json
@@ -7,6 +10,7 @@ from importlib import resources
 from typing import Any
 
 from align_edu.io import InputError
+from align_edu.lab.course import find_lesson
 from align_edu.lab.progress import note_answer
 
 LETTERS = "abcdefgh"
@@ -36,17 +40,46 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A notebook's code cell that answers a question by a measurement.
+
+    heading: the last heading above the cell. snippet: code that no other cell of it contains.
+    """
+
+    notebook: str
+    heading: str
+    snippet: str
+
+
+@dataclass(frozen=True)
 class Question:
-    """A question with one right option, and the part of the paper that answers it."""
+    """A question with one right option.
+
+    Parameters
+    ----------
+    question, paper, options : its text, the part of the paper that answers it, and the options.
+    kind : in the bank: "general", or "paper" for a question about ALIGN.
+    number : in the bank: its place among those of its kind, from 1.
+    answer : in the bank: the short answer.
+    corrected : how the answer differs from the usual one; empty where it does not.
+    cells : the notebook cells that answer it.
+    comes_later : the number of the lesson that will answer it, where no cell does so yet.
+    """
 
     question: str
     paper: str
     options: tuple[Option, ...]
+    kind: str = ""
+    number: int = 0
+    answer: str = ""
+    corrected: str = ""
+    cells: tuple[Cell, ...] = ()
+    comes_later: str | None = None
 
-    def answer(self, letter: str) -> str:
+    def feedback(self, letter: str) -> str:
         """Return the feedback for a choice.
 
-        >>> load_questions("00")[1].answer("b")
+        >>> load_questions("00")[1].feedback("b")
         'No (b). A common belief. The paper trains both towers from scratch. (Section 4.1)'
         """
         option = self._chosen(letter)
@@ -56,44 +89,39 @@ class Question:
         return f"{verdict} ({letter.lower()}). {option.feedback} ({self.paper})"
 
     def is_right(self, letter: str) -> bool:
-        """Return whether that letter is the right option.
-
-        >>> load_questions("00")[1].is_right("b")
-        False
-        """
+        """Return whether that letter is the right option."""
         option = self._chosen(letter)
         return option is not None and option.right
 
+    def notebooks(self) -> tuple[str, ...]:
+        """Return the numbers of the lessons that answer it, now or later."""
+        numbers = [*(cell.notebook for cell in self.cells), self.comes_later]
+        return tuple(dict.fromkeys(filter(None, numbers)))
+
     def _chosen(self, letter: str) -> Option | None:
-        place = LETTERS.find(letter.lower())
-        exists = len(letter) == 1 and 0 <= place < len(self.options)
-        return self.options[place] if exists else None
+        return dict(zip(LETTERS, self.options)).get(letter.lower())
 
 
+@dataclass(frozen=True)
 class Quiz:
     """The questions of a notebook, displayed as widgets in JupyterLab."""
 
-    def __init__(self, number: str, questions: tuple[Question, ...]) -> None:
-        self.number = number
-        self.questions = questions
+    number: str
+    questions: tuple[Question, ...]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [f'Answer with lab.quiz("{self.number}", "…"), one letter a question.']
         for place, question in enumerate(self.questions, 1):
             lines.append(f"\n{place}. {question.question}")
-            lines += [
-                f"   {letter}  {option.text}"
-                for letter, option in zip(LETTERS, question.options, strict=False)
-            ]
+            lines += [f"   {a}  {option.text}" for a, option in zip(LETTERS, question.options)]
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         """Return the text, and the widgets for a front end that can show them."""
         try:
-            widget = self.widget()
+            return {**self.widget()._repr_mimebundle_(), "text/plain": repr(self)}
         except ImportError:
-            return {"text/plain": str(self)}
-        return {**widget._repr_mimebundle_(), "text/plain": str(self)}
+            return {"text/plain": repr(self)}
 
     def widget(self) -> Any:
         """Return the quiz as one widget. Raises ImportError without ipywidgets."""
@@ -115,7 +143,7 @@ def _question_widget(number: str, place: int, question: Question) -> Any:
 
     def react(change: dict[str, Any]) -> None:
         right = question.is_right(change["new"])
-        reply = html.escape(question.answer(change["new"]), quote=False)
+        reply = html.escape(question.feedback(change["new"]), quote=False)
         feedback.value = f'<p class="{"right" if right else "wrong"}">{reply}</p>'
         note_answer(number, place, right)
 
@@ -138,24 +166,37 @@ def quiz(number: str, answers: str | None = None) -> Quiz | None:
     if answers is None:
         return Quiz(number, questions)
     letters = [letter for letter in answers if letter.isalnum()]
-    for place, (question, letter) in enumerate(zip(questions, letters, strict=False), 1):
-        print(f"{place}. {question.answer(letter)}")
+    for place, (question, letter) in enumerate(zip(questions, letters), 1):
+        print(f"{place}. {question.feedback(letter)}")
         note_answer(number, place, question.is_right(letter))
     return None
 
 
 def load_questions(number: str) -> tuple[Question, ...]:
-    """Return the questions of a notebook's quiz.
+    """Return the questions of a notebook's quiz, or of the bank for "core".
 
     Raises InputError where it has none.
 
-    >>> len(load_questions("00"))
-    4
+    >>> bank = load_questions("core")
+    >>> len(load_questions("00")), len(bank), bank[12].paper, bank[12].notebooks()
+    (4, 26, 'Section 4.1', ('05',))
     """
     if number not in QUIZZES:
         raise InputError(f"notebook {number!r} has no quiz; choose one of {', '.join(QUIZZES)}")
     rows = json.loads((_FOLDER / f"{number}.json").read_text(encoding="utf-8"))
-    return tuple(
-        Question(row["question"], row["paper"], tuple(Option(**each) for each in row["options"]))
-        for row in rows
-    )
+    for row in rows:
+        row["options"] = tuple(Option(**each) for each in row["options"])
+        row["cells"] = tuple(Cell(**each) for each in row.get("cells", ()))
+    return tuple(Question(**row) for row in rows)
+
+
+def find_questions(number: str) -> tuple[Question, ...]:
+    """Return the questions of the bank that a notebook answers, or will answer.
+
+    Raises InputError for a number that no notebook has.
+
+    >>> [(found.kind, found.number) for found in find_questions("11")]
+    [('paper', 12), ('paper', 14)]
+    """
+    find_lesson(number)
+    return tuple(question for question in load_questions("core") if number in question.notebooks())

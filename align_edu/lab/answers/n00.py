@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import exercise
 
 
 def chance_loss(n: int) -> float:
@@ -37,23 +37,16 @@ def recall_at_1(similarity: Tensor) -> float:
     return (at_least_as_similar == 1).float().mean().item()
 
 
-def _recall_cases(generator: torch.Generator) -> Cases:
-    noise = [torch.rand(n, n, generator=generator) * 2 - 1 for n in (4, 7, 50)]
-    return [(matrix + 0.7 * torch.eye(len(matrix)),) for matrix in noise]
-
-
-def _hits(similarity: Tensor, dim: int) -> Tensor:
+def _hits(similarity: Tensor, dim: int = 1) -> Tensor:
     return (similarity.argmax(dim=dim) == torch.arange(len(similarity))).float()
 
 
-CHANCE_LOSS = exercise(
-    "00",
+exercise(
     chance_loss,
     lambda g: torch.randint(3, 5000, (4, 1), generator=g).tolist(),
-    one_direction=lambda n: math.log(n),
+    times={"one_direction": 1 / 2, "no_minus": -1},
     bits=lambda n: 2 * math.log2(n),
     base_10=lambda n: 2 * math.log10(n),
-    no_minus=lambda n: -2 * math.log(n),
     two_inside=lambda n: math.log(2 * n),
     without_right_one=lambda n: 2 * math.log(n - 1),
     whole_batch=lambda n: 2 * n * math.log(n),
@@ -61,17 +54,16 @@ CHANCE_LOSS = exercise(
     probability=lambda n: 2 / n,
 )
 
-RECALL_AT_1 = exercise(
-    "00",
+exercise(
     recall_at_1,
-    _recall_cases,
+    lambda g: [(torch.rand(n, n, generator=g) * 2 - 1 + 0.7 * torch.eye(n),) for n in (4, 7, 50)],
     columns=lambda s: _hits(s, 0).mean(),
-    both_directions=lambda s: (_hits(s, 0) + _hits(s, 1)).mean() / 2,
-    number_of_hits=lambda s: _hits(s, 1).sum(),
-    per_cent=lambda s: 100 * _hits(s, 1).mean(),
-    least_similar=lambda s: (s.argmin(dim=1) == torch.arange(len(s))).float().mean(),
+    both_directions=lambda s: (_hits(s, 0) + _hits(s)).mean() / 2,
+    number_of_hits=lambda s: _hits(s).sum(),
+    per_cent=lambda s: 100 * _hits(s).mean(),
+    least_similar=lambda s: _hits(-s).mean(),
     ties_are_hits=lambda s: (s.diagonal() >= s.max(dim=1).values).float().mean(),
     mean_similarity=lambda s: s.diagonal().mean(),
     threshold=lambda s: (s.diagonal() > 0.5).float().mean(),
-    misses=lambda s: 1 - _hits(s, 1).mean(),
+    misses=lambda s: 1 - _hits(s).mean(),
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
 
 
 def count_words(text: str) -> int:
@@ -50,32 +50,26 @@ def shared_texts(texts: Sequence[str], images: Sequence[str], most: int) -> set[
     return {text for text, owners in images_of.items() if len(owners) > most}
 
 
-def _word_cases(generator: torch.Generator) -> Cases:
+def _word_cases(g: torch.Generator) -> Cases:
     pieces = ("cat", "Red", "IMG", "crème", "हिन्दी", "1080", "2nd", "ａ", "it's")
     gaps = (" ", " ", "  ", "-", ", ", "_", "&", "\u00a0")
-    cases: Cases = []
-    for length in (4, 9, 25):
-        chosen = torch.randint(len(pieces) * len(gaps), (length,), generator=generator).tolist()
-        cases.append(("".join(pieces[n % len(pieces)] + gaps[n // len(pieces)] for n in chosen),))
-    return cases
+    every = [piece + gap for gap in gaps for piece in pieces]
+    drawn = [torch.randint(len(every), (n,), generator=g).tolist() for n in (4, 9, 25)]
+    return [("".join(every[n] for n in some),) for some in drawn]
 
 
-def _shared_cases(generator: torch.Generator) -> Cases:
+def _shared_cases(g: torch.Generator) -> Cases:
     spellings = ("home", "Home", "HOME!", "a_cat", "a cat", "A cat.", "a dog", "1920x1080", "logo")
     cases: Cases = []
     for length, most in ((12, 1), (24, 2), (40, 3)):
-        rows = torch.randint(len(spellings), (length,), generator=generator).tolist()
-        owners = torch.randint(length // 2, (length,), generator=generator).tolist()
+        rows = torch.randint(len(spellings), (length,), generator=g).tolist()
+        owners = torch.randint(length // 2, (length,), generator=g).tolist()
         cases.append(([spellings[n] for n in rows], [f"{n}.jpg" for n in owners], most))
     return cases
 
 
-def _compatible(text: str) -> str:
+def _nfkc(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower()
-
-
-def _found(pattern: str, text: str) -> int:
-    return len(re.findall(pattern, text))
 
 
 def _spaced(text: str, gap: str = " ") -> str:
@@ -83,7 +77,7 @@ def _spaced(text: str, gap: str = " ") -> str:
 
 
 def _normal(text: str) -> str:
-    return " ".join(_spaced(_compatible(text)).split())
+    return " ".join(_spaced(_nfkc(text)).split())
 
 
 def _sharing(
@@ -97,37 +91,27 @@ def _sharing(
     return {text for text, count in counts.items() if enough(count)}
 
 
-def _of_shared(
-    texts: Sequence[str], images: Sequence[str], most: int, values: Iterable[Any]
-) -> set[Any]:
-    """Return the values that belong to pairs with a shared text."""
-    shared = _sharing(texts, images, lambda n: n > most)
-    return {value for value, text in zip(values, texts) if _normal(text) in shared}
-
-
-COUNT_WORDS = exercise(
-    "01",
+exercise(
     count_words,
     _word_cases,
     white_space=lambda text: len(text.split()),
     single_spaces=lambda text: len(text.split(" ")),
-    underscore_no_nfkc=lambda text: _found(r"\w+", text.lower()),
-    underscore=lambda text: _found(r"\w+", _compatible(text)),
-    english_letters=lambda text: _found(r"[a-z0-9]+", _compatible(text)),
-    no_marks=lambda text: _found(r"[^\W_]+", _compatible(text)),
-    no_marks_no_nfkc=lambda text: _found(r"[^\W_]+", text.lower()),
-    no_digits=lambda text: _found(r"[^\W\d_]+", _compatible(text)),
+    underscore_no_nfkc=lambda text: len(re.findall(r"\w+", text.lower())),
+    underscore=lambda text: len(re.findall(r"\w+", _nfkc(text))),
+    english_letters=lambda text: len(re.findall(r"[a-z0-9]+", _nfkc(text))),
+    no_marks=lambda text: len(re.findall(r"[^\W_]+", _nfkc(text))),
+    no_marks_no_nfkc=lambda text: len(re.findall(r"[^\W_]+", text.lower())),
+    no_digits=lambda text: len(re.findall(r"[^\W\d_]+", _nfkc(text))),
     no_nfkc=lambda text: len(_spaced(text.lower()).split()),
-    joins_words=lambda text: len(_spaced(_compatible(text), gap="").split()),
-    apostrophe=lambda text: len(_spaced(_compatible(text).replace("'", "")).split()),
+    joins_words=lambda text: len(_spaced(_nfkc(text), gap="").split()),
+    apostrophe=lambda text: len(_spaced(_nfkc(text).replace("'", "")).split()),
     different_words=lambda text: len(set(_normal(text).split())),
     letters=lambda text: len(_normal(text)),
     gaps=lambda text: _normal(text).count(" "),
     empty_text=lambda text: len(_normal(text).split(" ")),
 )
 
-SHARED_TEXTS = exercise(
-    "01",
+exercise(
     shared_texts,
     _shared_cases,
     raw_texts=lambda t, i, k: _sharing(t, i, lambda n: n > k, str),
@@ -137,7 +121,7 @@ SHARED_TEXTS = exercise(
     always_10=lambda t, i, k: _sharing(t, i, lambda n: n > 10),
     what_stays=lambda t, i, k: _sharing(t, i, lambda n: n <= k),
     texts_of_images=lambda t, i, k: _sharing(i, t, lambda n: n > k, str),
-    as_written=lambda t, i, k: _of_shared(t, i, k, t),
-    images=lambda t, i, k: _of_shared(t, i, k, i),
-    places=lambda t, i, k: _of_shared(t, i, k, range(len(t))),
+    as_written=lambda t, i, k: {s for s in t if _normal(s) in shared_texts(t, i, k)},
+    images=lambda t, i, k: {x for s, x in zip(t, i) if _normal(s) in shared_texts(t, i, k)},
+    places=lambda t, i, k: {n for n, s in enumerate(t) if _normal(s) in shared_texts(t, i, k)},
 )

@@ -1,12 +1,12 @@
 """Exercises of notebook 02: the filter on image sizes, and the filter on rare tokens."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, pairwise
 
 import torch
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Answer, Cases, exercise
 
 
 def keeps_image(width: int, height: int) -> bool:
@@ -43,13 +43,13 @@ def rare_texts(texts: Sequence[str], size: int) -> list[int]:
     return [i for i, found in enumerate(tokens) if not known.issuperset(found)]
 
 
-def _text_cases(generator: torch.Generator) -> Cases:
+def _text_cases(g: torch.Generator) -> Cases:
     words = ["a", "the", "red", "blue", "cat", "dog", "fish", "boat", "rain", "sun", "hill"]
     weights = torch.arange(len(words), 0, -1).double() ** 2
     cases: Cases = []
     for size in (4, 9, 16, 30):
-        lengths = torch.randint(1, 5, (20,), generator=generator).tolist()
-        picks = [torch.multinomial(weights, n, True, generator=generator) for n in lengths]
+        lengths = torch.randint(1, 5, (20,), generator=g).tolist()
+        picks = [torch.multinomial(weights, n, True, generator=g) for n in lengths]
         cases.append(([" ".join(words[i] for i in pick) for pick in picks], size))
     return cases
 
@@ -59,50 +59,31 @@ def _tokens(text: str) -> list[str]:
     return [*words, *map(" ".join, pairwise(words))]
 
 
-def _counts(texts: Sequence[str]) -> Counter[str]:
-    return Counter(chain.from_iterable(map(_tokens, texts)))
+def _ranked(counts: Counter[str]) -> list[str]:
+    return sorted(counts, key=lambda token: (-counts[token], token))
 
 
-def _ranked(counts: Counter[str], reverse: bool = False) -> list[str]:
-    """Return the tokens, frequent ones first; ties from a to z, or from z to a if reversed."""
-    order = sorted(counts, reverse=reverse)
-    return sorted(order, key=counts.__getitem__, reverse=True)
+def _top_of_each(counts: Counter[str], size: int) -> list[str]:
+    bigrams = [token for token in _ranked(counts) if " " in token]
+    return bigrams[:size] + [token for token in _ranked(counts) if " " not in token][:size]
 
 
-def _outside(texts: Sequence[str], known: Iterable[str]) -> list[int]:
-    vocabulary = set(known)
-    return [i for i, text in enumerate(texts) if set(_tokens(text)) - vocabulary]
-
-
-def _with_tokens(tokens: Callable[[str], list[str]]) -> Callable[[Sequence[str], int], list[int]]:
-    """Return the right answer for other tokens."""
+def _rare(
+    known: Callable[[Counter[str], int], Sequence[str]] = lambda c, size: _ranked(c)[:size],
+    tokens: Callable[[str], list[str]] = _tokens,
+    rare: Callable[[set[str], set[str]], object] = set.difference,
+) -> Answer:
+    """Return an answer with another vocabulary, other tokens, or another test of a text."""
 
     def answer(texts: Sequence[str], size: int) -> list[int]:
-        known = set(_ranked(Counter(chain.from_iterable(map(tokens, texts))))[:size])
-        return [i for i, text in enumerate(texts) if set(tokens(text)) - known]
+        found = [tokens(text) for text in texts]
+        vocabulary = set(known(Counter(chain.from_iterable(found)), size))
+        return [i for i, some in enumerate(found) if rare(set(some), vocabulary)]
 
     return answer
 
 
-def _two_vocabularies(texts: Sequence[str], size: int) -> list[int]:
-    ranked = _ranked(_counts(texts))
-    bigrams = [token for token in ranked if " " in token]
-    unigrams = [token for token in ranked if " " not in token]
-    return _outside(texts, unigrams[:size] + bigrams[:size])
-
-
-def _with_ties(texts: Sequence[str], size: int, kept: bool) -> list[int]:
-    """Keep all tokens that are tied at the edge of the vocabulary, or none of them."""
-    counts = _counts(texts)
-    ranked = _ranked(counts)
-    if size >= len(ranked):
-        return []
-    edge = counts[ranked[size - 1 if kept else size]]
-    return _outside(texts, (t for t in ranked if counts[t] > edge or (kept and counts[t] == edge)))
-
-
-KEEPS_IMAGE = exercise(
-    "02",
+exercise(
     keeps_image,
     lambda g: torch.randint(100, 1200, (40, 2), generator=g).tolist(),
     bound_200=lambda w, h: min(w, h) >= 200 and max(w, h) < 3 * min(w, h),
@@ -114,32 +95,29 @@ KEEPS_IMAGE = exercise(
     no_ratio=lambda w, h: min(w, h) > 200,
     no_size=lambda w, h: max(w, h) < 3 * min(w, h),
     either=lambda w, h: min(w, h) > 200 or max(w, h) < 3 * min(w, h),
-    dropped=lambda w, h: not (min(w, h) > 200 and max(w, h) < 3 * min(w, h)),
+    dropped=lambda w, h: not keeps_image(w, h),
     area=lambda w, h: w * h > 200 * 200 and max(w, h) < 3 * min(w, h),
 )
 
-RARE_TEXTS = exercise(
-    "02",
+exercise(
     rare_texts,
     _text_cases,
-    unigrams=_with_tokens(str.split),
-    bigrams=_with_tokens(lambda text: [token for token in _tokens(text) if " " in token]),
-    two_vocabularies=_two_vocabularies,
-    once_a_text=_with_tokens(lambda text: sorted(set(_tokens(text)))),
-    first_seen=lambda t, n: _outside(t, (token for token, _ in _counts(t).most_common(n))),
-    ties_from_z=lambda t, n: _outside(t, _ranked(_counts(t), reverse=True)[:n]),
-    ties_in=lambda t, n: _with_ties(t, n, kept=True),
-    ties_out=lambda t, n: _with_ties(t, n, kept=False),
+    unigrams=_rare(tokens=str.split),
+    bigrams=_rare(tokens=lambda text: [*map(" ".join, pairwise(text.split()))]),
+    two_vocabularies=_rare(_top_of_each),
+    once_a_text=_rare(tokens=lambda text: sorted(set(_tokens(text)))),
+    first_seen=_rare(lambda c, n: [token for token, _ in c.most_common(n)]),
+    ties_from_z=_rare(lambda c, n: sorted(sorted(c, reverse=True), key=lambda t: -c[t])[:n]),
+    ties_in=_rare(lambda c, n: [t for t in c if c[t] >= c[_ranked(c)[:n][-1]]]),
+    ties_out=_rare(lambda c, n: [t for t in c if n >= len(c) or c[t] > c[_ranked(c)[n]]]),
     what_stays=lambda t, n: sorted(set(range(len(t))) - set(rare_texts(t, n))),
-    all_rare=lambda t, n: [
-        i
-        for i, text in enumerate(t)
-        if text and not set(_tokens(text)) & set(_ranked(_counts(t))[:n])
-    ],
+    all_rare=_rare(rare=lambda some, known: some and not some & known),
     texts=lambda t, n: [t[i] for i in rare_texts(t, n)],
     as_set=lambda t, n: set(rare_texts(t, n)),
-    size_as_count=lambda t, n: _outside(t, (k for k, seen in _counts(t).items() if seen >= n)),
+    size_as_count=_rare(lambda c, n: [token for token in c if c[token] >= n]),
     letters=lambda t, n: [
-        i for i, text in enumerate(t) if any(token in text for token in _ranked(_counts(t))[n:])
+        i
+        for i, text in enumerate(t)
+        if any(token in text for token in _ranked(Counter(chain(*map(_tokens, t))))[n:])
     ],
 )

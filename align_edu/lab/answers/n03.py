@@ -4,11 +4,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Answer, Cases, exercise
 
 UNKNOWN = "[UNK]"
 Vocabulary = Collection[str]
-Cut = Callable[[str, Vocabulary], list[str]]
 
 
 def wordpieces(word: str, vocabulary: Vocabulary) -> list[str]:
@@ -53,10 +52,10 @@ def embedding_share(vocabulary: int, width: int, layers: int, positions: int) ->
     return table / (table + others + layers * (attention + feed_forward + norms))
 
 
-def _word_cases(generator: torch.Generator) -> Cases:
+def _word_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
-    for length in (2, 3, 4, 5, 6, 7, 8, 9):
-        letters = torch.randint(2, (length + 24,), generator=generator).tolist()
+    for length in range(2, 10):
+        letters = torch.randint(2, (length + 24,), generator=g).tolist()
         text = "".join("ab"[n] for n in letters)
         pieces = ["a", "##a", "##b", text[:2], text[2:5], "##" + text[5:8], "##" + text[8:11]]
         cases.append((text[-length:], sorted(set(pieces))))
@@ -67,36 +66,29 @@ def _marked(part: str, start: int) -> str:
     return "##" + part if start else part
 
 
-def _known(part: str, start: int, vocabulary: Vocabulary) -> str | None:
-    piece = _marked(part, start)
-    return piece if piece in vocabulary else None
-
-
-def _longest_first(start: int, last: int) -> Iterable[int]:
-    return range(last, start, -1)
-
-
 def _cut(
-    form: Callable[[str, int, Vocabulary], str | None] = _known,
-    ends: Callable[[int, int], Iterable[int]] = _longest_first,
+    form: Callable[[str, int], str] = _marked,
+    look_up: Callable[[str, int], set[str]] = lambda part, start: {_marked(part, start)},
+    ends: Callable[[int, int], Iterable[int]] = lambda start, last: range(last, start, -1),
     missing: list[str] | None = None,
-) -> Cut:
+) -> Answer:
     """Return a function that cuts from the left.
 
-    form: returns the piece for a part that begins at a place, or None. ends: the ends to try.
-    missing: stands for a letter that begins no piece; without it the word is unknown.
+    form: how a part that begins at a place is written. look_up: what the vocabulary must hold
+    for it, any of these. ends: the ends to try. missing: stands for a letter that begins no
+    piece; without it the word is unknown.
     """
 
     def cut(word: str, vocabulary: Vocabulary) -> list[str]:
         pieces: list[str] = []
-        start = 0
+        known, start = set(vocabulary), 0
         while start < len(word):
-            found = ((form(word[start:e], start, vocabulary), e) for e in ends(start, len(word)))
-            piece, end = next((each for each in found if each[0] is not None), (None, start + 1))
-            if piece is None and missing is None:
+            fits = (e for e in ends(start, len(word)) if look_up(word[start:e], start) & known)
+            end = next(fits, None)
+            if end is None and missing is None:
                 return [UNKNOWN]
-            pieces += missing or [] if piece is None else [piece]
-            start = end
+            pieces += missing or [] if end is None else [form(word[start:end], start)]
+            start = end or start + 1
         return pieces
 
     return cut
@@ -113,16 +105,12 @@ def _all_cuts(word: str, vocabulary: Vocabulary, start: int = 0) -> Iterator[lis
 
 
 def _from_the_right(word: str, vocabulary: Vocabulary) -> list[str]:
-    pieces: list[str] = []
-    end = len(word)
-    while end:
-        starts = (s for s in range(end) if _marked(word[s:end], s) in vocabulary)
-        start = next(starts, None)
-        if start is None:
-            return [UNKNOWN]
-        pieces.insert(0, _marked(word[start:end], start))
-        end = start
-    return pieces
+    starts = (s for s in range(len(word)) if _marked(word[s:], s) in vocabulary)
+    start = next(starts, None)
+    if start is None:
+        return [UNKNOWN] if word else []
+    rest = _from_the_right(word[:start], vocabulary)
+    return [UNKNOWN] if UNKNOWN in rest else [*rest, _marked(word[start:], start)]
 
 
 def _keeps_pieces(word: str, vocabulary: Vocabulary) -> list[str]:
@@ -134,31 +122,27 @@ def _share(
     squares: int = 12,
     singles: int = 13,
     small: int = 4,
-    count_positions: bool = True,
-    count_layers: bool = True,
-) -> Callable[[int, int, int, int], float]:
+    positions: int | None = None,
+    layers: int | None = None,
+) -> Answer:
     """Return the share with other numbers of matrices and vectors."""
-
-    def share(vocabulary: int, width: int, layers: int, positions: int) -> float:
-        layer = squares * width * width + singles * width
-        others = (positions * count_positions + small) * width + layer * (
-            layers if count_layers else 1
+    return lambda v, h, n, p: (
+        1
+        / (
+            1
+            + ((p if positions is None else positions) + small) / v
+            + (layers or n) * (squares * h + singles) / v
         )
-        return vocabulary * width / (vocabulary * width + others)
-
-    return share
+    )
 
 
-WORDPIECES = exercise(
-    "03",
+exercise(
     wordpieces,
     _word_cases,
-    no_mark=_cut(form=lambda part, at, v: part if part in v else None),
-    unmarked_lookup=_cut(form=lambda part, at, v: _marked(part, at) if part in v else None),
-    either_place=_cut(
-        form=lambda part, at, v: _marked(part, at) if {part, "##" + part} & set(v) else None
-    ),
-    first_marked=_cut(form=lambda part, at, v: "##" + part if "##" + part in v else None),
+    no_mark=_cut(lambda part, at: part, lambda part, at: {part}),
+    unmarked_lookup=_cut(look_up=lambda part, at: {part}),
+    either_place=_cut(look_up=lambda part, at: {part, "##" + part}),
+    first_marked=_cut(lambda part, at: "##" + part, lambda part, at: {"##" + part}),
     marks_removed=lambda w, v: [piece.removeprefix("##") for piece in wordpieces(w, v)],
     shortest=_cut(ends=lambda start, last: range(start + 1, last + 1)),
     never_one_letter=_cut(ends=lambda start, last: range(last, start + 1, -1)),
@@ -174,21 +158,21 @@ WORDPIECES = exercise(
     one_text=lambda w, v: " ".join(wordpieces(w, v)),
 )
 
-EMBEDDING_SHARE = exercise(
-    "03",
+exercise(
     embedding_share,
     lambda g: [
         (10 * a, b, c % 5 + 1, d)
         for a, b, c, d in torch.randint(2, 40, (4, 4), generator=g).tolist()
     ],
-    no_biases=_share(squares=12, singles=4),
+    times={"per_cent": 100},
+    no_biases=_share(singles=4),
     no_layer_norms=_share(singles=9),
     matrices_only=_share(singles=0),
     positions_only=_share(small=0),
     half_of_small=_share(small=2),
-    no_positions=_share(count_positions=False),
-    table_only=_share(count_positions=False, small=0),
-    one_layer=_share(count_layers=False),
+    no_positions=_share(positions=0),
+    table_only=_share(positions=0, small=0),
+    one_layer=_share(layers=1),
     no_feed_forward=_share(squares=4, singles=6),
     no_attention=_share(squares=8, singles=9),
     three_in_attention=_share(squares=11, singles=12),
@@ -199,5 +183,4 @@ EMBEDDING_SHARE = exercise(
     all_embeddings=lambda v, h, n, p: embedding_share(v, h, n, p) * (v + p + 4) / v,
     the_rest=lambda v, h, n, p: 1 - embedding_share(v, h, n, p),
     a_number=lambda v, h, n, p: v * h,
-    per_cent=lambda v, h, n, p: 100 * embedding_share(v, h, n, p),
 )

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
 
 
 def round_channels(channels: int, multiplier: float) -> int:
@@ -38,15 +38,15 @@ def output_side(side: int, kernel: int, stride: int, before: int, after: int) ->
     return (side + before + after - kernel) // stride + 1
 
 
-def _channel_cases(generator: torch.Generator) -> Cases:
-    channels = torch.randint(4, 400, (30,), generator=generator).tolist()
-    widths = (torch.randint(3, 44, (30,), generator=generator) / 10).tolist()
+def _channel_cases(g: torch.Generator) -> Cases:
+    channels = torch.randint(4, 400, (30,), generator=g).tolist()
+    widths = (torch.randint(3, 44, (30,), generator=g) / 10).tolist()
     return [(c, round(w, 1)) for c, w in zip(channels, widths)]
 
 
-def _side_cases(generator: torch.Generator) -> Cases:
+def _side_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
-    for a, b, c, d, e in torch.rand((20, 5), generator=generator).tolist():
+    for a, b, c, d, e in torch.rand((20, 5), generator=g).tolist():
         kernel = (1, 3, 5, 7)[int(4 * b)]
         pads = int(d * (kernel + 1)), int(e * (kernel + 1))
         cases.append((kernel + int(300 * a), kernel, 1 + int(3 * c), *pads))
@@ -64,8 +64,7 @@ def _kept(rounded: int, exact: float) -> int:
     return rounded + 8 if rounded < 0.9 * exact else rounded
 
 
-ROUND_CHANNELS = exercise(
-    "04",
+exercise(
     round_channels,
     _channel_cases,
     product=lambda c, m: c * m,
@@ -80,11 +79,10 @@ ROUND_CHANNELS = exercise(
     tenth_of_old=lambda c, m: _kept(_nearest(c * m), c),
     half_to_even=lambda c, m: _kept(8 * round(c * m / 8), c * m),
     rounds_first=lambda c, m: int(_kept(_nearest(c), c) * m),
-    eighths=lambda c, m: _kept(_nearest(c * m), c * m) // 8,
+    eighths=lambda c, m: round_channels(c, m) // 8,
 )
 
-OUTPUT_SIDE = exercise(
-    "04",
+exercise(
     output_side,
     _side_cases,
     steps=lambda n, k, s, a, b: (n + a + b - k) // s,

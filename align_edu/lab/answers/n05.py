@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import normalize as unit
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
 
 Vector = Sequence[float]
 
@@ -53,11 +53,11 @@ def cosine_matrix(images: Tensor, texts: Tensor) -> Tensor:
     return images @ texts.T
 
 
-def _matrix_cases(generator: torch.Generator) -> Cases:
+def _matrix_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for i, t, width in ((4, 7, 5), (7, 4, 3), (6, 6, 6)):
-        x = 2 * torch.randn(i, width, generator=generator) + 0.5
-        cases.append((x, 3 * torch.randn(t, width, generator=generator) - 0.5))
+        x = 2 * torch.randn(i, width, generator=g) + 0.5
+        cases.append((x, 3 * torch.randn(t, width, generator=g) - 0.5))
     return cases
 
 
@@ -77,12 +77,7 @@ def _each_text_once(s: Tensor) -> list[int]:
     return chosen
 
 
-def _unit(x: Tensor, dim: int = 1, p: float = 2.0) -> Tensor:
-    return F.normalize(x, p=p, dim=dim)
-
-
-COSINE = exercise(
-    "05",
+exercise(
     cosine,
     lambda g: [(2 * torch.randn(2, d, generator=g) + 0.5).tolist() for d in (3, 8, 20)],
     dot_product=_dot,
@@ -101,8 +96,7 @@ COSINE = exercise(
     mean_product=lambda x, y: cosine(x, y) / len(x),
 )
 
-BEST_MATCHES = exercise(
-    "05",
+exercise(
     best_matches,
     lambda g: [(torch.rand(*s, generator=g) * 2 - 1,) for s in ((5, 8), (8, 5), (9, 9))],
     tensor=lambda s: s.argmax(dim=1),
@@ -120,20 +114,19 @@ BEST_MATCHES = exercise(
     ranking=lambda s: s.argsort(dim=1, descending=True, stable=True).tolist(),
 )
 
-COSINE_MATRIX = exercise(
-    "05",
+exercise(
     cosine_matrix,
     _matrix_cases,
     dot_products=lambda x, y: x @ y.T,
-    over_the_batch=lambda x, y: _unit(x, dim=0) @ _unit(y, dim=0).T,
+    over_the_batch=lambda x, y: unit(x, dim=0) @ unit(y, dim=0).T,
     one_length=lambda x, y: (x / x.norm()) @ (y / y.norm()).T,
     transposed=lambda x, y: cosine_matrix(y, x),
-    only_pairs=lambda x, y: (_unit(x)[: len(y)] * _unit(y)[: len(x)]).sum(dim=1),
-    only_images=lambda x, y: _unit(x) @ y.T,
-    only_texts=lambda x, y: x @ _unit(y).T,
-    products=lambda x, y: _unit(x @ y.T),
+    only_pairs=lambda x, y: (unit(x)[: len(y)] * unit(y)[: len(x)]).sum(dim=1),
+    only_images=lambda x, y: unit(x) @ y.T,
+    only_texts=lambda x, y: x @ unit(y).T,
+    products=lambda x, y: unit(x @ y.T),
     no_root=lambda x, y: x @ y.T / torch.outer(x.square().sum(1), y.square().sum(1)),
-    l1=lambda x, y: _unit(x, p=1) @ _unit(y, p=1).T,
-    distances=lambda x, y: torch.cdist(_unit(x), _unit(y)),
+    l1=lambda x, y: unit(x, p=1) @ unit(y, p=1).T,
+    distances=lambda x, y: torch.cdist(unit(x), unit(y)),
     softmax=lambda x, y: cosine_matrix(x, y).softmax(dim=1),
 )

@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.exercise import Cases, exercise
-
-Gradient = Callable[[Tensor, float], Tensor]
+from align_edu.lab.exercises import Answer, Cases, exercise
 
 
 def temperature_gradient(cosines: Tensor, sigma: float) -> Tensor:
@@ -50,28 +48,24 @@ def best_temperature(n: int, label_smoothing: float, gap: float) -> float:
     return gap / math.log(ratio)
 
 
-def _gradient_cases(generator: torch.Generator) -> Cases:
-    cases: Cases = []
-    for n, sigma in ((4, 1.0), (6, 0.2), (9, 1 / 64)):
-        cosines = 2 * torch.rand(n, n, generator=generator, dtype=torch.float64) - 1
-        cases.append((cosines, sigma))
-    return cases
+def _gradient_cases(g: torch.Generator) -> Cases:
+    sizes = ((4, 1.0), (6, 0.2), (9, 1 / 64))
+    return [(2 * torch.rand(n, n, generator=g, dtype=torch.float64) - 1, s) for n, s in sizes]
 
 
-def _both(one: Gradient) -> Gradient:
+def _rows(cosines: Tensor, sigma: float) -> Tensor:
+    """Return one direction of the derivative."""
+    expected = ((cosines / sigma).softmax(dim=1) * cosines).sum(dim=1)  # (N,)
+    return (cosines.diagonal() - expected).mean() / sigma**2
+
+
+def _both(one: Callable[[Tensor, float], Tensor]) -> Answer:
     return lambda cosines, sigma: one(cosines, sigma) + one(cosines.T, sigma)
 
 
-def _weighted(weights: Gradient) -> Gradient:
-    """Return one direction of the derivative, with these weights in place of the softmax."""
-    return lambda c, s: (c.diagonal() - (weights(c, s) * c).sum(dim=1)).mean() / s**2
-
-
-def _softmax(cosines: Tensor, sigma: float) -> Tensor:
-    return (cosines / sigma).softmax(dim=1)
-
-
-_rows = _weighted(_softmax)
+def _weighted(weights: Callable[[Tensor, float], Tensor]) -> Answer:
+    """Return the derivative with these weights in place of the softmax."""
+    return _both(lambda c, s: (c.diagonal() - (weights(c, s) * c).sum(dim=1)).mean() / s**2)
 
 
 def _of_negatives(cosines: Tensor, sigma: float) -> Tensor:
@@ -80,29 +74,28 @@ def _of_negatives(cosines: Tensor, sigma: float) -> Tensor:
 
 
 def _misses(cosines: Tensor, sigma: float) -> Tensor:
-    wrong = 1 - _softmax(cosines, sigma).diagonal()
+    wrong = 1 - (cosines / sigma).softmax(dim=1).diagonal()
     return (wrong * cosines.diagonal()).mean() / sigma**2
 
 
 def _smoothed(cosines: Tensor, sigma: float) -> Tensor:
-    target = 0.9 * cosines.diagonal() + 0.1 * cosines.mean(dim=1)
-    return (target - (_softmax(cosines, sigma) * cosines).sum(dim=1)).mean() / sigma**2
+    less = 0.1 * (cosines.mean(dim=1) - cosines.diagonal())
+    return _rows(cosines, sigma) + less.mean() / sigma**2
 
 
 def _ratio(n: int, e: float) -> float:
     return 1 + n * (1 - e) / e
 
 
-def _formula(sigma: Callable[[int, float, float], float]) -> Callable[[int, float, float], float]:
+def _formula(sigma: Callable[[int, float, float], float]) -> Answer:
     """Return a wrong formula that gives 0 without smoothing, as it should."""
     return lambda n, e, gap: sigma(n, e, gap) if e else 0.0
 
 
-TEMPERATURE_GRADIENT = exercise(
-    "07",
+exercise(
     temperature_gradient,
     _gradient_cases,
-    sign=lambda c, s: -temperature_gradient(c, s),
+    times={"sign": -1, "averaged": 1 / 2},
     in_log_sigma=lambda c, s: s * temperature_gradient(c, s),
     no_chain_rule=lambda c, s: s**2 * temperature_gradient(c, s),
     in_scale=lambda c, s: -(s**2) * temperature_gradient(c, s),
@@ -110,26 +103,25 @@ TEMPERATURE_GRADIENT = exercise(
     only_rows=_rows,
     only_columns=lambda c, s: _rows(c.T, s),
     rows_twice=lambda c, s: 2 * _rows(c, s),
-    averaged=lambda c, s: temperature_gradient(c, s) / 2,
     summed=lambda c, s: temperature_gradient(c, s) * len(c),
-    plain_mean=_both(_weighted(lambda c, s: torch.full_like(c, 1 / len(c)))),
-    softmax_of_cosines=_both(_weighted(lambda c, s: c.softmax(dim=1))),
-    softmax_multiplied=_both(_weighted(lambda c, s: (c * s).softmax(dim=1))),
-    without_pair=_both(_weighted(_of_negatives)),
-    hardest=_both(_weighted(lambda c, s: F.one_hot(c.argmax(dim=1), len(c)).double())),
+    plain_mean=_weighted(lambda c, s: torch.full_like(c, 1 / len(c))),
+    softmax_of_cosines=_weighted(lambda c, s: c.softmax(dim=1)),
+    softmax_multiplied=_weighted(lambda c, s: (c * s).softmax(dim=1)),
+    without_pair=_weighted(_of_negatives),
+    hardest=_weighted(lambda c, s: F.one_hot(c.argmax(dim=1), len(c)).double()),
     pair_only=lambda c, s: 2 * c.diagonal().mean() / s**2,
     misses=_both(_misses),
     smoothed=_both(_smoothed),
     loss=_both(lambda c, s: F.cross_entropy(c / s, torch.arange(len(c)))),
 )
 
-BEST_TEMPERATURE = exercise(
-    "07",
+exercise(
     best_temperature,
     lambda g: [
         (3 + int(500 * a), 0.02 + 0.4 * b, 0.1 + 1.4 * c)
         for a, b, c in torch.rand(4, 3, generator=g, dtype=torch.float64).tolist()
     ],
+    times={"ratio_turned": -1, "both_directions": 1 / 2},
     zero_division=lambda n, e, gap: gap / math.log(_ratio(n, e)),
     no_own_share=_formula(lambda n, e, gap: gap / math.log(n * (1 - e) / e)),
     others_only=_formula(lambda n, e, gap: gap / math.log((n - 1) * (1 - e) / e)),
@@ -142,8 +134,6 @@ BEST_TEMPERATURE = exercise(
     no_log=_formula(lambda n, e, gap: gap / _ratio(n, e)),
     base_2=_formula(lambda n, e, gap: gap / math.log2(_ratio(n, e))),
     base_10=_formula(lambda n, e, gap: gap / math.log10(_ratio(n, e))),
-    ratio_turned=lambda n, e, gap: -best_temperature(n, e, gap),
-    both_directions=lambda n, e, gap: best_temperature(n, e, gap) / 2,
     no_gap=lambda n, e, gap: best_temperature(n, e, 1.0),
     constant=lambda n, e, gap: 1 / 64,
 )

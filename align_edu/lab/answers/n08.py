@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Answer, Cases, exercise
 from align_edu.loss import contrastive_loss
 
 Batch = Sequence[Tensor]
 Optimizer = torch.optim.Optimizer
-Rate = Callable[[int, int, int, float], float]
-Step = Callable[[Any, Optimizer, Batch, float], Any]
 
 
 def learning_rate_at(step: int, total: int, warmup: int, peak: float) -> float:
@@ -48,58 +46,46 @@ def training_step(model: Any, optimizer: Optimizer, batch: Batch, smoothing: flo
     return loss.item()
 
 
-def _rate_cases(generator: torch.Generator) -> Cases:
-    total = int(torch.randint(50, 1000, (), generator=generator))
-    warmup = int(torch.randint(2, total // 2, (), generator=generator))
-    steps = torch.randint(0, total + 1, (8,), generator=generator).tolist()
+def _rate_cases(g: torch.Generator) -> Cases:
+    total = int(torch.randint(50, 1000, (), generator=g))
+    warmup = int(torch.randint(2, total // 2, (), generator=g))
+    steps = torch.randint(0, total + 1, (8,), generator=g).tolist()
     return [(step, total, warmup, 3e-3) for step in steps]
 
 
-def _step_cases(generator: torch.Generator) -> Cases:
+def _step_cases(g: torch.Generator) -> Cases:
     plans = ["SGD, 2 pairs, 1 batch", "SGD, 6 pairs, 3 batches"]
     plans += ["Adam, 5 pairs, 3 batches", "AdamW, 9 pairs, 4 batches"]
-    seeds = torch.randint(10**6, (4,), generator=generator).tolist()
+    seeds = torch.randint(10**6, (4,), generator=g).tolist()
     return [(f"{plan}, seed {seed}",) for plan, seed in zip(plans, seeds)]
 
 
-def _warm(then: Callable[[int, int, int], float]) -> Rate:
+def _warm(then: Callable[[int, int, int], float]) -> Answer:
     """Return a schedule with the right warm-up and another part after it."""
     return lambda t, n, w, peak: peak * (t / w if t < w else then(t, n, w))
 
 
-def _decay(step: int, total: int, warmup: int) -> float:
-    return (total - step) / (total - warmup)
+def _loss(
+    m: Any, batch: Batch, e: float, sigma: Any = None, of: Callable[[Tensor], Tensor] = Tensor.clone
+) -> Tensor:
+    image, text = map(of, m(*batch))
+    sigma = m.temperature() if sigma is None else sigma
+    return contrastive_loss(image, text, sigma, label_smoothing=e)
 
 
-def _loss(model: Any, batch: Batch, smoothing: float, sigma: Any = None) -> Tensor:
-    sigma = model.temperature() if sigma is None else sigma
-    image, text = model(*batch)
-    return contrastive_loss(image, text, sigma, label_smoothing=smoothing)
+def _one_direction(m: Any, batch: Batch, e: float) -> Tensor:
+    image, text = m(*batch)
+    logits = image @ text.T / m.temperature()
+    return F.cross_entropy(logits, torch.arange(len(image)), label_smoothing=e)
 
 
-def _one_direction(model: Any, batch: Batch, smoothing: float) -> Tensor:
-    image, text = model(*batch)
-    logits = image @ text.T / model.temperature()
-    return F.cross_entropy(logits, torch.arange(len(image)), label_smoothing=smoothing)
-
-
-def _detached(model: Any, batch: Batch, smoothing: float) -> Tensor:
-    image, text = model(*batch)
-    sigma = model.temperature()
-    return contrastive_loss(image.detach(), text.detach(), sigma, label_smoothing=smoothing)
-
-
-def _step(loss_of: Callable[..., Tensor] = _loss, order: str = "clear backward step") -> Step:
+def _step(loss_of: Answer = _loss, order: str = "clear backward step") -> Answer:
     """Return a step with another loss, or with its three acts in another order."""
 
-    def step(model: Any, optimizer: Optimizer, batch: Batch, smoothing: float) -> float:
+    def step(m: Any, optimizer: Optimizer, batch: Batch, e: float) -> float:
         """Take the step and return the loss."""
-        loss = loss_of(model, batch, smoothing)
-        acts: dict[str, Callable[[], Any]] = {
-            "clear": optimizer.zero_grad,
-            "backward": loss.backward,
-            "step": optimizer.step,
-        }
+        loss = loss_of(m, batch, e)
+        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
         for act in order.split():
             acts[act]()
         return loss.item()
@@ -107,13 +93,12 @@ def _step(loss_of: Callable[..., Tensor] = _loss, order: str = "clear backward s
     return step
 
 
-def _after(result: Callable[..., Any]) -> Step:
+def _after(result: Answer) -> Answer:
     """Return the right step with another result."""
-    return lambda m, optimizer, b, e: result(training_step(m, optimizer, b, e), m, optimizer, b, e)
+    return lambda m, o, batch, e: result(training_step(m, o, batch, e), m, o, batch, e)
 
 
-LEARNING_RATE_AT = exercise(
-    "08",
+exercise(
     learning_rate_at,
     _rate_cases,
     no_warmup=lambda t, n, w, peak: peak * (n - t) / n,
@@ -122,17 +107,16 @@ LEARNING_RATE_AT = exercise(
     ends_too_high=_warm(lambda t, n, w: 1 - (t - w) / n),
     whole_division=lambda t, n, w, peak: peak * (t // w if t < w else (n - t) // (n - w)),
     cosine=_warm(lambda t, n, w: (1 + math.cos(math.pi * (t - w) / (n - w))) / 2),
-    one_ahead=lambda t, n, w, peak: peak * ((t + 1) / w if t < w else _decay(t, n, w)),
-    zero_division=lambda t, n, w, peak: peak * min(t / w, _decay(t, n, w)),
-    no_peak=lambda t, n, w, peak: t / w if t < w else _decay(t, n, w),
+    one_ahead=lambda t, n, w, peak: peak * ((t + 1) / w if t < w else (n - t) / (n - w)),
+    zero_division=lambda t, n, w, peak: peak * min(t / w, (n - t) / (n - w)),
+    no_peak=lambda t, n, w, peak: t / w if t < w else (n - t) / (n - w),
     rises_again=_warm(lambda t, n, w: (t - w) / (n - w)),
 )
 
-TRAINING_STEP = exercise(
-    "08",
+exercise(
     training_step,
     _step_cases,
-    observe="align_edu.lab.short_training:train_shortly",
+    observe="align_edu.lab.stand_ins:train_shortly",
     not_cleared=_step(order="backward step"),
     step_first=_step(order="step clear backward"),
     no_step=_step(order="clear backward"),
@@ -140,10 +124,10 @@ TRAINING_STEP = exercise(
     no_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=1.0)),
     fixed_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=m.temperature().item())),
     not_smoothed=_step(lambda m, b, e: _loss(m, b, 0.0)),
-    detached=_step(_detached),
+    detached=_step(lambda m, b, e: _loss(m, b, e, of=Tensor.detach)),
     climbs=_step(lambda m, b, e: -_loss(m, b, e)),
     halved=_step(lambda m, b, e: _loss(m, b, e) / 2),
-    loss_after=_after(lambda loss, m, optimizer, b, e: _loss(m, b, e).item()),
-    two_steps=_after(lambda loss, m, optimizer, b, e: (training_step(m, optimizer, b, e), loss)[1]),
-    nothing_returned=_after(lambda loss, m, optimizer, b, e: None),
+    loss_after=_after(lambda loss, m, o, b, e: _loss(m, b, e).item()),
+    two_steps=_after(lambda loss, m, o, b, e: (training_step(m, o, b, e), loss)[1]),
+    nothing_returned=_after(lambda loss, m, o, b, e: None),
 )

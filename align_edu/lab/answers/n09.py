@@ -5,10 +5,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Answer, Cases, exercise
 
 Values = Sequence[float]
-Recall = Callable[[Tensor, Tensor, int], float]
 
 
 def recall_at_k(similarity: Tensor, text_to_image: Tensor, k: int) -> float:
@@ -49,87 +48,75 @@ def average_ranks(values: Values) -> list[float]:
     return ranks
 
 
-def _recall_cases(generator: torch.Generator) -> Cases:
+def _recall_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for n, texts, k in ((20, 50, 1), (24, 61, 3), (30, 80, 5)):
-        owner = torch.randint(n, (texts - n,), generator=generator)
-        owner = torch.cat([torch.arange(n), owner])
-        owner = owner[torch.randperm(texts, generator=generator)]
-        scores = torch.randn(n, texts, generator=generator)
+        owner = torch.cat([torch.arange(n), torch.randint(n, (texts - n,), generator=g)])
+        owner = owner[torch.randperm(texts, generator=g)]
+        scores = torch.randn(n, texts, generator=g)
         scores += 1.5 * (owner[None] == torch.arange(n)[:, None])
         cases += [(scores, owner, k), (scores.round(), owner, k)]  # the second has many ties
     return cases
 
 
-def _matching(similarity: Tensor, text_to_image: Tensor) -> Tensor:
-    return text_to_image[None] == torch.arange(len(similarity))[:, None]  # (I, T)
+def _matching(s: Tensor, owner: Tensor) -> Tensor:
+    return owner[None] == torch.arange(len(s))[:, None]  # (I, T)
 
 
-def _best(similarity: Tensor, text_to_image: Tensor) -> Tensor:
-    matching = _matching(similarity, text_to_image)
-    return similarity.masked_fill(~matching, -torch.inf).amax(dim=1, keepdim=True)  # (I, 1)
+def _best(s: Tensor, owner: Tensor) -> Tensor:
+    return s.masked_fill(~_matching(s, owner), -torch.inf).amax(dim=1, keepdim=True)  # (I, 1)
 
 
-def _found(similarity: Tensor, text_to_image: Tensor, k: int) -> Tensor:
+def _found(s: Tensor, owner: Tensor, k: int) -> Tensor:
     """Return which texts are among the first k of their image: (I, T), ties against them."""
-    matching = _matching(similarity, text_to_image)
-    wrong = similarity.masked_fill(matching, -torch.inf)
-    ahead = (wrong[:, None, :] >= similarity[:, :, None]).sum(dim=2)  # (I, T)
-    return matching & (ahead < k)
+    matching = _matching(s, owner)
+    wrong = s.masked_fill(matching, -torch.inf)
+    return matching & ((wrong[:, None, :] >= s[:, :, None]).sum(dim=2) < k)
 
 
-def _share(hits: Callable[[Tensor, Tensor, int], Tensor]) -> Recall:
+def _share(hits: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
     """Return a recall that is the mean of these hits."""
     return lambda s, t, k: float(hits(s, t, k).double().mean())
 
 
-def _first_text(similarity: Tensor, text_to_image: Tensor, k: int) -> Tensor:
-    first = _matching(similarity, text_to_image).double().argmax(dim=1)  # (I,)
-    return _found(similarity, text_to_image, k)[torch.arange(len(first)), first]
+def _first_text(s: Tensor, owner: Tensor, k: int) -> Tensor:
+    first = _matching(s, owner).double().argmax(dim=1, keepdim=True)  # (I, 1)
+    return _found(s, owner, k).gather(1, first)
 
 
-def _share_of_texts(similarity: Tensor, text_to_image: Tensor, k: int) -> Tensor:
-    texts = _matching(similarity, text_to_image).sum(dim=1)
-    return _found(similarity, text_to_image, k).sum(dim=1) / texts
+def _text_to_image(s: Tensor, owner: Tensor, k: int) -> Tensor:
+    return (s >= s[owner, torch.arange(len(owner))]).sum(dim=0) <= k
 
 
-def _text_to_image(similarity: Tensor, text_to_image: Tensor, k: int) -> Tensor:
-    matching = similarity[text_to_image, torch.arange(len(text_to_image))]  # (T,)
-    return (similarity >= matching).sum(dim=0) <= k
-
-
-def _in_order(similarity: Tensor, text_to_image: Tensor, k: int) -> float:
+def _in_order(s: Tensor, owner: Tensor, k: int) -> float:
     """Assume that the texts are sorted by image, with the same number for each."""
-    images, texts = similarity.shape
-    return recall_at_k(similarity, torch.arange(texts) * images // texts, k)
+    return recall_at_k(s, torch.arange(s.shape[1]) * len(s) // s.shape[1], k)
 
 
-def _mean_of_texts(similarity: Tensor, text_to_image: Tensor, k: int) -> Tensor:
-    matching = _matching(similarity, text_to_image)
-    mean = (similarity * matching).sum(dim=1, keepdim=True) / matching.sum(dim=1, keepdim=True)
-    return ((similarity >= mean) & ~matching).sum(dim=1) < k
+def _mean_of_texts(s: Tensor, owner: Tensor, k: int) -> Tensor:
+    matching = _matching(s, owner)
+    mean = (s * matching).sum(dim=1, keepdim=True) / matching.sum(dim=1, keepdim=True)
+    return ((s >= mean) & ~matching).sum(dim=1) < k
 
 
-def _ranks(rank: Callable[[int, int], float]) -> Callable[[Values], list[float]]:
+def _ranks(rank: Callable[[int, int], float]) -> Answer:
     """Return ranks computed from how many values lie below, and how many are equal."""
-    return lambda values: [
-        rank(sum(o < v for o in values), sum(o == v for o in values)) for v in values
-    ]
+    return lambda v: [rank(sum(o < x for o in v), sum(o == x for o in v)) for x in v]
 
 
 def _order(values: Values) -> list[int]:
     return sorted(range(len(values)), key=lambda place: values[place])
 
 
-RECALL_AT_K = exercise(
-    "09",
+exercise(
     recall_at_k,
     _recall_cases,
+    times={"per_cent": 100},
     ties_win=_share(lambda s, t, k: (s > _best(s, t)).sum(dim=1) < k),
     own_ties_lose=_share(lambda s, t, k: (s >= _best(s, t)).sum(dim=1) <= k),
     all_of_them=_share(lambda s, t, k: (_found(s, t, k) | ~_matching(s, t)).all(dim=1)),
     first_text=_share(_first_text),
-    share_of_texts=_share(_share_of_texts),
+    share_of_texts=_share(lambda s, t, k: _found(s, t, k).sum(1) / _matching(s, t).sum(1)),
     by_text=lambda s, t, k: float(_found(s, t, k).sum() / len(t)),
     text_to_image=_share(_text_to_image),
     in_order=_in_order,
@@ -139,13 +126,11 @@ RECALL_AT_K = exercise(
     one_too_few=lambda s, t, k: recall_at_k(s, t, k - 1),
     least_similar=lambda s, t, k: recall_at_k(-s, t, k),
     number_of_hits=lambda s, t, k: recall_at_k(s, t, k) * len(s),
-    per_cent=lambda s, t, k: 100 * recall_at_k(s, t, k),
     by_k=lambda s, t, k: recall_at_k(s, t, k) / k,
     absolute=lambda s, t, k: recall_at_k(s.abs(), t, k),
 )
 
-AVERAGE_RANKS = exercise(
-    "09",
+exercise(
     average_ranks,
     lambda g: [((torch.randint(-4, 5, (n,), generator=g) / 2).tolist(),) for n in (6, 9, 12, 15)],
     by_place=lambda v: [_order(v).index(place) + 1 for place in range(len(v))],

@@ -1,10 +1,14 @@
 """Exercises of notebook 10: prompt ensembles, and top-k accuracy."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
+
+unit = partial(F.normalize, dim=-1)
 
 
 def ensemble(prompts: Tensor) -> Tensor:
@@ -40,62 +44,52 @@ def top_k_accuracy(similarity: Tensor, labels: Tensor, k: int) -> float:
     return (rank <= k).double().mean().item()
 
 
-def _ensemble_cases(generator: torch.Generator) -> Cases:
+def _ensemble_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for k, p, d in ((2, 7, 3), (3, 4, 5), (4, 3, 8), (5, 5, 5)):
-        directions = torch.randn(k, p, d, generator=generator)
-        cases.append((directions * (1 + 5 * torch.rand(k, p, 1, generator=generator)) + 0.4,))
+        directions = torch.randn(k, p, d, generator=g)
+        cases.append((directions * (1 + 5 * torch.rand(k, p, 1, generator=g)) + 0.4,))
     return cases
 
 
-def _accuracy_cases(generator: torch.Generator) -> Cases:
+def _accuracy_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for n, classes, k in ((40, 6, 1), (30, 9, 3), (50, 12, 5)):
-        labels = torch.randint(classes, (n,), generator=generator) // 2
-        scores = torch.randn(n, classes, generator=generator)
-        scores += 1.2 * F.one_hot(labels, classes)
+        labels = torch.randint(classes, (n,), generator=g) // 2
+        scores = torch.randn(n, classes, generator=g) + 1.2 * F.one_hot(labels, classes)
         cases += [(scores, labels, k), (scores.round(), labels, k)]  # the second has many ties
     return cases
 
 
-def _unit(x: Tensor) -> Tensor:
-    return F.normalize(x, dim=-1)
+def _by_class(s: Tensor, labels: Tensor, k: int) -> float:
+    classes = [labels == label for label in labels.unique()]
+    return sum(top_k_accuracy(s[some], labels[some], k) for some in classes) / len(classes)
 
 
-def _by_class(similarity: Tensor, labels: Tensor, k: int) -> float:
-    classes = [
-        top_k_accuracy(similarity[labels == c], labels[labels == c], k)
-        for c in set(labels.tolist())
-    ]
-    return sum(classes) / len(classes)
-
-
-ENSEMBLE = exercise(
-    "10",
+exercise(
     ensemble,
     _ensemble_cases,
-    prompts_not_normalised=lambda p: _unit(p.mean(dim=1)),
-    mean_not_normalised=lambda p: _unit(p).mean(dim=1),
+    prompts_not_normalised=lambda p: unit(p.mean(dim=1)),
+    mean_not_normalised=lambda p: unit(p).mean(dim=1),
     nothing_normalised=lambda p: p.mean(dim=1),
-    over_classes=lambda p: _unit(_unit(p).mean(dim=0)),
-    first_prompt=lambda p: _unit(p)[:, 0],
-    largest=lambda p: _unit(_unit(p).amax(dim=1)),
-    one_for_all=lambda p: _unit(_unit(p).sum(dim=1) / p.shape[2]).sum(dim=0, keepdim=True),
-    along_prompts=lambda p: _unit(F.normalize(p, dim=1).mean(dim=1)),
-    along_classes=lambda p: F.normalize(_unit(p).mean(dim=1), dim=0),
-    l1=lambda p: F.normalize(_unit(p).mean(dim=1), dim=1, p=1),
-    softmax=lambda p: torch.softmax(_unit(p).mean(dim=1), dim=1),
-    not_averaged=lambda p: _unit(p),
+    over_classes=lambda p: unit(unit(p).mean(dim=0)),
+    first_prompt=lambda p: unit(p)[:, 0],
+    largest=lambda p: unit(unit(p).amax(dim=1)),
+    one_for_all=lambda p: unit(unit(p).sum(dim=1) / p.shape[2]).sum(dim=0, keepdim=True),
+    along_prompts=lambda p: unit(F.normalize(p, dim=1).mean(dim=1)),
+    along_classes=lambda p: F.normalize(unit(p).mean(dim=1), dim=0),
+    l1=lambda p: unit(unit(p).mean(dim=1), p=1),
+    softmax=lambda p: torch.softmax(unit(p).mean(dim=1), dim=1),
+    not_averaged=lambda p: unit(p),
 )
 
-TOP_K_ACCURACY = exercise(
-    "10",
+exercise(
     top_k_accuracy,
     _accuracy_cases,
+    times={"per_cent": 100},
     ties_win=lambda s, y, k: ((s > s.gather(1, y[:, None])).sum(dim=1) < k).double().mean().item(),
     best_only=lambda s, y, k: top_k_accuracy(s, y, 1),
     number_of_hits=lambda s, y, k: top_k_accuracy(s, y, k) * len(s),
-    per_cent=lambda s, y, k: 100 * top_k_accuracy(s, y, k),
     error=lambda s, y, k: 1 - top_k_accuracy(s, y, k),
     least_similar=lambda s, y, k: top_k_accuracy(-s, y, k),
     one_too_many=lambda s, y, k: top_k_accuracy(s, y, k + 1),

@@ -1,10 +1,14 @@
 """Exercises of notebook 11: an image plus words, and the best matches without the query image."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
+
+unit = partial(F.normalize, dim=0)
 
 
 def combine(image: Tensor, plus: Tensor, minus: Tensor, weight: float) -> Tensor:
@@ -39,65 +43,52 @@ def top_k_without(similarity: Tensor, query: int, k: int) -> list[int]:
     return [place for place in order if place != query][:k]
 
 
-def _combine_cases(generator: torch.Generator) -> Cases:
+def _combine_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for width, weight in ((3, 1.0), (5, 2.0), (8, 0.7), (12, 3.0)):
-        lengths = 0.5 + 5 * torch.rand(3, 1, generator=generator)
-        cases.append((*(lengths * torch.randn(3, width, generator=generator)), weight))
+        lengths = 0.5 + 5 * torch.rand(3, 1, generator=g)
+        cases.append((*(lengths * torch.randn(3, width, generator=g)), weight))
     return cases
 
 
-def _top_cases(generator: torch.Generator) -> Cases:
+def _top_cases(g: torch.Generator) -> Cases:
     cases: Cases = []
     for n, k in ((8, 3), (12, 5), (20, 4), (6, 6)):
-        row = torch.rand(n, generator=generator) * 2 - 1
-        query = int(torch.randint(n, (1,), generator=generator))
+        row = torch.rand(n, generator=g) * 2 - 1
+        query = int(torch.randint(n, (1,), generator=g))
         cases += [((5 * row).round() / 5, query, k), (row, query, k)]  # the first has many ties
     return cases
-
-
-def _unit(vector: Tensor, p: float = 2.0) -> Tensor:
-    return F.normalize(vector, dim=0, p=p)
 
 
 def _order(s: Tensor) -> list[int]:
     return s.argsort(descending=True, stable=True).tolist()
 
 
-def _last_of_equals(s: Tensor, query: int, k: int) -> list[int]:
-    order = s.argsort(stable=True).flip(0).tolist()
-    return [place for place in order if place != query][:k]
-
-
 def _set(s: Tensor, query: int, value: float) -> Tensor:
-    s = s.clone()
-    s[query] = value
-    return s
+    return s.index_fill(0, torch.tensor(query), value)
 
 
-COMBINE = exercise(
-    "11",
+exercise(
     combine,
     _combine_cases,
-    as_they_come=lambda i, p, m, w: _unit(i + w * (p - m)),
-    sum_not_normalised=lambda i, p, m, w: _unit(i) + w * (_unit(p) - _unit(m)),
+    as_they_come=lambda i, p, m, w: unit(i + w * (p - m)),
+    sum_not_normalised=lambda i, p, m, w: unit(i) + w * (unit(p) - unit(m)),
     nothing_normalised=lambda i, p, m, w: i + w * (p - m),
-    image_weighed=lambda i, p, m, w: _unit(w * _unit(i) + _unit(p) - _unit(m)),
-    plus_weighed=lambda i, p, m, w: _unit(_unit(i) + w * _unit(p) - _unit(m)),
-    both_added=lambda i, p, m, w: _unit(_unit(i) + w * (_unit(p) + _unit(m))),
-    signs=lambda i, p, m, w: _unit(_unit(i) + w * (_unit(m) - _unit(p))),
-    no_minus=lambda i, p, m, w: _unit(_unit(i) + w * _unit(p)),
-    difference_normalised=lambda i, p, m, w: _unit(_unit(i) + w * _unit(p - m)),
-    normalised_again=lambda i, p, m, w: _unit(_unit(i) + w * _unit(_unit(p) - _unit(m))),
-    only_image=lambda i, p, m, w: _unit(_unit(i) + w * (p - m)),
-    only_texts=lambda i, p, m, w: _unit(i + w * (_unit(p) - _unit(m))),
-    no_weight=lambda i, p, m, w: _unit(_unit(i) + _unit(p) - _unit(m)),
-    mixed=lambda i, p, m, w: _unit((1 - w) * _unit(i) + w * (_unit(p) - _unit(m))),
-    l1=lambda i, p, m, w: _unit(_unit(i) + w * (_unit(p) - _unit(m)), p=1),
+    image_weighed=lambda i, p, m, w: unit(w * unit(i) + unit(p) - unit(m)),
+    plus_weighed=lambda i, p, m, w: unit(unit(i) + w * unit(p) - unit(m)),
+    both_added=lambda i, p, m, w: combine(i, p, -m, w),
+    signs=lambda i, p, m, w: combine(i, m, p, w),
+    no_minus=lambda i, p, m, w: unit(unit(i) + w * unit(p)),
+    difference_normalised=lambda i, p, m, w: unit(unit(i) + w * unit(p - m)),
+    normalised_again=lambda i, p, m, w: unit(unit(i) + w * unit(unit(p) - unit(m))),
+    only_image=lambda i, p, m, w: unit(unit(i) + w * (p - m)),
+    only_texts=lambda i, p, m, w: unit(i + w * (unit(p) - unit(m))),
+    no_weight=lambda i, p, m, w: combine(i, p, m, 1.0),
+    mixed=lambda i, p, m, w: unit((1 - w) * unit(i) + w * (unit(p) - unit(m))),
+    l1=lambda i, p, m, w: unit(unit(i) + w * (unit(p) - unit(m)), p=1),
 )
 
-TOP_K_WITHOUT = exercise(
-    "11",
+exercise(
     top_k_without,
     _top_cases,
     with_query=lambda s, q, k: _order(s)[:k],
@@ -107,7 +98,9 @@ TOP_K_WITHOUT = exercise(
     set_to_zero=lambda s, q, k: _order(_set(s, q, 0.0))[:k],
     comes_back=lambda s, q, k: _order(_set(s, q, -torch.inf))[:k],
     topk=lambda s, q, k: _set(s, q, -torch.inf).topk(k).indices.tolist(),
-    last_of_equals=_last_of_equals,
+    last_of_equals=lambda s, q, k: [
+        place for place in s.argsort(stable=True).flip(0).tolist() if place != q
+    ][:k],
     least_similar=lambda s, q, k: top_k_without(-s, q, k),
     tensor=lambda s, q, k: torch.tensor(top_k_without(s, q, k)),
     values=lambda s, q, k: s[top_k_without(s, q, k)].tolist(),

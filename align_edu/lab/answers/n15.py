@@ -6,11 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.lab.exercise import Cases, exercise
+from align_edu.lab.exercises import Answer, Cases, exercise
 from align_edu.loss import contrastive_loss
 
 Part = tuple[Tensor, Tensor]  # a tile's logits (T, N), and those of its pairs (T,)
-Loss = Callable[[Tensor, Tensor, float, int], Tensor]
 
 
 def loss_by_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
@@ -32,19 +31,13 @@ def loss_by_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
     return (rows + columns.sum()) / len(x)
 
 
-def _tile_cases(generator: torch.Generator) -> Cases:
+def _tile_cases(g: torch.Generator) -> Cases:
     sizes = [(7, 3, 0.5, 3), (12, 5, 0.1, 4), (10, 4, 0.25, 1)]
     sizes += [(9, 6, 1.0, 9), (6, 4, 1.0, 20), (11, 3, 0.004, 4)]
-    cases: Cases = []
-    for n, width, sigma, tile in sizes:
-        x, y = F.normalize(torch.randn(2, n, width, generator=generator), dim=2)
-        cases.append((x, y, sigma, tile))
-    return cases
-
-
-def _parts(x: Tensor, y: Tensor, sigma: float, tile: int) -> list[Part]:
-    tiles = [(start, x[start : start + tile] @ y.T / sigma) for start in range(0, len(x), tile)]
-    return [(logits, logits.diagonal(start)) for start, logits in tiles]
+    return [
+        (*F.normalize(torch.randn(2, n, width, generator=g), dim=2), sigma, tile)
+        for n, width, sigma, tile in sizes
+    ]
 
 
 def _each_column(parts: list[Part]) -> Tensor:
@@ -55,47 +48,43 @@ def _columns(parts: list[Part]) -> Tensor:
     return _each_column(parts).logsumexp(dim=0)
 
 
-def _with_columns(columns: Callable[[list[Part]], Tensor]) -> Loss:
+def _rows(parts: list[Part]) -> Tensor:
+    return torch.cat([logits.logsumexp(dim=1) - 2 * pairs for logits, pairs in parts])
+
+
+def _of_parts(loss: Callable[[list[Part]], Tensor], own: bool = False) -> Answer:
+    """Return a loss of the tiles; own: a tile takes its first columns for those of its pairs."""
+
+    def answer(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
+        tiles = [(start, x[start : start + tile] @ y.T / sigma) for start in range(0, len(x), tile)]
+        return loss([(logits, logits.diagonal(0 if own else start)) for start, logits in tiles])
+
+    return answer
+
+
+def _with_columns(columns: Callable[[list[Part]], Tensor]) -> Answer:
     """Return the right answer with other columns."""
-
-    def loss(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
-        parts = _parts(x, y, sigma, tile)
-        rows = torch.cat([logits.logsumexp(dim=1) - 2 * pairs for logits, pairs in parts])
-        return rows.mean() + columns(parts).mean()
-
-    return loss
-
-
-def _own_column(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
-    parts = _parts(x, y, sigma, tile)
-    rows = torch.cat([logits.logsumexp(dim=1) - 2 * logits.diagonal() for logits, _ in parts])
-    return rows.mean() + _columns(parts).mean()
+    return _of_parts(lambda parts: columns(parts).mean() + _rows(parts).mean())
 
 
 def _small_batches(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
     pairs = zip(x.split(tile), y.split(tile))
-    return torch.stack(
-        [contrastive_loss(a, b, sigma, label_smoothing=0.0) for a, b in pairs]
-    ).mean()
+    losses = [contrastive_loss(a, b, sigma, label_smoothing=0.0) for a, b in pairs]
+    return torch.stack(losses).mean()
 
 
-def _rows_only(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
-    parts = _parts(x, y, sigma, tile)
+def _rows_only(parts: list[Part]) -> Tensor:
     return torch.cat([logits.logsumexp(dim=1) - pairs for logits, pairs in parts]).mean()
 
 
-def _unequal_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
-    parts = _parts(x, y, sigma, tile)
+def _unequal_tiles(parts: list[Part]) -> Tensor:
     rows = torch.stack([(logits.logsumexp(dim=1) - pairs).mean() for logits, pairs in parts])
     return rows.mean() + _columns(parts).mean() - torch.cat([pairs for _, pairs in parts]).mean()
 
 
 def _whole_tiles(x: Tensor, y: Tensor, sigma: float, tile: int) -> Tensor:
     """Leave out the rows after the last whole tile."""
-    parts = _parts(x, y, sigma, tile)[: len(x) // tile]
-    columns = _columns(parts)
-    rows = torch.cat([logits.logsumexp(dim=1) - 2 * pairs for logits, pairs in parts])
-    return rows.mean() + columns.mean()
+    return _with_columns(_columns)(x[: len(x) // tile * tile], y, sigma, tile)
 
 
 def _not_rescaled(parts: list[Part]) -> Tensor:
@@ -105,20 +94,19 @@ def _not_rescaled(parts: list[Part]) -> Tensor:
     return highest.amax(dim=0) + torch.stack(sums).sum(dim=0).log()
 
 
-LOSS_BY_TILES = exercise(
-    "15",
+exercise(
     loss_by_tiles,
     _tile_cases,
+    times={"averaged": 1 / 2},
     small_batches=_small_batches,
-    own_column=_own_column,
+    own_column=_of_parts(lambda parts: _rows(parts).mean() + _columns(parts).mean(), own=True),
     last_tile=_with_columns(lambda parts: _each_column(parts)[-1]),
     logs_added=_with_columns(lambda parts: _each_column(parts).sum(dim=0)),
     logs_averaged=_with_columns(lambda parts: _each_column(parts).mean(dim=0)),
-    rows_only=_rows_only,
-    rows_twice=lambda x, y, s, t: 2 * _rows_only(x, y, s, t),
-    averaged=lambda x, y, s, t: loss_by_tiles(x, y, s, t) / 2,
+    rows_only=_of_parts(_rows_only),
+    rows_twice=_of_parts(lambda parts: 2 * _rows_only(parts)),
     whole_tiles=_whole_tiles,
-    unequal_tiles=_unequal_tiles,
+    unequal_tiles=_of_parts(_unequal_tiles),
     overflow=_with_columns(lambda parts: torch.cat([p[0] for p in parts]).exp().sum(dim=0).log()),
     not_rescaled=_with_columns(_not_rescaled),
     multiplied=lambda x, y, s, t: loss_by_tiles(x, y, 1 / s, t),

@@ -1,10 +1,8 @@
 """Exercise of notebook 16: how many days a run takes."""
 
-from collections.abc import Callable
-
 import torch
 
-from align_edu.lab.exercise import exercise
+from align_edu.lab.exercises import exercise
 
 
 def days_of_run(
@@ -26,28 +24,24 @@ def days_of_run(
     return seconds / 86_400
 
 
-def _times(factor: float) -> Callable[[float, float, int, float, float], float]:
-    """Return the right answer times a factor that does not belong there."""
-    return lambda *case: days_of_run(*case) * factor
-
-
-DAYS_OF_RUN = exercise(
-    "16",
+exercise(
     days_of_run,
     lambda g: [
         (10 * a + 1, 1e9 * (b + 0.1), int(1000 * c) + 2, 100 * d + 5, 0.2 + 0.6 * e)
         for a, b, c, d, e in torch.rand(5, 5, generator=g).tolist()
     ],
-    forward_only=_times(1 / 3),
-    two_passes=_times(2 / 3),
-    four_passes=_times(4 / 3),
+    times={
+        "forward_only": 1 / 3,
+        "two_passes": 2 / 3,
+        "four_passes": 4 / 3,
+        "seconds": 86_400,
+        "hours": 24,
+        "gflop_kept": 1000,
+        "gflop_turned": 1 / 1000,
+    },  # fmt: skip
     share_multiplied=lambda g, n, c, p, share: days_of_run(g, n, c, p, 1 / share),
     no_share=lambda g, n, c, p, share: days_of_run(g, n, c, p, 1),
     no_chips=lambda g, n, chips, p, share: days_of_run(g, n, 1, p, share),
     chips_twice=lambda g, n, chips, p, share: days_of_run(g, n, chips * chips, p, share),
-    seconds=_times(86_400),
-    hours=_times(24),
-    gflop_kept=_times(1000),
-    gflop_turned=_times(1 / 1000),
     one_pair=lambda g, n, c, p, share: days_of_run(g, 1, c, p, share),
 )

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from align_edu.lab.exercise import exercise
+from align_edu.lab.exercises import exercise
 
 
 def scaled(value: int) -> float:
@@ -31,16 +31,15 @@ def name_index(similarity: Tensor) -> int:
     return int(similarity.mean(dim=0).argmax())  # (K,)
 
 
-def _winners(similarity: Tensor) -> int:
+def _winner(similarity: Tensor) -> int:
     """Return the name that wins the most prompts; the first one where names tie."""
-    names = similarity.shape[1]
-    return int(similarity.argmax(dim=1).bincount(minlength=names).argmax())
+    return int(similarity.argmax(dim=1).bincount(minlength=similarity.shape[1]).argmax())
 
 
-SCALED = exercise(
-    "17",
+exercise(
     scaled,
     lambda g: torch.randint(0, 256, (20, 1), generator=g).tolist(),
+    times={"upside_down": -1},
     zero_to_one=lambda value: value / 255,
     not_shifted=lambda value: value / 127.5,
     by_128=lambda value: value / 128 - 1,
@@ -52,18 +51,16 @@ SCALED = exercise(
     shift_first=lambda value: (value - 1) / 127.5,
     brackets=lambda value: value / (127.5 - 1),
     whole_division=lambda value: value // 127.5 - 1,
-    upside_down=lambda value: 1 - value / 127.5,
     cut_at_zero=lambda value: max(value / 127.5 - 1, 0.0),
     byte=lambda value: value,
 )
 
-NAME_INDEX = exercise(
-    "17",
+exercise(
     name_index,
     lambda g: [(torch.rand(*s, generator=g) - 0.5,) for s in [(4, 6), (7, 5), (3, 9)] * 6],
     largest_cosine=lambda s: int(s.amax(dim=0).argmax()),
     worst_prompt=lambda s: int(s.amin(dim=0).argmax()),
-    votes=_winners,
+    votes=_winner,
     first_prompt=lambda s: int(s[0].argmax()),
     last_prompt=lambda s: int(s[-1].argmax()),
     best_prompt=lambda s: int(s.mean(dim=1).argmax()),
