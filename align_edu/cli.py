@@ -216,7 +216,7 @@ def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options
     from align_edu.planning.chips import get_chip
     from align_edu.planning.here import measure_here
     from align_edu.planning.plan import plan_run
-    from align_edu.training.machine import keep_freed_memory
+    from align_edu.training.loop import keep_freed_memory
 
     recipe = _changed(get_preset(preset), options["set"])
     if chip == "here":

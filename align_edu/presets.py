@@ -158,76 +158,52 @@ class Preset:
 
 
 # EfficientNet by compound scaling (Tan and Le, 2019): multipliers of width and depth.
-IMAGE_SIZES: dict[str, ImageSettings] = {
-    "B0": ImageSettings(1.0, 1.0),
-    "B1": ImageSettings(1.0, 1.1),
-    "B2": ImageSettings(1.1, 1.2),
-    "B3": ImageSettings(1.2, 1.4),
-    "B4": ImageSettings(1.4, 1.8),
-    "B5": ImageSettings(1.6, 2.2),
-    "B6": ImageSettings(1.8, 2.6),
-    "B7": ImageSettings(2.0, 3.1),
-    "B8": ImageSettings(2.2, 3.6),
-    "L2": ImageSettings(4.3, 5.3),
-}
-TEXT_SIZES: dict[str, TextSettings] = {
+_SCALES = {"B0": (1.0, 1.0), "B1": (1.0, 1.1), "B2": (1.1, 1.2), "B3": (1.2, 1.4), "B4": (1.4, 1.8)}
+_SCALES |= {"B5": (1.6, 2.2), "B6": (1.8, 2.6), "B7": (2.0, 3.1), "B8": (2.2, 3.6)}
+_SCALES |= {"L2": (4.3, 5.3)}
+IMAGE_SIZES = {name: ImageSettings(*scale) for name, scale in _SCALES.items()}
+TEXT_SIZES = {
     "mini": TextSettings(layers=4, width=256, heads=4),
     "medium": TextSettings(layers=8, width=512, heads=8),
     "base": TextSettings(layers=12, width=768, heads=12),
     "large": TextSettings(layers=24, width=1024, heads=16),
 }
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        # Learns the toy world in five minutes on two CPU cores. notebooks/README.md gives the
-        # reason for each number that differs from the paper's.
-        Preset(
-            name="toy",
-            image=ImageSettings(
-                width=0.35,
-                depth=0.35,
-                resize=48,
-                crop=40,
-                batch_norm_momentum=0.1,
-                ghost_batch=None,
-                stochastic_depth=0.0,
-                padding="symmetric",
-            ),
-            text=TextSettings(
-                layers=1, width=64, heads=1, vocabulary_size=1_000, dropout=0.0, positions=64
-            ),
-            loss=LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
-            recipe=Recipe(
-                optimizer="muon",
-                learning_rate=1.4e-2,
-                beta2=0.98,
-                weight_decay=1e-2,
-                steps=1_600,
-                warmup=0.06,
-                batch_size=256,
-                checkpoint_steps=200,
-            ),
+_PRESETS = (
+    # Learns the toy world in five minutes on two CPU cores. notebooks/README.md gives the reason
+    # for each number that differs from the paper's.
+    Preset(
+        "toy",
+        ImageSettings(
+            0.35, 0.35, resize=48, crop=40, batch_norm_momentum=0.1, ghost_batch=None,
+            stochastic_depth=0.0, padding="symmetric",
         ),
-        # Section 6.2, Table 9: a tenth of the default number of steps.
-        Preset(
-            name="cc3m",
-            image=replace(IMAGE_SIZES["B3"], projection=640),
-            text=TEXT_SIZES["mini"],
-            recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
+        TextSettings(layers=1, width=64, heads=1, vocabulary_size=1_000, dropout=0.0, positions=64),
+        LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
+        Recipe(
+            optimizer="muon", learning_rate=1.4e-2, beta2=0.98, weight_decay=1e-2, steps=1_600,
+            warmup=0.06, batch_size=256, checkpoint_steps=200,
         ),
-        # Section 6.1, Table 8: the baseline of the ablations.
-        Preset("b5_base", replace(IMAGE_SIZES["B5"], projection=640), TEXT_SIZES["base"]),
-        # The released weights: EfficientNet-B7 with their padding, BERT-Base with its vocabulary.
-        Preset(
-            name="b7_base",
-            image=replace(IMAGE_SIZES["B7"], padding="tf_static"),
-            text=replace(TEXT_SIZES["base"], vocabulary_size=30_522),
-        ),
-        # Section 5: the model of the paper's main results. All its numbers are the defaults.
-        Preset(name="l2_large"),
-    )
-}
+    ),
+    # Section 6.2, Table 9: a tenth of the default number of steps.
+    Preset(
+        "cc3m",
+        replace(IMAGE_SIZES["B3"], projection=640),
+        TEXT_SIZES["mini"],
+        recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
+    ),
+    # Section 6.1, Table 8: the baseline of the ablations.
+    Preset("b5_base", replace(IMAGE_SIZES["B5"], projection=640), TEXT_SIZES["base"]),
+    # The released weights: EfficientNet-B7 with their padding, BERT-Base with its vocabulary.
+    Preset(
+        "b7_base",
+        replace(IMAGE_SIZES["B7"], padding="tf_static"),
+        replace(TEXT_SIZES["base"], vocabulary_size=30_522),
+    ),
+    # Section 5: the model of the paper's main results. All its numbers are the defaults.
+    Preset("l2_large"),
+)  # fmt: skip
+PRESETS = {preset.name: preset for preset in _PRESETS}
 
 
 def get_preset(name: str) -> Preset:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from align_edu.presets import Recipe
 from align_edu.training import build_optimizer
-from align_edu.training.checkpoint import load_checkpoint, save_checkpoint
 from align_edu.training.muon import Muon, is_matrix, orthogonalised
+from align_edu.training.run import load_checkpoint, save_checkpoint
 
 WIDE, TALL, SQUARE = (24, 70), (90, 12), (33, 33)
 

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 
 from align_edu import World, train
 from align_edu.presets import get_preset, replace_fields
-from align_edu.training import step
-from align_edu.training.machine import PATIENCE
+from align_edu.training import gradient_cache as step
 from align_edu.training.metrics import read_metrics
+from align_edu.training.processes import PATIENCE
 from tests.processes import (
     children_of,
     last_checkpoint,

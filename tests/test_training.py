@@ -22,9 +22,9 @@ from align_edu.loss import contrastive_loss, sigmoid_loss
 from align_edu.model.align import Align
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import Budget, TrainingStopped, build_optimizer, load_run, loop, train
-from align_edu.training.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint
 from align_edu.training.metrics import MetricsLog, loss_range, read_metrics
 from align_edu.training.recipe import learning_rate_factor
+from align_edu.training.run import load_checkpoint, newest_checkpoint, save_checkpoint
 from align_edu.world import World
 
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
@@ -230,9 +230,12 @@ def test_floor_and_chance_of_the_sigmoid_loss_are_its_own(fit):
 def test_the_time_left_of_a_resumed_run_follows_from_its_own_speed(tmp_path, monkeypatch, capsys):
     now, budget = [1000.0], Budget(steps=100)
     monkeypatch.setattr("tqdm.std.time", lambda: now[0])
-    with MetricsLog(tmp_path, TINY, budget, 50, 600.0, progress=True, tensorboard=False) as log:
+    with MetricsLog(tmp_path, TINY, budget, 50, 600.0, True) as log:
         now[0] += 10.0
-        log.write(75, 610.0, [5.0] * 25, 0.1, 0.2, 1e-3)  # a quarter of the run in 10 seconds
+        log.losses = [torch.tensor(5.0)] * 25
+        log.write(
+            75, 610.0, lambda: torch.tensor(0.1), torch.tensor(0.2), 1e-3
+        )  # a quarter of the run in 10 seconds
     assert "75%" in (shown := capsys.readouterr().err) and "00:10 left" in shown
 
 

@@ -20,8 +20,7 @@ from align_edu.hub.trunk_weights import copy_weights, trunk_names
 from align_edu.io import InputError, cannot_write, read_json
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
-from align_edu.training.checkpoint import load_tensors, save_tensors
-from align_edu.training.run import Run
+from align_edu.training.run import Run, load_tensors, save_tensors
 
 RELEASED = "kakaobrain/align-base"
 _WEIGHTS = "model.safetensors"

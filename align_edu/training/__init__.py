@@ -5,13 +5,5 @@ from align_edu.training.loop import train
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 from align_edu.training.run import Run, load_preset, load_run
 
-__all__ = [
-    "Budget",
-    "Run",
-    "TrainingStopped",
-    "build_optimizer",
-    "learning_rate_factor",
-    "load_preset",
-    "load_run",
-    "train",
-]
+__all__ = ["Budget", "Run", "TrainingStopped", "build_optimizer", "learning_rate_factor"]
+__all__ += ["load_preset", "load_run", "train"]

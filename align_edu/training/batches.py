@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -57,30 +56,22 @@ class TrainingBatches(Dataset[Batch]):
     """
 
     def __init__(
-        self,
-        source: PairSource,
-        tokenizer: Tokenizer,
-        preset: Preset,
-        seed: int,
-        progress: bool,
-        *,
-        rows: range | None = None,
-        fixed_length: bool = False,
+        self, source: PairSource, tokenizer: Tokenizer, preset: Preset, seed: int,
+        progress: bool = False, *, rows: range | None = None, fixed_length: bool = False,
         cache: Path | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
         size = preset.recipe.batch_size
         self.rows, self.fixed_length = rows or range(size), fixed_length
         self.skipped: Counter[str] = Counter(source.skipped)
-        self.kept = list(range(len(source)))  # pairs whose pictures can be read
+        self.kept = torch.arange(len(source))  # pairs whose pictures can be read
         self.pictures: Tensor | None = None  # decoded, if they fit into memory
-        self.encoded: tuple[Tensor, Tensor] | None = None  # ids and lengths of all texts, likewise
         copies = size // len(self.rows) if cache is None else 1
         memory = len(source) * 3 * preset.image.resize**2 * copies
         if memory <= preset.recipe.pixel_cache_gib * 2**30:
             self._decode_all(progress, cache)
-            ids, mask = self._encode([source.captions[row] for row in self.kept])
-            self.encoded = ids.int(), mask.sum(dim=1)
+            ids, mask = self._encode(source.captions)
+            self.encoded = ids.int(), mask.sum(dim=1)  # ids and lengths
         self.batches_per_epoch = len(self.kept) // size
         if self.batches_per_epoch == 0:
             raise InputError(
@@ -96,20 +87,20 @@ class TrainingBatches(Dataset[Batch]):
             self._epoch = epoch
             self._order = torch.randperm(len(self.kept), generator=self._generator(1, epoch))
         size = self.preset.recipe.batch_size
-        batch = self._order[position * size : (position + 1) * size]
-        rows = batch[self.rows.start : self.rows.stop]
+        rows = self._order[position * size : (position + 1) * size][
+            self.rows.start : self.rows.stop
+        ]
         skipped: Counter[str] = Counter()
         if self.pictures is None:
-            read = [self._read(row, skipped) for row in rows.tolist()]
-            pictures = torch.stack([picture for _, picture in read])
-            rows = torch.tensor([row for row, _ in read])
+            pairs, pictures = self._read(rows, skipped)
         else:
-            pictures = self.pictures[rows]
+            pairs = self.kept[rows]
+            pictures = self.pictures[pairs]
         crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
-        texts = [self.source.captions[self.kept[row]] for row in rows.tolist()]
-        if self.encoded is None:
+        texts = [self.source.captions[pair] for pair in pairs]
+        if self.pictures is None:
             return Batch(crops, *self._encode(texts), texts, skipped)
-        ids, lengths = self.encoded[0][rows], self.encoded[1][rows]
+        ids, lengths = self.encoded[0][pairs], self.encoded[1][pairs]
         longest = ids.shape[1] if self.fixed_length else int(lengths.max())
         mask = (torch.arange(longest) < lengths[:, None]).long()
         return Batch(crops, ids[:, :longest].long(), mask, texts, skipped)
@@ -140,67 +131,65 @@ class TrainingBatches(Dataset[Batch]):
 
     def _decode_all(self, progress: bool, cache: Path | None) -> None:
         """Decode every picture once, or map those that another process decoded."""
-        side = self.preset.image.resize
-        decoded = cache is not None and cache.exists()
-        pictures = _shared_bytes((len(self.source), 3, side, side), cache)
-        if cache is not None and decoded:
-            record = read_json(cache.with_suffix(".json"))
-            self.kept, self.skipped = record["kept"], Counter(record["skipped"])
-        else:
-            self.kept = []
-            many = len(self.source) > _FEW and sys.platform == "linux"  # where workers are forked
-            loader: DataLoader[Any] = DataLoader(
+        side, count = self.preset.image.resize, len(self.source)
+        record = Path() if cache is None else cache.with_suffix(".json")  # written last
+        reasons: list[str] = read_json(record) if record.is_file() else []
+        self.pictures = _shared_bytes((count, 3, side, side), cache)
+        if not record.is_file():
+            many = count > _FEW and sys.platform == "linux"  # where workers are forked
+            chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+            loader = DataLoader(
                 _Pictures(self.source, self.preset.image),
-                batch_size=_CHUNK,
+                batch_size=None,
+                sampler=chunks,
                 num_workers=usable_cores() if many else 0,
-                collate_fn=_stack,
                 generator=torch.Generator(),  # the loader must not draw from the global one
             )
-            first = 0
-            with tqdm(total=len(self.source), desc="reading pictures", disable=not progress) as bar:
-                for read, reasons in loader:
-                    if len(read):
-                        pictures[len(self.kept) : len(self.kept) + len(read)] = read
-                    self.kept += [first + i for i, reason in enumerate(reasons) if not reason]
-                    self.skipped.update(reason for reason in reasons if reason)
-                    first += len(reasons)
-                    bar.update(len(reasons))
+            with tqdm(total=count, desc="reading pictures", disable=not progress) as bar:
+                for rows, (pictures, broken) in zip(chunks, loader, strict=True):
+                    self.pictures[rows.start : rows.stop] = pictures
+                    reasons += broken
+                    bar.update(len(rows))
             if cache is not None:
-                write_json(cache.with_suffix(".json"), {"kept": self.kept, "skipped": self.skipped})
-        self.pictures = pictures[: len(self.kept)]
+                write_json(record, reasons)
+        self.kept = torch.tensor([i for i, reason in enumerate(reasons) if not reason])
+        self.skipped.update(reason for reason in reasons if reason)
 
-    def _read(self, row: int, skipped: Counter[str]) -> tuple[int, Tensor]:
-        """Read one pair's picture; count a broken one and take the next pair instead."""
-        for other in range(row, row + len(self.kept)):
-            row = other % len(self.kept)
-            picture = _Pictures(self.source, self.preset.image)[self.kept[row]]
-            if isinstance(picture, Tensor):
-                return row, picture
-            skipped[picture] += 1
-        raise InputError("no picture of the data can be read; check the shards")
-
-
-class _Pictures(Dataset[Tensor | str]):
-    """The resized pictures of a source, (3, R, R) uint8, or the reason why one is unreadable."""
-
-    def __init__(self, source: PairSource, settings: ImageSettings) -> None:
-        self.source, self.settings = source, settings
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, row: int) -> Tensor | str:
-        try:
-            return resize_picture(decode_image(self.source.image_bytes(row)), self.settings)
-        except BrokenImage as error:
-            return error.reason
+    def _read(self, rows: Tensor, skipped: Counter[str]) -> tuple[Tensor, Tensor]:
+        """Read pairs' pictures; count a broken one and take the next pair instead."""
+        source, count = _Pictures(self.source, self.preset.image), len(self.source)
+        pairs, pictures = [], []
+        for row in rows.tolist():
+            for pair in range(row, row + count):
+                picture, (reason,) = source[range(pair % count, pair % count + 1)]
+                if not reason:
+                    break
+                skipped[reason] += 1
+            else:
+                raise InputError("no picture of the data can be read; check the shards")
+            pairs.append(pair % count)
+            pictures.append(picture)
+        return torch.tensor(pairs), torch.cat(pictures)
 
 
-def _stack(read: list[Tensor | str]) -> tuple[Tensor, list[str]]:
-    """Return the readable pictures, (n, 3, R, R), and a reason for each picture, "" if readable."""
-    pictures = [picture for picture in read if isinstance(picture, Tensor)]
-    reasons = [picture if isinstance(picture, str) else "" for picture in read]
-    return torch.stack(pictures) if pictures else torch.empty(0, dtype=torch.uint8), reasons
+@dataclass(frozen=True)
+class _Pictures(Dataset[tuple[Tensor, list[str]]]):
+    """The resized pictures of a source by rows: (n, 3, R, R) uint8, and why one is unreadable."""
+
+    source: PairSource
+    settings: ImageSettings
+
+    def __getitem__(self, rows: range) -> tuple[Tensor, list[str]]:
+        side = self.settings.resize
+        pictures = torch.zeros(len(rows), 3, side, side, dtype=torch.uint8)
+        reasons = [""] * len(rows)
+        for i, row in enumerate(rows):
+            try:
+                picture = decode_image(self.source.image_bytes(row))
+                pictures[i] = resize_picture(picture, self.settings)
+            except BrokenImage as error:
+                reasons[i] = error.reason
+        return pictures, reasons
 
 
 def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:

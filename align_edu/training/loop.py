@@ -1,18 +1,21 @@
 """The training loop, from the first batch to the last checkpoint."""
 
+import copy
+import ctypes
 import hashlib
-import math
+import platform
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
@@ -21,36 +24,16 @@ from align_edu.model.align import Align
 from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.presets import Preset, preset_from_dict
+from align_edu.training import processes as local
+from align_edu.training import run as runs
 from align_edu.training.batches import TrainingBatches
-from align_edu.training.checkpoint import (
-    load_checkpoint,
-    load_weights,
-    newest_checkpoint,
-    save_checkpoint,
-    save_tensors,
-)
-from align_edu.training.machine import (
-    Machine,
-    Tower,
-    compiled_or_same,
-    keep_freed_memory,
-    open_machine,
-)
+from align_edu.training.gradient_cache import Tower, add_gradient
 from align_edu.training.metrics import MetricsLog
-from align_edu.training.processes import best_processes, helpers, join_as_helper, one_thread
+from align_edu.training.processes import Machine
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
-from align_edu.training.run import (
-    Run,
-    check_folder,
-    load_run,
-    software_versions,
-    vocabulary_to_start_from,
-)
-from align_edu.training.step import add_gradient
 
-# The program of a helper process, and the files that it reads.
-_HELPER = "from align_edu.training.loop import help_training; help_training()"
-_PICTURES, _VOCABULARY = "pixels", "tokenizer.json"
+_HELPER = "from align_edu.training.loop import help_training; help_training()"  # its program
+_PICTURES, _VOCABULARY = "pixels", "tokenizer.json"  # files that process 0 shares with helpers
 
 
 def train(
@@ -68,7 +51,7 @@ def train(
     processes: int | None = None,
     progress: bool = True,
     tensorboard: bool = False,
-) -> Run:
+) -> runs.Run:
     """Train ALIGN on image–text pairs, from scratch or from another run, and return the run.
 
     data: folders of shards, tar files, outputs of ``filter``, or benchmarks, of which the
@@ -86,170 +69,188 @@ def train(
 
     Paper: Section 4.1 and Section 5; Section 5.1 for fine-tuning.
     """
-    out, size = Path(out), preset.recipe.batch_size
+    out, start = Path(out), None if start is None else Path(start)
     budget = Budget(preset.recipe.steps if steps is None and minutes is None else steps, minutes)
     settings = {"preset": preset.to_dict(), "seed": seed, "steps": budget.steps, "minutes": minutes}
     if start is not None:
-        tokenizer = vocabulary_to_start_from(Path(start), tokenizer)
-        settings["start"] = fingerprint(Path(start) / "model.safetensors")
-    machine = open_machine(device)
+        tokenizer = _vocabulary_of(start, tokenizer)
+        settings["start"] = fingerprint(start / "model.safetensors")
+    machine = local.open_machine(device)
     if minutes is not None and machine.group is None and machine.processes > 1:
         raise InputError("several hosts have no common clock; give the length as --steps")
-    cores = _cores(machine, preset, budget, processes)
+    cores = local.best_processes(machine, preset, budget.pairs(preset.recipe.batch_size), processes)
     shows = progress and machine.rank == 0
     with ExitStack() as stack:
         if machine.rank == 0:
             stack.enter_context(only_writer(out))
-        check_folder(out, settings, resume)  # before the data, which may take long to read
+        runs.check_folder(out, settings, resume)  # before the data, which may take long to read
         source = open_pairs(data)
         settings["data_sha256"] = _fingerprint_of(source)
-        check_folder(out, settings, resume)
+        runs.check_folder(out, settings, resume)
         if resume and (out / "model.safetensors").exists():  # written last: the run is finished
-            return load_run(out, str(machine.device))
+            return runs.load_run(out, str(machine.device))
         if resume and (out / "tokenizer.json").exists():
             tokenizer = load_wordpiece(out / "tokenizer.json")
         elif tokenizer is None:
             tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
-        record = settings | {"data": [str(path) for path in data], "versions": software_versions()}
-        rows, cache = machine.rows(size), None
-        if cores > 0:
-            stack.enter_context(one_thread())
-            if shows:
-                note = f"training on {cores} of {usable_cores()} cores, one thread each"
-                tqdm.write(note, file=sys.stderr)
-        if cores > 1:
-            folder = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
-            rows, cache = range(size // cores), folder / _PICTURES
-            save_wordpiece(tokenizer, folder / _VOCABULARY)
-        batches = TrainingBatches(
-            source, tokenizer, preset, seed, shows,
-            rows=rows, fixed_length=machine.fixed_shapes, cache=cache,
-        )  # fmt: skip
-        if cores > 1:
-            job = record | {"out": str(out), "start": None if start is None else str(start)}
-            group = stack.enter_context(helpers(_HELPER, job, folder, cores - 1))
-            machine = Machine(machine.device, group)
+        record = settings | {"data": list(map(str, data)), "versions": runs.software_versions()}
+        job = record | {"out": str(out), "start": start and str(start)}
+        shared = _shared_by_cores(cores, source, tokenizer, preset, machine, job, shows)
+        batches, machine = stack.enter_context(shared)
         stack.enter_context(machine.watched())
         model = take_steps(batches, budget, machine, out, start, record, shows, tensorboard)
     if shows and batches.skipped:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(batches.skipped.items()))
         tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)
-    return Run(out, preset, tokenizer, model.eval())
+    return runs.Run(out, preset, tokenizer, model.eval())
 
 
 def take_steps(
-    batches: TrainingBatches,
-    budget: Budget,
-    machine: Machine,
-    out: Path,
-    start: str | Path | None = None,
-    record: dict[str, Any] | None = None,
-    shows: bool = False,
-    tensorboard: bool = False,
-) -> Align:
+    batches: TrainingBatches, budget: Budget, machine: Machine, out: Path,
+    start: Path | None, record: dict[str, Any], shows: bool = False, tensorboard: bool = False,
+) -> Align:  # fmt: skip
     """Train until the budget is used up and return the model; process 0 writes the run's files.
 
     Continues from the newest checkpoint in ``out``. record: the content of config.json.
     """
-    preset, recipe, writes = batches.preset, batches.preset.recipe, machine.rank == 0
-    keep_freed_memory()
-    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed)
-    model = model.to(machine.device).train()
-    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    tower: Tower = model.image_tower
-    if recipe.compile and machine.device.type != "xla":  # XLA compiles everything
-        pairs = recipe.chunk or len(batches.rows)
-        tower = compiled_or_same(model.image_tower, preset, machine.device, pairs)
-    if start is not None:
-        load_weights(Path(start) / "model.safetensors", model)
+    recipe, writes = batches.preset.recipe, machine.rank == 0
+    model, tower = _build_model(batches, machine, start)
     optimizer = build_optimizer(model, recipe)
-
     step, seconds = 0, 0.0
-    newest = newest_checkpoint(out / "checkpoints")
-    if newest is not None:
-        state = load_checkpoint(newest, model, optimizer)
+    if newest := runs.newest_checkpoint(out / "checkpoints"):
+        state = runs.load_checkpoint(newest, model, optimizer)
         step, seconds = state["step"], state["seconds"]
     machine.replicate(model, optimizer)
     machine.wait()  # every process has loaded its checkpoint: process 0 may delete old ones
-    log = None
     if writes:
         save_wordpiece(batches.tokenizer, out / "tokenizer.json")
         write_json(out / "config.json", record)
-        log = MetricsLog(
-            out, preset, budget, step, seconds, progress=shows, tensorboard=tensorboard
-        )
 
-    with log or nullcontext():
-        losses: list[Tensor] = []  # since the last row of metrics
+    folder = out if writes else None
+    with MetricsLog(folder, batches.preset, budget, step, seconds, shows, tensorboard) as log:
         started = time.perf_counter() - seconds
         upcoming = batches.from_step(step)
         while budget.progress(step, seconds) < 1.0:
-            batch = next(upcoming)
             place = budget.of_step(step, seconds)
             rate = recipe.learning_rate * learning_rate_factor(place, recipe.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss, gap = add_gradient(model, tower, batch, machine, batches.seed * 1_000_003 + step)
+            seed = batches.seed * 1_000_003 + step
+            loss, gap = add_gradient(model, tower, next(upcoming), machine, seed)
             seconds = machine.average_gradients(model, time.perf_counter() - started)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             machine.finish_step()
-            losses.append(loss)  # not read yet: that would wait for the device
+            log.losses.append(loss)
             step += 1
 
             last = budget.progress(step, seconds) >= 1.0
-            logs = last or step % recipe.log_steps == 0
-            keeps = last or step % recipe.checkpoint_steps == 0
-            if logs or keeps:
-                values, sigma = _numbers(step, losses, model)
-            if logs:
-                if log is not None:
-                    log.write(step, seconds, values, sigma, gap.item(), rate)
-                losses = []
-            if keeps:
+            if last or step % recipe.log_steps == 0:
+                log.write(step, seconds, model.temperature, gap, rate)
+            if last or step % recipe.checkpoint_steps == 0:
+                log.check(step, model.temperature)  # keep nothing that is not finite
                 machine.average_statistics(model)
                 if writes:
                     state = {"step": step, "seconds": seconds}
-                    save_checkpoint(out / "checkpoints", model, optimizer, state)
+                    runs.save_checkpoint(out / "checkpoints", model, optimizer, state)
 
     machine.average_statistics(model)
     if writes:
-        save_tensors(out / "model.safetensors", model.state_dict(), {"format": "pt"})
+        runs.save_tensors(out / "model.safetensors", model.state_dict(), {"format": "pt"})
     machine.wait()  # until the run is complete
     return model
 
 
+def _build_model(
+    batches: TrainingBatches, machine: Machine, start: Path | None
+) -> tuple[Align, Tower]:
+    """Return the model on its device, and its image tower, compiled where the recipe says so."""
+    keep_freed_memory()
+    preset, device = batches.preset, machine.device
+    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed).to(device).train()
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        runs.load_weights(start / "model.safetensors", model)
+    if not preset.recipe.compile or device.type == "xla":  # XLA compiles everything
+        return model, model.image_tower
+    shape = (preset.recipe.chunk or len(batches.rows), 3, preset.image.crop, preset.image.crop)
+    return model, compiled_or_same(model.image_tower, torch.zeros(shape, device=device))
+
+
+def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
+    """Return the image tower compiled for batches like ``pixels``; unchanged where that fails.
+
+    Compiling needs a C++ compiler and Python's headers; it changes the speed, not the result.
+    """
+    before, compiled = copy.deepcopy(tower.state_dict()), torch.compile(tower)
+    try:
+        compiled(pixels.to(memory_format=torch.channels_last)).sum().backward()
+    except Exception as error:  # the compiler's exceptions have no common type
+        note = f"note: the image tower is not compiled ({type(error).__name__}); see doctor"
+        tqdm.write(note, file=sys.stderr)
+        return tower
+    finally:
+        tower.load_state_dict(before)  # the trial changed BatchNorm's running statistics
+        tower.zero_grad(set_to_none=True)
+    return compiled
+
+
+def keep_freed_memory() -> bool:
+    """Keep freed memory in the process; return True if the C library allows it.
+
+    On Linux the C library returns large blocks to the system at once, and getting them back
+    costs a page fault every 4 kB: about a fifth of a toy training step.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    trim_threshold, top_pad, mmap_max = -1, -2, -4  # as in glibc's malloc.h
+    settings = ((mmap_max, 0), (trim_threshold, 2**31 - 1), (top_pad, 64 * 2**20))
+    return all(ctypes.CDLL(None).mallopt(name, value) == 1 for name, value in settings)
+
+
+@contextmanager
+def _shared_by_cores(
+    cores: int, source: PairSource, tokenizer: Tokenizer, preset: Preset, machine: Machine,
+    job: dict[str, Any], shows: bool,
+) -> Iterator[tuple[TrainingBatches, Machine]]:  # fmt: skip
+    """Yield this process's batches and machine; with several cores, start a helper for each."""
+    if cores > 0 and shows:
+        note = f"training on {cores} of {usable_cores()} cores, one thread each"
+        tqdm.write(note, file=sys.stderr)
+    size, fixed = preset.recipe.batch_size, machine.fixed_shapes
+    make = partial(TrainingBatches, source, tokenizer, preset, job["seed"], shows)
+    with local.one_thread(cores > 0), TemporaryDirectory(prefix="align_edu_") as name:
+        if cores <= 1:
+            yield make(rows=machine.rows(size), fixed_length=fixed), machine
+            return
+        save_wordpiece(tokenizer, Path(name, _VOCABULARY))
+        batches = make(rows=range(size // cores), cache=Path(name, _PICTURES))
+        with local.helpers(_HELPER, job, Path(name), cores - 1) as group:
+            yield batches, Machine(machine.device, group)
+
+
 def help_training() -> None:
     """Take a helper's share of each batch until the run is over; write nothing."""
-    job, folder, group = join_as_helper()
-    machine, preset = Machine(torch.device("cpu"), group), preset_from_dict(job["preset"])
-    batches = TrainingBatches(
-        open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY), preset, job["seed"], False,
-        rows=machine.rows(preset.recipe.batch_size), cache=folder / _PICTURES,
-    )  # fmt: skip
-    budget = Budget(job["steps"], job["minutes"])
+    job, folder, machine = local.join_as_helper()
+    preset, budget = preset_from_dict(job["preset"]), Budget(job["steps"], job["minutes"])
+    source, tokenizer = open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY)
+    rows, cache = machine.rows(preset.recipe.batch_size), folder / _PICTURES
+    batches = TrainingBatches(source, tokenizer, preset, job["seed"], rows=rows, cache=cache)
+    start = job["start"] and Path(job["start"])
     try:
         with machine.watched():
-            take_steps(batches, budget, machine, Path(job["out"]), job["start"])
+            take_steps(batches, budget, machine, Path(job["out"]), start, job)
     except TrainingStopped:
         sys.exit(1)  # process 0 reports the reason
 
 
-def _cores(machine: Machine, preset: Preset, budget: Budget, requested: int | None) -> int:
-    """Return how many one-thread processes share each batch; 0 means one with all threads."""
-    size = preset.recipe.batch_size
-    if machine.device.type != "cpu" or machine.group is not None:
-        if requested is not None:
-            raise InputError("processes are for a CPU without torchrun; leave --processes out")
-        return 0
-    if requested is None:
-        with torch.device("meta"):
-            model = Align(preset, preset.text.vocabulary_size)
-        weights = sum(p.numel() for p in model.parameters())
-        return best_processes(preset, weights, budget.pairs(size))
-    if requested < 1 or size % requested:
-        raise InputError(f"--processes {requested}: must divide the batch of {size} pairs")
-    return requested
+def _vocabulary_of(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:
+    """Return the vocabulary of the run to begin with."""
+    if tokenizer is not None:
+        raise InputError(f"{start}: starting from a run takes its vocabulary; leave yours out")
+    if not (weights := start / "model.safetensors").exists():
+        raise InputError(f"{weights}: no such file; start from the folder of a finished run")
+    return load_wordpiece(start / "tokenizer.json")
 
 
 def _fingerprint_of(source: PairSource) -> str:
@@ -258,20 +259,3 @@ def _fingerprint_of(source: PairSource) -> str:
     for key, caption in zip(source.keys, source.captions, strict=True):
         digest.update(f"{key}\0{caption}\0".encode())
     return digest.hexdigest()
-
-
-def _numbers(step: int, losses: list[Tensor], model: Align) -> tuple[list[float], float]:
-    """Return losses and temperature; TrainingStopped if one is not finite or not positive."""
-    values, sigma = torch.stack(losses).tolist(), model.temperature().item()
-    for ago, value in enumerate(reversed(values)):
-        if not math.isfinite(value):
-            raise TrainingStopped(
-                f"step {step - ago}: the loss is {value}; lower recipe.learning_rate or raise"
-                " loss.temperature and start again from the last checkpoint"
-            )
-    if sigma <= 0:
-        raise TrainingStopped(
-            f"step {step}: the temperature fell to {sigma:.3g}; set loss.log_temperature=true or"
-            " lower recipe.learning_rate and start again"
-        )
-    return values, sigma

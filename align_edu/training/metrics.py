@@ -2,13 +2,16 @@
 
 import json
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.io import InputError, written_whole
+from align_edu.io import InputError, TrainingStopped, written_whole
 from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.presets import Preset
 from align_edu.training.recipe import Budget
@@ -39,51 +42,79 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
 
 
 class MetricsLog(ExitStack):
-    """Writes each row to ``metrics.jsonl`` at once and shows the newest on one line.
+    """Keeps the losses since the last row; writes rows to ``metrics.jsonl`` and to a live line.
 
-    step, seconds: where the run starts; rows of later steps, left by a killed run, are dropped.
+    folder: of the run; None: only check the losses. step, seconds: where the run starts; rows of
+    later steps, left by a killed run, are dropped.
     """
 
     def __init__(
-        self, folder: Path, preset: Preset, budget: Budget, step: int, seconds: float,
-        *, progress: bool, tensorboard: bool,
+        self, folder: Path | None, preset: Preset, budget: Budget, step: int, seconds: float,
+        progress: bool = False, tensorboard: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.losses: list[Tensor] = []  # tensors, since reading one waits for the device
         self._preset, self._budget, self._seconds = preset, budget, seconds
+        self._file: IO[str] | None = None
+        self._events: Any = None
+        if folder is None:
+            return
         path = folder / "metrics.jsonl"
-        _keep_rows_until(path, step)
+        rows = read_metrics(folder) if path.exists() else []
+        with written_whole(path) as beside:
+            kept = (json.dumps(row) + "\n" for row in rows if row["step"] <= step)
+            beside.write_text("".join(kept), encoding="utf-8")
         self._file = self.enter_context(path.open("a", encoding="utf-8"))
+        done = 100 * budget.progress(step, seconds)  # initial: not the work of this session
+        form = "{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
         self._bar: tqdm[Any] = self.enter_context(
-            tqdm(
-                total=100,
-                initial=100 * budget.progress(step, seconds),  # not the work of this session
-                desc="training",
-                disable=not progress,
-                bar_format="{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}",
-            )
+            tqdm(total=100, initial=done, desc="training", disable=not progress, bar_format=form)
         )
-        self._events = None
         if tensorboard:
-            self._events = self.enter_context(_event_writer(folder / "tensorboard"))
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError:
+                raise InputError("--tensorboard: run `pip install tensorboard` first") from None
+            self._events = self.enter_context(SummaryWriter(folder / "tensorboard"))
+
+    def check(self, step: int, temperature: Callable[[], Tensor]) -> tuple[list[float], float]:
+        """Return losses and σ; TrainingStopped if a loss is not finite or σ not above 0."""
+        values = torch.stack(self.losses).tolist() if self.losses else []
+        sigma = temperature().item()
+        for ago, value in enumerate(reversed(values)):
+            if not math.isfinite(value):
+                raise TrainingStopped(
+                    f"step {step - ago}: the loss is {value}; lower recipe.learning_rate or raise"
+                    " loss.temperature and start again from the last checkpoint"
+                )
+        if sigma <= 0:
+            raise TrainingStopped(
+                f"step {step}: the temperature fell to {sigma:.3g}; set loss.log_temperature=true"
+                " or lower recipe.learning_rate and start again"
+            )
+        return values, sigma
 
     def write(
-        self, step: int, seconds: float, losses: list[float], sigma: float, gap: float, rate: float
+        self, step: int, seconds: float, temperature: Callable[[], Tensor], gap: Tensor, rate: float
     ) -> None:
         """Write the row of ``step``: the mean loss and the speed since the row before.
 
-        losses: of the steps since then. gap: of the last batch's cosines. rate: learning rate.
+        gap: of the last batch's cosines. rate: the learning rate.
         """
+        (values, sigma), self.losses = self.check(step, temperature), []
+        if self._file is None:
+            return
         size = self._preset.recipe.batch_size
-        floor, chance, best = loss_range(self._preset, gap)
+        floor, chance, best = loss_range(self._preset, gap.item())
         row = {
             "step": step,
-            "loss": sum(losses) / len(losses),
+            "loss": sum(values) / len(values),
             "floor": floor,
             "chance": chance,
             "temperature": sigma,
             "best_temperature": best,
             "learning_rate": rate,
-            "pairs_per_second": round(len(losses) * size / (seconds - self._seconds), 1),
+            "pairs_per_second": round(len(values) * size / (seconds - self._seconds), 1),
             "seconds": round(seconds, 3),
             "pairs_seen": step * size,
         }
@@ -116,18 +147,3 @@ def read_metrics(folder: str | Path) -> list[Row]:
         except json.JSONDecodeError:  # a killed run may leave half a line at the end
             break
     return rows
-
-
-def _keep_rows_until(path: Path, step: int) -> None:
-    if path.exists():
-        kept = [json.dumps(row) + "\n" for row in read_metrics(path.parent) if row["step"] <= step]
-        with written_whole(path) as beside:
-            beside.write_text("".join(kept), encoding="utf-8")
-
-
-def _event_writer(folder: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError("--tensorboard: run `pip install tensorboard` first") from None
-    return SummaryWriter(folder)

@@ -24,10 +24,9 @@ _SMALLEST_SIDE, _WIDEST = 4, 128.0  # narrower matrices move by AdamW
 class Muon(torch.optim.Optimizer):
     """Orthogonalise the momentum of each matrix; move all other parameters by AdamW.
 
-    params: parameters or groups of them; a group with ``adamw=True`` has no matrices. A
-    convolution's weight is a matrix of (out, in × height × width); depthwise ones, and matrices
-    with fewer than 4 rows or columns, move by AdamW. betas: of AdamW; matrices have
-    ``momentum``. Both decay weights by ``lr * weight_decay``.
+    params: parameters or groups of them; a group with ``adamw=True`` has no matrices (see
+    :func:`is_matrix`). betas: of AdamW; matrices have ``momentum``. Both decay weights by
+    ``lr * weight_decay``.
 
     Not in the paper, which uses LAMB (Section 5): Jordan et al. (2024), with the learning rate
     scaled as in Liu et al. (2025), so that both halves can share one.
@@ -40,15 +39,9 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float,
-        *,
-        momentum: float = 0.95,
-        betas: tuple[float, float] = (0.9, 0.98),
-        weight_decay: float = 0.0,
-        eps: float = 1e-8,
-    ) -> None:
+        self, params: Iterable[Any], lr: float, *, momentum: float = 0.95,
+        betas: tuple[float, float] = (0.9, 0.98), weight_decay: float = 0.0, eps: float = 1e-8,
+    ) -> None:  # fmt: skip
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "weight_decay": weight_decay}
         super().__init__(params, defaults | {"eps": eps, "adamw": False})
 
@@ -66,8 +59,7 @@ class Muon(torch.optim.Optimizer):
                 self._move_others(others, group)
 
     def _move_matrices(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
-        grads = [p.grad for p in matrices if p.grad is not None]
-        averages = [self._state(p, "momentum_buffer") for p in matrices]
+        grads, averages = self._state(matrices, "momentum_buffer")
         torch._foreach_lerp_(averages, grads, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(grads, averages, group["momentum"])
         updates = orthogonalised([update.flatten(1) for update in nesterov])
@@ -77,9 +69,7 @@ class Muon(torch.optim.Optimizer):
 
     def _move_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
         beta1, beta2 = group["betas"]
-        grads = [p.grad for p in others if p.grad is not None]
-        means = [self._state(p, "exp_avg") for p in others]
-        squares = [self._state(p, "exp_avg_sq") for p in others]
+        grads, means, squares = self._state(others, "exp_avg", "exp_avg_sq")
         group["step"] = step = group.get("step", 0) + 1
         torch._foreach_lerp_(means, grads, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
@@ -90,14 +80,20 @@ class Muon(torch.optim.Optimizer):
         torch._foreach_mul_(others, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_addcdiv_(others, means, spread, -group["lr"] / (1 - beta1**step))
 
-    def _state(self, p: Tensor, name: str) -> Tensor:
-        if name not in self.state[p]:
-            self.state[p][name] = torch.zeros_like(p)
-        return self.state[p][name]
+    def _state(self, learned: list[Tensor], *names: str) -> list[list[Tensor]]:
+        """Return the gradients, and the state of each name, which starts at zero."""
+        for p in learned:
+            for name in names:
+                if name not in self.state[p]:
+                    self.state[p][name] = torch.zeros_like(p)
+        grads = [p.grad for p in learned if p.grad is not None]
+        return [grads, *([self.state[p][name] for p in learned] for name in names)]
 
 
 def is_matrix(shape: torch.Size) -> bool:
     """Return True for a parameter whose update Muon makes orthogonal.
+
+    A convolution's weight is a matrix of (out, in × height × width), unless it is depthwise.
 
     >>> is_matrix(torch.Size([48, 8, 1, 1])), is_matrix(torch.Size([48, 1, 3, 3]))
     (True, False)
@@ -114,8 +110,6 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
 
     Newton–Schulz multiplies a matrix X by a polynomial of X Xᵀ, so all five steps run on that
     small square matrix, batched over all matrices of about one size.
-
-    matrices: each (rows, columns). Returns matrices of the same shapes.
 
     >>> orthogonalised([torch.diag(torch.tensor([3.0, 2.0]))])[0].round().tolist()
     [[1.0, 0.0], [0.0, 1.0]]

@@ -46,9 +46,7 @@ class Budget:
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.minutes is None):
             raise InputError("give the length of the run as steps or as minutes, one of the two")
-        if (self.steps is not None and self.steps < 1) or (
-            self.minutes is not None and not 0 < self.minutes < math.inf
-        ):
+        if not 0 < (self.steps or self.minutes or 0) < math.inf:
             raise InputError("the length of the run must be a number above zero")
 
     def pairs(self, batch_size: int) -> float:
@@ -66,10 +64,8 @@ class Budget:
 
     def progress(self, step: int, seconds: float) -> float:
         """Return the finished fraction of the run, 0…1."""
-        if self.steps is not None:
-            return min(1.0, step / self.steps)
-        assert self.minutes is not None
-        return min(1.0, seconds / (60 * self.minutes))
+        done = step / self.steps if self.steps is not None else seconds / (60 * (self.minutes or 0))
+        return min(1.0, done)
 
 
 def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -85,12 +81,9 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     >>> build_optimizer(nn.Linear(2, 2), Recipe()).__class__.__name__
     'Lamb'
     """
+    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    options["betas"] = (recipe.beta1, recipe.beta2)
     vectors = {id(p) for p in model.parameters() if p.ndim < 2}
-    options: dict[str, Any] = {
-        "lr": recipe.learning_rate,
-        "betas": (recipe.beta1, recipe.beta2),
-        "weight_decay": recipe.weight_decay,
-    }
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(_groups(model, vectors), **options)
     if recipe.optimizer == "muon":
@@ -113,8 +106,6 @@ def _parameters_of(model: nn.Module, kind: type[nn.Module]) -> set[int]:
 def _groups(model: nn.Module, plain: set[int], **options: Any) -> list[dict[str, Any]]:
     """Return two groups of parameters; the ``plain`` ones are not decayed and have ``options``."""
     learned = [p for p in model.parameters() if p.requires_grad]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in learned if id(p) not in plain]},
-        {"params": [p for p in learned if id(p) in plain], "weight_decay": 0.0, **options},
-    ]
-    return [group for group in groups if group["params"]]
+    decayed = {"params": [p for p in learned if id(p) not in plain]}
+    others = {"params": [p for p in learned if id(p) in plain], "weight_decay": 0.0, **options}
+    return [group for group in (decayed, others) if group["params"]]

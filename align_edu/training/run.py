@@ -1,5 +1,6 @@
-"""A run's folder: configuration, vocabulary and weights, as a model that encodes."""
+"""A run's folder: settings, vocabulary, checkpoints and weights, and the model that they make."""
 
+import json
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,17 +10,19 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
-from align_edu.io import InputError, read_json
+from align_edu.io import InputError, read_json, written_whole
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import encode_texts, load_wordpiece
 from align_edu.pairs.pixels import central_crops, resize_picture
 from align_edu.presets import Preset, preset_from_dict
-from align_edu.training.checkpoint import load_weights
-from align_edu.training.processes import threads_for
+from align_edu.training.processes import is_small, one_thread
 
+KEPT_CHECKPOINTS = 2  # the older one survives when the newest cannot be written
 _BATCH = 256  # pictures or texts encoded at a time
 _PIXELS = _BATCH * 48 * 48  # fewer of large pictures
 
@@ -60,7 +63,7 @@ class Run:
         self.model.eval()
         device = next(self.model.parameters()).device
         starts = range(0, len(items), batch)
-        with threads_for(self.model):
+        with one_thread(device.type == "cpu" and is_small(self.model)):
             parts = [encode(items[i : i + batch], device).float().cpu() for i in starts]
         return torch.cat(parts) if parts else torch.empty(0, self.model.image_tower.width)
 
@@ -74,11 +77,7 @@ def load_preset(folder: str | Path) -> Preset:
 
 
 def load_run(folder: str | Path, device: str = "cpu") -> Run:
-    """Return the trained model in a run's folder.
-
-    Needs ``config.json``, ``tokenizer.json`` and ``model.safetensors``; nothing is unpickled.
-    Raises InputError when one is missing or does not fit the others.
-    """
+    """Return the trained model in a run's folder; InputError if a file is missing or unfit."""
     folder, preset = Path(folder), load_preset(folder)
     tokenizer = load_wordpiece(folder / "tokenizer.json")
     weights = folder / "model.safetensors"
@@ -109,17 +108,6 @@ def check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
             )
 
 
-def vocabulary_to_start_from(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:
-    """Return the vocabulary of the run to begin with."""
-    if tokenizer is not None:
-        raise InputError(f"{start}: starting from a run takes its vocabulary; leave yours out")
-    if not (start / "model.safetensors").exists():
-        raise InputError(
-            f"{start / 'model.safetensors'}: no such file; start from the folder of a finished run"
-        )
-    return load_wordpiece(start / "tokenizer.json")
-
-
 def software_versions() -> dict[str, str]:
     """Return the versions that a result depends on.
 
@@ -128,3 +116,90 @@ def software_versions() -> dict[str, str]:
     """
     names = ("align-edu", "numpy", "torch", "torchvision", "transformers")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors to a safetensors file, whole or not at all (InputError: the disk is full)."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as beside:
+        try:
+            save_file(plain, beside, metadata)
+        except SafetensorError as error:  # how the library reports an operating-system error
+            raise OSError(None, str(error)) from error
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file. Raises InputError for a damaged file."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None = None) -> None:
+    """Copy the tensors of ``path``, or ``tensors``, into ``model``; InputError if they differ."""
+    try:
+        model.load_state_dict(load_tensors(path) if tensors is None else tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()[1:2] or [str(error)]
+        raise InputError(
+            f"{path}: weights of another preset or size ({first[0].strip()[:160]});"
+            " use the preset and the vocabulary that they were trained with"
+        ) from error
+
+
+def save_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
+) -> Path:
+    """Write weights, optimiser and the loop's state, whose "step" names the file.
+
+    The two newest checkpoints are kept. Raises InputError when the disk is full.
+    """
+    packed = optimizer.state_dict()
+    values = {f"state.{i}.{k}": v for i, own in packed["state"].items() for k, v in own.items()}
+    # timm's LAMB and our Muon count their steps in the group; the loop sets the learning rate.
+    groups = enumerate(packed["param_groups"])
+    values |= {f"group.{i}.step": group["step"] for i, group in groups if "step" in group}
+    tensors = {f"optimizer.{key}": v for key, v in values.items() if isinstance(v, Tensor)}
+    tensors |= {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    numbers = {f"optimizer.{key}": v for key, v in values.items() if not isinstance(v, Tensor)}
+    path = folder / f"{state['step']:08d}.safetensors"
+    save_tensors(path, tensors, {"state": json.dumps(state), "numbers": json.dumps(numbers)})
+    for old in sorted(folder.glob("*.safetensors"))[:-KEPT_CHECKPOINTS]:
+        old.unlink()
+    return path
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the checkpoint with the highest step, or None."""
+    return max(folder.glob("*.safetensors"), default=None)
+
+
+def load_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Restore a checkpoint's weights and optimiser and return the loop's state.
+
+    Raises InputError when the file is damaged or belongs to another preset.
+    """
+    values: dict[str, Any] = load_tensors(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    weights = {k.removeprefix("model."): v for k, v in values.items() if k.startswith("model.")}
+    load_weights(path, model, weights)
+    packed = optimizer.state_dict() | {"state": {}}
+    for key, value in (values | json.loads(metadata.get("numbers", "{}"))).items():
+        if key.startswith("optimizer."):
+            _, kind, index, name = key.split(".", 3)
+            if kind == "state":
+                packed["state"].setdefault(int(index), {})[name] = value
+            else:
+                packed["param_groups"][int(index)][name] = value
+    optimizer.load_state_dict(packed)
+    for p, entries in optimizer.state.items():
+        for name, value in entries.items():
+            like = isinstance(value, Tensor) and value.shape == p.shape
+            if like and value.stride() != p.stride():
+                # In the weight's memory order, so that sums over it round as they did before.
+                entries[name] = torch.empty_like(p, dtype=value.dtype).copy_(value)
+    return json.loads(metadata["state"])

@@ -11,7 +11,7 @@ from timm.optim.lamb import Lamb
 from torch import Tensor, nn
 
 from align_edu.io import InputError
-from align_edu.training.machine import Machine
+from align_edu.training.processes import Machine
 
 AXIS = "data"  # the mesh's only axis: weights are replicated, batches are sharded by rows
 
@@ -20,10 +20,9 @@ AXIS = "data"  # the mesh's only axis: weights are replicated, batches are shard
 class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
-    XLA shards the computation along the rows that :meth:`place` sends and adds the collectives,
-    so the loss has all pairs of the batch as negatives. Having no process group, a mesh gathers
-    and averages nothing. ``device`` is torch_xla's single virtual device; ``devices`` counts the
-    real ones on all hosts. torch_xla is imported only when a mesh is opened or used.
+    XLA shards the computation along the rows that :meth:`place` sends and adds the collectives;
+    a mesh has no process group, so it gathers and averages nothing itself. ``device`` is
+    torch_xla's single virtual device; ``devices`` counts the real ones on all hosts.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
@@ -51,16 +50,6 @@ class XlaMesh(Machine):
         import torch_xla.runtime as runtime
 
         return runtime.device_type() == "TPU"
-
-    def rows(self, batch_size: int) -> range:
-        """Return the rows of the global batch that this host reads; InputError if uneven."""
-        if batch_size % self.devices:
-            raise InputError(
-                f"recipe.batch_size {batch_size} does not divide among {self.devices} devices;"
-                f" make it a multiple of {self.devices}"
-            )
-        share = batch_size // self.hosts
-        return range(self.host * share, (self.host + 1) * share)
 
     def place(self, tensor: Tensor) -> Tensor:
         """Send this host's rows (B / hosts, …); return the global batch (B, …) on all devices."""
@@ -122,9 +111,8 @@ class XlaMesh(Machine):
 def open_mesh() -> XlaMesh:
     """Return all XLA devices of this run, on all hosts, as one mesh.
 
-    Call it once, before any tensor is on an XLA device. It computes products of fp32 matrices
-    in fp32: a TPU would round their inputs to bfloat16, whose steps of 0.004 near a cosine of 1
-    are steps of 0.25 in logits at σ = 1/64. Products of bfloat16 inputs are not affected.
+    Call it once, before any tensor is on an XLA device. It keeps products of fp32 matrices in
+    fp32: a TPU would round their inputs to bfloat16, and logits at σ = 1/64 to steps of 0.25.
     Raises InputError when torch_xla is not installed or finds no device.
     """
     try:
@@ -150,13 +138,8 @@ def open_mesh() -> XlaMesh:
     logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at its first call
     backends.set_mat_mul_precision("highest")
     mesh = spmd.Mesh(np.arange(count), (count,), (AXIS,))
-    return XlaMesh(
-        device,
-        devices=count,
-        host=runtime.process_index(),
-        hosts=runtime.process_count(),
-        mesh=mesh,
-    )
+    host, hosts = runtime.process_index(), runtime.process_count()
+    return XlaMesh(device, devices=count, host=host, hosts=hosts, mesh=mesh)
 
 
 class XlaLamb(Lamb):
@@ -164,8 +147,7 @@ class XlaLamb(Lamb):
 
     XLA compiles a new program when a Python number of the graph (learning rate, bias
     corrections) becomes 0, 1 or equal to another number, and for the zeros with which moments
-    start. Arguments, groups and state are timm's, so checkpoints are interchangeable; gradient
-    clipping, decoupled decay, trust clipping and caution are not supported.
+    start. Arguments, groups and state are timm's; its other options are not supported.
 
     Paper: Section 5 (LAMB: You et al., 2020, Algorithm 2).
 
@@ -193,27 +175,17 @@ class XlaLamb(Lamb):
             learned = [p for p in group["params"] if p.grad is not None]
             if not learned:
                 continue
-            changing = [group["lr"], 1 - beta1**step, 1 - beta2**step]
             # One tensor: XLA would merge separate scalars of equal value.
+            changing = [group["lr"], 1 - beta1**step, 1 - beta2**step]
             numbers = torch.tensor(changing, dtype=learned[0].dtype).to(learned[0].device)
             for p in learned:
-                update = self._direction(p, group, numbers[1], numbers[2])
+                mean, square = self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]
+                mean.lerp_(p.grad, 1 - beta1)
+                square.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+                update = (mean / numbers[1]) / ((square / numbers[2]).sqrt() + group["eps"])
+                update = update + group["weight_decay"] * p
                 if group["weight_decay"] != 0 or group["always_adapt"]:
-                    update = update * _trust(p, update)
+                    weight, length = p.norm(), update.norm()
+                    trusted = (weight > 0) & (length > 0)  # else the trust ratio is 1
+                    update = update * torch.where(trusted, weight / length, 1.0)
                 p.sub_(update * numbers[0])
-
-    def _direction(self, p: Tensor, group: dict[str, Any], first: Tensor, second: Tensor) -> Tensor:
-        """Return Adam's direction plus weight decay; first, second: the bias corrections."""
-        assert p.grad is not None
-        mean, square = self.state[p]["exp_avg"], self.state[p]["exp_avg_sq"]
-        beta1, beta2 = group["betas"]
-        mean.lerp_(p.grad, 1 - beta1)
-        square.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-        update = (mean / first) / ((square / second).sqrt() + group["eps"])
-        return update + group["weight_decay"] * p
-
-
-def _trust(p: Tensor, update: Tensor) -> Tensor:
-    """Return the trust ratio ‖x‖ / ‖update‖, or 1 where either norm is zero."""
-    weight, step = p.norm(), update.norm()
-    return torch.where((weight > 0) & (step > 0), weight / step, torch.ones_like(weight))

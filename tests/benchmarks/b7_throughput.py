@@ -22,7 +22,8 @@ from transformers import AlignConfig, AlignModel
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
-from align_edu.training.machine import best_device, keep_freed_memory
+from align_edu.training.loop import keep_freed_memory
+from align_edu.training.processes import open_machine
 
 VOCABULARY, LENGTH = 30_522, 64
 MODELS = ("AlignModel", "align_edu")
@@ -78,7 +79,7 @@ def theirs(size: int, device: torch.device) -> Step:
 
 def build(name: str, args: argparse.Namespace) -> Step:
     """The step of one of MODELS."""
-    device = best_device(args.device)
+    device = open_machine(args.device).device
     if name == "align_edu":
         return ours(args.batch, device, args.recompute)
     return theirs(args.batch, device)
@@ -103,7 +104,7 @@ def peak_alone(name: str) -> float:
 def print_peak(name: str, args: argparse.Namespace) -> None:
     """Take one step and print the most memory that it needed, in GiB."""
     build(name, args)()
-    if best_device(args.device).type == "cuda":
+    if open_machine(args.device).device.type == "cuda":
         print(torch.cuda.max_memory_allocated() / 2**30)
     else:
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 2**30)
@@ -123,7 +124,7 @@ def main() -> None:
         return
     peaks = {name: peak_alone(name) for name in MODELS}
     keep_freed_memory()
-    device = best_device(args.device)
+    device = open_machine(args.device).device
     steps = {name: build(name, args) for name in MODELS}
     for step in steps.values():
         step()

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from align_edu.model.batch_norm import GhostBatchNorm2d
 from align_edu.model.image_tower import ImageTower
 from align_edu.presets import get_preset
-from align_edu.training.machine import keep_freed_memory
+from align_edu.training.loop import keep_freed_memory
 
 GROUP = 16
 

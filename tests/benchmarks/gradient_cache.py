@@ -23,8 +23,9 @@ from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training import build_optimizer
 from align_edu.training.batches import Batch, TrainingBatches
-from align_edu.training.machine import keep_freed_memory, open_machine
-from align_edu.training.step import add_gradient, embed_rows
+from align_edu.training.gradient_cache import add_gradient, embed_rows
+from align_edu.training.loop import keep_freed_memory
+from align_edu.training.processes import open_machine
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from align_edu.pairs import read_pairs
 from align_edu.planning.here import measure_here
 from align_edu.planning.plan import plan_run
 from align_edu.presets import Preset, get_preset, replace_fields
-from align_edu.training.machine import keep_freed_memory
+from align_edu.training.loop import keep_freed_memory
 from align_edu.training.recipe import build_optimizer
 
 DATA = Path(__file__).parents[2] / "data_samples"

@@ -22,7 +22,7 @@ from transformers import AlignConfig, AlignModel
 from align_edu import World
 from align_edu.cores import usable_cores
 from align_edu.presets import Preset, get_preset, replace_fields
-from align_edu.training.machine import keep_freed_memory
+from align_edu.training.loop import keep_freed_memory
 
 VOCABULARY = 1_000
 
