@@ -13,8 +13,7 @@ def usable_cores() -> int:
     """
     affinity = hasattr(os, "sched_getaffinity")  # not on macOS
     cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
-    quota = _container_quota()
-    return max(1, min(cores, int(quota))) if quota else cores
+    return max(1, min(cores, int(_container_quota() or cores)))
 
 
 def _container_quota(group: Path = Path("/sys/fs/cgroup")) -> float | None:

@@ -1,7 +1,8 @@
 """Every number of a recipe: the toy's, those of CC-3M, and the paper's sizes.
 
 A preset is an immutable value whose fields are checked when it is made. Change single fields with
-:func:`replace_fields`, as ``align-edu train --set recipe.batch_size=64`` does.
+:func:`replace_fields`, as ``align-edu train --set recipe.batch_size=64`` does. One number is not
+the paper's: the paper does not say over how many pairs BatchNorm ran (see ImageSettings).
 """
 
 import json
@@ -60,10 +61,10 @@ def _fits(value: Any, kind: Any) -> tuple[bool, str]:
 class ImageSettings(_Settings):
     """Size of the EfficientNet trunk and of its input.
 
-    Paper: Sections 4.1 and 5. Over how many pairs BatchNorm's statistics run is not said, and two
-    hints disagree. EfficientNet's TPU code averages them over ``max(8, cores // 8)`` cores: over
-    2,048 pairs on the paper's 1,024 cores. COYO-ALIGN's run on 128 cores matched that on 1,024
-    only with groups of 16 pairs. The default is 16, the one number that is reported to work.
+    Paper: Sections 4.1 and 5. The paper does not say over how many pairs BatchNorm ran, and two
+    hints disagree. EfficientNet's TPU code averages the statistics over ``max(8, cores // 8)``
+    cores: 2,048 pairs on the paper's 1,024 cores. COYO-ALIGN's run on 128 cores matched that on
+    1,024 only with groups of 16 pairs. The default is 16, the one number reported to work.
     """
 
     part = "image"
@@ -81,10 +82,7 @@ class ImageSettings(_Settings):
 
 @dataclass(frozen=True)
 class TextSettings(_Settings):
-    """Size of the BERT tower and of its vocabulary.
-
-    Paper: Sections 4.1 and 5.
-    """
+    """Size of the BERT tower and of its vocabulary. Paper: Sections 4.1 and 5."""
 
     part = "text"
     layers: Natural = 24
@@ -117,10 +115,7 @@ class LossSettings(_Settings):
 
 @dataclass(frozen=True)
 class Recipe(_Settings):
-    """Optimiser, learning-rate schedule, and batch.
-
-    Paper: Section 5.
-    """
+    """Optimiser, learning-rate schedule, and batch. Paper: Section 5."""
 
     part = "recipe"
     optimizer: Literal["lamb", "adamw", "muon"] = "lamb"
@@ -207,9 +202,7 @@ PRESETS = {preset.name: preset for preset in _PRESETS}
 
 
 def get_preset(name: str) -> Preset:
-    """Return the preset called ``name``.
-
-    Raises InputError for an unknown name.
+    """Return the preset called ``name``. Raises InputError for an unknown name.
 
     >>> get_preset("cc3m").recipe.steps
     120000
