@@ -134,7 +134,7 @@ def told(run: SpmdRun | None) -> str:
 def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
     """Return the losses of the steps and the number of programs: on a mesh, or in plain torch."""
     from align_edu.loss import Temperature, contrastive_loss
-    from align_edu.training.machine import Machine
+    from align_edu.training.processes import Machine
     from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 
     machine: Machine = Machine(device) if device else open_mesh()
