@@ -3,38 +3,46 @@
 Names are imported on first use, so that importing the package is quick.
 """
 
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-_MODULE_OF = {
-    "World": "world",
-    "read_pairs": "pairs",
-    "filter_pairs": "filters",
-    "train_wordpiece": "model.wordpiece",
-    "TextTower": "model.text_tower",
-    "ImageTower": "model.image_tower",
-    "Align": "model.align",
-    "Temperature": "loss",
-    "contrastive_loss": "loss",
-    "sigmoid_loss": "loss",
-    "train": "training",
-    "load_run": "training",
-    "load_hf": "hub.align_model",
-    "save_hf": "hub.align_model",
-    "retrieval_recall": "evaluation",
-    "ImageIndex": "search",
-    "combine_query": "search",
-}
-__all__ = ["presets", *_MODULE_OF]
+
+def names_on_first_use(
+    package: str, names_of: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package that imports its names on first use.
+
+    names_of: module of the package -> the names it defines, separated by spaces; a name equal
+    to its module stands for the module.
+    """
+    module_of = {name: module for module, names in names_of.items() for name in names.split()}
+
+    def get(name: str) -> Any:
+        if name not in module_of:
+            raise AttributeError(f"{package} has no {name!r}; it has {', '.join(module_of)}")
+        module = import_module(f"{package}.{module_of[name]}")
+        return module if name == module_of[name] else getattr(module, name)
+
+    return get, lambda: sorted(module_of)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "presets":
-        return import_module("align_edu.presets")
-    if name not in _MODULE_OF:
-        raise AttributeError(f"align_edu has no {name!r}; it has {', '.join(__all__)}")
-    return getattr(import_module(f"align_edu.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = names_on_first_use(
+    __name__,
+    {
+        "presets": "presets",
+        "world": "World",
+        "pairs": "read_pairs",
+        "filters": "filter_pairs",
+        "model.wordpiece": "train_wordpiece",
+        "model.text_tower": "TextTower",
+        "model.image_tower": "ImageTower",
+        "model.align": "Align",
+        "loss": "Temperature contrastive_loss sigmoid_loss",
+        "training": "load_run train",
+        "hub.align_model": "load_hf save_hf",
+        "evaluation": "retrieval_recall",
+        "search": "ImageIndex combine_query",
+    },
+)
+__all__ = __dir__()

@@ -1,13 +1,13 @@
 """The command line: `align-edu COMMAND`.
 
-commands.txt is the table of commands and options. The function `_NAME` runs the command NAME: it
+commands.toml is the table of commands and options. The function `_NAME` runs the command NAME: it
 takes the options by name, and returns a JSON object and the same as text.
 """
 
 import argparse
 import json
-import re
 import sys
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,36 +56,28 @@ class _Parser(argparse.ArgumentParser):
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="align-edu", description="Teach and reproduce the ALIGN paper.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    table = Path(__file__).with_name("commands.txt").read_text(encoding="utf-8")
-    for block in table.split("\n\n")[1:]:  # the first block explains the table
-        heading, *rows = block.strip().splitlines()
-        name, about = heading.split(": ", 1)
+    table = Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
+    for name, options in tomllib.loads(table).items():
+        about = options.pop("help")
         command = commands.add_parser(name, help=about, description=about)
         command.set_defaults(run_command=globals()[f"_{name}"])
         command.add_argument("--json", action="store_true", help="print one JSON object")
-        for row in rows:
-            option, value, help_text = [*row.split(None, 2), ""][:3]
-            command.add_argument(option, **_settings(value, help_text))
+        for option, settings in options.items():
+            command.add_argument(option, **_for_argparse(**settings))
     return parser
 
 
-def _settings(value: str, about: str) -> dict[str, Any]:
-    """Return argparse's settings for an option, from its value and help in commands.txt."""
-    if value == "-":
-        return {"action": "store_true", "help": about}
-    kind, mark, default = re.findall(r"^([\w|-]+)([!*+?]?)=?(.*)$", value)[0]
-    settings: dict[str, Any] = {"type": _TYPES.get(kind, Path), "metavar": kind}
-    if "|" in kind or kind == "TASK":
-        settings = {"choices": list(PROTOCOLS) if kind == "TASK" else kind.split("|")}
-    if default:
-        settings["default"] = default
-    if mark == "*":
-        settings |= {"action": "append", "default": []}
-    if mark in ("+", "?"):
-        settings["nargs"] = mark
-    if mark in ("+", "!"):
-        settings["required"] = True
-    return settings | {"help": f"{about} (default {default})" if default else about}
+def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
+    """Return argparse's settings of an option, with its type and its default in the help."""
+    if "metavar" in settings:
+        settings["type"] = _TYPES.get(settings["metavar"], Path)
+    if settings.get("choices") == "tasks":
+        settings["choices"] = list(PROTOCOLS)
+    if settings.get("action") == "append":
+        settings["default"] = []
+    elif "default" in settings:
+        help += f" (default {settings['default']})"
+    return settings | {"help": help}
 
 
 def _changed(preset: Preset, changes: Sequence[str]) -> Preset:
@@ -111,8 +103,8 @@ def _demo(out: Path, **options: Any) -> Answer:
 def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
     world = align_edu.World(seed=seed)
     if options["benchmark"]:
-        parts = {name: options[name] for name in ("train", "twins")}
-        world.write_benchmark(out, pairs, **parts, progress=True)
+        train, twins = options["train"], options["twins"]
+        world.write_benchmark(out, pairs, train=train, twins=twins, progress=True)
         return {"out": str(out), "scenes": pairs}, f"{pairs} scenes in {out}"
     if (task := options["task"]) is not None:
         world.write_task(out, task, test=pairs, progress=True)
@@ -120,20 +112,20 @@ def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any
         return {"out": str(out), "task": task}, text
     if noise is not None:
         world = align_edu.World(seed, noise)
-    workers, against, tsv = options["workers"], options["against"], options["tsv"]
+    workers, against = options["workers"], options["against"]
     world.write(out, pairs, workers=workers, benchmark=against, progress=True)
-    if tsv is not None:
+    if options["tsv"] is not None:
         from align_edu.pairs import write_tsv
 
-        write_tsv(align_edu.read_pairs(out), tsv)
+        write_tsv(align_edu.read_pairs(out), options["tsv"])
     return {"out": str(out), "pairs": pairs}, f"{pairs} pairs in {out}"
 
 
 def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
     from align_edu.model.wordpiece import save_wordpiece
 
-    texts = [text for text in align_edu.read_pairs(pairs)["caption"].to_pylist() if text]
-    tokenizer = align_edu.train_wordpiece(texts, size)
+    captions = align_edu.read_pairs(pairs)["caption"].drop_null()
+    tokenizer = align_edu.train_wordpiece(captions.to_pylist(), size)
     path = out if out.suffix == ".json" else out / "tokenizer.json"
     save_wordpiece(tokenizer, path)
     size = tokenizer.get_vocab_size()
@@ -166,19 +158,12 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
     return row | {"out": str(run.folder)}, f"{text}; the run is in {run.folder}"
 
 
-def _evaluate(
-    run: Path,
-    benchmark: str | None,
-    task: str,
-    name: str | None,
-    device: str | None,
-    **options: Any,
-) -> Answer:
+def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:
     from align_edu.evaluation import evaluate_run, write_result
     from align_edu.evaluation.embed import load_encoder
 
+    encoder, name = load_encoder(run, options.pop("device")), options.pop("name")
     options["own_pairs"] = options["own_pairs"] or None  # None: not given
-    encoder = load_encoder(run, device)
     record, table = evaluate_run(encoder, task, benchmark, **options, progress=True)
     write_result(run, task if name is None else f"{task}-{name}", record)
     return record, table

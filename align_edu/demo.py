@@ -26,16 +26,16 @@ from align_edu.world.kind_search import kinds_shown, measure_kind_search
 T = TypeVar("T")
 
 # Searches in the report, with the kind of object that a correct answer shows.
-QUERIES = (
-    ("a cat", "cat"),
-    ("two red cats in the snow", "cat"),
-    ("an elephant in the desert", "elephant"),
-    ("a blue car on the beach", "car"),
-    ("a yellow fish underwater", "fish"),
-    ("three balloons in the park", "balloon"),
-    ("a drawing of a house", "house"),
-    ("scissors", "scissors"),
-)
+QUERIES = {
+    "a cat": "cat",
+    "two red cats in the snow": "cat",
+    "an elephant in the desert": "elephant",
+    "a blue car on the beach": "car",
+    "a yellow fish underwater": "fish",
+    "three balloons in the park": "balloon",
+    "a drawing of a house": "house",
+    "scissors": "scissors",
+}
 EXAMS = ("benchmark", "hard")  # the indexed benchmarks; the second has near twins
 NAMED = ("object", "colour", "place")  # the facts to classify without training
 NAMED_PICTURES = 600
@@ -55,8 +55,8 @@ def run_demo(
     """Make toy CC-3M, filter it, train ALIGN on it, measure retrieval, and search.
 
     out: folder for all files; an unfinished demo in it is resumed, a finished one is read.
-    minutes: training time. seed: of the world and the model; the benchmark has a separate seed,
-    which no training data shares. pairs: raw pairs. scenes: of the benchmark.
+    minutes: training time. seed: of the world and the model. pairs: raw pairs. scenes: of the
+    benchmark, drawn with a seed that no training data shares.
     Returns the content of ``results.json``; ``report.html`` beside it shows the same.
     Raises InputError for bad numbers or a folder of another demo.
 
@@ -67,19 +67,9 @@ def run_demo(
     if (out / "results.json").exists():  # written last
         return read_json(out / "results.json")
     _make_data(stage, out, recipe, progress)
-    run = stage(
-        "train",
-        lambda: train(
-            recipe,
-            [out / "filtered"],
-            out / "run",
-            minutes=minutes,
-            seed=seed,
-            resume=True,
-            tokenizer=load_wordpiece(out / "tokenizer.json"),
-            progress=progress,
-        ),
-    )
+    options: dict[str, Any] = {"minutes": minutes, "seed": seed, "progress": progress}
+    options |= {"resume": True, "tokenizer": load_wordpiece(out / "tokenizer.json")}
+    run = stage("train", lambda: train(recipe, [out / "filtered"], out / "run", **options))
     measures = stage("evaluate", lambda: measure(run, out))
     write_result(out / "run", "retrieval", measures["retrieval"])
     pictures = [file for exam in EXAMS for file in read_split(out / exam).images]
@@ -101,25 +91,29 @@ def _make_data(stage: "_Stages", out: Path, recipe: Preset, progress: bool) -> N
         exam.write_benchmark(benchmark, scenes, progress=progress)
         twins = min(TWINS, scenes - 1)
         exam.write_benchmark(out / "hard", scenes, twins=twins, progress=progress)
+        numbers: Any = {
+            "train": 0,
+            "val": 0,
+            "test": NAMED_PICTURES,
+            "image_size": recipe.image.resize,
+        }
         for task in NAMED:
-            exam.write_task(
-                out / "tasks" / task, task, train=0, val=0, test=NAMED_PICTURES,
-                image_size=recipe.image.resize, progress=progress,
-            )  # fmt: skip
+            exam.write_task(out / "tasks" / task, task, **numbers, progress=progress)
 
     def write_world() -> None:
         world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
 
+    def filter_world() -> None:
+        filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
+
     def write_vocabulary() -> None:
-        captions = [text for text in read_pairs(kept)["caption"].to_pylist() if text]
+        captions = read_pairs(kept)["caption"].drop_null().to_pylist()
         tokenizer = train_wordpiece(captions, recipe.text.vocabulary_size, at_most=True)
         save_wordpiece(tokenizer, out / "tokenizer.json")
 
     stage.once("benchmark", write_exam)
     stage.once("world", write_world)
-    stage.once(
-        "filter", lambda: filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
-    )
+    stage.once("filter", filter_world)
     stage.once("vocabulary", write_vocabulary)
 
 
@@ -135,9 +129,8 @@ def measure(run: Any, out: Path) -> dict[str, Any]:
 
 def demo_table(results: Mapping[str, Any]) -> str:
     """Return a demo's results as a table for the terminal, in percent."""
-    shares = {
-        f"names the {task}": r["ensemble"]["top-1"] for task, r in results["zero_shot"].items()
-    }
+    named = results["zero_shot"].items()
+    shares = {f"names the {task}": result["ensemble"]["top-1"] for task, result in named}
     shares['search for "a KIND": right of the first 10'] = results["kind_search"]["precision@10"]
     for direction in ("image_to_text", "text_to_image"):
         label = f"near twins, {direction.replace('_', ' ')}, R@1"
@@ -181,7 +174,7 @@ class _Stages:
 
 
 def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
-    """Return the content of results.json, without the settings and the seconds."""
+    """Return the content of results.json but the settings and the seconds."""
     funnel = read_json(out / "filtered" / "funnel.json")
     last = read_metrics(run.folder)[-1]
     return {
@@ -207,7 +200,7 @@ def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     similarity = run.encode_images(pictures) @ run.encode_texts(captions).T  # (I, T)
     kinds = {exam: kinds_shown(out / exam) for exam in EXAMS}
     gallery = []
-    for query, kind in QUERIES:
+    for query, kind in QUERIES.items():
         hits = index.search(run.encode_texts([query])[0], k=6)
         images = [decode_image(hit.path.read_bytes()) for hit in hits]
         correct = [kind in kinds[hit.path.parents[1].name][hit.path.name] for hit in hits]

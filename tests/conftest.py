@@ -23,7 +23,6 @@ LONGEST = (
     "test_loss_forms.py",
     "test_lab.py",
     "test_filters_oracle.py",
-    "test_index_on_disk.py",
     "test_browser.py",
 )
 

@@ -31,8 +31,8 @@ from align_edu.show import (
     to_png,
     training_curves,
 )
-from align_edu.show.cost_figures import cost_bars
-from align_edu.show.style import BLUE, FONT, ORANGE, Picture, course_style, printable, wrapped
+from align_edu.show.charts import cost_bars
+from align_edu.show.style import BLUE, FONT, ORANGE, Picture, course_style, wrapped
 
 CAPTIONS = [
     "a small red cat on a snowy mountain at night under the stars, seen from far away",
@@ -240,7 +240,7 @@ def test_the_pictures_of_a_search_are_saved_with_a_frame_for_a_missing_one(tmp_p
 
 
 def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis() -> None:
-    assert printable("two\n cats\t猫 🐈") == "two cats □ □"
+    assert wrapped("two\n cats\t猫 🐈", 99, 1) == "two cats □ □"
     assert wrapped("one two three four five", 9, 2) == "one two\nthree…"
 
 

@@ -54,7 +54,7 @@ def test_damaged_weights_are_refused_in_one_line(copy):
     change_weights(copy, lambda tensors: tensors.update({"more": torch.zeros(1)}))
     refused("more does not exist", load_hf, copy)
     (copy / "model.safetensors").unlink()
-    refused("no model.safetensors", load_hf, copy)
+    refused("model.safetensors: no such file", load_hf, copy)
 
 
 class Trap:
@@ -106,9 +106,9 @@ def test_a_folder_without_a_tokenizer_is_refused_in_one_line(copy):
 
 def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path):
     toy = get_preset("toy")
-    refused("this model has 'symmetric'", save_hf, Align(toy, 50), tmp_path / "a")
+    refused("no image tower with padding 'symmetric'", save_hf, Align(toy, 50), tmp_path / "a")
     image = dataclasses.replace(toy.image, padding="tf_static", projection=64)
     model = Align(dataclasses.replace(toy, image=image), 50)
-    refused("no linear layer", save_hf, model, tmp_path / "b")
+    refused("no image tower with projection 64", save_hf, model, tmp_path / "b")
     refused("exists and is not empty", save_hf, load_hf(released), released)
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()

@@ -1,6 +1,9 @@
-"""The index: exact, what it is built from, and clear words when it cannot be built."""
+"""The index: exact, what it is built from, and on disk whole or absent, never half taken."""
 
 import io
+import json
+import os
+import signal
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.io import InputError
-from align_edu.search import ImageIndex, halves
+from align_edu.search import ImageIndex
+from align_edu.search import vectors as faiss_vectors
 from tests.colour_run import COLOURS, ColourRun, names, write_photos
 
 THREE = ["a.jpg", "b.jpg", "c.jpg"]
@@ -47,6 +51,9 @@ def best(vectors: Tensor, query: Tensor, k: int) -> list[int]:
     return np.argsort(-scores, kind="stable")[:k].tolist()
 
 
+# --- search
+
+
 def test_search_equals_brute_force_in_numpy() -> None:
     rng = np.random.default_rng(3)
     vectors = rng.standard_normal((500, 24)).astype(np.float32)
@@ -62,16 +69,13 @@ def test_search_equals_brute_force_in_numpy() -> None:
     assert names(index.search(torch.from_numpy(queries[4]), 7)) == names(found[4])
 
 
-def test_excluded_files_make_room_for_the_next_ones() -> None:
+def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_image() -> None:
     index = ImageIndex(torch.eye(4), [*THREE, "d.jpg"])
     query = torch.tensor([4.0, 3.0, 2.0, 1.0])
     hits = index.search(query, 2, exclude=["a.jpg", "c.jpg", "unknown.jpg"])
     assert names(hits) == ["b", "d"]
     assert [hit.rank for hit in hits] == [1, 2]
-
-
-def test_a_k_above_the_size_gives_every_image() -> None:
-    assert len(ImageIndex(torch.eye(3), THREE).search(torch.ones(3), 1000)) == 3
+    assert len(index.search(query, 1000)) == 4
 
 
 @pytest.mark.parametrize(
@@ -79,7 +83,7 @@ def test_a_k_above_the_size_gives_every_image() -> None:
     [
         (torch.ones(3), 0, "k is 0"),
         (torch.ones(4), 1, "width 3"),
-        (torch.ones(1, 3), 1, "one query is"),
+        (torch.ones(1, 3), 1, r"\(1, 1, 3\)"),
         (torch.tensor([1.0, float("nan"), 0.0]), 1, "not finite"),
     ],
 )
@@ -92,14 +96,12 @@ def test_equal_scores_come_in_the_order_of_the_images() -> None:
     rng = np.random.default_rng(8)
     vectors = rng.integers(-1, 2, (300, 6)).astype(np.float32)  # products are whole numbers
     queries = rng.integers(-1, 2, (12, 6)).astype(np.float32)
-    index = index_of(torch.from_numpy(vectors))
     products = queries @ vectors.T
-    for k in (5, 300):
-        for row, hits in enumerate(index.search_many(torch.from_numpy(queries), k)):
-            expected = np.argsort(-products[row], kind="stable")[:k]
-            assert [hit.score for hit in hits] == products[row][expected].tolist()
-            if k == 300:
-                assert [int(hit.path.name) for hit in hits] == expected.tolist()
+    found = index_of(torch.from_numpy(vectors)).search_many(torch.from_numpy(queries), 300)
+    for row, hits in enumerate(found):
+        expected = np.argsort(-products[row], kind="stable")
+        assert [hit.score for hit in hits] == products[row][expected].tolist()
+        assert [int(hit.path.name) for hit in hits] == expected.tolist()
 
 
 def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> None:
@@ -120,31 +122,35 @@ def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> Non
     assert len(index.search(texts[0], 5000)) > 2900  # k above the size
 
 
-# --- the float16 copy of a large exact index
-
-
 @pytest.fixture
 def halved_from_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(halves, "HALVED_FROM", 100)
+    """Give small indexes the float16 copy of large ones."""
+    monkeypatch.setattr(faiss_vectors, "HALVED_FROM", 100)
 
 
 @pytest.mark.usefixtures("halved_from_a_hundred")
-@pytest.mark.parametrize("k", [1, 10, 100, 3_000])
-def test_the_float16_copy_finds_the_best_of_random_vectors(k: int) -> None:
+@pytest.mark.parametrize("k", [1, 10, 3_000])
+def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(k: int, tmp_path: Path) -> None:
     vectors = unit(3_000, 24)
-    index = index_of(vectors)
-    assert index._halves is not None
+    index_of(vectors[:400]).save(tmp_path / "index")
+    index = ImageIndex.load(tmp_path / "index", check_all=True)
+    assert index._vectors.halves.ntotal == 400
+    index.add(vectors[400:], [f"/made/{row}" for row in range(400, 3_000)])
+    index.save(tmp_path / "index")
+    kinds = sorted(file.name.split("-")[0] for file in (tmp_path / "index").iterdir())
+    assert kinds == ["halves", "images.json", "vectors"]
+    again = ImageIndex.load(tmp_path / "index")
     for query in unit(8, 24, seed=1):
-        assert rows_of(index, query, k) == best(vectors, query, k)
+        assert rows_of(index, query, k) == rows_of(again, query, k) == best(vectors, query, k)
 
 
 @pytest.mark.usefixtures("halved_from_a_hundred")
-@pytest.mark.parametrize("bound", [halves.ERROR, -1.0])
+@pytest.mark.parametrize("bound", [faiss_vectors.ERROR, -1.0])
 def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound(
     bound: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
-    monkeypatch.setattr(halves, "ERROR", bound)
+    monkeypatch.setattr(faiss_vectors, "ERROR", bound)
     vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
     index, lost = index_of(vectors), 0
     for query in F.normalize(unit(1, 24) + unit(20, 24, seed=3), dim=-1):
@@ -155,58 +161,32 @@ def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound
 
 
 @pytest.mark.usefixtures("halved_from_a_hundred")
-def test_of_a_thousand_equal_vectors_the_first_are_given() -> None:
+def test_equal_vectors_come_in_order_and_other_than_unit_vectors_are_searched_in_float32() -> None:
     vectors = unit(1_000, 24)
     vectors[200:] = vectors[5]
     assert rows_of(index_of(vectors), vectors[5], 4) == [5, 200, 201, 202]
-
-
-@pytest.mark.usefixtures("halved_from_a_hundred")
-def test_vectors_that_are_not_unit_vectors_are_searched_in_float32() -> None:
     vectors = 3 * unit(500, 24)
     index, query = index_of(vectors), unit(1, 24, seed=1)[0]
-    assert index._halves is None
+    assert index._vectors.halves is None
     assert rows_of(index, query, 10) == best(vectors, query, 10)
-
-
-@pytest.mark.usefixtures("halved_from_a_hundred")
-def test_the_float16_copy_is_kept_on_disk_and_grows_with_the_index(tmp_path: Path) -> None:
-    vectors = unit(700, 24)
-    index_of(vectors[:400]).save(tmp_path / "index")
-    index = ImageIndex.load(tmp_path / "index", check_all=True)
-    assert index._halves.ntotal == 400
-    index.add(vectors[400:], [f"/made/{row}" for row in range(400, 700)])
-    index.save(tmp_path / "index")
-    again = ImageIndex.load(tmp_path / "index")
-    kinds = sorted(file.name.split("-")[0] for file in (tmp_path / "index").iterdir())
-    assert kinds == ["halves", "images.json", "vectors"]
-    for query in unit(5, 24, seed=1):
-        assert rows_of(index, query, 10) == rows_of(again, query, 10) == best(vectors, query, 10)
 
 
 # --- what an index is built from
 
 
-def test_a_folder_is_indexed_with_the_folders_in_it(photos: Path, run: ColourRun) -> None:
-    index = ImageIndex.build(run, photos)
-    assert sorted(file.stem for file in index.files) == sorted(COLOURS)
-    assert index.skipped == {}
-    first = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)[0]
-    assert first.path == photos / "blue.png" and first.score == pytest.approx(1.0)
-
-
-def test_a_list_of_files_is_indexed_in_its_order(photos: Path, run: ColourRun) -> None:
-    files = [photos / "blue.png", photos / "red.png"]
-    assert ImageIndex.build(run, files).files == files
-
-
-def test_broken_images_are_skipped_with_their_reason(photos: Path, run: ColourRun) -> None:
+def test_a_folder_is_indexed_with_the_folders_in_it_and_a_list_in_its_order(
+    photos: Path, run: ColourRun
+) -> None:
     (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
     (photos / "fake.jpg").write_text("I am no picture")
     index = ImageIndex.build(run, photos)
-    assert len(index) == 4
+    assert sorted(file.stem for file in index.files) == sorted(COLOURS)
     reasons = {"cut.png": "truncated", "fake.jpg": "not an image"}
     assert index.skipped == {photos / name: reason for name, reason in reasons.items()}
+    (first,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
+    assert first.path == photos / "blue.png" and first.score == pytest.approx(1.0)
+    files = [photos / "blue.png", photos / "red.png"]
+    assert ImageIndex.build(run, files).files == files
 
 
 @pytest.mark.parametrize(
@@ -216,7 +196,7 @@ def test_broken_images_are_skipped_with_their_reason(photos: Path, run: ColourRu
         ([], None, "no images in it"),
         (["readme.txt"], None, "no images in it"),
         (["broken.jpg"], None, "no image can be read (1 empty file)"),
-        (None, [], "list of images is empty"),
+        (None, [], "no image can be read (none given)"),
         (None, ["gone.jpg"], "no such image file"),
     ],
 )
@@ -268,38 +248,175 @@ def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) 
     assert index.skipped == {tmp_path / "00000.tar" / "cut.png": "not an image"}
 
 
-@pytest.mark.parametrize("kind", [np.float32, np.float16])
-def test_embeddings_from_a_file_are_indexed_by_their_names(
-    kind: type, tmp_path: Path, run: ColourRun
-) -> None:
-    run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
-    np.save(tmp_path / "all.npy", np.array([[3, 0, 0], [0, 0, 2]], kind))
-    (tmp_path / "all.txt").write_text("red.png\nmore/blue.png\n")
-    index = ImageIndex.build(run, tmp_path / "all.npy")
-    (hit,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
-    assert hit.path == tmp_path / "more" / "blue.png" and hit.score == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize(
     "rows,text,sentence",
     [
+        (np.array([[3, 0, 0], [0, 0, 2]], np.float32), "red.png\nmore/blue.png\n", None),
+        (np.array([[3, 0, 0], [0, 0, 2]], np.float16), "red.png\nmore/blue.png\n", None),
         (np.eye(3, dtype=np.float32), "a\nb\n", "2 names for 3 embeddings"),
-        (np.eye(3, dtype=np.float32), "a\n\nc\n", "line 2 is empty"),
-        (np.eye(3, dtype=np.float32), None, "all.txt: no such file"),
-        (np.eye(4, dtype=np.float32), "a\nb\nc\nd\n", "of width 4, the run makes 3"),
+        (np.eye(3, dtype=np.float32), "a\n\nc\n", "2 names for 3 embeddings"),
+        (np.eye(3, dtype=np.float32), None, "No such file.*all.txt"),
+        (np.eye(4, dtype=np.float32), "a\nb\nc\nd\n", r"\(4, 4\); this run's .* \(N, 3\)"),
         (np.eye(3), "a\nb\nc\n", "float64"),
         (np.ones(3, np.float32), "a\nb\nc\n", "float32 or float16"),
         (np.zeros((1, 3), np.float32), "a\n", "row 0 is zero"),
         (np.array([[{}]]), "a\n", "not readable embeddings"),
     ],
 )
-def test_embeddings_that_do_not_fit_are_refused(
-    rows: np.ndarray, text: str | None, sentence: str, tmp_path: Path, run: ColourRun
+def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
+    rows: np.ndarray, text: str | None, sentence: str | None, tmp_path: Path, run: ColourRun
 ) -> None:
     np.save(tmp_path / "all.npy", rows)
     if text is not None:
         (tmp_path / "all.txt").write_text(text)
     # The stub knows no word but colours, and is asked for its width by another one.
     run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
-    with pytest.raises(InputError, match=sentence):
-        ImageIndex.build(run, tmp_path / "all.npy")
+    if sentence is None:
+        (hit,) = ImageIndex.build(run, tmp_path / "all.npy").search(torch.eye(3)[2], 1)
+        assert hit.path == tmp_path / "more" / "blue.png" and hit.score == pytest.approx(1.0)
+    else:
+        with pytest.raises(InputError, match=sentence):
+            ImageIndex.build(run, tmp_path / "all.npy")
+
+
+# --- on disk
+
+
+def test_a_saved_index_gives_the_same_hits_and_moves_together_with_its_images(
+    photos: Path, run: ColourRun, tmp_path: Path
+) -> None:
+    (photos / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    index = ImageIndex.build(run, photos)
+    folder = index.save(tmp_path / "index")
+    loaded = ImageIndex.load(folder)
+    query = torch.tensor([0.5, 0.2, 0.6])
+    assert loaded.search(query, 4) == index.search(query, 4)
+    assert loaded.run == tmp_path / "run" and loaded.skipped == index.skipped
+    kinds = sorted(file.name.split("-")[0] for file in folder.iterdir())
+    assert kinds == ["images.json", "vectors"]
+    described = json.loads((folder / "images.json").read_text())
+    assert described["images"][0] == "../photos/blue.png"
+    assert described["run"] == "../run" and described["width"] == 3
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    hits = ImageIndex.load(moved / "index").search(torch.tensor([1.0, 0, 0]), 1)
+    assert hits[0].path == moved / "photos" / "red.png" and hits[0].path.is_file()
+
+
+def change(folder: Path, name: str, edit: Any) -> None:
+    (file,) = folder.glob(name)
+    file.write_bytes(edit(file.read_bytes()))
+
+
+def described_as(**changes: Any) -> Any:
+    return lambda data: json.dumps(json.loads(data) | changes).encode()
+
+
+@pytest.mark.parametrize(
+    "name,damage,sentence",
+    [
+        ("vectors-*", None, "missing from the index"),
+        ("images.json", None, "no index in it"),
+        ("vectors-*", lambda data: data[:-5], "damaged"),
+        ("vectors-*", lambda data: data[::-1], "damaged"),
+        ("images.json", lambda data: b"{", "not readable JSON"),
+        ("images.json", lambda data: b"[]", "not of an index that this version reads"),
+        ("images.json", described_as(parts=None), "not of an index that this version reads"),
+        ("images.json", described_as(parts={}), "not of an index that this version reads"),
+        ("images.json", described_as(parts={"vectors": {}}), "not of an index that"),
+        ("images.json", described_as(kind="approximate"), "not of an index that this version"),
+        ("images.json", described_as(format=3), "not of an index that this version reads"),
+        ("images.json", described_as(format=None), "not of an index that this version reads"),
+        ("images.json", described_as(images=["one.jpg"]), "do not fit"),
+        ("images.json", described_as(width=4), "do not fit"),
+    ],
+)
+def test_a_damaged_index_is_refused_with_the_command_that_makes_one(
+    name: str, damage: Any, sentence: str, tmp_path: Path
+) -> None:
+    folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")
+    if damage is None:
+        next(folder.glob(name)).unlink()
+    else:
+        change(folder, name, damage)
+    with pytest.raises(InputError, match=sentence) as error:
+        ImageIndex.load(folder)
+    assert "align-edu index RUN IMAGES OUT" in str(error.value) or "JSON" in sentence
+
+
+def test_a_failed_save_leaves_the_older_index_usable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ImageIndex(torch.eye(2), ["a.jpg", "b.jpg"]).save(tmp_path / "index")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        ImageIndex(torch.eye(3), THREE).save(folder)
+    assert len(ImageIndex.load(folder)) == 2
+    assert len(list(folder.iterdir())) == 2
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_an_index_on_disk_answers_as_the_one_in_memory_and_grows_alike(
+    kind: str, tmp_path: Path
+) -> None:
+    vectors, queries = unit(400, 16), unit(9, 16, seed=4)
+    files = [f"{i}.jpg" for i in range(400)]
+    index = ImageIndex(vectors[:300], files[:300], kind=kind)
+    loaded = ImageIndex.load(index.save(tmp_path / "index"))
+    assert loaded.kind == kind and loaded.search_many(queries, 7) == index.search_many(queries, 7)
+    loaded.add(vectors[300:], files[300:])
+    loaded.save(tmp_path / "index")  # over the files that it lies in
+    whole = ImageIndex(vectors, files, kind=kind).search_many(queries, 7)
+    again = ImageIndex.load(tmp_path / "index", check_all=True)
+    assert again.files == [Path(file).absolute() for file in files]
+    found = again.search_many(queries, 7)
+    assert found == loaded.search_many(queries, 7)
+    # A graph that grew has other links, but finds the same images.
+    pairs = [({h.path for h in a}, {h.path for h in b}) for a, b in zip(found, whole, strict=True)]
+    assert sum(len(a & b) for a, b in pairs) >= (63 if kind == "exact" else 60)
+
+
+def save_and_die(folder: Path, step: str, calls: int) -> None:
+    """Save an index of four images, and die just before the given call of a method of Path."""
+    method, left = getattr(Path, step), [calls]
+
+    def counted(self: Path, *args: Any, **options: Any) -> Any:
+        left[0] -= str(self).startswith(str(folder))
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *args, **options)
+
+    setattr(Path, step, counted)
+    ImageIndex(torch.eye(4), list("abcd")).save(folder)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("step", "calls", "before", "after"),
+    [("replace", 1, 0, 0), ("replace", 2, 2, 2), ("unlink", 3, 2, 4)],
+)
+def test_a_killed_save_leaves_a_whole_index_or_none(
+    step: str, calls: int, before: int, after: int, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    if before:
+        ImageIndex(torch.eye(before), ["x", "y"]).save(folder)
+    child = os.fork()  # a new interpreter would take seconds to import
+    if child == 0:
+        try:
+            save_and_die(folder, step, calls)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    if after:
+        assert len(ImageIndex.load(folder, check_all=True)) == after
+    else:
+        with pytest.raises(InputError, match="no index in it"):
+            ImageIndex.load(folder)
+    # The next save works, and leaves nothing of the killed one.
+    ImageIndex(torch.eye(3), ["p", "q", "r"]).save(folder)
+    assert len(ImageIndex.load(folder)) == 3
+    assert len(list(folder.iterdir())) == 2

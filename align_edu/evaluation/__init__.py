@@ -1,7 +1,6 @@
 """Measures of a trained model, by the protocols of the paper; names load when first used."""
 
-from importlib import import_module
-from typing import Any
+from align_edu import names_on_first_use
 
 _NAMES_OF = {
     "classifier": "FineTuning Probe train_all train_head train_probe",
@@ -14,15 +13,5 @@ _NAMES_OF = {
     "transfer": "accuracy_table evaluate_few_shot evaluate_fine_tune evaluate_probe few_shot_table",
     "zero_shot": "class_ranks class_vectors evaluate_zero_shot fill_templates zero_shot_table",
 }
-_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names.split()}
-__all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"align_edu.evaluation has no {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = names_on_first_use(__name__, _NAMES_OF)
+__all__ = __dir__()

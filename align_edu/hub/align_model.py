@@ -1,6 +1,5 @@
 """The released ALIGN weights: Hugging Face's AlignModel in and out, number for number."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -8,14 +7,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from align_edu.hub.configuration import (
-    MAX_LENGTH,
-    hf_from_preset,
-    pixels_from_preset,
-    preset_from_hf,
-    read_config,
-    read_pixels,
-)
+from align_edu.hub import configuration
 from align_edu.hub.trunk_weights import copy_weights, trunk_names
 from align_edu.io import InputError, cannot_write, read_json
 from align_edu.model.align import Align
@@ -35,8 +27,7 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
 
     path_or_name: a folder that ``AlignModel.save_pretrained`` or :func:`save_hf` wrote, or a
     name on the Hugging Face hub whose files are in this machine's cache. Nothing is downloaded
-    and nothing is unpickled. The embeddings equal AlignModel's; the run's preset has its sizes,
-    its padding (``"tf_static"``) and its preprocessing.
+    and nothing is unpickled. The embeddings equal AlignModel's.
     Raises InputError when files are missing, damaged or pickled, or belong to another model.
 
     Paper: Sections 4.1 and 5; the weights are COYO-ALIGN's, trained by others.
@@ -47,23 +38,21 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     """
     folder = _find_folder(path_or_name)
     where = folder / "config.json"
-    config = read_config(read_json(where), where)
-    preset = preset_from_hf(config, read_pixels(folder), where)
-    preset = dataclasses.replace(preset, name=Path(path_or_name).name)
+    config = configuration.read_config(where)
+    preset = configuration.preset_from_hf(config, where, Path(path_or_name).name)
     tokenizer = _read_tokenizer(folder, preset.text.vocabulary_size)
     weights = _read_weights(folder)
     model = Align(preset, preset.text.vocabulary_size)
-    _check_shortcuts(model, str(where))
-    if config.projection_dim != model.image_tower.width:
+    names = _names(model, str(where)) | {"temperature.value": "temperature"}
+    if config.projection_dim != (width := model.image_tower.width):
         raise InputError(
-            f"{where}: projection_dim is {config.projection_dim}, the image tower's width"
-            f" {model.image_tower.width}; AlignModel needs them equal"
+            f"{where}: projection_dim is {config.projection_dim}, the image tower's width {width};"
+            " AlignModel needs them equal"
         )
-    names = _names(model) | {"temperature.value": "temperature"}
     learned = {name: weights[name] for name in weights.keys() - _CONSTANTS}
     copy_weights(model, learned, names, str(folder), "fetch the folder again")
-    if not model.temperature().item() > 0:
-        raise InputError(f"{folder}: the temperature is {model.temperature().item()}, not above 0")
+    if not (temperature := model.temperature().item()) > 0:
+        raise InputError(f"{folder}: the temperature is {temperature}, not above 0")
     return Run(folder, preset, tokenizer, model.eval().to(device))
 
 
@@ -81,8 +70,8 @@ def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
     model = run_or_model.model if isinstance(run_or_model, Run) else run_or_model
     folder = Path(folder)
     bert = model.text_tower.bert.config
-    config = hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
-    _check_shortcuts(model, "this model")
+    config = configuration.hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
+    names = _names(model, "this model")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; choose a new folder")
     try:
@@ -91,12 +80,13 @@ def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
         _save_processor(run_or_model, model, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    own = model.state_dict()
-    tensors = {theirs: own[ours] for ours, theirs in _names(model).items()}
-    tensors["temperature"] = model.temperature().detach()
-    width = bert.hidden_size
-    tensors.setdefault("text_model.pooler.dense.weight", torch.zeros(width, width))
-    tensors.setdefault("text_model.pooler.dense.bias", torch.zeros(width))
+    own, width = model.state_dict(), bert.hidden_size
+    tensors = {
+        "text_model.pooler.dense.weight": torch.zeros(width, width),
+        "text_model.pooler.dense.bias": torch.zeros(width),
+        "temperature": model.temperature().detach(),
+    }
+    tensors |= {theirs: own[ours] for ours, theirs in names.items()}
     save_tensors(folder / _WEIGHTS, tensors, {"format": "pt"})
     return folder
 
@@ -131,59 +121,48 @@ def _read_weights(folder: Path) -> dict[str, Tensor]:
             raise InputError(f"{folder / _INDEX}: not an index of weights; fetch the folder again")
         parts = [load_tensors(folder / file) for file in files]
         return {name: tensor for part in parts for name, tensor in part.items()}
-    if pickled := sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern)):
-        raise InputError(
-            f"{folder}: only pickled weights ({pickled[0]}), which can run code when they are read;"
-            f" get {_WEIGHTS}, or write it with AlignModel.save_pretrained where you trust them"
-        )
-    raise InputError(
-        f"{folder}: no {_WEIGHTS}; give a folder that AlignModel.save_pretrained wrote"
-    )
+    pickled = sorted(path.name for pattern in _PICKLED for path in folder.glob(pattern))
+    why = f"only pickled weights ({pickled[0]}), which can run code" if pickled else "no such file"
+    raise InputError(f"{folder / _WEIGHTS}: {why}; write it with AlignModel.save_pretrained")
 
 
-def _names(model: Align) -> dict[str, str]:
-    """Return AlignModel's name of each of our tensors but σ, which may be stored as log σ."""
-    names = {
-        f"image_tower.trunk.{ours}": f"vision_model.{theirs}"
-        for ours, theirs in trunk_names(model.image_tower, "transformers").items()
-    }
-    for name in model.text_tower.state_dict():
-        part, _, rest = name.partition(".")
-        theirs = "text_model" if part == "bert" else "text_projection"
-        names[f"text_tower.{name}"] = f"{theirs}.{rest}"
-    return names
+def _names(model: Align, where: str) -> dict[str, str]:
+    """Return AlignModel's name of each of our tensors but σ, which may be stored as log σ.
 
-
-def _check_shortcuts(model: Align, where: str) -> None:
-    """Refuse widths up to a quarter, at which stages may start with a shortcut; theirs never do."""
+    Refuses widths up to a quarter, at which stages may start with a shortcut; theirs never do.
+    """
     if any(stage[0].use_res_connect for stage in list(model.image_tower.trunk)[1:]):
         raise InputError(
             f"{where}: width {model.preset.image.width}, where AlignModel and EfficientNet differ;"
             " use 0.3 or more"
         )
+    trunk = trunk_names(model.image_tower, "transformers")
+    names = {f"image_tower.trunk.{ours}": f"vision_model.{name}" for ours, name in trunk.items()}
+    for name in model.text_tower.state_dict():
+        part, _, rest = name.partition(".")
+        names[f"text_tower.{name}"] = f"text_{'model' if part == 'bert' else part}.{rest}"
+    return names
 
 
 def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer:
     """Return BERT's tokenizer, from tokenizer.json or from a list of pieces."""
-    path, pieces = folder / "tokenizer.json", folder / "vocab.txt"
+    path = folder / "tokenizer.json"
     if path.exists():
         tokenizer = read_tokenizer(path)
-    elif pieces.exists():
-        path = pieces
+    elif (path := folder / "vocab.txt").exists():
         tokenizer = tokenizer_from_pieces(path.read_text(encoding="utf-8").splitlines())
     else:
         raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; fetch the folder again")
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
-    if missing or tokenizer.token_to_id("[PAD]") != 0:
+    ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
+    if None in ids or tokenizer.token_to_id("[PAD]") != 0:
         raise InputError(
             f"{path}: not BERT's tokenizer; it must hold {SPECIAL_TOKENS}, with [PAD] as 0"
         )
-    if tokenizer.get_vocab_size() > vocabulary_size:
+    if (pieces := tokenizer.get_vocab_size()) > vocabulary_size:
         raise InputError(
-            f"{path}: {tokenizer.get_vocab_size()} pieces, but the model has {vocabulary_size};"
-            " give the tokenizer of this model"
+            f"{path}: {pieces} pieces, but the model has {vocabulary_size}; give this model's"
         )
     return tokenizer
 
@@ -192,14 +171,14 @@ def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> No
     """Write the files of an AlignProcessor; without a tokenizer, only those of its image part."""
     from transformers import AlignProcessor, EfficientNetImageProcessor, PreTrainedTokenizerFast
 
-    pictures = EfficientNetImageProcessor(**pixels_from_preset(model.preset))
+    pictures = EfficientNetImageProcessor(**configuration.pixels_from_preset(model.preset))
     if not isinstance(run_or_model, Run):
         pictures.save_pretrained(folder)
         return
     names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
     words = PreTrainedTokenizerFast(
         tokenizer_object=run_or_model.tokenizer,
-        model_max_length=MAX_LENGTH,
+        model_max_length=configuration.MAX_LENGTH,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
     AlignProcessor(pictures, words).save_pretrained(folder)

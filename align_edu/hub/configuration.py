@@ -1,5 +1,6 @@
 """Hugging Face's configuration of ALIGN as our settings, and our settings as that configuration."""
 
+import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from transformers import AlignConfig
 
 MAX_LENGTH = 64  # word pieces per text of the released weights
-_RESIZE_TO_CROP = 346 / 289
 
 # Our names of settings, and Hugging Face's.
 _IMAGE = {
@@ -41,23 +41,19 @@ _PIXELS = {
     "do_normalize": False,
     "include_top": False,
 }
-_ON_WHEN_ABSENT = ("do_resize", "do_rescale")
 
 
-def read_config(values: Any, where: Path) -> "AlignConfig":
-    """Return the configuration in the JSON object of a ``config.json``.
-
-    Raises InputError when it belongs to another model, or is no configuration.
-    """
+def read_config(where: Path) -> "AlignConfig":
+    """Return the configuration in ``config.json``; raise InputError for another model's."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AlignConfig
 
-    kind = values.get("model_type") if isinstance(values, dict) else None
-    if isinstance(values, dict) and "preset" in values:
+    values = stored if isinstance(stored := read_json(where), dict) else {}
+    if "preset" in values:
         raise InputError(f"{where}: a run of align_edu, not an AlignModel; use load_run")
-    if kind != "align":
+    if (kind := values.get("model_type")) != "align":
         raise InputError(
-            f"{where}: model_type is {kind!r}, not 'align'; give the folder of an AlignModel"
+            f"{where}: model_type is {kind!r}, not 'align'; give an AlignModel's folder"
         )
     try:
         return AlignConfig.from_dict(values)
@@ -66,34 +62,24 @@ def read_config(values: Any, where: Path) -> "AlignConfig":
         raise InputError(f"{where}: not an AlignModel's configuration ({reason})") from error
 
 
-def read_pixels(folder: Path) -> dict[str, Any]:
-    """Return the image processor's values, from transformers 5's file or the older one."""
-    path, older = folder / "processor_config.json", folder / "preprocessor_config.json"
-    values = read_json(path) if path.exists() else {}
-    if isinstance(values, dict) and "image_processor" in values:
-        return values["image_processor"]
-    return read_json(older) if older.exists() else {}
+def preset_from_hf(config: "AlignConfig", where: Path, name: str) -> Preset:
+    """Return the settings of an AlignModel, from the files beside ``where``, its config.json.
 
-
-def preset_from_hf(config: "AlignConfig", pixels: dict[str, Any], where: Path) -> Preset:
-    """Return the settings of an AlignModel.
-
-    pixels: the values of its ``EfficientNetImageProcessor``; empty: those of the paper, with
-    resize and crop as 346 : 289. BatchNorm's momentum 0.99, TensorFlow's, becomes torch's 0.01.
+    BatchNorm's momentum 0.99, TensorFlow's, becomes torch's 0.01.
     Raises InputError for a model that our towers cannot compute.
 
     Paper: Section 5 (resize, crop, 64 tokens).
     """
     vision: Any = config.vision_config
     text: Any = config.text_config
-    _check(vision, _defaults(vision, _VISION), where)
     same = {
         "intermediate_size": 4 * text.hidden_size,
         "attention_probs_dropout_prob": text.hidden_dropout_prob,
     }
-    _check(text, _defaults(text, _TEXT) | same, where)
+    _check(vision, {name: getattr(type(vision)(), name) for name in _VISION.split()}, where)
+    _check(text, {name: getattr(type(text)(), name) for name in _TEXT.split()} | same, where)
     _check_padding(vision, where)
-    resize, crop = _picture_sizes(pixels, vision.image_size, where)
+    resize, crop = _picture_sizes(vision.image_size, where)
     momentum = vision.batch_norm_momentum
     image = ImageSettings(
         **{ours: getattr(vision, theirs) for ours, theirs in _IMAGE.items()},
@@ -107,7 +93,7 @@ def preset_from_hf(config: "AlignConfig", pixels: dict[str, Any], where: Path) -
         max_length=min(MAX_LENGTH, text.max_position_embeddings),
         pooler=True,
     )
-    return Preset(where.parent.name, image, words, LossSettings(temperature=1.0))
+    return Preset(name, image, words, LossSettings(temperature=1.0))
 
 
 def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignConfig":
@@ -119,16 +105,12 @@ def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignCo
     from transformers import AlignConfig
 
     image, text = preset.image, preset.text
-    if image.padding != "tf_static":
-        raise InputError(
-            f"AlignModel has only the padding 'tf_static', this model has {image.padding!r};"
-            " train one with --set image.padding=tf_static"
-        )
-    if image.projection:
-        raise InputError(
-            "AlignModel has no linear layer after its image tower; train a model with"
-            " --set image.projection=null"
-        )
+    for name, value in {"padding": "tf_static", "projection": None}.items():
+        if (got := getattr(image, name)) != value:
+            raise InputError(
+                f"AlignModel has no image tower with {name} {got!r}; train a model with"
+                f" --set image.{name}={json.dumps(value)}"
+            )
     return AlignConfig(
         architectures=["AlignModel"],
         dtype="float32",
@@ -163,11 +145,6 @@ def pixels_from_preset(preset: Preset) -> dict[str, Any]:
     return _PIXELS | {name: {"height": side, "width": side} for name, side in sides.items()}
 
 
-def _defaults(part: Any, names: str) -> dict[str, Any]:
-    default = type(part)()
-    return {name: getattr(default, name) for name in names.split()}
-
-
 def _check(part: Any, expected: dict[str, Any], where: Path) -> None:
     for name, value in expected.items():
         got = getattr(part, name)
@@ -186,18 +163,20 @@ def _check_padding(vision: Any, where: Path) -> None:
         )
 
 
-def _picture_sizes(pixels: dict[str, Any], image_size: Any, where: Path) -> tuple[int, int]:
-    """Return the sides of the resized picture and of its crop."""
-    if not pixels:
+def _picture_sizes(image_size: Any, where: Path) -> tuple[int, int]:
+    """Return the sides of the resized picture and of its crop, from the image processor's file."""
+    files = (where.with_name(f"{name}_config.json") for name in ("processor", "preprocessor"))
+    newer, older = (read_json(file) if file.exists() else {} for file in files)
+    pixels = newer.get("image_processor") or older  # of transformers 5, or before
+    if not pixels:  # the paper's ratio
         if not isinstance(image_size, int):
             raise InputError(f"{where}: image_size is {image_size}; our towers need one number")
-        return round(image_size * _RESIZE_TO_CROP), image_size
+        return round(image_size * 346 / 289), image_size
     for name, expected in _PIXELS.items():
-        got = pixels.get(name, name in _ON_WHEN_ABSENT)
+        got = pixels.get(name, name in ("do_resize", "do_rescale"))  # on when absent
         if not isinstance(got, int | float) or not math.isclose(got, expected, rel_tol=1e-6):
             raise InputError(
-                f"{where.parent}: the image processor has {name} = {got}, ALIGN's {expected};"
-                " correct its file"
+                f"{where.parent}: the image processor has {name} = {got}, ALIGN's {expected}"
             )
     for side in (pixels.get("size"), pixels.get("crop_size")):
         if not isinstance(side, dict) or side.get("height") != side.get("width"):

@@ -30,12 +30,10 @@ _HEADS = ("conv_head.", "bn2.", "classifier.", "features.8.")  # not part of ALI
 def load_trunk(tower: ImageTower, weights: Mapping[str, Tensor], source: Source) -> None:
     """Copy the weights of another library's EfficientNet into the tower's trunk, in place.
 
-    weights: the ``state_dict()`` of torchvision's ``efficientnet_b0`` … ``b7``, of timm's
-    ``tf_efficientnet_b0`` … ``l2``, or of the ``vision_model`` of transformers' AlignModel, of
-    the tower's size. Head convolution and classifier are ignored. The outputs are equal if the
-    tower has the padding of the weights: ``"symmetric"`` for torchvision, ``"same"`` for timm,
-    ``"tf_static"`` for transformers. (The BatchNorm of torchvision's B0 to B4 also has another
-    epsilon, 1e-5.)
+    weights: the ``state_dict()`` of torchvision's ``efficientnet_b0`` … ``b7`` (padding
+    ``"symmetric"``; BatchNorm's epsilon is 1e-5 in B0 to B4), of timm's ``tf_efficientnet_b0`` …
+    ``l2`` (``"same"``), or of the ``vision_model`` of transformers' AlignModel
+    (``"tf_static"``). Head convolution and classifier are ignored.
     Raises InputError for a missing or unknown name, or the shape of another size.
 
     Paper: Section 4.1 (no 1×1 convolution with activation in the classification head).
@@ -81,17 +79,16 @@ def trunk_names(tower: ImageTower, source: Source) -> dict[str, str]:
     if source == "torchvision":
         return {name: f"features.{name}" for name in tensors}
     layers = dict.fromkeys(name.rpartition(".")[0] for name in tensors)
-    theirs = list(_STEM[source])
-    number = 0
+    theirs, number = list(_STEM[source]), 0
+    named: tuple[str, ...]
     for stage, blocks in enumerate(list(tower.trunk)[1:]):
         for j, block in enumerate(blocks):
             parts = len(block.block)
             if source == "timm":
-                named = _TIMM if parts == 4 else _TIMM_FIRST_STAGE
-                theirs += [f"blocks.{stage}.{j}.{layer}" for layer in named]
+                name, named = f"blocks.{stage}.{j}", _TIMM if parts == 4 else _TIMM_FIRST_STAGE
             else:  # the last layers, without an expansion in the first stage
-                last = _TRANSFORMERS[-2 * parts :]
-                theirs += [f"encoder.blocks.{number}.{layer}" for layer in last]
+                name, named = f"encoder.blocks.{number}", _TRANSFORMERS[-2 * parts :]
+            theirs += [f"{name}.{layer}" for layer in named]
             number += 1
     new_name = dict(zip(layers, theirs, strict=True))
     split = ((name, *name.rpartition(".")) for name in tensors)

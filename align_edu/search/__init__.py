@@ -1,7 +1,6 @@
 """Search for images by words, by an image, and by adding and subtracting both."""
 
-from align_edu.search.arithmetic import combine_query
 from align_edu.search.index import Hit, ImageIndex
-from align_edu.search.query import search
+from align_edu.search.query import combine_query, search
 
 __all__ = ["Hit", "ImageIndex", "combine_query", "search"]

@@ -4,23 +4,23 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder, weights_of
+from align_edu.evaluation.embed import (
+    EmbeddedImages,
+    Encoder,
+    embed_images,
+    embed_pictures,
+    weights_of,
+)
 from align_edu.io import InputError
-from align_edu.search import store
-from align_edu.search.halves import blocks, halve, search_all
-from align_edu.search.sources import embed_source
-from align_edu.search.store import place_of
+from align_edu.pairs.images import SUFFIXES, decode_image, find_images
+from align_edu.pairs.shards import open_pairs
 
 EXACT_UP_TO = 1_000_000  # images; an exact search of more is too slow
-KINDS = ("exact", "approximate")
-# Of the graph: links per node, and candidates kept while building and while searching.
-LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,13 @@ class Hit:
 class ImageIndex:
     """Image embeddings that FAISS searches by inner product.
 
-    Exact up to a million images; from 100,000 on a first pass reads a float16 copy. Above, or
-    on request, approximate: a graph (HNSW), whose links depend on the images alone. Lists
-    around centroids (IVF) lose more text queries, because texts lie apart from images and are
-    led to lists that hold none of their answers.
+    Exact up to a million images; above, or on request, approximate: a graph (HNSW), whose links
+    depend on the images alone. Lists around centroids (IVF) lose more text queries, because
+    texts lie apart from images and are led to lists that hold none of their answers.
 
-    Parameters
-    ----------
-    embeddings : (N, D), N > 0, unit vectors.
-    files : the N image files.
-    run : folder of the model that made the embeddings, so that a search can load it.
-    skipped : files that could not be read, and why.
-    kind : "exact" or "approximate"; by the number of images when None.
-    model : SHA-256 of the weights that made the embeddings; from the run's folder when None.
+    embeddings: (N, D), N > 0, unit vectors. files: the N image files. run: folder of the model
+    that made the embeddings, so that a search can load it. skipped: files that could not be
+    read, and why. kind: "exact" or "approximate"; by the number of images when None.
 
     Raises InputError when there is nothing to index or the embeddings are not finite.
 
@@ -66,28 +60,22 @@ class ImageIndex:
         skipped: dict[Path, str] | None = None,
         *,
         kind: str | None = None,
-        model: str | None = None,
     ) -> None:
-        import faiss
+        from align_edu.search.vectors import Vectors
 
         if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) != len(files):
+            shape = tuple(embeddings.shape)
             raise InputError(
-                f"embeddings {tuple(embeddings.shape)} for {len(files)} files:"
-                " an index needs (N, D), one per file, N > 0"
+                f"embeddings {shape} for {len(files)} files: give (N, D), one per file"
             )
         self.kind = _kind(kind, len(files))
-        self.run = None if run is None else place_of(run)
-        self.model = model or (None if self.run is None else weights_of(self.run))
-        self.skipped = {place_of(file): why for file, why in (skipped or {}).items()}
+        self.run = None if run is None else _place_of(run)
+        self.model = None if self.run is None else weights_of(self.run)
+        self.skipped = {_place_of(file): why for file, why in (skipped or {}).items()}
         self._home = Path(os.sep)  # names are relative to it
         self._names = [self._name(file) for file in files]
-        self._vectors = faiss.IndexFlatIP(embeddings.shape[1])
-        self._graph: Any = None
-        if self.kind == "approximate":
-            self._graph = faiss.IndexHNSWFlat(self.width, LINKS, faiss.METRIC_INNER_PRODUCT)
-            self._graph.hnsw.efConstruction = BUILD_CANDIDATES
-            self._share_vectors()
-        self._insert(_rows("embeddings", embeddings))
+        self._vectors = Vectors.empty(embeddings.shape[1], self.kind)
+        self._vectors.add(self._checked("embeddings", embeddings))
 
     def __len__(self) -> int:
         return len(self._names)
@@ -95,7 +83,7 @@ class ImageIndex:
     @property
     def width(self) -> int:
         """D, the width of the embeddings."""
-        return int(self._vectors.d)
+        return int(self._vectors.vectors.d)
 
     @property
     def files(self) -> list[Path]:
@@ -113,74 +101,61 @@ class ImageIndex:
     ) -> "ImageIndex":
         """Embed images with a model and index them; broken files are skipped and named.
 
-        run: a trained model, see `load_run`. images: a folder (with the folders in it), a list
-        of files, shards, or a file of embeddings: see `embed_source`. kind: "exact" or
-        "approximate"; by the number of images when None. progress: show a bar.
+        run: a trained model, see `load_run`. images: a folder, a list of files, shards, or
+        embeddings, see `embed_source`. kind: as above. progress: show a bar.
         Raises InputError when no image is found, a listed file is missing, or none can be read.
         """
         _kind(kind, 1)
         found = embed_source(run, images, progress=progress)
         if not found.files:
-            place = images if isinstance(images, str | Path) else Path(images[0]).parent
-            raise InputError(f"{place}: no image can be read ({found.reasons()})")
+            place = images if isinstance(images, str | Path) else "the list of images"
+            raise InputError(f"{place}: no image can be read ({found.reasons() or 'none given'})")
         folder = getattr(run, "folder", None)
         return cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
 
     def search(self, query: Tensor, k: int, exclude: Sequence[str | Path] = ()) -> list[Hit]:
         """Return the k images most similar to a query, the best first.
 
-        query: (D,), a unit vector. k: at least 1; above the size of the index, all images are
-        returned. exclude: files that must not be found, such as the image of the query.
-        Of images with equal scores the one that was indexed first comes first.
+        query: (D,), a unit vector. k: at least 1. exclude: files that must not be found, such
+        as the image of the query. Equal scores: the image that was indexed first comes first.
         Raises InputError for a query of another width, one that is not finite, and k < 1.
         """
-        query = torch.as_tensor(query)
-        if query.ndim != 1:
-            raise InputError(f"query {tuple(query.shape)}: one query is (D,), see search_many")
-        return self.search_many(query[None], k, exclude)[0]
+        return self.search_many(torch.as_tensor(query)[None], k, exclude)[0]
 
     def search_many(
         self, queries: Tensor, k: int, exclude: Sequence[str | Path] = ()
     ) -> list[list[Hit]]:
         """Return the k most similar images of each query (B, D), as :meth:`search` does."""
-        queries = torch.as_tensor(queries)
-        self._check_width("queries", queries)
+        rows = self._checked("queries", torch.as_tensor(queries))
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one image")
         left_out = {self._name(file) for file in exclude}
         names = enumerate(self._names) if left_out else ()
-        rows = {row for row, name in names if name in left_out}
-        count = min(k + len(rows), len(self))
-        vectors = _rows("queries", queries)
-        if self._graph is None:
-            scores, found = search_all(self._vectors, self._halves, vectors, count)
-        else:
-            self._graph.hnsw.efSearch = max(CANDIDATES, 2 * count)
-            scores, found = self._graph.search(vectors, count)
-        return [
-            self._hits(ids, values, rows, k)
-            for ids, values in zip(found.tolist(), scores.tolist(), strict=True)
-        ]
+        skip = {row for row, name in names if name in left_out}
+        scores, found = self._vectors.search(rows, min(k + len(skip), len(self)))
+        hits = []
+        for pairs in map(zip, (-scores).tolist(), found.tolist()):
+            # A graph that finds too few fills up with -1. Equal scores: the earlier image first.
+            best = sorted((minus, i) for minus, i in pairs if i >= 0 and i not in skip)[:k]
+            hits.append([Hit(self._file(i), -minus, n) for n, (minus, i) in enumerate(best, 1)])
+        return hits
 
     def add(self, embeddings: Tensor, files: Sequence[str | Path]) -> None:
         """Add images to the index in memory; :meth:`save` writes them.
 
-        embeddings: (M, D) unit vectors of the same model. files: their M files.
-        Raises InputError when widths or numbers do not fit, or a file is already indexed.
+        embeddings: (M, D) unit vectors. files: their M files. Raises InputError when widths or
+        numbers do not fit, or a file is already indexed.
         """
-        self._check_width("embeddings", embeddings)
-        if len(embeddings) != len(files):
-            raise InputError(f"{len(embeddings)} embeddings for {len(files)} files: one per file")
-        new = [self._name(file) for file in files]
-        seen = set(self._names)
-        for name in new:
-            if name in seen:
+        rows = self._checked("embeddings", embeddings)
+        if len(rows) != len(files):
+            raise InputError(f"{len(rows)} embeddings for {len(files)} files: one per file")
+        names = dict.fromkeys(self._names)
+        for name in map(self._name, files):
+            if name in names:
                 raise InputError(f"{name}: already in the index; add each image once")
-            seen.add(name)
-        rows = _rows("embeddings", embeddings)
-        self._read_into_memory()
-        self._insert(rows)
-        self._names += new
+            names[name] = None
+        self._vectors.add(rows)
+        self._names += list(names)[len(self._names) :]
 
     def save(self, folder: str | Path) -> Path:
         """Write the index into a folder, with paths relative to it; return the folder.
@@ -192,99 +167,116 @@ class ImageIndex:
         home = folder.resolve()
         described = {
             "kind": self.kind,
-            "run": None if self.run is None else store.relative_to(self.run, home),
+            "run": None if self.run is None else os.path.relpath(self.run, home),
             "model": self.model,
             "width": self.width,
-            "images": [store.relative_to(file, home) for file in self.files],
-            "skipped": {store.relative_to(file, home): why for file, why in self.skipped.items()},
+            "images": [os.path.relpath(file, home) for file in self.files],
+            "skipped": {os.path.relpath(file, home): why for file, why in self.skipped.items()},
         }
-        parts = {"vectors": self._vectors, "graph": self._graph, "halves": self._halves}
-        store.write_parts(folder, described, parts)
+        self._vectors.write(folder, described)
         return folder
 
     @classmethod
     def load(cls, folder: str | Path, *, check_all: bool = False) -> "ImageIndex":
         """Open an index that :meth:`save` wrote; its vectors stay on disk until searched.
 
-        check_all: read every byte to look for damage. Otherwise sizes are checked, and of a
-        part above 64 MiB only 64 samples of 1 MiB, so that a large index opens at once.
+        check_all: read every byte to look for damage, not only 64 MiB of each larger file.
         Raises InputError when the folder is missing, or a file of it is missing or damaged.
         """
-        folder = Path(folder)
-        described = store.read_described(folder)
+        from align_edu.search.vectors import Vectors
+
         index = cls.__new__(cls)
-        index._home = folder.resolve()
-        index._names = described["images"]
+        index._vectors, described = Vectors.read(Path(folder), whole=check_all)
+        index._home, index._names = Path(folder).resolve(), described["images"]
         index.kind, index.model = described["kind"], described.get("model")
-        run = described.get("run")
-        index.run = None if run is None else place_of(index._home / run)
-        skipped = described.get("skipped", {})
-        index.skipped = {place_of(index._home / name): why for name, why in skipped.items()}
-        parts = {
-            name: store.read_part(folder, described, name, whole=check_all)
-            for name in store.PARTS
-            if name == "vectors" or name in described["parts"]
-        }
-        index._vectors = parts["vectors"]
-        index._graph, index._halves = parts.get("graph"), parts.get("halves")
-        if index._graph is not None:
-            index._share_vectors()
-        sizes = {part.ntotal for part in parts.values()}
-        if sizes != {len(index._names)} or index.width != described["width"]:
-            raise InputError(f"{folder}: its files do not fit; build the index again")
+        run, skipped = described.get("run"), described.get("skipped", {})
+        index.run = None if run is None else _place_of(index._home / run)
+        index.skipped = {_place_of(index._home / name): why for name, why in skipped.items()}
         return index
 
-    def _hits(self, ids: list[int], scores: list[float], skip: set[int], k: int) -> list[Hit]:
-        # A graph that finds too few fills up with -1. Equal scores: the earlier image first.
-        pairs = zip(ids, scores, strict=True)
-        kept = sorted((-score, i) for i, score in pairs if i >= 0 and i not in skip)[:k]
-        return [Hit(self._file(i), -score, n) for n, (score, i) in enumerate(kept, start=1)]
-
-    def _check_width(self, name: str, vectors: Tensor) -> None:
+    def _checked(self, name: str, vectors: Tensor) -> np.ndarray:
+        """Return vectors as float32 rows; raise InputError for another width or NaN."""
         if vectors.ndim != 2 or vectors.shape[1] != self.width:
             raise InputError(
                 f"{name} {tuple(vectors.shape)}: this index holds vectors of width"
                 f" {self.width}; use the run that built it"
             )
+        rows = vectors.detach().to("cpu", torch.float32).contiguous().numpy()
+        if not np.isfinite(rows).all():
+            raise InputError(f"{name}: not finite; the model or its input is broken")
+        return rows
 
     def _name(self, file: str | Path) -> str:
-        return store.relative_to(place_of(file), self._home)
+        return os.path.relpath(_place_of(file), self._home)
 
     def _file(self, row: int) -> Path:
-        return place_of(self._home / self._names[row])
-
-    def _share_vectors(self) -> None:
-        """Let the graph use the vectors of the index, so that they are stored once."""
-        self._graph.storage = self._vectors
-        self._graph.own_fields = False
-
-    def _insert(self, rows: np.ndarray) -> None:
-        """Append vectors, and renew the float16 copy."""
-        (self._graph or self._vectors).add(rows)
-        self._halves = halve(self._vectors) if self._graph is None else None
-
-    def _read_into_memory(self) -> None:
-        """Replace vectors that lie on disk, which FAISS cannot append to."""
-        import faiss
-
-        vectors = faiss.IndexFlatIP(self.width)
-        for rows in blocks(self._vectors):
-            vectors.add(rows)
-        self._vectors = vectors
-        if self._graph is not None:
-            self._share_vectors()
+        return _place_of(self._home / self._names[row])
 
 
 def _kind(kind: str | None, images: int) -> str:
-    if kind is None:
-        return "exact" if images <= EXACT_UP_TO else "approximate"
-    if kind not in KINDS:
-        raise InputError(f"kind {kind!r}: an index is {' or '.join(KINDS)}")
-    return kind
+    if kind not in (None, "exact", "approximate"):
+        raise InputError(f"kind {kind!r}: an index is exact or approximate")
+    return kind or ("exact" if images <= EXACT_UP_TO else "approximate")
 
 
-def _rows(name: str, vectors: Tensor) -> np.ndarray:
-    rows = vectors.detach().to("cpu", torch.float32).contiguous().numpy()
-    if not np.isfinite(rows).all():
-        raise InputError(f"{name}: not finite; the model or its input is broken")
-    return rows
+def _place_of(file: str | Path) -> Path:
+    """Return the absolute path with its folders resolved; the file itself may be a link."""
+    path = Path(file).absolute()
+    return path.parent.resolve() / path.name
+
+
+def embed_source(
+    run: Encoder, images: str | Path | Sequence[str | Path], *, progress: bool = False
+) -> EmbeddedImages:
+    """Return the embeddings of images of any source; broken ones are skipped and named.
+
+    images: a folder of images, with the folders in it, or a list of files; a folder of
+    webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg; or embeddings that
+    the same model made: NAME.npy, float32 or float16 (N, D), beside NAME.txt, a name per line.
+    Raises InputError when no image is found, or the embeddings do not fit the names or the run.
+    """
+    if not isinstance(images, str | Path):
+        files = [Path(file) for file in images]
+        if missing := [file for file in files if not file.is_file()]:
+            raise InputError(f"{missing[0]}: no such image file; check the list")
+        return embed_images(run, files, progress=progress)
+    path = Path(images)
+    if path.suffix == ".npy":
+        return _read_embeddings(path, run.encode_texts(["a"]).shape[1])
+    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
+        source = open_pairs([path])
+        files = [source.place(i)[0] / name for i, name in enumerate(source.names)]
+        return embed_pictures(
+            run, files, lambda i: decode_image(source.image_bytes(i)), progress=progress
+        )
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give a folder of images")
+    if not (files := find_images(path)):
+        raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
+    return embed_images(run, files, progress=progress)
+
+
+def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
+    """Read NAME.npy as unit vectors of this width, and the names in NAME.txt beside it."""
+    beside = path.with_suffix(".txt")
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        names = beside.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(
+            f"{path}: not readable embeddings ({error}); they are NAME.npy and NAME.txt"
+        ) from None
+    if rows.dtype not in (np.float32, np.float16) or rows.shape[1:] != (width,) or not len(rows):
+        raise InputError(
+            f"{path}: {rows.dtype} {rows.shape}; this run's embeddings are float32 or float16"
+            f" (N, {width}), N > 0"
+        )
+    if len(names) != len(rows) or "" in names:
+        count = len(names) - names.count("")
+        raise InputError(f"{beside}: {count} names for {len(rows)} embeddings; write one per line")
+    vectors = np.array(rows, np.float32)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if broken := np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))).tolist():
+        raise InputError(f"{path}: row {broken[0]} is zero or not finite; make it again")
+    vectors /= lengths
+    return EmbeddedImages(torch.from_numpy(vectors), [path.parent / name for name in names])

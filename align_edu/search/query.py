@@ -1,17 +1,56 @@
-"""One search, from words and a picture on disk to the images found."""
+"""One search: words and a picture become one query, and the query finds images."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder, embed_images, load_encoder, weights_of
 from align_edu.io import InputError
-from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT, combine_query
 from align_edu.search.index import Hit, ImageIndex
 
+TEXT_WEIGHT = 2.0  # paper: footnote 4; image–image cosines are larger than image–text ones
+IMAGE_WEIGHT = 1.0
 _WEIGHT = re.compile(r"(.*[^\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
+
+
+def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """Return one query: each embedding normalised, added with its weight, normalised again.
+
+    terms: (weight, embedding) pairs; each embedding is (D,), a negative weight subtracts.
+    Returns a (D,) float32 unit vector. Raises InputError when there is no term, when widths
+    differ, when a number is not finite, and when an embedding or the sum is zero.
+
+    Paper: Section 7, image + text queries; footnote 4 gives text weight 2, image weight 1.
+
+    >>> image, text = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 0.5])
+    >>> combine_query([(IMAGE_WEIGHT, image), (TEXT_WEIGHT, text)])
+    tensor([0.4472, 0.8944])
+    """
+    if not terms:
+        raise InputError("the query has no terms; give at least one text or image")
+    weights = [float(weight) for weight, _ in terms]
+    if not all(map(math.isfinite, weights)):
+        raise InputError(f"query weights {weights}: each must be a finite number")
+    total = torch.zeros(())
+    for number, (weight, embedding) in enumerate(terms):
+        vector = torch.as_tensor(embedding).detach().to("cpu", torch.float32)
+        if vector.ndim != 1 or (number and vector.shape != total.shape):
+            raise InputError(
+                f"query term {number}: shape {tuple(vector.shape)} beside {tuple(total.shape)};"
+                " every embedding must be (D,) of one model"
+            )
+        if not 0 < vector.norm() < math.inf:
+            raise InputError(f"query term {number}: the embedding is zero or not finite")
+        total = total + weight * (vector / vector.norm())
+    # A smaller sum is a rounding error, whose direction means nothing.
+    if total.norm() <= 1e-5 * sum(map(abs, weights)):
+        raise InputError("the terms of the query cancel out; change a weight or a term")
+    return F.normalize(total, dim=0)
 
 
 def search(
@@ -26,15 +65,12 @@ def search(
 ) -> list[Hit]:
     """Find images by a text, an image, or an image with texts added and subtracted.
 
-    Parameters
-    ----------
-    index : an index, or the folder of one.
-    text : words that describe the images; weight 2.
-    image : a picture to start from; weight 1, and never among its own results.
-    plus, minus : texts to add and to subtract; weights 2 and -2.
-    top : how many images.
-    run : the model that built the index; loaded from the folder that the index names when None.
-    device : to load that model on, "cpu" or "cuda"; a GPU if there is one when None.
+    index: an index, or the folder of one.
+    text, plus: words that describe the images, weight 2. minus: texts to subtract, weight -2.
+    image: a picture to start from; weight 1, and never among its own results.
+    top: how many images to find.
+    run: the model that built the index; None: loaded from the folder that the index names, on
+    device "cpu" or "cuda"; by default a GPU if there is one.
 
     A text may end in a factor of its weight: "snow:1.5" weighs 1.5 times as much as "snow".
 
@@ -55,13 +91,20 @@ def search(
         if index.run is None:
             raise InputError("the index names no run; give the run that built it")
         run = load_encoder(index.run, device)
-    _check_model(index, run)
+    folder = getattr(run, "folder", None)
+    weights = None if folder is None else weights_of(folder)
+    if None not in (index.model, weights) and weights != index.model:
+        raise InputError(f"{folder}: not the model that built this index; build the index again")
     terms: list[tuple[float, Tensor]] = []
     if words:
         vectors = run.encode_texts([one for _, one in words])
         terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
     if image is not None:
-        terms.append((IMAGE_WEIGHT, _embed_one(run, Path(image))))
+        found = embed_images(run, [file := Path(image)])
+        if found.skipped:
+            reason = found.skipped[file]
+            raise InputError(f"{file}: not a readable image ({reason}); give another one")
+        terms.append((IMAGE_WEIGHT, found.embeddings[0]))
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
@@ -75,21 +118,3 @@ def weighted(text: str) -> tuple[float, str]:
     """
     found = _WEIGHT.fullmatch(text)
     return (TEXT_WEIGHT * float(found[2]), found[1]) if found else (TEXT_WEIGHT, text)
-
-
-def _check_model(index: ImageIndex, run: Encoder) -> None:
-    """Raise InputError if both the index and the model name their weights and these differ."""
-    folder = getattr(run, "folder", None)
-    weights = None if folder is None else weights_of(folder)
-    if index.model is not None and weights is not None and weights != index.model:
-        raise InputError(
-            f"{folder}: not the model that built this index (its weights are"
-            f" {weights[:12]}, the index's {index.model[:12]}); build the index again"
-        )
-
-
-def _embed_one(run: Encoder, file: Path) -> Tensor:
-    found = embed_images(run, [file])
-    if found.skipped:
-        raise InputError(f"{file}: not a readable image ({found.skipped[file]}); give another one")
-    return found.embeddings[0]

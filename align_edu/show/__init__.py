@@ -1,33 +1,14 @@
 """Figures in one style, and the report of a run."""
 
-from align_edu.show.charts import (
-    funnel_bars,
-    hash_curve,
-    recall_bars,
-    softmax_bars,
-    temperature_curves,
-    training_curves,
-)
-from align_edu.show.matrices import matrix_row, rule_matrix, similarity_matrix
-from align_edu.show.pictures import picture_grid, save_search_picture, search_gallery
-from align_edu.show.report import Found, Sample, write_report
-from align_edu.show.style import to_png
+from align_edu import names_on_first_use
 
-__all__ = [
-    "Found",
-    "Sample",
-    "funnel_bars",
-    "hash_curve",
-    "matrix_row",
-    "picture_grid",
-    "recall_bars",
-    "rule_matrix",
-    "save_search_picture",
-    "search_gallery",
-    "similarity_matrix",
-    "softmax_bars",
-    "temperature_curves",
-    "to_png",
-    "training_curves",
-    "write_report",
-]
+_NAMES_OF = {
+    "charts": "cost_bars funnel_bars hash_curve recall_bars softmax_bars temperature_curves"
+    " training_curves",
+    "matrices": "matrix_row rule_matrix similarity_matrix",
+    "pictures": "picture_grid save_search_picture search_gallery",
+    "report": "Found Sample write_report",
+    "style": "to_png",
+}
+__getattr__, __dir__ = names_on_first_use(__name__, _NAMES_OF)
+__all__ = __dir__()

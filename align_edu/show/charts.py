@@ -1,4 +1,4 @@
-"""Bars and curves: the funnel, the training, the recall, hashes, and the temperature."""
+"""Bars and curves: funnel, training, recall, hashes, temperature, and the cost of a run."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from align_edu.show import style
-from align_edu.show.style import Picture, course_style, new_figure, wrapped
+from align_edu.show.style import Picture, drawing, wrapped
+
+_BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # of a legend
 
 
 def funnel_bars(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
-    """Draw the pairs left after each filter, as bars from the raw pairs down.
+    """Draw the pairs left after each filter that was applied, as bars from the raw pairs down.
 
-    funnel: `Funnel.to_json()` or the content of funnel.json; rules that were not applied are
-    left out.
+    funnel: `Funnel.to_dict()` or the content of funnel.json.
 
     Paper: Section 3.
 
@@ -25,28 +26,51 @@ def funnel_bars(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
     ['100', '80  (−20)']
     """
     steps = [step for step in funnel["steps"] if step["applied"]]
-    before = np.array([funnel["raw"]] + [step["pairs_in"] for step in steps])
-    left = before - np.array([0] + [step["dropped"] for step in steps])
+    before = np.array([funnel["raw"], *(step["pairs_in"] for step in steps)])
+    left = before - np.array([0, *(step["dropped"] for step in steps)])
     whole = max(int(funnel["raw"]), 1)
-    figure = new_figure(1.25 + 0.34 * len(steps), title)
-    with course_style():
+    names = ["raw pairs", *(wrapped(step["says"], 44, 2) for step in steps)]
+    texts = [
+        f"{count:,}  (−{first - count:,})" if first > count else f"{count:,}"
+        for count, first in zip(left.tolist(), before.tolist())
+    ]
+    with drawing(1.25 + 0.34 * len(steps), title) as figure:
         axes = figure.add_subplot()
-        places = np.arange(len(before))
-        axes.barh(places, left, color=style.BLUE, height=0.7, label="left")
-        dropped = {"color": style.LINE, "label": "dropped here"}
-        axes.barh(places, before - left, left=left, height=0.7, **dropped)
-        names = ["raw pairs"] + [wrapped(step["says"], 44, 2) for step in steps]
-        axes.set_yticks(places, names, color=style.INK)
-        axes.invert_yaxis()
-        for place, (count, first) in enumerate(zip(left.tolist(), before.tolist())):
-            label = f"{count:,}  (−{first - count:,})" if first > count else f"{count:,}"
-            axes.text(first + 0.01 * whole, place, label, va="center", fontsize=9)
-        axes.set_xlim(0, 1.22 * whole)
+        _bars_down(axes, names, left, texts, before + 0.01 * whole).set_label("left")
+        dropped = axes.barh(range(len(names)), before - left, 0.7, left, color=style.LINE)
+        dropped.set_label("dropped here")
+        axes.set(xlim=(0, 1.22 * whole), xlabel="pairs")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.set_xlabel("pairs")
         axes.grid(axis="y", visible=False)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return figure
+
+
+def cost_bars(
+    parts: Mapping[str, float], unit: str, limit: float | None = None, title: str | None = None
+) -> Picture:
+    """Draw the parts of a cost as bars, the largest on top, and what is available as a line.
+
+    parts: name and size of each part, in ``unit``. limit: what is available, for their sum.
+
+    Paper: Section 5 (the devices of the run).
+
+    >>> figure = cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", limit=16.0)
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['20', '3', 'there are 16']
+    """
+    names = sorted(parts, key=lambda name: parts[name], reverse=True)
+    sizes = np.array([parts[name] for name in names])
+    end = 1.15 * max([*sizes, limit or 0.0])
+    with drawing(0.9 + 0.34 * len(names), title) as figure:
+        axes = figure.add_subplot()
+        _bars_down(axes, names, sizes, [f"{size:.3g}" for size in sizes], sizes + 0.01 * end)
+        if limit is not None:
+            axes.axvline(limit, color=style.ORANGE, linestyle="--")
+            text = axes.text(limit + 0.01 * end, len(names) - 1, f"there are {limit:.3g}")
+            text.set(va="center", fontsize=9, color=style.ORANGE)
+        axes.set(xlim=(0, end), xlabel=unit)
     return figure
 
 
@@ -57,8 +81,7 @@ def training_curves(
 ) -> Picture:
     """Draw the loss beside its floor and its chance level, and the temperature.
 
-    rows: the lines of a run's metrics.jsonl, at least one.
-    recall: (step, R@1) where it was measured; adds a third panel.
+    rows: the lines of a run's metrics.jsonl. recall: (step, R@1), for a third panel.
 
     Paper: Section 4.1 (the learned temperature), Section 5 (label smoothing gives a floor).
 
@@ -66,28 +89,24 @@ def training_curves(
     >>> [axes.get_title(loc="left") for axes in training_curves([row]).axes]
     ['loss', 'temperature σ']
     """
-    figure = new_figure(3.2, title)
-    steps = [row["step"] for row in rows]
-    with course_style():
+    steps, sigmas = ([row[key] for row in rows] for key in ("step", "temperature"))
+    with drawing(3.2, title) as figure:
         panels = figure.subplots(1, 3 if recall else 2)
         _loss_curve(panels[0], steps, rows)
-        panels[1].set_title("temperature σ")
-        panels[1].plot(steps, [row["temperature"] for row in rows], color=style.ORANGE)
-        panels[1].set_ylim(0, 1.08 * max(row["temperature"] for row in rows))
+        panels[1].plot(steps, sigmas, color=style.ORANGE)
+        panels[1].set(title="temperature σ", ylim=(0, 1.08 * max(sigmas)))
         if recall:
             panels[2].set_title("R@1")
             panels[2].plot(*zip(*recall), color=style.BLUE, marker="o", markersize=4)
             _percent_axis(panels[2], top=1.0)
         for axes in panels:
-            axes.set_xlabel("step")
+            axes.set(xlabel="step")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
 
 
 def recall_bars(result: Mapping[str, Any], title: str | None = None) -> Picture:
-    """Draw the recalls of `evaluate_retrieval` as bars; held-out scenes beside all scenes.
-
-    result: the return value of `evaluate_retrieval`.
+    """Draw the recalls that `evaluate_retrieval` returns; held-out scenes beside all scenes.
 
     >>> recall = {"R@1": 0.5, "R@5": 0.75}
     >>> figure = recall_bars({"image_to_text": recall, "text_to_image": recall})
@@ -97,8 +116,7 @@ def recall_bars(result: Mapping[str, Any], title: str | None = None) -> Picture:
     parts = [("all scenes", style.BLUE, result)]
     if "held_out" in result:
         parts.append(("never seen in training", style.SKY, result["held_out"]))
-    figure = new_figure(3.0, title)
-    with course_style():
+    with drawing(3.0, title) as figure:
         for axes, direction in zip(figure.subplots(1, 2), ("image_to_text", "text_to_image")):
             axes.set_title(direction.replace("_", " "))
             _recall_group(axes, [(label, colour, part[direction]) for label, colour, part in parts])
@@ -116,25 +134,21 @@ def hash_curve(
 ) -> Picture:
     """Draw the share of edited images that a hash still finds, for each allowed distance.
 
-    bits: allowed distances.
-    found: edit -> share found at each distance.
-    chosen: the distance in use, drawn as a line.
+    bits: allowed distances. found: edit -> share found at each. chosen: the distance in use.
 
     >>> figure = hash_curve([0, 10, 20], {"resized": [0.2, 1.0, 1.0]}, chosen=10)
     >>> [line.get_label() for line in figure.axes[0].lines][0]
     'resized'
     """
-    figure = new_figure(3.4, title)
-    with course_style():
+    with drawing(3.4, title) as figure:
         axes = figure.add_subplot()
         for number, (edit, shares) in enumerate(found.items()):
             dashed, place = divmod(number, len(style.CYCLE))
             axes.plot(bits, shares, "--" if dashed else "-", color=style.CYCLE[place], label=edit)
         axes.axvline(chosen, color=style.MUTED, linestyle=":")
-        axes.set_xlabel("bits of 256 that may differ")
-        axes.set_ylim(0, 1.03)
+        axes.set(xlabel="bits of 256 that may differ", ylim=(0, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.legend(**_BESIDE)
     return figure
 
 
@@ -147,10 +161,8 @@ def temperature_curves(
 ) -> Picture:
     """Draw quantities that depend on the temperature, as lines over σ on a logarithmic scale.
 
-    sigmas: temperatures, in order.
-    lines: label -> one value per temperature.
-    ylabel: what the values are.
-    marks: label -> (σ, value), points of interest.
+    sigmas: temperatures, in order. lines: label -> one value per temperature, of what ``ylabel``
+    names. marks: label -> (σ, value), points of interest.
 
     Paper: Section 4.1 (the temperature scales the logits).
 
@@ -158,9 +170,8 @@ def temperature_curves(
     >>> figure.axes[0].get_xscale()
     'log'
     """
-    figure = new_figure(3.2, title)
     colours = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.MUTED)
-    with course_style():
+    with drawing(3.2, title) as figure:
         axes = figure.add_subplot(xscale="log", ylabel=ylabel, xlabel="temperature σ")
         for (label, values), colour in zip(lines.items(), itertools.cycle(colours)):
             axes.plot(sigmas, values, color=colour, label=label)
@@ -170,15 +181,14 @@ def temperature_curves(
             axes.annotate(label, (sigma, value), ha="center", fontsize=8.5, **offset)
         _powers_of_two(axes, min(sigmas), max(sigmas))
         if len(lines) > 1:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+            axes.legend(**_BESIDE)
     return figure
 
 
 def softmax_bars(cosines: Sequence[float], parts: Mapping[str, Sequence[float]]) -> Picture:
     """Draw the cosines of one image with some texts, and beside them what is computed from them.
 
-    cosines: one per text, that of the image's positive text first.
-    parts: label -> one number per text, such as its probability.
+    cosines: one per text, the positive text first. parts: label -> one number per text.
 
     Paper: Section 4.1, eq. (1).
 
@@ -187,30 +197,42 @@ def softmax_bars(cosines: Sequence[float], parts: Mapping[str, Sequence[float]])
     ['cosine', 'probability']
     """
     panels = {"cosine": cosines, **parts}
-    figure = new_figure(2.2)
-    with course_style():
+    with drawing(2.2) as figure:
         for axes, (label, values) in zip(figure.subplots(1, len(panels)), panels.items()):
-            axes.set_title(label)
             colours = [style.GREEN] + [style.BLUE] * (len(values) - 1)
             bars = axes.bar(range(len(values)), values, color=colours)
             axes.bar_label(bars, [f"{v:.2f}" for v in values], fontsize=7.5, padding=1)
-            axes.set(xticks=range(len(values)), ylim=(min(0, *values) * 1.6, 1.12))
-            axes.set_xticklabels(["own", *map(str, range(1, len(values)))])
+            axes.set(title=label, ylim=(min(0, *values) * 1.6, 1.12))
+            axes.set_xticks(range(len(values)), ["own", *map(str, range(1, len(values)))])
             axes.grid(axis="x", visible=False)
             axes.axhline(0, color=style.MUTED, linewidth=0.8)
     return figure
 
 
+def _bars_down(
+    axes: Axes, names: Sequence[str], lengths: np.ndarray, texts: Sequence[str], ends: np.ndarray
+) -> Any:
+    """Draw named bars from top to bottom, each with a text at its end; return the bars."""
+    bars = axes.barh(range(len(names)), lengths, color=style.BLUE, height=0.7)
+    axes.set_yticks(range(len(names)), names, color=style.INK)
+    axes.invert_yaxis()
+    for place, (x, text) in enumerate(zip(ends, texts)):
+        axes.text(x, place, text, va="center", fontsize=9)
+    return bars
+
+
 def _loss_curve(axes: Axes, steps: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> None:
     loss, chance, floor = ([row[key] for row in rows] for key in ("loss", "chance", "floor"))
-    axes.set_title("loss")
     axes.plot(steps, chance, color=style.MUTED, linestyle="--")
     axes.plot(steps, floor, color=style.GREEN, linestyle="--")
     axes.plot(steps, loss, color=style.BLUE)
-    axes.set_ylim(0, 1.15 * max(*chance, *loss))
+    axes.set(title="loss", ylim=(0, 1.15 * max(*chance, *loss)))
     # Place the labels away from the curve, which starts high and ends low.
-    across = axes.get_yaxis_transform()
-    text: dict[str, Any] = {"va": "bottom", "fontsize": 8.5, "transform": across}
+    text: dict[str, Any] = {
+        "va": "bottom",
+        "fontsize": 8.5,
+        "transform": axes.get_yaxis_transform(),
+    }
     axes.text(0.98, chance[-1], "knows nothing", color=style.MUTED, ha="right", **text)
     axes.text(0.02, floor[0], "lowest possible", color=style.GREEN, ha="left", **text)
 
@@ -220,7 +242,7 @@ def _recall_group(axes: Axes, parts: Sequence[tuple[str, str, Mapping[str, float
     width = 0.8 / len(parts)
     for place, (label, colour, recall) in enumerate(parts):
         x = np.arange(len(names)) + (place - (len(parts) - 1) / 2) * width
-        heights = [recall[name] for name in names]
+        heights = list(recall.values())
         bars = axes.bar(x, heights, 0.94 * width, color=colour, label=label)
         axes.bar_label(bars, [f"{100 * v:.0f}" for v in heights], fontsize=9, padding=1)
     axes.set_xticks(range(len(names)), names)
@@ -229,8 +251,7 @@ def _recall_group(axes: Axes, parts: Sequence[tuple[str, str, Mapping[str, float
 
 
 def _percent_axis(axes: Axes, top: float) -> None:
-    axes.set_ylim(0, top)
-    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.set(ylim=(0, top), yticks=np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
@@ -239,6 +260,4 @@ def _powers_of_two(axes: Axes, low: float, high: float) -> None:
     powers = range(int(np.floor(np.log2(low))), int(np.ceil(np.log2(high))) + 1)
     axes.set_xticks([2.0**p for p in powers if 0.99 * low <= 2.0**p <= 1.01 * high])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda sigma, _: f"1/{1 / sigma:.0f}" if sigma < 1 else f"{sigma:.0f}")
-    )
+    axes.xaxis.set_major_formatter(lambda s, _: f"1/{1 / s:.0f}" if s < 1 else f"{s:.0f}")

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from align_edu.show import style
-from align_edu.show.style import Picture, bare, course_style, new_figure, wrapped
+from align_edu.show.style import Picture, bare, course_style, drawing, new_figure, wrapped
 
 _ACROSS = 3  # matrices in a row
 _LABEL, _HEAD = 0.4, 0.62  # inches beside and above each matrix of a row
@@ -34,11 +34,10 @@ def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
     """
     truth = funnel["truth"]
     kinds = list(truth["pairs"])
-    rules = list(next(iter(truth["by_rule"].values())))
+    rules = list(truth["by_rule"][kinds[0]])
     counts = [[*truth["by_rule"][kind].values(), truth["dropped"][kind]] for kind in kinds]
     shares = np.array(counts) / np.array([[truth["pairs"][kind]] for kind in kinds])
-    figure = new_figure(1.3 + 0.27 * len(kinds), title)
-    with course_style():
+    with drawing(1.3 + 0.27 * len(kinds), title) as figure:
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
         axes.set_xticks(range(len(rules) + 1), [*rules, "any rule"], rotation=25, ha="left")
@@ -46,10 +45,7 @@ def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
         axes.set_yticks(range(len(kinds)), kinds)
         axes.tick_params(length=0)
         axes.grid(visible=False)
-        percent = np.array(
-            [[f"{100 * s:.0f}" if round(100 * s) else "·" for s in r] for r in shares]
-        )
-        _numbers(axes, percent, shares > 0.6, size=8.5)
+        _numbers(axes, 100 * shares, ".0f", shares > 0.6, size=8.5, zero="·")
         axes.axvline(len(rules) - 0.5, color=style.MUTED, linewidth=1)
         axes.set_xlabel("per cent of the kind's pairs")
     return figure
@@ -63,7 +59,6 @@ def matrix_row(
     """Draw square matrices side by side: blue above zero, orange below, positive pairs framed.
 
     matrices: label -> (N, N), image i in row i, text j in column j.
-    title: text above all.
     largest: the absolute value drawn in full colour; by default the largest of each matrix.
 
     Paper: Section 4.1, eq. (1) runs along the rows, eq. (2) down the columns.
@@ -74,8 +69,7 @@ def matrix_row(
     """
     rows = -(-len(matrices) // _ACROSS)
     side = style.WIDTH / _ACROSS - _LABEL
-    figure = new_figure(rows * (side + _HEAD) + (0.4 if title else 0.1), title)
-    with course_style():
+    with drawing(rows * (side + _HEAD) + (0.4 if title else 0.1), title) as figure:
         for number, (label, matrix) in enumerate(matrices.items(), 1):
             axes = figure.add_subplot(rows, _ACROSS, number)
             values = np.asarray(matrix, dtype=np.float64)
@@ -87,7 +81,7 @@ def matrix_row(
             axes.grid(visible=False)
             _frames(axes, len(values), style.INK, clip_on=False, zorder=3)
             if len(values) <= 4:
-                _numbers(axes, _decimals(values), np.abs(values) > 0.7 * top, size=9)
+                _numbers(axes, values, "z.2f", np.abs(values) > 0.7 * top, size=9)
             axes.set_title(wrapped(label, 26, 2), fontsize=10)
     return figure
 
@@ -116,7 +110,7 @@ def similarity_matrix(
     figure = new_figure(cell * rows + (0.55 if title else 0.2), title)
     figure.set_layout_engine("none")  # it cannot fit squares beside long labels
     with course_style():
-        axes = _axes_at(figure, left, 0.1, cell * pictures, cell * rows)
+        axes = _axes_at(figure, left, cell * pictures, cell * rows)
         shown = axes.imshow(values, cmap="Blues")
         for column, image in enumerate(images):  # above the first row, in the cells' size
             square = ImageOps.fit(image.convert("RGB"), (style.THUMBNAIL, style.THUMBNAIL))
@@ -129,16 +123,16 @@ def similarity_matrix(
             _frames(axes, min(values.shape), style.ORANGE)
         if max(values.shape) <= 12:
             dark = values > (values.min() + 2 * values.max()) / 3
-            _numbers(axes, _decimals(values), dark, size=8)
-        scale = _axes_at(figure, left + cell * pictures + 0.12, 0.1, 0.14, cell * texts)
+            _numbers(axes, values, "z.2f", dark, size=8)
+        scale = _axes_at(figure, left + cell * pictures + 0.12, 0.14, cell * texts)
         figure.colorbar(shown, cax=scale, label="cosine").outline.set_visible(False)
     return figure
 
 
-def _axes_at(figure: Picture, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Add axes to the figure; lengths are in inches."""
+def _axes_at(figure: Picture, left: float, width: float, height: float) -> Axes:
+    """Add axes near the figure's lower edge; lengths are in inches."""
     across, up = figure.get_size_inches()
-    return figure.add_axes((left / across, bottom / up, width / across, height / up))
+    return figure.add_axes((left / across, 0.1 / up, width / across, height / up))
 
 
 def _frames(axes: Axes, count: int, colour: str, **options: Any) -> None:
@@ -148,12 +142,11 @@ def _frames(axes: Axes, count: int, colour: str, **options: Any) -> None:
         axes.add_patch(frame).set(**options)
 
 
-def _decimals(values: np.ndarray) -> np.ndarray:
-    return np.array([[f"{value:z.2f}" for value in row] for row in values])
-
-
-def _numbers(axes: Axes, texts: np.ndarray, dark: np.ndarray, size: float) -> None:
-    """Write a text into each cell, in white where the cell is dark."""
-    for (row, column), text in np.ndenumerate(texts):
+def _numbers(
+    axes: Axes, values: np.ndarray, form: str, dark: np.ndarray, size: float, zero: str = ""
+) -> None:
+    """Write each cell's number into it, in white where the cell is dark."""
+    for (row, column), value in np.ndenumerate(values):
+        text = f"{value:{form}}" if round(value) or not zero else zero
         colour = "white" if dark[row, column] else style.INK
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)

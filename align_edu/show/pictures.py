@@ -13,7 +13,7 @@ from PIL import Image
 from align_edu.io import written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.show import style
-from align_edu.show.style import Picture, course_style, new_figure, wrapped
+from align_edu.show.style import Picture, drawing, wrapped
 
 if TYPE_CHECKING:
     from align_edu.search import Hit
@@ -28,13 +28,9 @@ def picture_grid(
     title: str | None = None,
     marked: Sequence[bool] | None = None,
 ) -> Picture:
-    """Draw pictures in rows, each with its caption below.
+    """Draw pictures of any size in rows of ``columns``, each with its caption below.
 
-    images: pictures of any size.
-    captions: one text per picture, cut after four lines.
-    columns: pictures per row.
-    title: text above all.
-    marked: True frames a picture.
+    captions: one text per picture, cut after four lines. marked: True frames a picture.
 
     >>> figure = picture_grid([Image.new("RGB", (9, 9))] * 3, ["one", "two", "three"], columns=2)
     >>> figure.axes[2].get_xlabel()
@@ -45,12 +41,10 @@ def picture_grid(
     texts = [wrapped(text, int(cell / _LETTER), 4) for text in captions or [""] * len(images)]
     lines = max((text.count("\n") + bool(text) for text in texts), default=0)
     height = max(rows * (cell + 0.06 + 0.15 * lines), 0.5) + (0.4 if title else 0.0)
-    figure = new_figure(height, title)
-    with course_style():
+    with drawing(height, title) as figure:
         for number, (image, text) in enumerate(zip(images, texts, strict=True)):
             axes = figure.add_subplot(rows, columns, number + 1)
-            _show(axes, image, framed=bool(marked and marked[number]))
-            axes.set_xlabel(text, fontsize=8, color=style.INK)
+            _show(axes, image, bool(marked and marked[number]), text, style.INK)
     return figure
 
 
@@ -63,9 +57,7 @@ def search_gallery(
 ) -> Picture:
     """Draw one row per query: its text, then the pictures that it found, the best first.
 
-    queries: the texts searched for.
-    found: for each query its pictures.
-    scores: for each picture its similarity.
+    found, scores: for each query its pictures, and the similarity of each.
     correct: True frames a picture that the text describes and adds a tick.
 
     >>> figure = search_gallery(["a cat"], [[Image.new("RGB", (9, 9))]], [[0.5]], [[True]])
@@ -75,8 +67,8 @@ def search_gallery(
     columns = max((len(row) for row in found), default=0)
     text_width = 2.2  # in pictures
     cell = style.WIDTH / (columns + text_width)
-    figure = new_figure(max(len(queries) * (cell + 0.24), 0.5) + (0.4 if title else 0.0), title)
-    with course_style():
+    height = max(len(queries) * (cell + 0.24), 0.5) + (0.4 if title else 0.0)
+    with drawing(height, title) as figure:
         widths = [text_width] + [1] * columns
         grid = figure.add_gridspec(len(queries), columns + 1, width_ratios=widths)
         for row, query in enumerate(queries):
@@ -86,20 +78,17 @@ def search_gallery(
             axes.text(0, 0.5, text, va="center", fontsize=9)
             for place, image in enumerate(found[row]):
                 right = bool(correct and correct[row][place])
-                axes = figure.add_subplot(grid[row, place + 1])
-                _show(axes, image, framed=right)
                 label = f"{'✓ ' if right else ''}{scores[row][place]:.2f}"
-                axes.set_xlabel(label, fontsize=8, color=style.GREEN if right else style.MUTED)
+                axes = figure.add_subplot(grid[row, place + 1])
+                _show(axes, image, right, label, style.GREEN if right else style.MUTED)
     return figure
 
 
 def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Path:
     """Write the pictures that a search found as a grid to a PNG file, and return its path.
 
-    path: the file, written whole or not at all.
-    query: the text above the pictures.
+    path: the file, written whole or not at all. query: the text above the pictures.
     hits: from `search`; a picture that can no longer be read is drawn as an empty frame.
-
     Raises InputError when the file cannot be written.
     """
     images = [_read(hit.path) for hit in hits]
@@ -110,11 +99,12 @@ def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Pa
     return Path(path)
 
 
-def _show(axes: Axes, image: Image.Image, framed: bool) -> None:
+def _show(axes: Axes, image: Image.Image, framed: bool, label: str, colour: str) -> None:
     axes.imshow(np.asarray(style.thumbnail(image)))
     style.bare(axes)
-    colour, width = (style.GREEN, 3) if framed else (style.LINE, 1)
-    axes.spines[:].set(visible=True, color=colour, linewidth=width)
+    frame, width = (style.GREEN, 3) if framed else (style.LINE, 1)
+    axes.spines[:].set(visible=True, color=frame, linewidth=width)
+    axes.set_xlabel(label, fontsize=8, color=colour)
 
 
 def _read(file: Path) -> Image.Image:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from align_edu.io import written_whole
-from align_edu.show import style
-from align_edu.show.charts import funnel_bars, recall_bars
+from align_edu.show import charts, style
 
 
 @dataclass(frozen=True)
@@ -28,10 +27,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Found:
-    """A search: its text, and the pictures it found with their scores.
-
-    `correct` is True for each picture that the text describes.
-    """
+    """A search: its text, the pictures found, their scores, and which ones the text describes."""
 
     query: str
     images: Sequence[Image.Image]
@@ -50,10 +46,7 @@ def write_report(
 ) -> Path:
     """Write report.html: one page without links or scripts. Sections without data are left out.
 
-    path: the file, written whole or not at all.
-    results: the demo's results.json: `retrieval` (see `evaluate_retrieval`), `seconds` (stage
-    -> seconds), `pairs` (`raw`, `kept`, `seen`), `parameters`, `temperature`, `seed`,
-    `versions`, `machine`, and `funnel` (see `Funnel.to_json`).
+    path: the file, written whole or not at all. results: the content of a demo's results.json.
     samples, gallery: raw pairs with their noise, and searches in the benchmark.
     training, similarity: the figures of `training_curves` and `similarity_matrix`.
 
@@ -64,13 +57,8 @@ def write_report(
     >>> "<h1>" in path.read_text(encoding="utf-8")
     True
     """
-    text = _template().render(
-        results=results,
-        samples=samples,
-        training=training,
-        gallery=gallery,
-        similarity=similarity,
-    )
+    figures = {"training": training, "similarity": similarity}
+    text = _template().render(results=results, samples=samples, gallery=gallery, **figures)
     with written_whole(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
     return Path(path)
@@ -85,12 +73,14 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"style": style, "funnel_bars": funnel_bars, "recall_bars": recall_bars}
+    environment.globals |= {"style": style, "charts": charts}
     environment.filters |= {
         "percent": lambda share: f"{100 * share:.1f} %",
         "thousands": lambda number: f"{number:,}",
         "words": lambda name: name.replace("_", " "),
-        "duration": _duration,
+        "duration": lambda s: (
+            f"{s:.1f} s" if s < 60 else "{} min {} s".format(*divmod(round(s), 60))
+        ),
         "png": lambda figure: _data_url("png", style.to_png(figure)),
         "jpeg": _jpeg,
     }
@@ -105,15 +95,3 @@ def _jpeg(image: Image.Image) -> str:
 
 def _data_url(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _duration(seconds: float) -> str:
-    """Write a time for people.
-
-    >>> _duration(3.21), _duration(192)
-    ('3.2 s', '3 min 12 s')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s"

@@ -4,13 +4,14 @@ import functools
 import io
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
 # Okabe and Ito's palette.
@@ -44,23 +45,27 @@ class Picture(Figure):
         display({"image/png": to_png(self), "text/plain": "<Picture>"}, raw=True)
 
 
-@contextmanager
-def course_style() -> Iterator[None]:
-    """Apply the course's style inside the block, and restore matplotlib's settings after it.
+def course_style() -> AbstractContextManager[None]:
+    """Apply the course's style inside a block, and restore matplotlib's settings after it.
 
     >>> with course_style():
     ...     matplotlib.rcParams["figure.dpi"] == DPI
     True
     """
-    with matplotlib.rc_context(_SETTINGS):
-        yield
+    return matplotlib.rc_context(_SETTINGS)
+
+
+@contextmanager
+def drawing(height: float, title: str | None = None) -> Iterator[Picture]:
+    """Yield a new figure of this height in inches, to be drawn in the course's style."""
+    with course_style():
+        yield new_figure(height, title)
 
 
 def new_figure(height: float, title: str | None = None, width: float = WIDTH) -> Picture:
     """Return an empty figure with a constrained layout.
 
-    height, width: inches.
-    title: bold text at the upper left.
+    height, width: inches. title: bold text at the upper left.
 
     >>> new_figure(3).get_size_inches().tolist()
     [8.0, 3.0]
@@ -104,27 +109,18 @@ def thumbnail(image: Image.Image) -> Image.Image:
 def wrapped(text: str, width: int, lines: int) -> str:
     """Wrap text into at most ``lines`` lines of ``width`` letters; "…" marks what is cut.
 
-    >>> wrapped("a red cat on a snowy roof at night", 12, 2)
-    'a red cat on\\na snowy…'
+    Each letter that the figures' font lacks becomes □: alt-text of the web comes in all scripts.
+
+    >>> wrapped("a red cat\\ton a 猫 roof at night", 12, 2)
+    'a red cat on\\na □ roof at…'
     """
+    text = "".join(
+        letter if ord(letter) in _letters() else "□" for letter in " ".join(text.split())
+    )
     options: Any = {"max_lines": lines, "placeholder": "…", "break_on_hyphens": False}
-    return "\n".join(textwrap.wrap(printable(text), width, **options))
-
-
-def printable(text: str) -> str:
-    """Return text with □ for each letter that the figures' font lacks, and with single spaces.
-
-    Alt-text of the web comes in all scripts; matplotlib would warn about each such letter.
-
-    >>> printable("a cat\\t猫")
-    'a cat □'
-    """
-    supported = _letters()
-    return "".join(c if ord(c) in supported else "□" for c in " ".join(text.split()))
+    return "\n".join(textwrap.wrap(text, width, **options))
 
 
 @functools.cache
 def _letters() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
     return frozenset(get_font(findfont(FONT)).get_charmap())

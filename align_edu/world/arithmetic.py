@@ -16,7 +16,7 @@ from align_edu.evaluation.ranks import (
     recall_at,
 )
 from align_edu.io import InputError
-from align_edu.search.arithmetic import IMAGE_WEIGHT, TEXT_WEIGHT
+from align_edu.search.query import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
 from align_edu.world.edits import ATTRIBUTES, Edit, distractors, sample_edit
 from align_edu.world.pair import EDIT_STREAM

@@ -131,9 +131,9 @@ def main() -> None:
         folder = args.keep or Path(made)
         exact = build(pictures, "exact", folder)
         ms, found = one_by_one(rows_of(exact), queries)
-        full = exact._vectors.search(queries, K)[1]
+        full = exact._vectors.vectors.search(queries, K)[1]
         seconds, _ = timed(
-            lambda flat=exact._vectors: [flat.search(q[None], K) for q in queries[:30]]
+            lambda flat=exact._vectors.vectors: [flat.search(q[None], K) for q in queries[:30]]
         )
         print(f"exact: {ms:.1f} ms a query; all in float32: {1000 * seconds / 30:.1f} ms;", end=" ")
         print(f"the same images found: {recall(found, full):.4f}", flush=True)

@@ -1,0 +1,214 @@
+"""The vectors of an index in FAISS: searched exactly or by a graph, and kept on disk."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from align_edu.io import InputError, cannot_write, fingerprint, read_json, write_json
+
+# Of the graph: links per node, and candidates kept while building and while searching.
+LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
+HALVED_FROM = 100_000  # vectors; a smaller index is quick enough in float32
+ERROR = 2.0**-10  # of a cosine: float16 rounds a component by up to 2^-11 of it; twice that
+_FIRST, _MOST, _GROWTH = 64, 16_384, 8  # candidates of the first pass
+_BLAS_QUERIES = 20  # from this many on FAISS multiplies matrices and reads each vector once
+_ROWS = 65_536
+_BLOCK, _POSITIONS = 1 << 20, 64  # of a file above 64 MiB, 64 samples of 1 MiB are checked
+_IMAGES, _FORMAT = "images.json", 2
+_REBUILD = "build the index again with `align-edu index RUN IMAGES OUT`"
+
+
+@dataclass
+class Vectors:
+    """FAISS indexes of the same (N, D) vectors; the fields are also the names of their files.
+
+    vectors: float32. graph: HNSW over them, in an approximate index. halves: a float16 copy,
+    which is half the bytes to read, in a large exact index of unit vectors.
+    """
+
+    vectors: Any
+    graph: Any = None
+    halves: Any = None
+
+    @classmethod
+    def empty(cls, width: int, kind: str) -> "Vectors":
+        """Return an index without vectors."""
+        made = cls(faiss.IndexFlatIP(width))
+        if kind == "approximate":
+            made.graph = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
+            made.graph.hnsw.efConstruction = BUILD_CANDIDATES
+            made._share()
+        return made
+
+    def _share(self) -> None:
+        """Let the graph use ``vectors``, so that they are stored once."""
+        if self.graph is not None:
+            self.graph.storage, self.graph.own_fields = self.vectors, False
+
+    def add(self, rows: np.ndarray) -> None:
+        """Append rows (M, D), and renew the float16 copy."""
+        if self.vectors.ntotal:  # may lie on disk, where FAISS cannot append
+            older, self.vectors = self.vectors, faiss.IndexFlatIP(self.vectors.d)
+            for block in _blocks(older):
+                self.vectors.add(block)
+            self._share()
+        (self.graph or self.vectors).add(rows)
+        self.halves = None if self.graph else _halve(self.vectors)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores and rows (Q, k) of the vectors most similar to each query, best first.
+
+        Memory bounds an exact search of many vectors. The first pass therefore reads float16
+        and keeps some candidates, which are compared again in float32. A vector that it drops
+        scores at most the last candidate's score plus the error of float16. Where the k-th best
+        is above that bound, nothing is missed; otherwise more candidates are kept, in the end all.
+        """
+        if self.graph is not None:
+            self.graph.hnsw.efSearch = max(CANDIDATES, 2 * k)
+            return self.graph.search(queries, k)
+        if self.halves is not None and len(queries) < _BLAS_QUERIES:
+            bound = ERROR * np.linalg.norm(queries, axis=1)
+            kept = max(_FIRST, 4 * k)
+            while kept <= min(_MOST, self.vectors.ntotal):
+                rough, rows = self._first_pass(queries, kept)
+                scores = np.empty_like(rough)
+                pointers = map(faiss.swig_ptr, (queries, scores, rows))
+                compare = self.vectors.compute_distance_subset
+                compare(len(queries), next(pointers), kept, *pointers)
+                order = np.lexsort((rows, -scores))[:, :k]
+                scores = np.take_along_axis(scores, order, axis=1)
+                if (scores[:, -1] > rough[:, -1] + bound).all():
+                    return scores, np.take_along_axis(rows, order, axis=1)
+                kept *= _GROWTH
+        return self.vectors.search(queries, k)
+
+    def _first_pass(self, queries: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return float16 scores and rows (Q, kept); FAISS would split the queries only."""
+        threads = faiss.omp_get_max_threads()
+        edges = np.linspace(0, self.halves.ntotal, threads + 1).astype(int).tolist()
+
+        def part(begin: int, end: int) -> tuple[Any, Any]:
+            only = faiss.SearchParameters(sel=faiss.IDSelectorRange(begin, end))  # type: ignore[call-arg]
+            return self.halves.search(queries, kept, params=only)
+
+        with ThreadPoolExecutor(threads) as pool:
+            parts = list(pool.map(part, edges[:-1], edges[1:]))
+        scores, rows = (np.concatenate(some, axis=1) for some in zip(*parts, strict=True))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :kept]
+        return np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1)
+
+    def write(self, folder: Path, described: Mapping[str, Any]) -> None:
+        """Write the indexes into a folder, then ``images.json``, which names them.
+
+        The parts get new names, ``images.json`` replaces the older one in one step, and only
+        then are the older parts removed: a process killed at any time leaves the older index,
+        the new one, or none. Raises InputError when the folder cannot be written.
+        """
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            parts = {name: part for name, part in vars(self).items() if part is not None}
+            written = {name: _write_part(folder, name, part) for name, part in parts.items()}
+            write_json(folder / _IMAGES, {"format": _FORMAT, **described, "parts": written})
+            kept = {part["file"] for part in written.values()}
+            for old in [*folder.glob("*-*.faiss"), *folder.glob(".*.part")]:
+                if old.name not in kept:
+                    old.unlink(missing_ok=True)
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+
+    @classmethod
+    def read(cls, folder: Path, *, whole: bool) -> tuple["Vectors", dict[str, Any]]:
+        """Return what :meth:`write` wrote; the vectors stay on disk until they are searched.
+
+        whole: check all bytes; otherwise only 64 MiB of each larger file.
+        Raises InputError when a file is missing or damaged.
+        """
+        path = folder / _IMAGES
+        if not path.is_file():
+            raise InputError(f"{folder}: no index in it, {_IMAGES} is missing; {_REBUILD}")
+        described = read_json(path)
+        try:
+            if described["format"] != _FORMAT:
+                raise KeyError("format")
+            parts, graph = described["parts"], described["kind"] == "approximate"
+            names = ["vectors", *["graph"] * graph, *{"halves"} & parts.keys()]
+            read = cls(**{name: _read_part(folder, parts[name], name, whole) for name in names})
+            sizes = {part.ntotal for part in vars(read).values() if part is not None}
+            fits = sizes == {len(described["images"])} and read.vectors.d == described["width"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}: not of an index that this version reads; {_REBUILD}"
+            ) from error
+        if not fits:
+            raise InputError(f"{folder}: its files do not fit; {_REBUILD}")
+        read._share()
+        return read, described
+
+
+def _blocks(vectors: Any) -> Iterator[np.ndarray]:
+    """Yield the rows of a flat index in blocks of up to 65,536."""
+    for start in range(0, vectors.ntotal, _ROWS):
+        yield vectors.reconstruct_n(start, min(_ROWS, vectors.ntotal - start))
+
+
+def _halve(vectors: Any) -> Any:
+    """Return a float16 copy of a flat index; None if it is small or not of unit vectors."""
+    if vectors.ntotal < HALVED_FROM:
+        return None
+    halves = faiss.IndexScalarQuantizer(
+        vectors.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    )
+    for rows in _blocks(vectors):
+        if np.linalg.norm(rows, axis=1).max() > 1.001:
+            return None
+        halves.add(rows)
+    return halves
+
+
+def _write_part(folder: Path, name: str, part: Any) -> dict[str, Any]:
+    beside = folder / f".{name}.{os.getpid()}.faiss.part"
+    # The graph is written without the vectors, which both kinds keep in a separate file.
+    flags = faiss.IO_FLAG_SKIP_STORAGE if name == "graph" else 0
+    try:
+        faiss.write_index(part, str(beside), flags)  # type: ignore[call-overload]
+        whole, places = fingerprint(beside), _sampled_hash(beside)
+        path = beside.replace(folder / f"{name}-{whole[:12]}.faiss")
+    except RuntimeError as error:  # FAISS's report of a full disk
+        raise cannot_write(folder, OSError(0, str(error).splitlines()[-1])) from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return {"file": path.name, "sha256": whole, "places": places}
+
+
+def _read_part(folder: Path, entry: Mapping[str, str], name: str, whole: bool) -> Any:
+    path = folder / Path(entry["file"]).name
+    try:
+        whole_hash = fingerprint(path) if whole else entry["sha256"]
+        if (_sampled_hash(path), whole_hash) != (entry["places"], entry["sha256"]):
+            raise InputError(f"{path}: damaged or of another index; {_REBUILD}")
+        # The graph is small beside the vectors, and FAISS can add only to a graph in memory.
+        return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
+    except FileNotFoundError:
+        raise InputError(f"{path}: missing from the index; {_REBUILD}") from None
+    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError
+        raise InputError(f"{path}: cannot be read as a FAISS index; {_REBUILD}") from error
+
+
+def _sampled_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, or of 64 evenly spaced MiB of a larger one."""
+    size = path.stat().st_size
+    if size <= _BLOCK * _POSITIONS:
+        return fingerprint(path)
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for position in range(_POSITIONS):
+            file.seek(position * (size - _BLOCK) // (_POSITIONS - 1))
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
