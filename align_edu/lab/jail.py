@@ -226,6 +226,8 @@ def _isolated(
     places = [Path(sys.prefix), Path(sys.base_prefix), _PACKAGE, _SITE, *map(Path, _SYSTEM)]
     readable = sorted({p for path in places if path.exists() for p in (path, path.resolve())})
     command = ["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL", *namespaces]
+    for folder in sorted({parent for place in readable for parent in place.parents[:-1]}):
+        command += ["--perms", "0755", "--dir", str(folder)]  # open to another user
     for place in readable:  # outer folders first
         command += ["--ro-bind", str(place.resolve()), str(place)]
     for folder in private:
