@@ -1,4 +1,7 @@
-"""Count a training step's FLOPs, bytes and memory on torch's meta device, without computing it."""
+"""Count a training step's FLOPs, bytes and memory without computing it, and time it by a roofline.
+
+The towers run on torch's meta device; the optimiser's cost follows from the shapes of the weights.
+"""
 
 import weakref
 from collections import Counter
@@ -14,12 +17,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from align_edu.planning.chips import Chip
 from align_edu.presets import Preset
+from align_edu.training.muon import is_matrix, padded_side
 
 # Views, and memory that is allocated but not written.
 _FREE = {"detach", "empty", "empty_like", "empty_strided", "_unsafe_view", "_reshape_alias"}
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit", "native_layer_norm")
 _KINDS = dict.fromkeys(_NORMS, "norm") | dict.fromkeys(("silu", "gelu", "sigmoid"), "activation")
+_FUSED = ("activation", "other")  # kinds that a fusing compiler adds to another operation for free
+_CPU_TEXTS = 32  # texts that the text tower encodes at a time on a processor
+
+Shapes = dict[str, list[tuple[str, torch.Size]]]  # names and shapes of weights, by tower
 
 
 @dataclass(frozen=True)
@@ -53,13 +62,7 @@ class Work:
 
 
 class Counting(TorchDispatchMode):
-    """Record each operation that runs inside the block, and the peak of the allocated bytes.
-
-    >>> with Counting() as counting:
-    ...     _ = torch.ones(2, 3) @ torch.ones(3, 4)
-    >>> max(op.flops for op in counting.operations)
-    48
-    """
+    """Record each operation that runs inside the block, and the peak of the allocated bytes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,19 +73,15 @@ class Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        for tensor in _tensors(out):
-            self._watch(tensor.untyped_storage())
+        for storage in (tensor.untyped_storage() for tensor in _tensors(out)):
+            if storage._cdata not in self._sizes:
+                self._sizes[storage._cdata] = storage.nbytes()
+                self._allocated += storage.nbytes()
+                weakref.finalize(storage, self._forget, storage._cdata)
         self.peak = max(self.peak, self._allocated)
         if not func.is_view and func._overloadpacket.__name__ not in _FREE:
             self.operations[_operation(func._overloadpacket, args, kwargs or {}, out)] += 1
         return out
-
-    def _watch(self, storage: torch.UntypedStorage) -> None:
-        """Add a new storage's bytes until it is freed."""
-        if storage._cdata not in self._sizes:
-            self._sizes[storage._cdata] = storage.nbytes()
-            self._allocated += storage.nbytes()
-            weakref.finalize(storage, self._forget, storage._cdata)
 
     def _forget(self, key: int) -> None:
         self._allocated -= self._sizes.pop(key)
@@ -114,7 +113,7 @@ def count_text_tower(
     return _count(lambda: tower.projection(tower.bert(ids).last_hidden_state[:, 0]), rows)
 
 
-def parameters(preset: Preset) -> dict[str, list[tuple[str, torch.Size]]]:
+def parameters(preset: Preset) -> Shapes:
     """Return the name and shape of every trained parameter, by tower, without allocating it."""
     from align_edu.model.align import Align
 
@@ -172,3 +171,133 @@ def _convolution(
 
 def _tensors(values: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
+
+
+def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = False) -> float:
+    """Return the time of ``operations`` one after the other, by the roofline.
+
+    Each takes as long as its FLOPs or its bytes, whichever is longer, over the measured share of
+    the roofline in ``chip.efficiency``. fused: a compiler joins elementwise work to the operation
+    before it.
+    """
+
+    def seconds(operation: Operation) -> float:
+        kind = operation.kind.removesuffix(" backward")
+        if fused and kind in _FUSED:
+            return 0.0
+        rate = chip.vector if kind == "depthwise" else chip.matrix
+        bound = max(operation.flops / rate, operation.bytes / chip.bandwidth)
+        share = chip.efficiency.get(operation.name) or chip.efficiency.get(operation.kind, 1.0)
+        return chip.overhead + bound / share
+
+    return sum(n * seconds(operation) for operation, n in operations.items())
+
+
+@dataclass(frozen=True)
+class TowerCosts:
+    """One step of both towers on one device."""
+
+    length: int  # word pieces a text
+    chunk: int | None  # pairs embedded at a time, twice; None: all at once
+    flops: dict[str, float]  # by tower
+    roofline: dict[str, float]  # seconds by tower, a lower bound
+    assumed: dict[str, float] | None  # seconds by tower at the assumed share of the peak
+    activation_bytes: float
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By tower; the slower estimate, as the roofline is a lower bound."""
+        return max(self.roofline, self.assumed or {}, key=lambda part: sum(part.values()))
+
+
+def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCosts:
+    """Return the cost of both towers for ``rows`` pairs with texts of ``length`` word pieces.
+
+    With ``recipe.chunk`` (gradient cache) the pairs are embedded a chunk at a time, first without
+    gradient, and the activations of only one chunk are kept.
+    """
+    chunk = preset.recipe.chunk
+    chunk = None if chunk is None or chunk >= rows else chunk
+    forwards, at_once = (2, chunk) if chunk else (1, rows)
+    texts = min(at_once, _CPU_TEXTS) if chip.name == "here" else at_once
+    dtype = torch.bfloat16 if chip.activation_bytes == 2 else torch.float32
+    works = {  # BatchNorm needs at least two pictures
+        "image tower": count_image_tower(preset, max(2, at_once), dtype),
+        "text tower": count_text_tower(preset, texts, length, dtype),
+    }
+    fused = chip.fused or (preset.recipe.compile and chip.name != "here")
+    flops, roofline, activation_bytes = {}, {}, 0.0
+    for name, work in works.items():
+        times = rows / work.rows
+        flops[name] = times * work.flops(forwards)
+        forward = forwards * total_seconds(work.forward, chip, fused)
+        roofline[name] = times * (forward + total_seconds(work.backward, chip, fused))
+        activation_bytes += at_once / work.rows * work.peak_bytes
+    assumed = None
+    if chip.utilisation is not None:
+        assumed = {name: f / (chip.matrix * chip.utilisation) for name, f in flops.items()}
+    return TowerCosts(length, chunk, flops, roofline, assumed, activation_bytes)
+
+
+# Numbers kept, moved, and moved if fused for each weight, and operations for each tensor, as timm
+# and torch write them: each step of the formula is an operation of its own. Fused, a step reads
+# the weight, its gradient and the state, and writes all but the gradient; LAMB and Muon need a
+# second pass, once a norm or the orthogonalised matrix is available.
+_RULES = {"lamb": (2, 30, 10, 20), "adamw": (2, 21, 7, 10), "muon": (2, 14, 7, 0)}
+# Muon updates all tensors of a kind in one operation, and batches its squares.
+_MUON_MATRIX = (1, 13, 11, 3)
+_MUON_OPERATIONS, _MUON_OPERATIONS_A_SIDE = 17, 36  # of a step, and of each size of squares
+_SQUARES = 84  # numbers moved per number of a square in its five rounds
+
+
+@dataclass(frozen=True)
+class OptimizerCost:
+    """One step over all weights: numbers kept, bytes moved, FLOPs, and operations started."""
+
+    state: int
+    bytes: int
+    flops: int
+    operations: int
+
+    def seconds(self, chip: Chip) -> float:
+        """Return the time of the step; weights and gradients are float32 on every device."""
+        computing = self.flops / (chip.muon or chip.matrix)
+        return self.operations * chip.overhead + self.bytes / chip.bandwidth + computing
+
+
+def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerCost:
+    """Return what one step of the optimiser ``name`` costs over parameters of ``shapes``.
+
+    Muon keeps one number per weight of a matrix and orthogonalises the matrix; embedding tables,
+    depthwise kernels and vectors go to Adam, which keeps two.
+    """
+    matrices = muon_matrices(shapes) if name == "muon" else Counter()
+    state = moved = operations = 0
+    for label, shape in (weight for part in shapes.values() for weight in part):
+        orthogonal = bool(matrices) and _is_matrix(label, shape)
+        kept, apart, together, calls = _MUON_MATRIX if orthogonal else _RULES[name]
+        state += kept * shape.numel()
+        moved += (together if fused else apart) * shape.numel()
+        operations += calls
+    if matrices:
+        sides = {padded_side(rows) for rows, _ in matrices}
+        operations += _MUON_OPERATIONS + _MUON_OPERATIONS_A_SIDE * len(sides)
+        moved += sum(n * _SQUARES * padded_side(rows) ** 2 for (rows, _), n in matrices.items())
+    flops = sum(n * orthogonal_flops(*shape) for shape, n in matrices.items())
+    return OptimizerCost(state, 4 * moved, flops, operations)
+
+
+def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
+    """Count the matrices that Muon orthogonalises by their sides, the shorter one first."""
+    matrices = [s for part in shapes.values() for n, s in part if _is_matrix(n, s)]
+    sides = [(s[0], s.numel() // s[0]) for s in matrices]
+    return Counter((min(pair), max(pair)) for pair in sides)
+
+
+def orthogonal_flops(rows: int, columns: int) -> int:
+    """Return the FLOPs to orthogonalise a matrix: X Xᵀ, five rounds of four products, times X."""
+    return 4 * rows**2 * columns + 5 * 4 * 2 * padded_side(rows) ** 3
+
+
+def _is_matrix(name: str, shape: torch.Size) -> bool:
+    return is_matrix(shape) and "embeddings" not in name

@@ -11,8 +11,14 @@ from torch import Tensor, nn
 
 from align_edu.cores import usable_cores
 from align_edu.planning.chips import Chip
-from align_edu.planning.cost import muon_matrices, orthogonal_flops, total_seconds
-from align_edu.planning.count import Counting, count_image_tower, parameters
+from align_edu.planning.count import (
+    Counting,
+    count_image_tower,
+    muon_matrices,
+    orthogonal_flops,
+    parameters,
+    total_seconds,
+)
 from align_edu.presets import Preset
 from align_edu.training.muon import orthogonalised
 
@@ -22,8 +28,7 @@ _ENOUGH = 5e9  # FLOPs of Muon's products; more would not change its rate
 _CACHE = 64 * 2**20  # bytes, larger than a processor's last-level cache
 _PICTURES, _PIXELS = 64, 300_000  # at most, on which a convolution is timed
 
-Act = Callable[[], object]
-Timer = Callable[[Act], float]
+Timer = Callable[[Callable[[], object]], float]
 
 
 def measure_here(
@@ -40,29 +45,10 @@ def measure_here(
     rounds: how often each layer is timed; the fastest counts, to exclude other programs.
     clock: returns seconds; with one thread, ``time.process_time`` excludes other programs better.
     """
-    fastest = _timer(rounds, clock)
-    products = [torch.rand(2, side, side) for side in (256, 512, 1024)]
-    peak = max(2 * len(a) ** 3 / fastest(partial(torch.matmul, a, b)) for a, b in products)
-    pairs, channels, side = _BLOCK
-    x, y = torch.rand(2, pairs * channels * side**2)
-    bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    chip = Chip(
-        "here", matrix=peak, vector=peak, single=peak, memory=memory, bandwidth=bandwidth,
-        link=bandwidth, neighbours=1, network=bandwidth, utilisation=None, activation_bytes=4,
-        muon=_muon_rate(preset, fastest), overhead=_overhead(fastest), note=_busy(),
-    )  # fmt: skip
-    efficiency: dict[str, float] = {}
-    for name, layer, sample in _samples(preset):
-        efficiency |= _efficiency(name, layer, sample, chip, fastest)
-    return replace(chip, efficiency=efficiency)
-
-
-def _timer(rounds: int, clock: Callable[[], float]) -> Timer:
-    """Return a function that gives the shortest time of a call, after one call to warm up."""
     other = torch.zeros(_CACHE // 4)
 
-    def fastest(act: Act) -> float:
+    def fastest(act: Callable[[], object]) -> float:
+        """Return the shortest time of a call, after one call to warm up."""
         times = []
         for _ in range(rounds + 1):
             other.add_(1)  # evict this layer's data from the cache, as a step's other work does
@@ -71,15 +57,24 @@ def _timer(rounds: int, clock: Callable[[], float]) -> Timer:
             times.append(clock() - started)
         return max(min(times[1:]), 1e-7)  # no clock is finer
 
-    return fastest
-
-
-def _busy() -> str:
-    """Return a warning if other programs run: they make every measured rate too low."""
+    products = [torch.rand(2, side, side) for side in (256, 512, 1024)]
+    peak = max(2 * len(a) ** 3 / fastest(partial(torch.matmul, a, b)) for a, b in products)
+    pairs, channels, side = _BLOCK
+    x, y = torch.rand(2, pairs * channels * side**2)
+    bandwidth = 3 * x.nbytes / fastest(lambda: x + y)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     load, cores = os.getloadavg()[0], usable_cores()
-    if load <= cores:
-        return ""
-    return f"this machine was busy (load {load:.1f} on {cores} cores): its rates are too low"
+    busy = f"this machine was busy (load {load:.1f} on {cores} cores): its rates are too low"
+    chip = Chip(
+        "here", matrix=peak, vector=peak, single=peak, memory=memory, bandwidth=bandwidth,
+        link=bandwidth, neighbours=1, network=bandwidth, utilisation=None, activation_bytes=4,
+        muon=_muon_rate(preset, fastest), overhead=_overhead(fastest),
+        note=busy if load > cores else "",
+    )  # fmt: skip
+    efficiency: dict[str, float] = {}
+    for name, layer, sample in _samples(preset):
+        efficiency |= _efficiency(name, layer, sample, chip, fastest)
+    return replace(chip, efficiency=efficiency)
 
 
 def _muon_rate(preset: Preset, fastest: Timer) -> float | None:
@@ -121,9 +116,14 @@ class _Gate(nn.Module):
 
 def _samples(preset: Preset) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """Yield name, layer and input for each kind of operation and each convolution of the tower."""
-    yield "norm", nn.BatchNorm2d(_BLOCK[1]), _pictures(*_BLOCK)
-    yield "activation", nn.SiLU(), _pictures(*_BLOCK)
-    yield "other", _Gate(), _pictures(*_BLOCK)
+
+    def pictures(rows: int, channels: int, side: int) -> Tensor:
+        x = torch.rand(rows, channels, side, side).to(memory_format=torch.channels_last)
+        return x.requires_grad_()
+
+    yield "norm", nn.BatchNorm2d(_BLOCK[1]), pictures(*_BLOCK)
+    yield "activation", nn.SiLU(), pictures(*_BLOCK)
+    yield "other", _Gate(), pictures(*_BLOCK)
     width = preset.text.width
     yield "matrix", nn.Linear(width, 4 * width), torch.rand(_PIECES, width, requires_grad=True)
     rows = max(2, min(preset.recipe.batch_size, _PICTURES, _PIXELS // preset.image.crop**2))
@@ -132,12 +132,7 @@ def _samples(preset: Preset) -> Iterator[tuple[str, nn.Module, Tensor]]:
             into, out, kernel, stride, side = operation.layer
             groups = into if operation.kind == "depthwise" else 1
             layer = nn.Conv2d(into, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-            yield operation.name, layer, _pictures(rows, into, side)
-
-
-def _pictures(rows: int, channels: int, side: int) -> Tensor:
-    x = torch.rand(rows, channels, side, side).to(memory_format=torch.channels_last)
-    return x.requires_grad_()
+            yield operation.name, layer, pictures(rows, into, side)
 
 
 def _efficiency(
@@ -148,15 +143,15 @@ def _efficiency(
         layer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     out = layer(x)
     gradient, inputs = torch.rand_like(out), [x, *layer.parameters()]
-
-    def backward() -> None:
-        torch.autograd.grad(out, inputs, gradient, retain_graph=True)
-
+    acts: dict[str, Callable[[], object]] = {
+        "": lambda: layer(x),
+        " backward": lambda: torch.autograd.grad(out, inputs, gradient, retain_graph=True),
+    }
     shares = {}
     kind, *rest = name.split(" ")
-    for key, act in ([kind], lambda: layer(x)), ([kind, "backward"], backward):
+    for suffix, act in acts.items():
         with Counting() as counting:
             act()
         seconds = total_seconds(counting.operations, chip)
-        shares[" ".join([*key, *rest])] = seconds / fastest(act)
+        shares[" ".join([kind + suffix, *rest])] = seconds / fastest(act)
     return shares

@@ -1,12 +1,19 @@
 """What a training run costs on a kind of chip: memory, step time, days, and why."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.planning.chips import Chip
-from align_edu.planning.cost import OptimizerCost, TowerCosts, optimizer_cost, tower_costs
-from align_edu.planning.count import embedding_width, parameters
+from align_edu.planning.chips import GIB, Chip
+from align_edu.planning.count import (
+    Shapes,
+    TowerCosts,
+    embedding_width,
+    optimizer_cost,
+    parameters,
+    tower_costs,
+)
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of similar length
@@ -51,9 +58,9 @@ class Plan:
         return {names.get(name, name): value for name, value in values.items() if name != "towers"}
 
     def __str__(self) -> str:
-        from align_edu.planning.table import plan_table
-
-        return plan_table(self)
+        tables = [_model_table(self), _memory_table(self), _time_table(self), _summary(self)]
+        assumptions = ["Assumptions:", *(f"  - {line}" for line in self.assumptions)]
+        return "\n\n".join([*tables, "\n".join(assumptions)])
 
 
 def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | None = None) -> Plan:
@@ -74,48 +81,37 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     (409600, True)
     """
     batch, steps = preset.recipe.batch_size, preset.recipe.steps
-    rows = _pairs_per_chip(batch, chip, chips)
-    length = _text_length(preset, chip, text_length)
+    longest = preset.text.max_length
+    padded = min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
+    length = padded if text_length is None else text_length
+    _check(preset, chip, chips, length)
+    rows = batch // chips
     towers, shapes = tower_costs(preset, chip, rows, length), parameters(preset)
-    weights = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
-    optimizer = optimizer_cost(shapes, preset.recipe.optimizer)
-    loss_flops = _loss_flops(preset, rows, chips)
-    flops_per_pair = towers.flops_per_pair | {"loss": loss_flops / rows}
-    memory = _memory(preset, chip, rows, sum(weights.values()), optimizer, towers)
-    seconds = towers.seconds | _other_seconds(preset, chip, chips, sum(weights.values()), optimizer)
-    step_seconds, assumed = sum(seconds.values()), towers.assumed_seconds
+    shared = _shared_costs(preset, chip, chips, shapes, towers)
+    flops = {name.split()[0]: f / rows for name, f in towers.flops.items()}
+    flops["loss"] = shared.loss_flops / rows
+    memory, seconds = shared.memory, towers.seconds | shared.seconds
+    step_seconds = sum(seconds.values())
+    assumed = None if towers.assumed is None else sum(towers.assumed.values())
     days = steps * step_seconds / 86_400
     return Plan(
-        preset=preset,
-        chip=chip,
-        chips=chips,
-        batch_size=batch,
-        pairs_per_chip=rows,
-        steps=steps,
-        pairs=steps * batch,
-        text_length=length,
-        parameters=weights,
-        flops_per_pair=flops_per_pair,
-        flops=steps * batch * sum(flops_per_pair.values()),
-        memory=memory,
-        memory_of_chip=chip.memory,
-        fits=sum(memory.values()) <= chip.memory,
-        gather_bytes=_gather_bytes(preset),
-        seconds=seconds,
-        roofline_seconds=towers.roofline_seconds,
-        assumed_seconds=assumed,
-        utilisation=towers.flops / chip.matrix / sum(towers.seconds.values()),
-        pairs_per_second=batch / step_seconds,
-        driver=max(seconds, key=lambda name: seconds[name]),
-        days=days,
-        device_days=days * chips,
+        preset, chip, chips, batch_size=batch, pairs_per_chip=rows, steps=steps,
+        pairs=steps * batch, text_length=length,
+        parameters={name: sum(s.numel() for _, s in part) for name, part in shapes.items()},
+        flops_per_pair=flops, flops=steps * batch * sum(flops.values()),
+        memory=memory, memory_of_chip=chip.memory, fits=sum(memory.values()) <= chip.memory,
+        gather_bytes=shared.gather_bytes, seconds=seconds,
+        roofline_seconds=sum(towers.roofline.values()), assumed_seconds=assumed,
+        utilisation=sum(towers.flops.values()) / chip.matrix / sum(towers.seconds.values()),
+        pairs_per_second=batch / step_seconds, driver=max(seconds, key=lambda n: seconds[n]),
+        days=days, device_days=days * chips,
         assumed_days=None if assumed is None else steps * assumed / 86_400,
-        assumptions=_assumptions(preset, chip, chips, towers),
-        towers=towers,
-    )
+        assumptions=_assumptions(preset, chip, chips, towers), towers=towers,
+    )  # fmt: skip
 
 
-def _pairs_per_chip(batch: int, chip: Chip, chips: int) -> int:
+def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
+    batch, longest = preset.recipe.batch_size, preset.text.max_length
     if chip.name == "here" and chips != 1:
         raise InputError(f"--chips {chips}: this machine's processor is one device; give --chips 1")
     if chips < 1:
@@ -125,67 +121,47 @@ def _pairs_per_chip(batch: int, chip: Chip, chips: int) -> int:
             f"--chips {chips}: does not divide recipe.batch_size {batch};"
             " choose a divisor, or another batch by --set recipe.batch_size=N"
         )
-    return batch // chips
+    if not 1 <= text_length <= longest:
+        raise InputError(f"--text-length {text_length}: give 1 to {longest} word pieces a text")
 
 
-def _text_length(preset: Preset, chip: Chip, length: int | None) -> int:
-    longest = preset.text.max_length
-    if length is None:
-        return min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
-    if not 1 <= length <= longest:
-        raise InputError(f"--text-length {length}: give 1 to {longest} word pieces a text")
-    return length
+@dataclass(frozen=True)
+class _Shared:
+    """What a step costs one device outside the towers."""
+
+    loss_flops: float  # its rows of the similarity matrix, and their gradients
+    gather_bytes: float  # the texts' embeddings of all devices, and the gradients sent back
+    memory: dict[str, float]  # bytes, by cause, the towers' activations included
+    seconds: dict[str, float]  # by cause
 
 
-def _loss_flops(preset: Preset, rows: int, chips: int) -> float:
-    """FLOPs of the loss on one device: its rows of the similarity matrix, and their gradients."""
-    products = 4 if preset.loss.tile else 3  # a tile's similarities are computed twice
-    return products * 2.0 * rows * (rows * chips) * embedding_width(preset)
-
-
-def _gather_bytes(preset: Preset) -> float:
-    """Bytes of the text embeddings of all devices, and of the gradients sent back for them."""
-    return 2 * 4.0 * preset.recipe.batch_size * embedding_width(preset)
-
-
-def _memory(
-    preset: Preset,
-    chip: Chip,
-    rows: int,
-    weights: int,
-    optimizer: OptimizerCost,
-    towers: TowerCosts,
-) -> dict[str, float]:
-    """Bytes on one device, by cause."""
-    batch = preset.recipe.batch_size
+def _shared_costs(
+    preset: Preset, chip: Chip, chips: int, shapes: Shapes, towers: TowerCosts
+) -> _Shared:
+    batch, width = preset.recipe.batch_size, embedding_width(preset)
+    rows, tile = batch // chips, preset.loss.tile
+    weights = sum(shape.numel() for part in shapes.values() for _, shape in part)
+    optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
     copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
-    pixels = rows * 3 * preset.image.crop**2
-    return {
+    memory = {
         "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
         "gradients": 4.0 * weights,
         "optimiser state": 4.0 * optimizer.state,
         "activations": towers.activation_bytes,
-        "loss matrix": 2 * 4.0 * min(rows, preset.loss.tile or rows) * batch,  # and its gradient
-        "embeddings": 2 * 4.0 * (batch + rows) * embedding_width(preset),
-        "input batch": 4.0 * pixels + 2 * 8.0 * rows * towers.length,
+        "loss matrix": 2 * 4.0 * min(rows, tile or rows) * batch,  # and its gradient
+        "embeddings": 2 * 4.0 * (batch + rows) * width,
+        "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * towers.length,
     }
-
-
-def _other_seconds(
-    preset: Preset, chip: Chip, chips: int, weights: int, optimizer: OptimizerCost
-) -> dict[str, float]:
-    """Seconds of one step outside the towers, by cause."""
-    batch = preset.recipe.batch_size
-    rows, link = batch // chips, _link(chip, chips)
-    others = (chips - 1) / chips  # share of the batch on the other devices
-    statistics = 2 * 2 * 4.0 * batch  # a sum and a maximum per column, reduced and sent back
-    loss_seconds = _loss_flops(preset, rows, chips) / chip.single
-    return {
-        "loss": max(loss_seconds, _LOSS_PASSES * 4.0 * rows * batch / chip.bandwidth),
-        "gather": others * (_gather_bytes(preset) + statistics) / link,
+    loss_flops = (4 if tile else 3) * 2.0 * rows * batch * width  # tiles are computed twice
+    gather_bytes, statistics = 2 * 4.0 * batch * width, 2 * 2 * 4.0 * batch  # a sum, a maximum
+    link, others = _link(chip, chips), (chips - 1) / chips  # share of the batch elsewhere
+    seconds = {
+        "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * batch / chip.bandwidth),
+        "gather": others * (gather_bytes + statistics) / link,
         "gradient all-reduce": others * 2 * 4.0 * weights / link,
         "optimiser": optimizer.seconds(chip),
     }
+    return _Shared(loss_flops, gather_bytes, memory, seconds)
 
 
 def _link(chip: Chip, chips: int) -> float:
@@ -197,11 +173,20 @@ def _assumptions(preset: Preset, chip: Chip, chips: int, towers: TowerCosts) -> 
     """What the figures rest on, one sentence each."""
     precision = "bfloat16" if chip.activation_bytes == 2 else "float32"
     measured = ", both measured just now" if chip.name == "here" else ""
+    bound = sum(towers.roofline.values())
+    estimate = f"roofline (FLOPs or bytes of each operation) {bound:.4g} s"
+    if towers.assumed is None:
+        estimate += ", with the measured share of it for each kind of operation"
+    else:
+        assumed = sum(towers.assumed.values())
+        slower = "roofline" if bound > assumed else "assumed share"
+        share = f"{chip.utilisation:.0%} of the peak (assumed) {assumed:.4g} s"
+        estimate = f"{share}, {estimate}; the slower counts: the {slower}"
     lines = [
         f"peak {chip.matrix / 1e12:.3g} TFLOP/s in {precision},"
         f" memory {chip.bandwidth / 1e9:.0f} GB/s{measured}",
         f"texts of {towers.length} word pieces",
-        _towers_estimate(chip, towers),
+        f"towers: {estimate}",
     ]
     if chips > 1:
         far = chips > chip.neighbours > 1
@@ -217,12 +202,70 @@ def _assumptions(preset: Preset, chip: Chip, chips: int, towers: TowerCosts) -> 
     return [*lines, "pictures are read and decoded meanwhile, by other processes"]
 
 
-def _towers_estimate(chip: Chip, towers: TowerCosts) -> str:
-    """Where the time of the towers comes from."""
-    bound, assumed = towers.roofline_seconds, towers.assumed_seconds
-    roofline = f"roofline (FLOPs or bytes of each operation) {bound:.4g} s"
-    if assumed is None:
-        return f"towers: {roofline}, with the measured share of it for each kind of operation"
-    share = f"{chip.utilisation:.0%} of the peak (assumed) {assumed:.4g} s"
-    slower = "roofline" if bound > assumed else "assumed share"
-    return f"towers: {share}, {roofline}; the slower counts: the {slower}"
+def _model_table(plan: Plan) -> str:
+    weights, flops = plan.parameters, plan.flops_per_pair
+    counts = {name: f"{weights[name] / 1e6:,.1f} M" if name in weights else "" for name in flops}
+    lines = [f"  {name:22}{counts[name]:>14}{f / 1e9:>16,.3f}" for name, f in flops.items()]
+    total = f"{sum(weights.values()) / 1e6:>12,.1f} M{sum(flops.values()) / 1e9:>16,.3f}"
+    pairs = f"{plan.pairs:,}"
+    for size, word in ((1e6, "million"), (1e9, "billion")):
+        pairs = f"{plan.pairs / size:,.2f} {word}" if plan.pairs >= size else pairs
+    return "\n".join(
+        [
+            f"{plan.preset.name} on {plan.chips:,} × {plan.chip.name}: {plan.batch_size:,} pairs a"
+            f" step, {plan.pairs_per_chip:,} on each device, {plan.steps:,} steps\n",
+            f"{'':24}{'parameters':>14}{'GFLOP a pair':>16}",
+            *lines,
+            f"  {'all':22}{total}\n",
+            f"{pairs} pairs seen, {plan.flops:.3g} FLOPs",
+        ]
+    )
+
+
+def _memory_table(plan: Plan) -> str:
+    room = f"of {plan.memory_of_chip / GIB:.1f} GiB" + ("" if plan.fits else ": DOES NOT FIT")
+    return _shares("memory of one device", "GiB", plan.memory, 1 / GIB, room)
+
+
+def _time_table(plan: Plan) -> str:
+    speed = plan.pairs_per_second
+    rate = f"{f'{speed:,.0f}' if speed >= 10 else f'{speed:.2g}'} pairs/s"
+    scale, unit = (1.0, "s") if sum(plan.seconds.values()) >= 10 else (1e3, "ms")
+    return _shares("one step", unit, plan.seconds, scale, rate)
+
+
+def _shares(title: str, unit: str, rows: Mapping[str, float], scale: float, note: str) -> str:
+    """A table of values and their shares of the sum; ``note`` stands after the total."""
+    whole = sum(rows.values())
+    lines = [f"  {name:22}{v * scale:>14,.3f}{v / whole:>7.1%}" for name, v in rows.items()]
+    total = f"  {'all':22}{whole * scale:>14,.3f}  {note}"
+    return "\n".join([f"{title:24}{unit:>14}", *lines, total])
+
+
+def _summary(plan: Plan) -> str:
+    share = plan.seconds[plan.driver] / sum(plan.seconds.values())
+    devices = "" if plan.chips == 1 else f" on {plan.chips:,} devices"
+    hours = 24 * plan.days
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    time = f"{plan.days:,.1f} days" if plan.days >= 1 else time
+    text = (
+        f"Whole run: {time}{devices}, {plan.device_days:,.3g} device-days.\n"
+        f"Largest cost: the {plan.driver}, {share:.0%} of each step; the towers reach"
+        f" {plan.utilisation:.0%} of the peak."
+    )
+    return text if plan.fits else f"{text}\n{_remedy(plan)}"
+
+
+def _remedy(plan: Plan) -> str:
+    """What to do if the run does not fit."""
+    largest = max(plan.memory, key=lambda name: plan.memory[name])
+    advice = "more devices, so that each has fewer pairs"
+    if largest == "activations":
+        if plan.towers.chunk is None:
+            advice = "--set recipe.chunk=16, or " + advice
+        if not plan.preset.image.recompute:
+            advice = "--set image.recompute=true, or " + advice
+    elif largest != "loss matrix":
+        advice = "a device with more memory: each holds all weights and their state"
+    size = plan.memory[largest] / GIB
+    return f"It does not fit; the largest part is {largest}, {size:.1f} GiB: try {advice}."
