@@ -21,7 +21,7 @@ from align_edu.training import train
 from align_edu.training.metrics import read_metrics
 from align_edu.training.run import software_versions
 from align_edu.world import World
-from align_edu.world.kind_search import kinds_shown, measure_kind_search
+from align_edu.world.benchmark import kinds_shown, measure_kind_search
 
 T = TypeVar("T")
 

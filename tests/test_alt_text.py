@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from align_edu.io import InputError
-from align_edu.world import words
+from align_edu.world import catalog as words
 from align_edu.world.alt_text import caption, full_captions, plain_words
 from align_edu.world.catalog import COLOURS, KINDS, PLACES, SIZES, STYLES, WEATHER, WEB
 from align_edu.world.scene import Scene, Thing, sample_scene
@@ -61,8 +61,8 @@ def read_object(text: str) -> dict[str, str | int | None]:
     text, kind, _ = NOUNS.take(text)
     text, colour, _ = COLOUR.take(text)
     text, size, _ = SIZE.take(text)
-    counts = [NUMBERS[word] for word in text.split() if word in NUMBERS]
-    return {"kind": kind, "colour": colour, "size": size, "count": counts[0] if counts else None}
+    count = next((NUMBERS[word] for word in text.split() if word in NUMBERS), None)
+    return {"kind": kind, "colour": colour, "size": size, "count": count}
 
 
 def read(text: str) -> dict[str, object]:
@@ -75,14 +75,8 @@ def read(text: str) -> dict[str, object]:
     if style == "poster" and relation == "with" and rest[:where].strip() in ("", "poster"):
         rest, relation, where = RELATION.take(rest)  # "a poster with two dogs"
     first, second = (rest, None) if relation is None else (rest[:where], rest[where:])
-    return {
-        "place": place,
-        "weather": weather,
-        "style": style,
-        "relation": relation,
-        "first": read_object(first),
-        "second": read_object(second) if second else None,
-    }
+    around = {"place": place, "weather": weather, "style": style, "relation": relation}
+    return around | {"first": read_object(first), "second": second and read_object(second)}
 
 
 def facts_of(thing: Thing, size: str | None, count: int | None) -> dict[str, object]:
@@ -167,8 +161,9 @@ def test_about_a_fifth_of_the_captions_tell_every_fact() -> None:
 def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothing_else() -> None:
     rng = np.random.default_rng(22)
     scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
-    name = rf"by ({'|'.join(words.FIRST_NAMES)}) ({'|'.join(words.LAST_NAMES)})"
-    aside = rf"(, ({'|'.join(words.MONTHS)}) 20\d\d| {name}(, 20\d\d)?)$"
+    first, last, months = ("|".join(part) for part in words.WORDS["asides"].values())
+    name = rf"by ({first}) ({last})"
+    aside = rf"(, ({months}) 20\d\d| {name}(, 20\d\d)?)$"
     texts = [caption(scene, rng, "brief").lower() for _ in range(1_200)]
     found = [re.search(aside, text) for text in texts]
     # No fact, one, or two beside the kind: 10, 35 and 55 %; an aside in 95, 95 and 60 % of them.
@@ -182,31 +177,27 @@ def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothi
 @pytest.mark.parametrize(
     ("kind", "forms"),
     [
-        ("butterfly", ("butterflies", "moths")),
-        ("cactus", ("cacti", "succulents")),
-        ("mushroom", ("mushrooms", "toadstools", "fungi")),
-        ("fish", ("fish",)),
-        ("bus", ("buses", "coaches")),
-        ("pizza slice", ("pizza slices", "slices of pizza")),
-        ("scissors", ("pairs of scissors", "pairs of shears")),
-        ("rabbit", ("rabbits", "bunnies", "hares")),
+        ("butterfly", "butterflies|moths"),
+        ("cactus", "cacti|succulents"),
+        ("mushroom", "mushrooms|toadstools|fungi"),
+        ("fish", "fish"),
+        ("bus", "buses|coaches"),
+        ("pizza slice", "pizza slices|slices of pizza"),
+        ("scissors", "pairs of scissors|pairs of shears"),
+        ("rabbit", "rabbits|bunnies|hares"),
     ],
 )
-def test_several_things_are_told_in_the_plural(kind: str, forms: tuple[str, ...]) -> None:
+def test_several_things_are_told_in_the_plural(kind: str, forms: str) -> None:
     scene = Scene(Thing(kind, "red"), 3, "medium", "farm", "clear", "photo")
     for text in full_captions(scene, np.random.default_rng(17), n=20):
         found = re.sub(r"[^\w\s]", "", text).lower()
-        assert any(form in found for form in forms), text
-        assert {"three", "3", "trio"} & set(found.split()), text
+        assert re.search(forms, found) and {"three", "3", "trio"} & set(found.split()), text
 
 
-def test_one_pair_of_scissors_is_not_called_a_scissors() -> None:
+def test_one_pair_of_scissors_is_no_scissors_and_an_article_follows_the_sound() -> None:
     scene = Scene(Thing("scissors", "red"), 1, "medium", "farm", "clear", "photo")
     for text in full_captions(scene, np.random.default_rng(18), n=20):
         assert re.search(r"pair of (scissors|shears)", text.lower()), text
-
-
-def test_an_article_follows_the_sound_of_the_colour() -> None:
     scene = Scene(Thing("umbrella", "orange"), 1, "medium", "beach", "clear", "photo")
     texts = " ".join(full_captions(scene, np.random.default_rng(16), n=100)).lower()
     assert "an orange umbrella" in texts and "a tangerine umbrella" in texts
@@ -225,16 +216,10 @@ def test_the_order_of_the_facts_and_the_writing_vary() -> None:
     scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
     texts = [caption(scene, rng, "full") for _ in range(600)]
     assert len(set(texts)) > 300
-    for pattern in (
-        r"^(on|at|by) ",  # the place first
-        r"is (red|crimson|scarlet)",  # the colour last
-        r"^(a|A) (photo|photograph|picture) of",
-        r"photo$",
-        r"\.$",
-        r"^[A-Z]",
-        r"^[a-z]",
-        r" Red Dog ",
-    ):
+    for pattern in (  # the place first, the colour last, the style first or last, the case
+        r"^(on|at|by) ", r"is (red|crimson|scarlet)", r"^(a|A) (photo|photograph|picture) of",
+        r"photo$", r"\.$", r"^[A-Z]", r"^[a-z]", r" Red Dog ",
+    ):  # fmt: skip
         share = sum(bool(re.search(pattern, text)) for text in texts) / 600
         assert 0.005 < share < 0.75, pattern
 
@@ -249,9 +234,7 @@ def test_no_phrase_stands_for_two_facts() -> None:
     assert len(nouns) == len(set(nouns))
     colours = [word for group in words.COLOUR_WORDS.values() for word in group]
     assert len(colours) == len(set(colours))
-
-
-def test_everything_in_the_catalog_has_words() -> None:
+    # Everything in the catalog has words.
     assert set(words.NOUNS) == set(WEB["foreign_nouns"]) == set(KINDS)
     assert set(words.COLOUR_WORDS) == set(COLOURS)
     assert set(words.PLACE_PHRASES) == set(PLACES)

@@ -159,8 +159,10 @@ def test_a_task_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
     world = World(seed=1)
     with pytest.raises(InputError, match="choose object, family"):
         world.write_task(tmp_path / "a", "smell")
-    with pytest.raises(InputError, match="more than 0"):
+    with pytest.raises(InputError, match="train pictures -1"):
         world.write_task(tmp_path / "a", "size", train=-1)
+    with pytest.raises(InputError, match="image size 0"):
+        world.write_task(tmp_path / "a", "size", image_size=0)
     with pytest.raises(InputError, match="only object and colour"):
         world.write_task(tmp_path / "a", "size", held_out=True)
 

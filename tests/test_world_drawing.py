@@ -151,11 +151,11 @@ def test_weather_changes_the_light_as_it_should(place: str) -> None:
 
 
 def test_snowfall_leaves_white_flakes_on_the_picture() -> None:
-    def white(weather: str) -> float:
-        scene = replace(PLAIN, place="forest", weather=weather)
-        return float((pixels(scene).min(axis=2) > 225).mean())
-
-    assert white("snowfall") > white("clear") + 0.01
+    clear, snowy = (
+        (pixels(replace(PLAIN, place="forest", weather=weather)).min(axis=2) > 225).mean()
+        for weather in ("clear", "snowfall")
+    )
+    assert snowy > clear + 0.01
 
 
 def test_styles_can_be_told_apart_by_their_frame_their_colours_and_their_grain() -> None:

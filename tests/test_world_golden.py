@@ -16,11 +16,17 @@ from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption, full_captions
 from align_edu.world.benchmark import write_ratings
 from align_edu.world.draw import draw
-from align_edu.world.edits import ATTRIBUTES, distractors, sample_edit
-from align_edu.world.pair import WorldSettings, make_pair
-from align_edu.world.scene import Scene, Thing, child_rng, scene_facts
+from align_edu.world.scene import (
+    ATTRIBUTES,
+    Scene,
+    Thing,
+    child_rng,
+    distractors,
+    sample_edit,
+    scene_facts,
+)
 from align_edu.world.tasks import TASKS
-from align_edu.world.web_noise import NOISE
+from align_edu.world.web_noise import NOISE, WorldSettings, make_pair
 
 # What depends on the frequencies of the catalog and on which facts a caption tells: "captions",
 # "noise texts", "edits", "pairs", "shards", "benchmark" and "tasks". The others depend on neither.

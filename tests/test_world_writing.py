@@ -23,6 +23,10 @@ COLUMNS = [
     "key", "caption", "url", "sha256", "original_width", "original_height", "width", "height",
     "status", "error_message", "exif", "noise", "scene",
 ]  # fmt: skip
+FACTS = (
+    "kind", "colour", "count", "size", "place", "weather", "style", "other_kind",
+    "other_colour", "relation",
+)  # fmt: skip
 
 
 def write(out: Path, seed: int = 3, **changes: object) -> Path:
@@ -60,8 +64,7 @@ def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world: Path)
                 tar.extractfile(f"{row['key']}.{kind}").read()  # type: ignore[union-attr]
                 for kind in ("jpg", "txt", "json")
             )
-            assert text.decode() == row["caption"]
-            assert json.loads(record) == row
+            assert text.decode() == row["caption"] and json.loads(record) == row
             assert hashlib.sha256(jpeg).hexdigest() == row["sha256"]
             image = Image.open(io.BytesIO(jpeg))
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (58, 58))
@@ -73,21 +76,15 @@ def test_the_truth_is_recorded_for_each_pair(world: Path) -> None:
     assert len({row["key"] for row in rows}) == len({row["sha256"] for row in rows}) == PAIRS
     kinds = {row["noise"] for row in rows}
     assert "clean" in kinds and len(kinds) > 5
-    facts = (
-        "kind", "colour", "count", "size", "place", "weather", "style", "other_kind",
-        "other_colour", "relation",
-    )  # fmt: skip
-    assert {tuple(json.loads(row["scene"])) for row in rows} == {facts}
-    assert {row["url"][:19] for row in rows} == {
-        f"https://example.{end}" for end in ("org", "com", "net")
-    }
+    assert {tuple(json.loads(row["scene"])) for row in rows} == {FACTS}
+    hosts = {f"https://example.{end}" for end in ("org", "com", "net")}
+    assert {row["url"][:19] for row in rows} == hosts
 
 
-def test_the_bytes_do_not_depend_on_the_number_of_workers(world: Path, tmp_path: Path) -> None:
+def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(
+    world: Path, tmp_path: Path
+) -> None:
     assert digests(write(tmp_path / "two", workers=2)) == digests(world)
-
-
-def test_another_seed_gives_another_world(world: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other", seed=4, pairs=30)
     mine = pq.read_table(world / "00000.parquet").column("sha256").to_pylist()
     assert not set(mine) & set(pq.read_table(other / "00000.parquet").column("sha256").to_pylist())
@@ -132,17 +129,22 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pairs": 0}, "pairs 0: give at least 1"),
+        ({"pairs": 0}, "pairs 0: give a whole number of at least 1"),
+        ({"pairs": 12.5}, "pairs 12.5: give a whole number"),
         ({"workers": 0}, "workers 0"),
-        ({"shard_size": 10_001}, "shard size 10001"),
+        ({"shard_size": 10_001}, "shard size 10001: give a whole number from 1 to 10000"),
         ({"seed": -1}, "seed -1"),
-        ({"seed": 2**32}, "seed 4294967296"),
+        ({"seed": 2**32}, "seed 4294967296: give a whole number from 0 to 4294967295"),
+        ({"seed": True}, "seed True"),
         *[({"noise": rate}, "give a rate from 0 to 0.95") for rate in (-0.1, 0.96, float("nan"))],
-        ({"image_size": 7}, "image size 7: give at least 8 pixels"),
+        *[
+            ({"image_size": size}, f"image size {size}: give a whole number from 8 to 4096")
+            for size in (7, 0, -58, 4097, 10**9, 58.5, "58", None)
+        ],
     ],
 )
 def test_arguments_out_of_range_are_refused_before_anything_is_written(
-    tmp_path: Path, arguments: dict[str, float], message: str
+    tmp_path: Path, arguments: dict[str, Any], message: str
 ) -> None:
     every: dict[str, Any] = {"seed": 0, "noise": 0.1, "image_size": 58, "pairs": 10} | arguments
     world = World(*(every.pop(name) for name in ("seed", "noise", "image_size")))
@@ -199,8 +201,7 @@ def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")]
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    unit = 1024 if sys.platform != "darwin" else 1
-    assert grown * unit < 30e6
+    assert grown * (1024 if sys.platform != "darwin" else 1) < 30e6
 
 
 def test_progress_goes_to_standard_error(

@@ -59,7 +59,7 @@ PROTOCOLS: dict[str, Protocol] = {
         "evaluate_few_shot", "few_shot_table", ("split", "epochs")),
     "arithmetic": Protocol("image ± text queries on drawn scenes", "world.arithmetic",
         "measure_arithmetic", "arithmetic_table", ("queries", "seed"), needs_data=False),
-    "kinds": Protocol("searches for kinds of objects in toy benchmarks", "world.kind_search",
+    "kinds": Protocol("searches for kinds of objects in toy benchmarks", "world.benchmark",
         "measure_kind_search", "kind_search_table", ()),
 }
 # fmt: on

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from align_edu.world.benchmark import write_benchmark
-from align_edu.world.pair import WorldSettings
 from align_edu.world.tasks import write_task
-from align_edu.world.web_noise import DEFAULT_NOISE
+from align_edu.world.web_noise import DEFAULT_NOISE, WorldSettings
 from align_edu.world.write import SHARD_SIZE, write_world
 
 __all__ = ["World"]
@@ -16,11 +15,13 @@ __all__ = ["World"]
 class World:
     """A small web of pictures and alt-text that needs no download.
 
-    Parameters
-    ----------
-    seed : 0 to 4294967295; worlds of different seeds share no picture.
-    noise : the part of all pairs that is noisy, 0 to 0.95. `web_noise.NOISE` holds the mix.
-    image_size : pixels of each side of a picture in the shards.
+    seed: 0 to 4294967295; worlds of different seeds share no picture.
+    noise: the part of all pairs that is noisy, 0 to 0.95. `web_noise.NOISE` holds the mix.
+    image_size: pixels of each side of a picture in the shards.
+
+    Each method returns the folder that it wrote, whose bytes depend on the arguments alone, and
+    raises InputError if an argument is out of range, the folder holds something else, or the
+    disk is full. With `progress` it shows a progress bar on standard error.
 
     >>> import tempfile
     >>> out = World(seed=7).write(Path(tempfile.mkdtemp()), pairs=12)
@@ -33,71 +34,32 @@ class World:
     image_size: int = 58
 
     def write(
-        self,
-        out: str | Path,
-        pairs: int,
-        *,
-        workers: int | None = None,
-        benchmark: str | Path | None = None,
-        shard_size: int = SHARD_SIZE,
-        progress: bool = False,
-    ) -> Path:
+        self, out: str | Path, pairs: int, *, workers: int | None = None,
+        benchmark: str | Path | None = None, shard_size: int = SHARD_SIZE, progress: bool = False,
+    ) -> Path:  # fmt: skip
         """Write raw pairs as shards in img2dataset's webdataset layout.
 
-        Parameters
-        ----------
-        out : folder for the shards. A folder that an earlier call left unfinished is completed.
-        pairs : number of pairs, noisy ones included.
-        workers : number of processes; None for one per CPU core.
-        benchmark : folder of a benchmark; near-duplicates of its pictures are then among the
-            pairs, as test pictures are on the web.
-        shard_size : pairs per shard.
-        progress : whether to show a progress bar on standard error.
-
-        Returns
-        -------
-        Path
-            The folder. Equal settings give equal bytes, whatever the number of workers.
-
-        Raises
-        ------
-        InputError
-            If an argument is out of range, the folder holds something else, or the disk is full.
+        out: folder for the shards. A folder that an earlier call left unfinished is completed.
+        pairs: number of pairs, noisy ones included; `shard_size` of them in each shard.
+        workers: number of processes; None for one per CPU core. They do not change the bytes.
+        benchmark: folder of a benchmark; near-duplicates of its pictures are then among the
+        pairs, as test pictures are on the web.
         """
         near = None if benchmark is None else Path(benchmark)
         settings = WorldSettings(self.seed, self.noise, self.image_size, pairs, shard_size, near)
         return write_world(settings, Path(out), workers=workers, progress=progress)
 
     def write_benchmark(
-        self,
-        out: str | Path,
-        scenes: int = 1_000,
-        *,
-        image_size: int = 128,
-        train: int = 0,
-        twins: int = 0,
-        progress: bool = False,
-    ) -> Path:
+        self, out: str | Path, scenes: int = 1_000, *, image_size: int = 128, train: int = 0,
+        twins: int = 0, progress: bool = False,
+    ) -> Path:  # fmt: skip
         """Write a clean retrieval benchmark: unique scenes with five captions each.
 
-        Parameters
-        ----------
-        out : folder for `dataset_toy.json` (Karpathy's format) and `images/`.
-        scenes : number of scenes.
-        image_size : pixels of each side of a picture.
-        train : number of further scenes, the split "train", for fine-tuning.
-        twins : near twins after each scene, which differ from it in one fact.
-        progress : whether to show a progress bar on standard error.
-
-        Returns
-        -------
-        Path
-            The folder. Its pictures are in no shard of any world.
-
-        Raises
-        ------
-        InputError
-            If an argument is out of range, the folder holds something else, or the disk is full.
+        out: folder for `dataset_toy.json` (Karpathy's format) and `images/`. Its pictures are in
+        no shard of any world.
+        scenes: number of scenes. image_size: pixels of each side of a picture.
+        train: number of further scenes, the split "train", for fine-tuning.
+        twins: near twins after each scene, which differ from it in one fact.
 
         >>> import tempfile
         >>> out = World().write_benchmark(Path(tempfile.mkdtemp()) / "benchmark", scenes=3)
@@ -110,37 +72,17 @@ class World:
         return write_benchmark(Path(out), made_with, progress)
 
     def write_task(
-        self,
-        out: str | Path,
-        task: str,
-        *,
-        train: int = 800,
-        val: int = 200,
-        test: int = 500,
-        image_size: int = 128,
-        held_out: bool = False,
-        progress: bool = False,
-    ) -> Path:
+        self, out: str | Path, task: str, *, train: int = 800, val: int = 200, test: int = 500,
+        image_size: int = 128, held_out: bool = False, progress: bool = False,
+    ) -> Path:  # fmt: skip
         """Write a classification task as class folders, with prompts for zero-shot.
 
-        Parameters
-        ----------
-        out : folder for `SPLIT/CLASS/NUMBER.jpg`, `classes.txt` and `templates.txt`.
-        task : a key of `align_edu.world.tasks.TASKS`, such as "object", "colour" or "count".
-        train, val, test : pictures of each split, all classes alike.
-        image_size : pixels of each side of a picture.
-        held_out : test on compositions that training never sees; for "object" and "colour".
-        progress : whether to show a progress bar on standard error.
-
-        Returns
-        -------
-        Path
-            The folder. Its pictures are in no shard and no benchmark.
-
-        Raises
-        ------
-        InputError
-            If an argument is out of range, the folder holds something else, or the disk is full.
+        out: folder for `SPLIT/CLASS/NUMBER.jpg`, `classes.txt` and `templates.txt`. Its pictures
+        are in no shard and no benchmark.
+        task: a key of `align_edu.world.tasks.TASKS`, such as "object", "colour" or "count".
+        train, val, test: pictures of each split, all classes alike.
+        image_size: pixels of each side of a picture.
+        held_out: test on compositions that training never sees; for "object" and "colour".
 
         Paper: Section 5.2 (VTAB's natural, specialised and structured tasks).
 

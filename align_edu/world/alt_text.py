@@ -15,17 +15,15 @@ import re
 import numpy as np
 
 from align_edu.io import InputError
-from align_edu.world import words as w
-from align_edu.world.catalog import KINDS
+from align_edu.world import catalog as w
+from align_edu.world.catalog import one_of, pick, with_article
 from align_edu.world.scene import Scene, Thing, Wheel, scene_facts
-from align_edu.world.words import one_of, pick, with_article
 
 FEWEST_WORDS, MOST_WORDS = 3, 20
 COMPLETENESS_SHARES = {"full": 0.2, "most": 0.3, "brief": 0.5}
-# A caption that has room for some of the facts only tells the colour first more often than not.
-FACT_WEIGHTS = {"colour": 1.5}
-# How often a caption that tells so few facts adds who took the picture, or when; without that,
-# short captions would repeat word for word, and the filters would take them for boilerplate.
+FACT_WEIGHTS = {"colour": 1.5}  # a caption with room for few facts prefers the colour
+# How often a caption of so few facts adds who took the picture, or when; without that, short
+# captions would repeat word for word, and the filters would take them for boilerplate.
 ASIDE_RATES = {0: 0.95, 1: 0.95, 2: 0.6, 3: 0.3}
 ARTICLES = ("a", "an", "the")
 _PUNCTUATION = re.compile(r"[^\w\s]")
@@ -40,9 +38,6 @@ def plain_words(text: str) -> list[str]:
     """Split a text into lower-case words without punctuation.
 
     Paper: Section 3; these are the unigrams that its bounds of 3 and 20 count.
-
-    >>> plain_words("Two red cats - stock photo.")
-    ['two', 'red', 'cats', 'stock', 'photo']
     """
     return _PUNCTUATION.sub("", text).lower().split()
 
@@ -51,9 +46,6 @@ def tellable_facts(scene: Scene) -> list[str]:
     """Return the names of the facts that a full caption mentions: all that are not usual.
 
     Every caption names the kind of the main object, so the list leaves it out.
-
-    >>> tellable_facts(Scene(Thing("dog", "red"), 2, "medium", "beach", "rain", "photo"))
-    ['colour', 'place', 'count', 'weather']
     """
     facts = ["colour", "place"]
     facts += ["count"] if scene.count > 1 else []
@@ -67,18 +59,9 @@ def tellable_facts(scene: Scene) -> list[str]:
 def told_facts(
     scene: Scene, rng: np.random.Generator, completeness: str = "mixed"
 ) -> frozenset[str]:
-    """Choose what a caption tells besides the kind of the main object.
+    """Choose the facts that a caption mentions besides the kind of the main object.
 
-    Parameters
-    ----------
-    scene : the scene.
-    rng : the source of randomness.
-    completeness : as for `caption`.
-
-    Returns
-    -------
-    frozenset of str
-        Names from `tellable_facts`.
+    completeness: as for `caption`. Returns names from `tellable_facts`.
 
     >>> scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
     >>> sorted(told_facts(scene, np.random.default_rng(0), "full"))
@@ -113,13 +96,6 @@ def agree(facts: frozenset[str], scene: Scene, other: Scene) -> bool:
     return all(ours[name] == theirs[name] for name in names)
 
 
-def _determiner(phrase: str, rng: np.random.Generator) -> str:
-    u = rng.random()
-    if u < 0.82 or u >= 0.97:
-        return with_article(phrase)
-    return f"{'the' if u < 0.90 else 'one' if u < 0.94 else 'my'} {phrase}"
-
-
 def _object(
     thing: Thing, count: int, size: str | None, facts: frozenset[str], rng: np.random.Generator
 ) -> str:
@@ -134,7 +110,10 @@ def _object(
         words += ["in", colour]
     phrase = " ".join(words)
     if count == 1:
-        return _determiner(phrase, rng)
+        u = rng.random()
+        if u < 0.82 or u >= 0.97:
+            return with_article(phrase)
+        return f"{'the' if u < 0.90 else 'one' if u < 0.94 else 'my'} {phrase}"
     if "count" in facts:
         return f"{pick(rng, w.COUNT_WORDS[count])} {phrase}"
     return f"some {phrase}" if rng.random() < 0.4 else phrase
@@ -156,11 +135,10 @@ def _subject(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> s
 
 
 def _style_parts(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
-    """The words before and after the rest that name the picture's style."""
+    """Return what names the picture's style, before and after the rest."""
     u = rng.random()
-    if scene.style == "photo" and u < 0.82:
-        return "", ""
-    if scene.style != "photo" and "style" not in facts:
+    silent = u < 0.82 if scene.style == "photo" else "style" not in facts
+    if silent:
         return "", ""
     if rng.random() < 0.65:
         return pick(rng, w.STYLE_PREFIXES[scene.style]) + " ", ""
@@ -187,17 +165,12 @@ def _body(scene: Scene, facts: frozenset[str], order: str, rng: np.random.Genera
     order = order.replace(" is C", "")
     subject = _subject(scene, facts, rng)
     if alone and place and order[0] == "S" and rng.random() < 0.12:
-        verbs = w.FAMILY_VERBS.get(KINDS[scene.thing.kind].family, w.FAMILY_VERBS["other"])
-        subject += f" {one_of(verbs, rng)}"
+        verbs, family = w.WORDS["verbs"], w.KINDS[scene.thing.kind].family
+        subject += f" {one_of(verbs.get(family, verbs['other']), rng)}"
     parts = {"S": subject, "P": place, "W": weather}
     text = "".join(parts.get(mark, mark) for mark in order)
     text = re.sub(r"^[ ,:]+", "", re.sub(r" [,:]", ",", text))
     return " ".join(text.split())
-
-
-def _headline(text: str) -> str:
-    """Drop the articles, as titles do."""
-    return " ".join(word for word in text.split() if word not in ARTICLES)
 
 
 def _letter_case(text: str, rng: np.random.Generator) -> str:
@@ -211,33 +184,27 @@ def _letter_case(text: str, rng: np.random.Generator) -> str:
     return titled[0].upper() + titled[1:]
 
 
-def _wording(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str | None:
-    """One wording of these facts, or None when it came out too short or too long."""
-    prefix, suffix = _style_parts(scene, facts, rng)
-    order = "S P W" if prefix else _ORDERS.pick(rng.random())
-    text = prefix + _body(scene, facts, order, rng) + suffix
-    if len(plain_words(text)) < FEWEST_WORDS:
-        text = f"{pick(rng, w.PLAIN_PREFIXES)} {text}"
-    titled = _headline(text)
-    too_long = len(plain_words(text)) > MOST_WORDS
-    if (too_long or rng.random() < 0.15) and len(plain_words(titled)) >= FEWEST_WORDS:
-        text = titled
-    if FEWEST_WORDS <= len(plain_words(text)) <= MOST_WORDS:
-        return _letter_case(text, rng)
-    return None
-
-
 def _caption_of(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str:
+    """Word these facts again and again until the text is neither too short nor too long."""
     while True:
-        text = _wording(scene, facts, rng)
-        if text is not None:
-            return text
+        prefix, suffix = _style_parts(scene, facts, rng)
+        order = "S P W" if prefix else _ORDERS.pick(rng.random())
+        text = prefix + _body(scene, facts, order, rng) + suffix
+        if len(plain_words(text)) < FEWEST_WORDS:
+            text = f"{pick(rng, w.WORDS['plain_prefixes'])} {text}"
+        headline = " ".join(word for word in text.split() if word not in ARTICLES)
+        too_long = len(plain_words(text)) > MOST_WORDS
+        if (too_long or rng.random() < 0.15) and len(plain_words(headline)) >= FEWEST_WORDS:
+            text = headline
+        if FEWEST_WORDS <= len(plain_words(text)) <= MOST_WORDS:
+            return _letter_case(text, rng)
 
 
 def _with_aside(text: str, rng: np.random.Generator) -> str:
     """Add who took the picture, and when: true, and nothing that the picture shows."""
-    name = f"{one_of(w.FIRST_NAMES, rng)} {one_of(w.LAST_NAMES, rng)}"
-    month, year = one_of(w.MONTHS, rng), one_of(w.YEARS, rng)
+    asides = w.WORDS["asides"]
+    name = f"{one_of(asides['first_names'], rng)} {one_of(asides['last_names'], rng)}"
+    month, year = one_of(asides["months"], rng), one_of(range(2004, 2021), rng)
     if not text.islower():
         name, month = name.title(), month.title()
     u = rng.random()

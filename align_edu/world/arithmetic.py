@@ -18,14 +18,19 @@ from align_edu.evaluation.ranks import (
 from align_edu.io import InputError
 from align_edu.search.query import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
-from align_edu.world.edits import ATTRIBUTES, Edit, distractors, sample_edit
-from align_edu.world.pair import EDIT_STREAM
-from align_edu.world.scene import Scene, child_rng
+from align_edu.world.scene import ATTRIBUTES, EDIT_STREAM, child_rng, distractors, sample_edit
 
 KS = (1, 5)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the words; the image has 1
 QUERIES = 100
-QUERY_KINDS = ("image and text", "one to one", "only plus", "image", "text")
+# Each kind of query, and how `ask` weighs it.
+QUERY_KINDS: dict[str, dict[str, Any]] = {
+    "image and text": {},
+    "one to one": {"text": 1.0},
+    "only plus": {"text": 1.0, "minus": False},
+    "image": {"text": 0.0},
+    "text": {"image": 0.0},
+}
 _SIZE = 58  # pixels a side, as the toy model trains
 _BATCH = 256
 
@@ -71,9 +76,7 @@ def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
     """
     if queries < 1:
         raise InputError(f"queries {queries}: ask at least one")
-    edits: list[Edit] = []
-    scenes: list[Scene] = []
-    pictures, shown = [], []
+    edits, scenes, pictures, shown = [], [], [], []
     for i in range(queries):
         rng = child_rng(seed, EDIT_STREAM, ATTRIBUTES.index(attribute), i)
         edits.append(sample_edit(attribute, rng))
@@ -81,16 +84,13 @@ def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
         for scene in (edits[-1].after, *distractors(edits[-1], rng)):
             scenes.append(scene)
             shown.append(draw(scene, rng, _SIZE))
-    right = torch.tensor([[scene == edit.after for scene in scenes] for edit in edits])
-    plus, minus = ([getattr(edit, side) for edit in edits] for side in ("plus", "minus"))
+    batches = (shown[i : i + _BATCH] for i in range(0, len(shown), _BATCH))
     return Quiz(
-        run.encode_images(pictures).cpu(),
-        _words(run, plus),
-        _words(run, minus),
-        torch.cat(
-            [run.encode_images(shown[i : i + _BATCH]).cpu() for i in range(0, len(shown), _BATCH)]
-        ),
-        right,
+        image=run.encode_images(pictures).cpu(),
+        plus=_words(run, [edit.plus for edit in edits]),
+        minus=_words(run, [edit.minus for edit in edits]),
+        gallery=torch.cat([run.encode_images(batch).cpu() for batch in batches]),
+        right=torch.tensor([[scene == edit.after for scene in scenes] for edit in edits]),
     )
 
 
@@ -116,28 +116,28 @@ def measure_arithmetic(
     """
     from tqdm import tqdm
 
-    found, quizzes = {}, {}
-    for name in tqdm(attributes, "attributes", disable=not progress):
-        quizzes[name] = make_quiz(run, name, queries, seed)
-        quiz = quizzes[name]
-        found[name] = _successes(quiz) | {
+    quizzes = {
+        name: make_quiz(run, name, queries, seed)
+        for name in tqdm(attributes, "attributes", disable=not progress)
+    }
+    found: dict[str, dict[str, Any]] = {
+        name: {kind: _success(quiz, **weights) for kind, weights in QUERY_KINDS.items()}
+        | {
             "chance": quiz.right.double().mean().item(),
             "queries": len(quiz.image),
             "gallery": len(quiz.gallery),
-            "centred": _successes(_centred(quiz))["one to one"],
+            "centred": _success(_centred(quiz), text=1.0),
         }
+        for name, quiz in quizzes.items()
+    }
     sweep = {
         str(weight): {
             name: recall_at(ask(quiz, text=weight), (1,))["R@1"] for name, quiz in quizzes.items()
         }
         for weight in WEIGHTS
     }
-    return {
-        "attributes": found,
-        "sweep": sweep,
-        "gap": modality_gap(quizzes.values()),
-        "seed": seed,
-    }
+    gap = modality_gap(quizzes.values())
+    return {"attributes": found, "sweep": sweep, "gap": gap, "seed": seed}
 
 
 def modality_gap(quizzes: Iterable[Quiz]) -> dict[str, float]:
@@ -168,19 +168,9 @@ def arithmetic_table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _successes(quiz: Quiz) -> dict[str, Any]:
-    """Return the success of each kind of query."""
-    ranks = {
-        "image and text": ask(quiz),
-        "one to one": ask(quiz, text=1.0),
-        "only plus": ask(quiz, text=1.0, minus=False),
-        "image": ask(quiz, text=0.0),
-        "text": ask(quiz, image=0.0),
-    }
-    return {
-        name: recall_at(rank, KS, "success@") | {"interval": bootstrap_interval(rank <= 1)}
-        for name, rank in ranks.items()
-    }
+def _success(quiz: Quiz, **weights: Any) -> dict[str, Any]:
+    ranks = ask(quiz, **weights)
+    return recall_at(ranks, KS, "success@") | {"interval": bootstrap_interval(ranks <= 1)}
 
 
 def _centred(quiz: Quiz) -> Quiz:

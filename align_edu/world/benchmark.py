@@ -1,24 +1,36 @@
-"""Writes a clean retrieval benchmark: unique scenes, five captions each, Karpathy JSON, ratings."""
+"""The toy benchmark: unique scenes, five captions each, Karpathy JSON, ratings; search by kind."""
 
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from align_edu.io import InputError, write_json, written_whole
+from align_edu.io import InputError, read_json, write_json, written_whole
 from align_edu.world.alt_text import full_captions, plain_words
+from align_edu.world.catalog import INVERSE_RELATIONS, NOUNS, with_article
 from align_edu.world.draw import draw
-from align_edu.world.edits import edited
-from align_edu.world.pair import BENCHMARK_STREAM, RATING_STREAM, jpeg_bytes
-from align_edu.world.scene import Scene, Thing, child_rng, is_held_out, sample_scene, scene_facts
-from align_edu.world.words import INVERSE_RELATIONS
-from align_edu.world.write import check_seed, write_once
+from align_edu.world.scene import (
+    BENCHMARK_STREAM,
+    RATING_STREAM,
+    Scene,
+    Thing,
+    child_rng,
+    edited,
+    is_held_out,
+    sample_scene,
+    scene_facts,
+)
+from align_edu.world.web_noise import jpeg_bytes
+from align_edu.world.write import check_drawing, check_range, write_once
+
+if TYPE_CHECKING:
+    from align_edu.evaluation.embed import Encoder
 
 CAPTIONS = 5
 HELD_OUT_SHARE = 0.15
@@ -32,8 +44,7 @@ _WEIGHTS = {"place": 1.25, "weather": 0.4, "style": 0.4, "count": 0.25, "size": 
 _OBJECTS = 5.0 - sum(_WEIGHTS.values())
 _KIND, _COLOUR = 0.7, 0.3  # of an object's part
 SIMILAR, RANDOM = 3, 3  # other scenes that each one is rated against
-
-Row = tuple[str, str, str, str]
+TOP = 10  # pictures that a search by kind finds
 
 
 def write_benchmark(out: Path, made_with: dict[str, int], progress: bool = False) -> Path:
@@ -43,27 +54,22 @@ def write_benchmark(out: Path, made_with: dict[str, int], progress: bool = False
     About 15 % of the test scenes show a composition hidden from training. They are the same
     whatever the number of train scenes; near twins count among them.
     """
-    check_seed(made_with["seed"])
-    scenes, train, twins = (made_with.get(name, 0) for name in ("scenes", "train", "twins"))
-    if scenes < 1:
-        raise InputError(f"scenes {scenes}: give at least 1")
-    if train < 0:
-        raise InputError(f"train {train}: give 0 or more scenes")
-    if not 0 <= twins < scenes:
-        raise InputError(f"twins {twins}: give 0 or more near twins of a scene, fewer than scenes")
+    check_drawing(made_with["seed"], made_with["image_size"])
+    check_range("scenes", made_with["scenes"], 1)
+    check_range("train", made_with.get("train", 0), 0)
+    check_range("twins", made_with.get("twins", 0), 0, made_with["scenes"] - 1)
     return write_once(out, RECORD, made_with, lambda part: _fill(part, made_with, progress))
 
 
 def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     (folder / "images").mkdir()
-    rows, drawn = [], []
-    tests, train = made_with["scenes"], made_with.get("train", 0)
-    twins = made_with.get("twins", 0)
+    tests, train, twins = (made_with.get(name, 0) for name in ("scenes", "train", "twins"))
     scenes = _unique_scenes(made_with["seed"], tests, train, twins)
     bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
+    rows, drawn = [], []
     for image_id, (scene, twin_of, rng) in enumerate(bar):
-        split = "test" if image_id < tests else "train"
-        row = _image_row(scene, full_captions(scene, rng, CAPTIONS), image_id, split)
+        row = _image_row(scene, full_captions(scene, rng, CAPTIONS), image_id)
+        row["split"] = "test" if image_id < tests else "train"
         row |= {"twin_of": twin_of} if twins else {}
         jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
         (folder / "images" / row["filename"]).write_bytes(jpeg)
@@ -71,20 +77,18 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
         drawn.append(scene)
     names = [row["filename"] for row in rows[:tests]]
     write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
-    record = {"images": rows, "dataset": "toy", "made_with": made_with}
-    write_json(folder / RECORD, record)
+    write_json(folder / RECORD, {"images": rows, "dataset": "toy", "made_with": made_with})
 
 
-def _image_row(scene: Scene, captions: list[str], image_id: int, split: str) -> dict[str, Any]:
-    first = image_id * CAPTIONS
+def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, Any]:
     sentences = [
         {"raw": text, "tokens": plain_words(text), "imgid": image_id, "sentid": sentid}
-        for sentid, text in enumerate(captions, first)
+        for sentid, text in enumerate(captions, image_id * CAPTIONS)
     ]
     return {
         "filename": f"{image_id:06d}.jpg",
         "imgid": image_id,
-        "split": split,
+        "split": "",
         "sentids": [sentence["sentid"] for sentence in sentences],
         "sentences": sentences,
         "held_out": is_held_out(scene),
@@ -172,15 +176,14 @@ def rate(a: Scene, b: Scene) -> float:
     The objects give up to 2.5: each object its best counterpart, 0.7 for the kind and 0.3 for
     its colour, averaged over the objects of both. Place gives 1.25, weather and style 0.4 each,
     count 0.25, size 0.2.
-
-    >>> cat = Scene(Thing("cat", "red"), 1, "medium", "beach", "clear", "photo")
-    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
-    >>> rate(cat, cat), round(rate(cat, dog), 2)
-    (5.0, 2.5)
     """
+
+    def same(x: Thing, y: Thing) -> float:
+        return (_KIND + _COLOUR * (x.colour == y.colour)) if x.kind == y.kind else 0.0
+
     score = sum(w for fact, w in _WEIGHTS.items() if getattr(a, fact) == getattr(b, fact))
-    best = [max(_same(x, y) for y in b.things) for x in a.things]
-    best += [max(_same(x, y) for x in a.things) for y in b.things]
+    best = [max(same(x, y) for y in b.things) for x in a.things]
+    best += [max(same(x, y) for x in a.things) for y in b.things]
     return score + _OBJECTS * (sum(best) / len(best))
 
 
@@ -191,33 +194,32 @@ def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], s
     Each scene is rated against the three most similar others and three random ones; besides,
     captions of one image are rated against each other and against their image.
     """
-    tables: dict[str, list[Row]] = {"sts": [], "sis": [], "sits": []}
+
+    def caption(scene: int, number: int) -> str:
+        return f"toy:sentid:{CAPTIONS * scene + number % CAPTIONS}"
+
+    tables: dict[str, list[tuple[str, ...]]] = {
+        "sts": [("caption1", "caption2")],
+        "sis": [("image1", "image2")],
+        "sits": [("caption", "image")],
+    }
+    for columns in tables.values():
+        columns[0] += ("agg_score", "sampling_method")
     for i, others in enumerate(_neighbours(scenes, seed)):
-        captions = [_caption(i, number) for number in range(CAPTIONS)]
-        for one, two in combinations(captions, 2):
-            tables["sts"].append((one, two, "5.00", "c2c_cocaption"))
-        for one in captions:
-            tables["sits"].append((one, names[i], "5.00", "c2i_original"))
+        captions = [caption(i, number) for number in range(CAPTIONS)]
+        tables["sts"] += [(*two, "5.00", "c2c_cocaption") for two in combinations(captions, 2)]
+        tables["sits"] += [(one, names[i], "5.00", "c2i_original") for one in captions]
         for turn, (j, method) in enumerate(others):
             score = f"{rate(scenes[i], scenes[j]):.2f}"
-            one, two = (
-                _caption(i, turn % CAPTIONS),
-                _caption(j, (turn + 1) % CAPTIONS),
-            )
+            one, two = caption(i, turn), caption(j, turn + 1)
             tables["sts"].append((one, two, score, f"c2c_{method}"))
             tables["sis"].append((names[i], names[j], score, f"i2i_{method}"))
             tables["sits"].append((one, names[j], score, f"c2i_{method}"))
-    columns = {"sts": ("caption1", "caption2"), "sis": ("image1", "image2")}
     for kind, rows in tables.items():
-        header = (*columns.get(kind, ("caption", "image")), "agg_score", "sampling_method")
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *rows])
+        csv.writer(text, lineterminator="\n").writerows(rows)
         with written_whole(folder / f"{kind}_test.csv") as beside:
             beside.write_text(text.getvalue(), encoding="utf-8")
-
-
-def _same(x: Thing, y: Thing) -> float:
-    return (_KIND + _COLOUR * (x.colour == y.colour)) if x.kind == y.kind else 0.0
 
 
 def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, str]]]:
@@ -235,5 +237,60 @@ def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, 
         yield [(j, "similar") for j in near] + [(j, "random") for j in far]
 
 
-def _caption(scene: int, number: int) -> str:
-    return f"toy:sentid:{CAPTIONS * scene + number}"
+def measure_kind_search(
+    run: "Encoder", benchmark: str | Path, *more: str | Path, progress: bool = False
+) -> dict[str, Any]:
+    """Search the pictures of toy benchmarks for each kind of object by its name: "a cat".
+
+    A picture is right if one of its objects is of the kind. A kind that fewer than ten pictures
+    show is measured by those. Returns "precision@10", the mean over the kinds, with its 95 %
+    "interval"; that of each kind under "kinds"; the number of "images".
+    Raises InputError for a benchmark without scenes.
+    """
+    import torch
+
+    from align_edu.evaluation.ranks import bootstrap_interval, precision_at_k
+    from align_edu.evaluation.retrieval import embed_gallery
+    from align_edu.pairs.splits import read_split
+
+    shown: list[set[str]] = []
+    parts = []
+    for folder in (benchmark, *more):
+        data, kinds_of = read_split(folder), kinds_shown(folder)
+        shown += [kinds_of[path.name] for path in data.images]
+        parts.append(embed_gallery(run, data, progress=progress))
+    kinds = [kind for kind in NOUNS if any(kind in both for both in shown)]
+    relevant = torch.tensor([[kind in both for both in shown] for kind in kinds])  # (K, I)
+    texts = run.encode_texts([with_article(NOUNS[kind][0][0]) for kind in kinds]).cpu()
+    shares = precision_at_k(texts, torch.cat(parts), relevant, TOP)  # (K,)
+    return {
+        f"precision@{TOP}": shares.mean().item(),
+        "interval": bootstrap_interval(shares),
+        "kinds": dict(zip(kinds, shares.tolist(), strict=True)),
+        "images": len(shown),
+    }
+
+
+def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
+    """Return the kinds of object that each picture of a toy benchmark shows, by its file name.
+
+    Raises InputError for a benchmark whose record names no scenes.
+    """
+    path = Path(benchmark) / RECORD
+    rows = read_json(path)["images"]
+    if any("scene" not in row for row in rows):
+        raise InputError(f"{path}: names no scenes; give a benchmark that align-edu world wrote")
+    return {
+        row["filename"]: {row["scene"]["kind"], row["scene"]["other_kind"]} - {""} for row in rows
+    }
+
+
+def kind_search_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`measure_kind_search` for the terminal, in percent."""
+    from align_edu.evaluation.protocols import share_table
+
+    worst = sorted(result["kinds"].items(), key=lambda item: item[1])[:5]
+    named = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in worst)
+    row = (f"right of the first {TOP}", result[f"precision@{TOP}"], result["interval"])
+    note = f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
+    return share_table([row], note)

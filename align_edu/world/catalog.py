@@ -1,25 +1,22 @@
-"""What the toy world holds: kinds of object, colours, places, weather, sizes and styles.
+"""What the toy world holds, how often, and what it is called, read from this folder's TOML files.
 
-The order inside each table is the order of frequency. Web data is long-tailed, so kinds
-follow Zipf's law (the frequency of rank r is proportional to r ** -KIND_EXPONENT), and
-colours and places follow a milder form of it. Weather, size, style, count and relation have
-their frequency written beside them.
+The order inside each table is the order of frequency. Web data is long-tailed, so kinds,
+colours and places follow Zipf's law (the frequency of rank r is proportional to
+r ** -exponent). In a list of words the main word comes first.
 """
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-KIND_EXPONENT = 0.55
-COLOUR_EXPONENT = 0.25
-PLACE_EXPONENT = 0.3
-# Scenes with two objects of one kind are drawn again, which leaves 0.16 with a second object.
-SECOND_OBJECT_RATE = 0.165
-HELD_OUT_ONE_IN = 16
+import numpy as np
 
+T = TypeVar("T")
 Colour = tuple[int, int, int]
 Hues = dict[str, Any]  # names of colours, or of several to choose from
+Phrases = dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,40 +48,38 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
+_CATALOG = _read("catalog.toml")
 WORDS = _read("words.toml")
 WEB = _read("web.toml")
 PICTURES = _read("pictures.toml")
 
+KIND_EXPONENT, COLOUR_EXPONENT, PLACE_EXPONENT = _CATALOG["exponents"].values()
+SECOND_OBJECT_RATE, HELD_OUT_ONE_IN = _CATALOG["rates"].values()
 _FAMILIES = {name: family for family, names in WORDS["families"].items() for name in names}
 KINDS: dict[str, Kind] = {name: Kind(name, _FAMILIES[name]) for name in WORDS["nouns"]}
-
 COLOURS: dict[str, Colour] = PICTURES["objects"]
-
-_INDOOR = ("room", "kitchen", "library", "stage", "underwater", "space")
-PLACES: dict[str, Place] = {
-    name: Place(name, name not in _INDOOR, name not in (*_INDOOR, "night city"))
-    for name in (
-        "beach", "street", "park", "forest", "snow", "meadow", "room", "mountains", "farm",
-        "desert", "night city", "kitchen", "library", "stage", "underwater", "space",
-    )
-}  # fmt: skip
-
-# Frequencies of weather are those of an outdoor place with daylight; where "sunset" and
-# "night" cannot be, the others share their part.
-WEATHER: dict[str, float] = {
-    "clear": 0.80,
-    "rain": 0.045,
-    "sunset": 0.045,
-    "snowfall": 0.04,
-    "fog": 0.035,
-    "night": 0.035,
-}
+PLACES: dict[str, Place] = {n: Place(n, **facts) for n, facts in _CATALOG["places"].items()}
+WEATHER: dict[str, float] = _CATALOG["weather"]
 DAYLIGHT_WEATHER = ("sunset", "night")
+SIZES: dict[str, float] = _CATALOG["sizes"]
+STYLES: dict[str, float] = _CATALOG["styles"]
+COUNTS: dict[int, float] = {int(n): rate for n, rate in _CATALOG["counts"].items()}
+RELATIONS: dict[str, float] = _CATALOG["relations"]
+INVERSE_RELATIONS = {"above": "below", "below": "above", "beside": "beside"}
 
-SIZES: dict[str, float] = {"medium": 0.50, "large": 0.28, "small": 0.22}
-STYLES: dict[str, float] = {"photo": 0.80, "poster": 0.10, "sketch": 0.10}
-COUNTS: dict[int, float] = {1: 0.80, 2: 0.10, 3: 0.06, 4: 0.04}
-RELATIONS: dict[str, float] = {"beside": 0.40, "above": 0.30, "below": 0.30}
+# The names of each kind as (one, several).
+NOUNS: dict[str, tuple[tuple[str, ...], ...]] = {
+    kind: tuple(tuple(name.split("/")) for name in names) for kind, names in WORDS["nouns"].items()
+}
+COLOUR_WORDS: Phrases = WORDS["colours"]
+SIZE_WORDS: Phrases = WORDS["sizes"]
+COUNT_WORDS: dict[int, tuple[str, ...]] = {int(n): each for n, each in WORDS["counts"].items()}
+PLACE_PHRASES: Phrases = WORDS["places"]
+WEATHER_PHRASES: Phrases = WORDS["weather"]
+RELATION_WORDS: Phrases = WORDS["relations"]
+STYLE_PREFIXES: Phrases = WORDS["style_prefixes"]
+STYLE_SUFFIXES: Phrases = WORDS["style_suffixes"]
+MAIN_WORD_SHARE = 0.85
 
 
 def zipf_frequencies(n: int, exponent: float) -> list[float]:
@@ -96,3 +91,27 @@ def zipf_frequencies(n: int, exponent: float) -> list[float]:
     weights = [(rank + 1) ** -exponent for rank in range(n)]
     total = sum(weights)
     return [weight / total for weight in weights]
+
+
+def one_of(options: Sequence[T], rng: np.random.Generator) -> T:
+    """Pick one of the options, all equally likely."""
+    return options[int(rng.random() * len(options))]
+
+
+def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
+    """Pick the first option most of the time (`MAIN_WORD_SHARE`), else one of the others."""
+    u = rng.random()
+    if u < MAIN_WORD_SHARE or len(options) == 1:
+        return options[0]
+    return options[1 + int((u - MAIN_WORD_SHARE) / (1 - MAIN_WORD_SHARE) * (len(options) - 1))]
+
+
+def with_article(words: str) -> str:
+    """Put "a" or "an" before words, by their first letter.
+
+    No word of the toy world has a silent h or begins like "unicorn".
+
+    >>> with_article("orange cat"), with_article("red umbrella")
+    ('an orange cat', 'a red umbrella')
+    """
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

@@ -11,33 +11,15 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageFilter
 
-from align_edu.world.brush import BLACK, WHITE, Brush, Dice, mix
+from align_edu.world import paint
 from align_edu.world.catalog import COLOURS, PICTURES, Colour
 from align_edu.world.outlines import artwork
-from align_edu.world.places_indoor import INDOOR
-from align_edu.world.places_outdoor import OUTDOOR
+from align_edu.world.paint import BLACK, WHITE, Brush, Dice, mix
+from align_edu.world.places import PAINTERS
 from align_edu.world.scene import Scene, Thing
-from align_edu.world.weather import PAPER, evening_light, is_dark, light, weather_in_front
 
-PAINTERS = OUTDOOR | INDOOR
-
-LAYOUT = PICTURES["layout"]
+LAYOUT, RIMS = PICTURES["layout"], PICTURES["rims"]
 FREE, FLYING = LAYOUT["free"], LAYOUT["flying"]
-PARTNER = 0.39  # longest side of the second object
-
-# Objects keep this far from the edges: a random crop to 48 of 58 pixels cuts 0.17 at worst.
-MARGIN = 0.09
-PAIR_MARGIN = 0.07
-SHAKE = 0.012
-TURN, FREE_TURN = 9.0, 28.0  # the widest tilt, degrees
-
-GRAPHITE = (62, 58, 60)
-POSTER_RIM, DARK_POSTER_RIM = (252, 248, 238), (40, 34, 44)
-POSTER_FRAME = (252.0, 246.0, 232.0)
-LOWEST_FLIGHT = 0.66  # what ends lower than this stands on the ground and has a shadow
-GROUNDLESS = ("underwater", "space")
-RIM_WIDTH = {"photo": 0.013, "sketch": 0.013, "poster": 0.024}
-
 GRAIN = 6.0  # standard deviation of the film grain, of 255
 STEPS = 58  # places along one side where the stored grain and hatching may start
 VIVID = 1.35  # how much further from gray a poster's colours are
@@ -69,20 +51,19 @@ def draw(scene: Scene, rng: np.random.Generator, size: int = 58) -> Image.Image:
     dice = Dice(rng)
     finer = 3 if size < 100 else 2
     brush = Brush(size * finer)
-    light(brush, scene, dice)
+    paint.light(brush, scene, dice)
     PAINTERS[scene.place](brush, scene, dice, PICTURES[scene.place])
-    evening_light(brush, scene, dice)
+    paint.evening_light(brush, scene, dice)
     spots = _lay_out(scene, dice)
-    brush.gain, brush.bias = (1.0, 1.0, 1.0), (0.0, 0.0, 0.0)
+    brush.clear()
     if scene.style == "sketch":
-        brush.tint(PAPER, 0.14)
-    dark = is_dark(scene)
-    if scene.place not in GROUNDLESS:
+        brush.tint(paint.PAPER, 0.14)
+    if scene.place not in LAYOUT["groundless"]:
         for spot in spots:
             _draw_shadow(brush, spot)
     for spot in spots:
-        _draw_spot(brush, spot, scene.style, dark, dice)
-    weather_in_front(brush, scene.weather, dice)
+        _draw_spot(brush, spot, scene, dice)
+    paint.weather_in_front(brush, scene.weather, dice)
     return _finish(brush.picture.reduce(finer), scene, dice)
 
 
@@ -93,7 +74,7 @@ def _lay_out(scene: Scene, dice: Dice) -> list[Spot]:
     if scene.count == 1:
         return _alone(scene, dice)
     scale = LAYOUT["several"][scene.size]
-    shake = SHAKE + (LAYOUT["several"]["large"] - scale) * 0.4
+    shake = LAYOUT["shake"] + (LAYOUT["several"]["large"] - scale) * 0.4
     spots = []
     for x, y in dice.pick(LAYOUT["slots"][str(scene.count)]):
         x, y = x + dice.between(-shake, shake), y + dice.between(-shake, shake)
@@ -102,7 +83,7 @@ def _lay_out(scene: Scene, dice: Dice) -> list[Spot]:
 
 
 def _spot(thing: Thing, x: float, y: float, scale: float, turn: float, dice: Dice) -> Spot:
-    widest = FREE_TURN if thing.kind in FREE else TURN
+    widest = LAYOUT["free_turn" if thing.kind in FREE else "turn"]
     scale *= dice.between(0.94, 1.02)
     radians = math.radians(dice.between(-widest, widest) * turn)
     return Spot(thing, x, y, scale, radians, dice.unit() < 0.5, dice.between(0.93, 1.07))
@@ -111,21 +92,22 @@ def _spot(thing: Thing, x: float, y: float, scale: float, turn: float, dice: Dic
 def _alone(scene: Scene, dice: Dice) -> list[Spot]:
     kind, scale = scene.thing.kind, LAYOUT["alone"][scene.size]
     across, down = (0.5, 0.5) if kind in FREE else artwork(kind).half
-    free_x = max(0.0, 0.5 - MARGIN - across * scale)
-    free_y = max(0.0, 0.5 - MARGIN - down * scale)
+    free_x = max(0.0, 0.5 - LAYOUT["margin"] - across * scale)
+    free_y = max(0.0, 0.5 - LAYOUT["margin"] - down * scale)
     x = 0.5 + dice.between(-free_x, free_x)
     low, high = (-1.0, 0.4) if kind in FLYING else (-0.4, 1.0)
-    y = 0.5 + free_y * dice.between(low, high)
-    return [_spot(scene.thing, x, y, scale, 1.0, dice)]
+    return [_spot(scene.thing, x, 0.5 + free_y * dice.between(low, high), scale, 1.0, dice)]
 
 
 def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
     """The main object and the other one along one axis, as near or far as the room allows."""
-    scale = LAYOUT["paired"][scene.size]
-    room = 1.0 - 2 * PAIR_MARGIN - scale - PARTNER
+    scale, partner, margin = (
+        LAYOUT["paired"][scene.size], LAYOUT["partner"], LAYOUT["pair_margin"]
+    )  # fmt: skip
+    room = 1.0 - 2 * margin - scale - partner
     gap = room * dice.between(0.2, 0.7)
-    start = PAIR_MARGIN + (room - gap) * dice.between(0.2, 0.8)
-    first, second = start + scale / 2, start + scale + gap + PARTNER / 2
+    start = margin + (room - gap) * dice.between(0.2, 0.8)
+    first, second = start + scale / 2, start + scale + gap + partner / 2
     if scene.relation == "below" or (scene.relation == "beside" and dice.unit() < 0.5):
         first, second = 1.0 - first, 1.0 - second
     if scene.relation == "beside":
@@ -134,31 +116,28 @@ def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
     else:
         middle = dice.between(0.38, 0.62)
         (x, y), (other_x, other_y) = (middle, first), (middle + dice.between(-0.09, 0.09), second)
-    return [
-        _spot(scene.thing, x, y, scale, 0.5, dice),
-        _spot(other, other_x, other_y, PARTNER, 0.5, dice),
-    ]
+    main = _spot(scene.thing, x, y, scale, 0.5, dice)
+    return [main, _spot(other, other_x, other_y, partner, 0.5, dice)]
 
 
 def _draw_shadow(brush: Brush, spot: Spot) -> None:
     across, down = artwork(spot.thing.kind).half
     foot = spot.y + down * spot.scale
-    if foot > LOWEST_FLIGHT and spot.thing.kind not in FLYING:
+    if foot > LAYOUT["lowest_flight"] and spot.thing.kind not in FLYING:
         width = across * spot.scale
-        brush.glow(spot.x, foot - 0.01, width * 1.06, width * 0.2, BLACK, 0.3)
+        brush.glow((spot.x, foot - 0.01), width * 1.06, width * 0.2, BLACK, 0.3)
 
 
-def _draw_spot(brush: Brush, spot: Spot, style: str, dark: bool, dice: Dice) -> None:
-    art = artwork(spot.thing.kind)
-    side = brush.side
+def _draw_spot(brush: Brush, spot: Spot, scene: Scene, dice: Dice) -> None:
+    art, side = artwork(spot.thing.kind), brush.side
     across = -spot.stretch if spot.mirrored else spot.stretch
     cos, sin = math.cos(spot.turn), math.sin(spot.turn)
     turn = np.array([[across * cos, across * sin], [-sin, cos]], dtype=np.float32)  # (2, 2)
     centre = np.array([spot.x * side, spot.y * side], dtype=np.float32)
     pixels = (art.points * (spot.scale * side)) @ turn + centre  # (n, 2)
-    fatter = pixels + (art.outward * (RIM_WIDTH[style] * side)) @ turn
+    fatter = pixels + (art.outward * (RIMS["width"][scene.style] * side)) @ turn
     shades = _shades(spot.thing.colour, dice)
-    rim = brush.ink(_rim(shades["body"], style, dark))
+    rim = brush.ink(_rim(shades["body"], scene.style, paint.is_dark(scene)))
     starts = (0, *art.ends)
     for part in art.rims:
         brush.outline(fatter[starts[part] : art.ends[part]], rim)
@@ -186,13 +165,9 @@ def _shades(colour: str, dice: Dice) -> dict[str, Colour]:
 def _rim(body: Colour, style: str, dark: bool) -> Colour:
     """A colour that sets the body off against any place."""
     bright = _brightness(body)
-    if style == "sketch":
-        return GRAPHITE
-    if style == "poster":
-        return DARK_POSTER_RIM if bright > 205 else POSTER_RIM
-    if bright < 70 or (dark and bright < 175):
-        return mix(body, WHITE, 0.72)
-    return mix(body, BLACK, 0.72)
+    if style != "photo":
+        return RIMS["dark_poster" if style == "poster" and bright > 205 else style]
+    return mix(body, WHITE if bright < 70 or (dark and bright < 175) else BLACK, 0.72)
 
 
 def _finish(picture: Image.Image, scene: Scene, dice: Dice) -> Image.Image:
@@ -229,7 +204,7 @@ def _poster(picture: Image.Image, dice: Dice) -> np.ndarray:
     pixels = np.array(Image.blend(gray, picture, VIVID))
     edge = max(1, round(picture.size[0] * 0.035))
     for frame in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
-        frame[...] = POSTER_FRAME
+        frame[...] = PICTURES["poster_frame"]
     return pixels
 
 
@@ -251,13 +226,11 @@ def _vignette(size: int) -> np.ndarray:
 @lru_cache(maxsize=8)
 def _hatching(size: int) -> np.ndarray:
     """Diagonal pencil strokes, (2 * size, 2 * size, 1) float32 around 1."""
-    rng = np.random.default_rng(7)
     line = (np.arange(2 * size) + 0.5) / size
-    diagonal = line[:, None] * 0.9 + line[None, :]
-    waves = 0.5 + 0.5 * np.sin(diagonal * 92.0)
+    waves = 0.5 + 0.5 * np.sin((line[:, None] * 0.9 + line[None, :]) * 92.0)
     cells = (line * STEPS).astype(int)
-    patchy = rng.random((2 * STEPS, 2 * STEPS))[np.ix_(cells, cells)] * 0.4 + 0.6
-    return (1.0 - 0.15 * waves * patchy)[:, :, None].astype(np.float32)
+    patchy = np.random.default_rng(7).random((2 * STEPS, 2 * STEPS))[np.ix_(cells, cells)]
+    return (1.0 - 0.15 * waves * (patchy * 0.4 + 0.6))[:, :, None].astype(np.float32)
 
 
 def _window(tile: np.ndarray, size: int, dice: Dice) -> np.ndarray:

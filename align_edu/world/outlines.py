@@ -3,7 +3,6 @@
 An outline is an (n, 2) array of x to the right and y downwards.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -35,11 +34,7 @@ class Artwork:
 
 @cache
 def artwork(kind: str) -> Artwork:
-    """Return the artwork of a kind, a key of `catalog.KINDS`.
-
-    >>> max(artwork("dog").half)
-    0.5
-    """
+    """Return the artwork of a kind, a key of `catalog.KINDS`."""
     parts = [part for line in _blocks()[kind] for part in _parts(line)]
     points = np.concatenate([outline for _, outline in parts])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -59,25 +54,12 @@ def artwork(kind: str) -> Artwork:
 def _blocks() -> dict[str, list[str]]:
     """The lines of outlines.txt that draw each kind."""
     text = Path(__file__).with_name("outlines.txt").read_text(encoding="utf-8")
-    blocks: dict[str, list[str]] = {}
-    kind = ""
-    for line in text.splitlines():
-        if line.startswith(" "):
-            blocks[kind].append(line)
-        elif line and not line.startswith("#"):
-            kind = line.partition(":")[0]
-            blocks[kind] = []
-    return blocks
+    blocks = [block.splitlines() for block in text.split("\n\n") if not block.startswith("#")]
+    return {first.partition(":")[0]: lines for first, *lines in blocks}
 
 
 def _parts(line: str) -> list[Part]:
-    """Read one line of outlines.txt: a part, with its mirror image where an asterisk asks for it.
-
-    >>> for shade, points in _parts("ink* poly 10,0 20,0 10,50"):
-    ...     print(shade, points[1].tolist())
-    ink [0.2, 0.0]
-    ink [-0.2, 0.0]
-    """
+    """Read one line of outlines.txt: a part, and its mirror image after an asterisk."""
     shade, form, *words = line.split()
     points = _outline(form, words)
     if shade.endswith("*"):
@@ -86,17 +68,18 @@ def _parts(line: str) -> list[Part]:
 
 
 def _outline(form: str, words: list[str]) -> Points:
-    if form == "poly":
-        return np.array(list(_corners(words)))
-    if form == "blob":
-        return _spline(np.array(list(_corners(words))), closed=True)
     if form == "oval":
-        ((x, y),), (radii, *tilt) = _corners(words[:1]), words[1:]
-        return _oval(x, y, _hundredths(radii), float(*tilt))
+        centre, radii = _corners(words[:1]), _hundredths(words[1])
+        tilt = np.radians(float(*words[2:]))
+        turn = np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]])
+        return _arc(0.0, 0.0, radii[0], radii[-1], 0.0, 340.0, 18) @ turn + centre
     if form == "box":
         return _box(*(n for word in words for n in _hundredths(word)))
+    if form in ("poly", "blob"):
+        corners = _corners(words)
+        return corners if form == "poly" else _spline(corners, closed=True)
     width, _, end = words[0].partition(">")
-    line = np.array(list(_corners(words[1:])))
+    line = _corners(words[1:])
     line = _spline(line, closed=False) if form == "curve" else line
     return _thick(line, float(width) / 100, float(end or width) / 100)
 
@@ -105,54 +88,42 @@ def _hundredths(word: str) -> list[float]:
     return [float(number) / 100 for number in word.split(",")]
 
 
-def _corners(words: list[str]) -> Iterator[tuple[float, float]]:
+def _corners(words: list[str]) -> Points:
+    """The corners that these words name, one point each or those of an arc: (n, 2)."""
+    found = []
     for word in words:
         name, _, numbers = word.rpartition(":")
         if name == "arc":
-            *ellipse, start, end, n = numbers.split(",")
-            yield from _arc(_hundredths(",".join(ellipse)), float(start), float(end), int(n))
+            x, y, rx, ry, *_ = _hundredths(numbers)
+            start, end, n = numbers.split(",")[4:]
+            found.append(_arc(x, y, rx, ry, float(start), float(end), int(n)))
         else:
-            x, y = _hundredths(numbers)
-            yield x, y
+            found.append(np.array([_hundredths(numbers)]))
+    return np.concatenate(found)
 
 
-def _arc(ellipse: Sequence[float], start: float, end: float, n: int) -> list[tuple[float, float]]:
-    """Points on an ellipse (x, y, rx, ry) from one angle to another; 0 is right, 90 is down.
-
-    >>> [(round(a), round(b)) for a, b in _arc((0, 0, 1, 1), 0, 180, 3)]
-    [(1, 0), (0, 1), (-1, 0)]
-    """
-    x, y, rx, ry = ellipse
+def _arc(x: float, y: float, rx: float, ry: float, start: float, end: float, n: int) -> Points:
+    """Points on an ellipse from one angle to another, (n, 2); 0 is right, 90 is down."""
     angles = np.radians(np.linspace(start, end, n))
-    return list(zip((x + rx * np.cos(angles)).tolist(), (y + ry * np.sin(angles)).tolist()))
-
-
-def _oval(x: float, y: float, radii: Sequence[float], tilt: float) -> Points:
-    points = np.array(_arc((0.0, 0.0, radii[0], radii[-1]), 0.0, 340.0, 18))
-    cos, sin = np.cos(np.radians(tilt)), np.sin(np.radians(tilt))
-    return points @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
+    return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
 
 
 def _box(x0: float, y0: float, x1: float, y1: float, r: float = 0.0) -> Points:
     if not r:
         return np.array([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])
     centres = ((x1 - r, y1 - r), (x0 + r, y1 - r), (x0 + r, y0 + r), (x1 - r, y0 + r))
-    quarters = (_arc((*c, r, r), 90 * k, 90 * k + 90, 4) for k, c in enumerate(centres))
-    return np.array([corner for quarter in quarters for corner in quarter])
+    arcs = [_arc(*c, r, r, 90 * k, 90 * k + 90, 4) for k, c in enumerate(centres)]
+    return np.concatenate(arcs)
 
 
 def _spline(corners: Points, closed: bool) -> Points:
     """Catmull-Rom spline through the corners, sampled STEPS times between each two."""
-    if closed:
-        padded = np.concatenate([corners[-1:], corners, corners[:2]])
-    else:
-        padded = np.concatenate([corners[:1], corners, corners[-1:]])
+    before, after = (corners[-1:], corners[:2]) if closed else (corners[:1], corners[-1:])
+    padded = np.concatenate([before, corners, after])
     t = (np.arange(STEPS) / STEPS)[None, :, None]  # (1, STEPS, 1)
     a, b, c, d = (padded[k : len(padded) - 3 + k, None, :] for k in range(4))  # (m, 1, 2)
-    curve = b + 0.5 * t * (
-        c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d))
-    )  # (m, STEPS, 2)
-    curve = curve.reshape(-1, 2)
+    bend = 2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d)
+    curve = (b + 0.5 * t * (c - a + t * bend)).reshape(-1, 2)  # (m * STEPS, 2)
     return curve if closed else np.concatenate([curve, corners[-1:]])
 
 
@@ -181,11 +152,9 @@ def _rims(parts: list[Part]) -> tuple[int, ...]:
     """The parts of which at least one corner lies inside no other part."""
     found = []
     for i, (shade, points) in enumerate(parts):
-        hidden = np.zeros(len(points), dtype=bool)
-        for j, (_, outline) in enumerate(parts):
-            if i != j:
-                hidden |= _inside(points, outline)
-        if shade not in BARE and not hidden.all():
+        others = [outline for j, (_, outline) in enumerate(parts) if i != j]
+        hidden = np.any([_inside(points, outline) for outline in others], axis=0)
+        if shade not in BARE and not np.all(hidden):
             found.append(i)
     return tuple(found)
 

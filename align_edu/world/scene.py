@@ -1,9 +1,9 @@
-"""A scene: the facts behind one picture and its alt-text, and how often each fact occurs."""
+"""A scene: the facts behind one picture and its alt-text, how often each fact occurs, and edits."""
 
 import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
@@ -11,6 +11,22 @@ import numpy as np
 
 from align_edu.io import InputError
 from align_edu.world import catalog
+from align_edu.world.catalog import COUNT_WORDS, NOUNS, with_article
+
+# The first number of each random stream: no two streams of one seed ever meet.
+TRAINING_STREAM, BENCHMARK_STREAM, POPULAR_STREAM = 0, 1, 2
+TASK_STREAM, RATING_STREAM, EDIT_STREAM = 3, 4, 5
+
+
+def child_rng(seed: int, *parts: int) -> np.random.Generator:
+    """Return a generator for one part of the work, the same on whichever worker does that part.
+
+    parts: non-negative integers that identify the part, for example a shard and a row.
+
+    >>> child_rng(1, 2, 3).random() == child_rng(1, 2, 3).random() != child_rng(1, 2, 4).random()
+    True
+    """
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +76,11 @@ def _zipf_wheel(names: Mapping[str, object], exponent: float) -> Wheel:
 _KINDS = _zipf_wheel(catalog.KINDS, catalog.KIND_EXPONENT)
 _COLOURS = _zipf_wheel(catalog.COLOURS, catalog.COLOUR_EXPONENT)
 _PLACES = _zipf_wheel(catalog.PLACES, catalog.PLACE_EXPONENT)
-_WEATHER = Wheel(catalog.WEATHER)
+_WEATHER, _SIZES, _STYLES = Wheel(catalog.WEATHER), Wheel(catalog.SIZES), Wheel(catalog.STYLES)
+_COUNTS, _RELATIONS = Wheel(catalog.COUNTS), Wheel(catalog.RELATIONS)
 _DARK_WEATHER = Wheel(
     {k: f for k, f in catalog.WEATHER.items() if k not in catalog.DAYLIGHT_WEATHER}
 )
-_SIZES = Wheel(catalog.SIZES)
-_STYLES = Wheel(catalog.STYLES)
-_COUNTS = Wheel(catalog.COUNTS)
-_RELATIONS = Wheel(catalog.RELATIONS)
 
 
 def _composition_is_held_out(kind: str, colour: str) -> bool:
@@ -85,28 +98,21 @@ HELD_OUT = frozenset(
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Return True if one of the objects has a composition (kind, colour) hidden from training.
-
-    >>> is_held_out(Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo"))
-    False
-    """
+    """Return True if one of the objects has a composition (kind, colour) hidden from training."""
     return any((thing.kind, thing.colour) in HELD_OUT for thing in scene.things)
 
 
 def _any_scene(u: Sequence[float]) -> Scene:
-    place = _PLACES.pick(u[0])
-    facts = catalog.PLACES[place]
-    if not facts.outdoor:
-        weather = "clear"
-    else:
-        weather = (_WEATHER if facts.daylight else _DARK_WEATHER).pick(u[1])
+    facts = catalog.PLACES[_PLACES.pick(u[0])]
+    weather = (_WEATHER if facts.daylight else _DARK_WEATHER).pick(u[1])
+    weather = weather if facts.outdoor else "clear"
     thing = Thing(_KINDS.pick(u[2]), _COLOURS.pick(u[3]))
     other, relation, count = None, None, _COUNTS.pick(u[4])
     if u[5] < catalog.SECOND_OBJECT_RATE:
         other = Thing(_KINDS.pick(u[6]), _COLOURS.pick(u[7]))
         relation, count = _RELATIONS.pick(u[8]), 1
     size, style = _SIZES.pick(u[9]), _STYLES.pick(u[10])
-    return Scene(thing, count, size, place, weather, style, other, relation)
+    return Scene(thing, count, size, facts.name, weather, style, other, relation)
 
 
 def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
@@ -144,9 +150,6 @@ def scene_facts(scene: Scene) -> dict[str, str | int]:
     """Return the scene as a flat dictionary for JSON with the keys of `FACTS`.
 
     A missing second object, and its relation, are written as "".
-
-    >>> scene_facts(Scene(Thing("dog", "red"), 2, "small", "beach", "rain", "photo"))["count"]
-    2
     """
     other = scene.other or Thing("", "")
     around = (scene.count, scene.size, scene.place, scene.weather, scene.style)
@@ -158,10 +161,6 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     """Build the scene that `scene_facts` described.
 
     Raises InputError if a value is missing or is not in the catalog.
-
-    >>> scene = Scene(Thing("dog", "red"), 2, "small", "beach", "rain", "photo")
-    >>> scene_from_facts(scene_facts(scene)) == scene
-    True
     """
 
     def get(key: str) -> Any:
@@ -180,12 +179,94 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     return Scene(Thing(get("kind"), get("colour")), **around, other=other, relation=relation)
 
 
-def child_rng(seed: int, *parts: int) -> np.random.Generator:
-    """Return a generator for one part of the work, the same on whichever worker does that part.
+ATTRIBUTES = ("colour", "place", "object", "weather", "style", "count", "added", "removed")
 
-    parts: non-negative integers that identify the part, for example a shard and a row.
 
-    >>> child_rng(1, 2, 3).random() == child_rng(1, 2, 3).random() != child_rng(1, 2, 4).random()
-    True
+@dataclass(frozen=True)
+class Edit:
+    """One change of one fact."""
+
+    attribute: str  # the fact, one of ATTRIBUTES
+    before: Scene
+    after: Scene  # differs from `before` in this fact alone
+    minus: str  # words for what is taken away; "" for nothing
+    plus: str  # words for what is added; "" for nothing
+
+
+def sample_edit(attribute: str, rng: np.random.Generator) -> Edit:
+    """Draw a scene and change one fact of it.
+
+    >>> edit = sample_edit("colour", np.random.default_rng(0))
+    >>> edit.before.thing.kind == edit.after.thing.kind, edit.before.place == edit.after.place
+    (True, True)
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=parts))
+    while True:
+        before = sample_scene(rng)
+        before = replace(before, weather="clear") if attribute == "place" else before
+        after = edited(attribute, before, rng)
+        if after is not None and after != before:
+            minus, plus = (_edit_words(attribute, scene) for scene in (before, after))
+            return Edit(attribute, before, after, minus, plus)
+
+
+def distractors(edit: Edit, rng: np.random.Generator) -> list[Scene]:
+    """Return scenes that are easily mistaken for the edited one, none of which equals it.
+
+    One has another value of the edited fact; one has another fact changed; one has the edited
+    fact but another object; one is drawn at random.
+    """
+    others = [name for name in ("colour", "place", "object", "style") if name != edit.attribute]
+    same = edited(edit.attribute, edit.before, rng)
+    changed = edited(others[rng.integers(len(others))], edit.before, rng)
+    half_right = edited("place" if edit.attribute == "object" else "object", edit.after, rng)
+    found = [same, changed, half_right, sample_scene(rng)]
+    return [s for s in found if s is not None and s not in (edit.after, edit.before)]
+
+
+def edited(attribute: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
+    """Return the scene with another value of one fact, or None if the fact cannot change.
+
+    A change of place also clears the weather.
+    """
+
+    def another(options: Mapping[Any, object], now: Any) -> Any:
+        rest = [option for option in options if option != now]
+        return rest[rng.integers(len(rest))]
+
+    thing, other = scene.thing, scene.other
+    if attribute == "colour":
+        return replace(scene, thing=replace(thing, colour=another(catalog.COLOURS, thing.colour)))
+    if attribute == "object":
+        kind = another(catalog.KINDS, thing.kind)
+        twice = other is not None and other.kind == kind
+        return None if twice else replace(scene, thing=replace(thing, kind=kind))
+    if attribute == "place":
+        return replace(scene, weather="clear", place=another(catalog.PLACES, scene.place))
+    if attribute == "weather":
+        if scene.weather == "clear" or not catalog.PLACES[scene.place].daylight:
+            return None
+        return replace(scene, weather=another(catalog.WEATHER_PHRASES, scene.weather))
+    if attribute == "style":
+        return replace(scene, style=another(catalog.STYLES, scene.style))
+    if attribute == "removed":
+        return None if other is None else replace(scene, other=None, relation=None)
+    if other is not None or (attribute == "added" and scene.count > 1):
+        return None
+    if attribute == "count":
+        return replace(scene, count=another(catalog.COUNTS, scene.count))
+    added = Thing(another(catalog.KINDS, thing.kind), another(catalog.COLOURS, ""))
+    return replace(scene, other=added, relation="beside")
+
+
+def _edit_words(attribute: str, scene: Scene) -> str:
+    """The words for one fact of the scene, such as "a red dog", "two dogs" or "in the rain"."""
+    if attribute in ("added", "removed", "colour"):
+        thing = scene.thing if attribute == "colour" else scene.other
+        return with_article(f"{thing.colour} {NOUNS[thing.kind][0][0]}") if thing else ""
+    if attribute in ("object", "count"):
+        one, several = NOUNS[scene.thing.kind][0]
+        return with_article(one) if scene.count == 1 else f"{COUNT_WORDS[scene.count][0]} {several}"
+    if attribute == "style":
+        return f"a {scene.style}"
+    phrases = catalog.PLACE_PHRASES | catalog.WEATHER_PHRASES
+    return phrases[getattr(scene, attribute)][0]

@@ -12,16 +12,23 @@ from tqdm import tqdm
 from align_edu.io import InputError, write_json
 from align_edu.world import catalog
 from align_edu.world.draw import draw
-from align_edu.world.pair import TASK_STREAM, jpeg_bytes
-from align_edu.world.scene import HELD_OUT, Scene, Thing, child_rng, is_held_out, sample_scene
-from align_edu.world.words import NOUNS, PLACE_PHRASES, WEATHER_PHRASES
-from align_edu.world.write import check_seed, write_once
+from align_edu.world.scene import (
+    HELD_OUT,
+    TASK_STREAM,
+    Scene,
+    Thing,
+    child_rng,
+    is_held_out,
+    sample_scene,
+)
+from align_edu.world.web_noise import jpeg_bytes
+from align_edu.world.write import check_drawing, check_range, write_once
 
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 92
-_ONE = tuple(names[0][0] for names in NOUNS.values())
-_PLACES = tuple(f" {phrases[0]}" for phrases in PLACE_PHRASES.values())
-_COUNTED = ("dogs", "cars", "flowers", "cats", "houses", "trees", "cakes", "birds")
+_ONE = tuple(names[0][0] for names in catalog.NOUNS.values())
+_PLACES = {place: phrases[0] for place, phrases in catalog.PLACE_PHRASES.items()}
+_COUNTED = [names[0][1] for names in list(catalog.NOUNS.values())[:8]]
 
 
 @dataclass(frozen=True)
@@ -39,52 +46,43 @@ def _alone(scene: Scene, **facts: Any) -> Scene:
     return replace(scene, **({"count": 1, "other": None, "relation": None} | facts))
 
 
-def _itself(names: Iterable[str]) -> dict[str, str]:
-    return {name: name for name in names}
-
-
-def _phrases(table: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    return {name: phrases[0] for name, phrases in table.items()}
-
-
 def _of_each(template: str, words: Iterable[str] = _ONE) -> tuple[str, ...]:
     return tuple(template.replace("NOUN", word) for word in words)
-
-
-def _family(scene: Scene) -> str:
-    return catalog.KINDS[scene.thing.kind].family
 
 
 TASKS: dict[str, Task] = {
     "object": Task(
         "natural",
-        dict(zip(NOUNS, _ONE)),
+        dict(zip(catalog.NOUNS, _ONE)),
         lambda scene, kind: _alone(scene, thing=Thing(kind, scene.thing.colour)),
         ("a photo of a {}", "a picture of a {}", "an image of a {}", "a drawing of a {}")
         + tuple(f"a {colour} {{}}" for colour in catalog.COLOURS)
-        + tuple(f"a {{}}{place}" for place in ("", *_PLACES)),
+        + ("a {}",)
+        + tuple(f"a {{}} {place}" for place in _PLACES.values()),
     ),
     "family": Task(
         "natural",
-        _itself(sorted({kind.family for kind in catalog.KINDS.values()})),
-        lambda scene, family: _alone(scene) if _family(scene) == family else None,
+        {family: family for family in sorted({k.family for k in catalog.KINDS.values()})},
+        lambda scene, family: (
+            _alone(scene) if catalog.KINDS[scene.thing.kind].family == family else None
+        ),
         ("a photo of a {}", "a picture of a {}", "a drawing of a {}"),
     ),
     "colour": Task(
         "natural",
-        _itself(catalog.COLOURS),
+        {name: name for name in catalog.COLOURS},
         lambda scene, colour: _alone(scene, thing=Thing(scene.thing.kind, colour)),
         _of_each("a {} NOUN"),
     ),
     "place": Task(
         "natural",
-        _phrases(PLACE_PHRASES),
+        _PLACES,
         lambda scene, place: _alone(scene, place=place, weather="clear"),
         _of_each("a NOUN {}"),
     ),
     "weather": Task(
         "specialised",
-        _phrases(WEATHER_PHRASES),
+        {name: phrases[0] for name, phrases in catalog.WEATHER_PHRASES.items()},
         lambda scene, weather: (
             _alone(scene, weather=weather) if catalog.PLACES[scene.place].daylight else None
         ),
@@ -92,7 +90,7 @@ TASKS: dict[str, Task] = {
     ),
     "style": Task(
         "specialised",
-        _itself(catalog.STYLES),
+        {name: name for name in catalog.STYLES},
         lambda scene, style: replace(scene, style=style),
         _of_each("a {} of a NOUN"),
     ),
@@ -104,7 +102,7 @@ TASKS: dict[str, Task] = {
     ),
     "size": Task(
         "structured",
-        _itself(catalog.SIZES),
+        {name: name for name in catalog.SIZES},
         lambda scene, size: _alone(scene, size=size),
         _of_each("a {} NOUN"),
     ),
@@ -129,21 +127,18 @@ def write_task(out: Path, made_with: dict[str, Any], progress: bool = False) -> 
     made_with: "task", "seed", the number of pictures of each split, "image_size", "held_out".
     All classes are equally frequent, or differ by one picture.
     """
-    _check(made_with)
-    made_with = made_with | {"kind": TASKS[made_with["task"]].kind}
-    return write_once(out, "task.json", made_with, lambda part: _fill(part, made_with, progress))
-
-
-def _check(made_with: dict[str, Any]) -> None:
-    check_seed(made_with["seed"])
     task = made_with["task"]
+    check_drawing(made_with["seed"], made_with["image_size"])
     if task not in TASKS:
         raise InputError(f"task {task!r}: not a task of the toy world; choose {', '.join(TASKS)}")
-    wrong = [split for split in SPLITS if made_with[split] < 0]
-    if wrong or not any(made_with[split] for split in SPLITS):
-        raise InputError(f"task {task}: pictures of {wrong or 'all splits'} must be more than 0")
+    for split in SPLITS:
+        check_range(f"task {task}: {split} pictures", made_with[split], 0)
+    if not any(made_with[split] for split in SPLITS):
+        raise InputError(f"task {task}: no pictures; give at least one split more than 0")
     if made_with["held_out"] and task not in ("object", "colour"):
         raise InputError(f"task {task}: only object and colour have held-out compositions")
+    made_with = made_with | {"kind": TASKS[task].kind}
+    return write_once(out, "task.json", made_with, lambda part: _fill(part, made_with, progress))
 
 
 def _fill(folder: Path, made_with: dict[str, Any], progress: bool) -> None:
@@ -171,11 +166,7 @@ def _fill(folder: Path, made_with: dict[str, Any], progress: bool) -> None:
 def task_picture(
     task: str, value: Any, rng: np.random.Generator, size: int, held_out: bool = False
 ) -> Image.Image:
-    """Draw one picture of a class; with `held_out`, of a composition hidden from training.
-
-    >>> task_picture("count", 3, np.random.default_rng(0), 58).size
-    (58, 58)
-    """
+    """Draw one picture of a class; with `held_out`, of a composition hidden from training."""
     scene = _scene(task, value, rng, held_out)
     picture = draw(scene, rng, size)
     return picture.rotate(90 * value) if task == "rotated" else picture

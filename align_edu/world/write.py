@@ -14,6 +14,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ from align_edu.io import (
     write_json,
     written_whole,
 )
-from align_edu.world.pair import Pair, WorldSettings, benchmark_scenes, make_pair
 from align_edu.world.scene import scene_facts
+from align_edu.world.web_noise import Pair, WorldSettings, benchmark_scenes, make_pair
 
 SHARD_SIZE = 5_000
 LARGEST_SHARD = 10_000  # a key has four digits for the pair's number in its shard
@@ -40,17 +41,13 @@ SETTINGS_FILE = "world.json"
 def write_world(
     settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
 ) -> Path:
-    """Write the missing shards of a world, see `World.write`; `world.json` holds the settings.
-
-    >>> import tempfile
-    >>> settings = WorldSettings(seed=0, noise=0.25, image_size=58, pairs=30, shard_size=20)
-    >>> out = write_world(settings, Path(tempfile.mkdtemp()), workers=1)
-    >>> print(*sorted(path.name for path in out.iterdir()))
-    00000.parquet 00000.tar 00000_stats.json 00001.parquet 00001.tar 00001_stats.json world.json
-    """
-    _check_settings(settings)
-    if workers is not None and workers < 1:
-        raise InputError(f"workers {workers}: give at least 1")
+    """Write the missing shards of a world, see `World.write`; `world.json` holds the settings."""
+    check_drawing(settings.seed, settings.image_size)
+    check_range("pairs", settings.pairs, 1)
+    check_range("shard size", settings.shard_size, 1, LARGEST_SHARD)
+    if not 0 <= settings.noise <= MOST_NOISE:
+        raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
+    check_range("workers", usable_cores() if workers is None else workers, 1)
     _claim_folder(settings, out)
     shards = range(-(-settings.pairs // settings.shard_size))
     missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
@@ -79,45 +76,34 @@ def write_once(
     return out
 
 
-def check_seed(seed: int) -> None:
-    """Refuse a seed that is not one 32-bit number, the size that random streams are keyed by.
+def check_range(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Refuse a value that is not a whole number from `low` to `high`.
 
-    >>> check_seed(-1)
+    >>> check_range("seed", -1, 0, 9)
     Traceback (most recent call last):
-    align_edu.io.InputError: seed -1: give a whole number from 0 to 4294967295
+    align_edu.io.InputError: seed -1: give a whole number from 0 to 9
     """
-    if not 0 <= seed < 2**32:
-        raise InputError(f"seed {seed}: give a whole number from 0 to {2**32 - 1}")
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and low <= value and (high is None or value <= high)):  # type: ignore[operator]
+        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} {value}: give a whole number {allowed}")
 
 
-def _check_settings(settings: WorldSettings) -> None:
-    check_seed(settings.seed)
-    if settings.pairs < 1:
-        raise InputError(f"pairs {settings.pairs}: give at least 1")
-    if not 0 <= settings.noise <= MOST_NOISE:
-        raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
-    if not 1 <= settings.shard_size <= LARGEST_SHARD:
-        raise InputError(f"shard size {settings.shard_size}: give 1 to {LARGEST_SHARD}")
-    if settings.image_size < 8:
-        raise InputError(f"image size {settings.image_size}: give at least 8 pixels")
-
-
-def _settings_record(settings: WorldSettings) -> dict[str, Any]:
-    """The settings that must be equal in two calls that fill one folder."""
-    record, benchmark = settings._asdict(), settings.benchmark
-    del record["benchmark"]
-    digest = None
-    if benchmark is not None:
-        benchmark_scenes(benchmark)
-        digest = hashlib.sha256((benchmark / "dataset_toy.json").read_bytes()).hexdigest()
-    return record | {"benchmark_sha256": digest}
+def check_drawing(seed: int, image_size: int) -> None:
+    """Refuse a seed that is not one 32-bit number, and sizes in pixels that cannot be drawn."""
+    check_range("seed", seed, 0, 2**32 - 1)
+    check_range("image size", image_size, 8, 4096)
 
 
 def _claim_folder(settings: WorldSettings, out: Path) -> None:
     """Write the settings into the folder; raise InputError if it holds something else."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write the shards to")
-    record, path = _settings_record(settings), out / SETTINGS_FILE
+    record, path = settings._asdict(), out / SETTINGS_FILE
+    if (benchmark := record.pop("benchmark")) is not None:
+        benchmark_scenes(benchmark)  # refuses a folder that is no benchmark
+        benchmark = hashlib.sha256((benchmark / "dataset_toy.json").read_bytes()).hexdigest()
+    record["benchmark_sha256"] = benchmark
     if path.exists():
         old = read_json(path)
         if old != record:
