@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from align_edu import lab
 from align_edu.io import InputError
 from align_edu.lab import jailed
+from align_edu.lab.exercises import find_exercise
 from align_edu.lab.extract import find_function, read_code
+from align_edu.lab.jail import Job, Limits, Report
+from align_edu.lab.judge import answer_key
+from align_edu.lab.marks import mark_of_report
+from align_edu.lab.outcomes import outcome_of
 from align_edu.lab.submissions import MOST_BYTES, Unreadable, find_submissions, read_cells
 from tests.submissions import code_cell
 
@@ -123,3 +129,53 @@ def test_a_magic_over_several_lines_loses_no_function(
     monkeypatch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
     function = jailed.build({"name": "chance_loss", "steps": steps}, lambda: None)
     assert broken == [] and function(1) == 0.0
+
+
+FORMS = {
+    "def": (RIGHT, "right"),
+    "lambda": ("chance_loss = lambda n: 2 * math.log(n)", "right"),
+    "partial": (
+        "import functools\ndef times(k, n): return k * math.log(n)\n"
+        "chance_loss = functools.partial(times, 2)",
+        "right",
+    ),
+    "callable": (
+        "class Loss:\n    def __call__(self, n): return 2 * math.log(n)\nchance_loss = Loss()",
+        "right",
+    ),
+    "cached": (f"import functools\n@functools.lru_cache\n{RIGHT}", "right"),
+    "bound method": (
+        "class L:\n    def f(self, n): return 2 * math.log(n)\nchance_loss = L().f",
+        "right",
+    ),
+    "other name": ("def mine(n): return 2 * math.log(n)\nchance_loss = mine", "right"),
+    "text": ("chance_loss = lambda n: str(2 * math.log(n))", "wrong"),
+    "list": ("chance_loss = lambda n: [2 * math.log(n)]", "wrong"),
+    "stub": ("def chance_loss(n):\n    ...", "not attempted"),
+    "lambda stub": ("chance_loss = lambda n: ...", "not attempted"),
+    "cached stub": (
+        "from functools import cache\n@cache\ndef chance_loss(n):\n    raise NotImplementedError",
+        "not attempted",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_check_and_grading_agree_however_a_function_is_made(
+    form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cell, verdict = FORMS[form]
+    names = {"lab": lab}
+    exec(f"import math\n{cell}\nlab.check(chance_loss)", names)
+    said = capsys.readouterr().out
+    words = {"right": ": right.", "wrong": "expected 1.38629", "not attempted": "to be written"}
+    assert words[verdict] in said
+    needed = find_function(read_code(["import math", cell])[0], "chance_loss")
+    key = answer_key(find_exercise("chance_loss"), 0)
+    monkeypatch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
+    steps = [(each.cell, ast.unparse(each.node)) for each in needed or []]
+    function = jailed.build({"name": "chance_loss", "steps": steps}, lambda: None)
+    report = Report("done", [outcome_of(function, case) for case in key.cases])
+    job = Job(("anna", "00", "chance_loss"), steps, key)
+    marked = mark_of_report(job, report, Limits()).outcome if needed else "not attempted"
+    assert marked == verdict
