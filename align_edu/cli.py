@@ -132,6 +132,15 @@ def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
     return {"out": str(path), "size": size}, f"{size} word pieces in {path}"
 
 
+def _pairs(folder: Path, captions: Path, out: Path) -> Answer:
+    from align_edu.pairs import write_shards
+
+    pairs, skipped = write_shards(folder, captions, out, progress=True)
+    lines = [f"  skipped {count:,}: {reason}" for reason, count in skipped.most_common()]
+    text = "\n".join([f"{pairs:,} pairs in {out}", *lines])
+    return {"out": str(out), "pairs": pairs, "skipped": dict(skipped)}, text
+
+
 def _filter(rule: list[str], **options: Any) -> Answer:
     from align_edu.filters import rules_from_text
 
@@ -155,7 +164,8 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
     run = align_edu.train(recipe, tokenizer=tokenizer, start=start, **options)
     row = read_metrics(run.folder)[-1]
     text = f"trained {row['step']} steps, loss {row['loss']:.3f} (floor {row['floor']:.3f})"
-    return row | {"out": str(run.folder)}, f"{text}; the run is in {run.folder}"
+    answer = row | {"out": str(run.folder), "skipped": dict(run.skipped)}
+    return answer, f"{text}; the run is in {run.folder}"
 
 
 def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:

@@ -24,7 +24,7 @@ from align_edu.io import InputError, written_whole
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.pairs.table import Chunks
 
-COLUMNS = ("key", "caption", *image.IDENTITY, *image.SIZE, *image.SCORES)
+COLUMNS = ("key", "shard", "caption", *image.IDENTITY, *image.SIZE, *image.SCORES)
 _IS_BIGRAM = pl.col("spelling").str.contains(" ", literal=True)
 
 
@@ -116,12 +116,15 @@ def prepared(rows: pl.DataFrame) -> pl.DataFrame:
         fits = number if name in image.SIZE else word or (number and name in (*image.SCORES, "key"))
         if not fits and dtype != pl.Null:
             raise InputError(f"column `{name}` holds {dtype}, which its rule cannot read; cast it")
+    key = pl.col("key") if "key" in rows.columns else pl.lit(None, pl.String)
+    if {"shard", "key"} <= set(rows.columns):  # a key is unique in its shard
+        key = pl.concat_str("shard", "key", separator="/")
     sizes = [name for name in image.SIZE if name in rows.columns]
     scores = [name for name in image.SCORES if name in rows.columns]
     return rows.with_columns(
         text.normalised(pl.col("caption").cast(pl.String)).alias("text"),
         image.image_identity(rows.columns),
-        (pl.col("key") if "key" in rows.columns else pl.lit(None)).cast(pl.String).alias("key"),
+        key.cast(pl.String).alias("key"),
         pl.lit(None, pl.Float64).alias("distance"),
         *[pl.col(name).cast(pl.Float64).fill_nan(None) for name in sizes],
         *[image.unsafe_score(rows[name]) for name in scores[:1]],
@@ -133,7 +136,7 @@ def _with_pictures(job: Job, shards: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 
     Looks once at each different picture, by the first of its pairs that is in the shards.
     """
-    source, number_of = _index(shards)
+    source, number_of = _index(shards, "shard" in pairs.columns)
     names = pairs.select(pl.coalesce("image", "key")).to_series().to_list()
     numbers: dict[str, int] = {}
     for key, name in zip(pairs["key"], names):
@@ -152,9 +155,10 @@ def _with_pictures(job: Job, shards: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 
 
 @lru_cache(maxsize=1)
-def _index(shards: Path) -> tuple[PairSource, dict[str, int]]:
-    source = open_pairs([shards])
-    return source, {key: number for number, key in enumerate(source.keys)}
+def _index(shards: Path, many: bool) -> tuple[PairSource, dict[str, int]]:
+    """Return the images of shards, and key -> number; of many shards, SHARD/KEY -> number."""
+    source = open_pairs([shards], texts=False)
+    return source, source.numbers() if many else {key: i for i, key in enumerate(source.keys)}
 
 
 def add_up_images(job: Job, share: int) -> int:

@@ -66,6 +66,7 @@ class Funnel:
     steps: list[Step] = field(default_factory=list)  # one for each rule, in order
     truth: Truth | None = None  # how right the rules were; None for pairs without labels
     source: str | None = None  # folder of shards, relative to the output; None without pictures
+    warnings: list[str] = field(default_factory=list)  # what the shards lack or was not checked
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as plain values for funnel.json, with each step's share."""
@@ -86,7 +87,7 @@ class Funnel:
             rows.append([step.rule, step.says, *counts, f"{step.alone:,}", *right])
         kept = f"kept {self.kept:,} of {self.raw:,} pairs ({_fraction(self.kept, self.raw):.1%})"
         judgement = f"\n\n{self.truth}" if self.truth else ""
-        return f"{_aligned(rows, text_columns=2)}\n{kept}{judgement}"
+        return "\n".join([_aligned(rows, text_columns=2), *self.warnings, kept]) + judgement
 
 
 def tally(table: pa.Table, drops: pl.DataFrame) -> tuple[np.ndarray, dict[str, Any]]:

@@ -88,7 +88,10 @@ def filter_pairs(
         with _engine(engine) as run:
             job, notes, tallies = _passes(partial(_each, run, progress), job)
         source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
+        warnings = [f"{count:,} {reason}" for reason, count in job.raw.faults.items()]
+        warnings += [notes["near_duplicate"]] if "near_duplicate" in notes else []
         funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
+        funnel = replace(funnel, warnings=warnings)
         _write(job, funnel, out)
         shutil.rmtree(work, ignore_errors=True)
     return funnel

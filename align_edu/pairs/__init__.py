@@ -1,5 +1,6 @@
 """Image-text pairs, toy or real: tables, shards, pictures, benchmarks."""
 
+from align_edu.pairs.captions import write_shards
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.pairs.splits import Benchmark, read_split
@@ -13,5 +14,6 @@ __all__ = [
     "open_pairs",
     "read_pairs",
     "read_split",
+    "write_shards",
     "write_tsv",
 ]

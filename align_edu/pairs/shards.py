@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError
+from align_edu.pairs.captions import our_names
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
-from align_edu.pairs.table import KEPT_PAIRS, SOURCE, read_pairs
-from align_edu.pairs.tar_index import Member, group_members
+from align_edu.pairs.table import KEPT_PAIRS, SHARD, SOURCE, read_pairs
+from align_edu.pairs.tar_index import Member, group_members, whole_text
 
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
 
@@ -43,6 +44,11 @@ class PairSource:
         """Read the i-th image's file, still encoded."""
         return read_part(*self.place(i))
 
+    def numbers(self) -> dict[str, int]:
+        """Return SHARD/KEY -> i; the name of the shard makes each key unique."""
+        shards = [self.shards[shard].stem for shard in self.places[:, 0]]
+        return {f"{shard}/{key}": i for i, (shard, key) in enumerate(zip(shards, self.keys))}
+
     def place(self, i: int) -> Place:
         """Return the shard of the i-th image, and its offset and size in bytes."""
         shard, offset, size = self.places[i].tolist()
@@ -58,18 +64,20 @@ def read_part(path: Path, offset: int, size: int) -> bytes:
         os.close(handle)
 
 
-def open_pairs(paths: Sequence[str | Path]) -> PairSource:
+def open_pairs(paths: Sequence[str | Path], *, texts: bool = True) -> PairSource:
     """Index the pairs of shards, so that each can be read at random.
 
-    A pair is an image (.jpg, .jpeg, .png, .webp) and a non-empty UTF-8 text (.txt) that share
-    a key. Everything else is counted in `skipped`: "missing text", "missing image", "empty
-    text", "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with ".."),
-    "unreadable shard" (pairs before the damage are kept), "kept pair not in the shards".
+    A pair is an image (with an ending of `SUFFIXES`) and a text that share a key. The text is
+    KEY.txt, and where that is missing the caption in KEY.json; of a filter's output it is the
+    text that the filter judged. Everything else is counted in `skipped`: "missing text", "missing
+    image", "empty text", "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with
+    ".."), "kept pair not in the shards", and what each damaged or short shard lacks.
 
     paths: folders of .tar shards, single .tar files, the output of `filter_pairs` (its folder or
     its pairs.parquet; the images are read from its source shards), or benchmarks in Karpathy's
     form, of which each text of the train and restval splits is a pair. Pairs follow the order of
-    the paths, then of the shards' names. Raises InputError if a path is missing or has no pair.
+    the paths, then of the shards' names. texts: False also takes images without a text, with an
+    empty caption. Raises InputError if a path is missing or has no pair.
 
     >>> import io, tarfile, tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -86,8 +94,8 @@ def open_pairs(paths: Sequence[str | Path]) -> PairSource:
         paths = [paths]
     source, places = PairSource(), list[tuple[int, int, int]]()
     for path in map(Path, paths):
-        add = _add_benchmark if is_benchmark(path) else _add_shards
-        places += add(source, path)
+        benchmark = is_benchmark(path)
+        places += _add_benchmark(source, path) if benchmark else _add_shards(source, path, texts)
     source.places = np.array(places, np.int64)
     return source
 
@@ -104,22 +112,23 @@ def _add_benchmark(source: PairSource, path: Path) -> list[tuple[int, int, int]]
     return [(first + image, 0, sizes[image]) for image in split.text_to_image]
 
 
-def _add_shards(source: PairSource, path: Path) -> list[tuple[int, int, int]]:
+def _add_shards(source: PairSource, path: Path, texts: bool) -> list[tuple[int, int, int]]:
     """Add the pairs of a folder of shards, of one shard, or of a filter's output."""
     before, places = source.skipped.copy(), list[tuple[int, int, int]]()
-    keep, folder = _kept_keys(path) if is_filtered(path) else (None, path)
+    kept, folder = _kept_texts(path) if is_filtered(path) else (None, path)
     one = folder.suffix == ".tar" and folder.is_file()
     shards = [folder] if one else sorted(folder.glob("*.tar"))
     if not shards:
         what = "no .tar shard in it" if folder.exists() else "no such folder or shard"
         raise InputError(f"{folder}: {what}; give a folder of .tar shards")
-    unseen = set(keep or ())
+    unseen = 0 if kept is None else sum(map(len, kept.values()))
     for shard in shards:
+        keep = None if kept is None else kept.get(shard.stem, kept.get(None, {}))
         members = group_members(shard, source.skipped, keep)
-        places += _add_shard(source, shard, members)
-        unseen -= members.keys()
-    if unseen:
-        source.skipped["kept pair not in the shards"] += len(unseen)
+        places += _add_shard(source, shard, members, keep, texts)
+        unseen -= 0 if keep is None else len(members)
+    if unseen > 0:
+        source.skipped["kept pair not in the shards"] += unseen
     if places:
         return places
     skipped = source.skipped - before
@@ -130,20 +139,21 @@ def _add_shards(source: PairSource, path: Path) -> list[tuple[int, int, int]]:
 
 
 def _add_shard(
-    source: PairSource, shard: Path, members: dict[str, dict[str, Member]]
+    source: PairSource,
+    shard: Path,
+    members: dict[str, dict[str, Member]],
+    keep: Mapping[str, str] | None,
+    texts: bool,
 ) -> list[tuple[int, int, int]]:
     places = []
     with shard.open("rb") as file:
         for key, parts in members.items():
-            caption, reason = "", "missing text" if "image" in parts else "missing image"
-            if len(parts.keys() & {"image", "txt"}) == 2:
-                _, offset, size = parts["txt"]
-                text = os.pread(file.fileno(), size, offset)
-                try:
-                    caption, reason = text.decode("utf-8").strip(), "empty text"
-                except UnicodeDecodeError:
-                    reason = "text is not UTF-8"
-            if not caption:
+            caption, reason = "", "missing image"
+            if "image" in parts and keep is not None:
+                caption, reason = keep[key], "empty text"
+            elif "image" in parts:
+                caption, reason = _text(file.fileno(), parts)
+            if not caption and (texts or "image" not in parts):
                 source.skipped[reason] += 1
                 continue
             name, offset, size = parts["image"]
@@ -155,17 +165,41 @@ def _add_shard(
     return places
 
 
+def _text(handle: int, parts: dict[str, Member]) -> tuple[str, str]:
+    """Return a pair's text, and why it is empty if it is."""
+    kind = "txt" if "txt" in parts else "json"
+    if kind not in parts:
+        return "", "missing text"
+    _, offset, size = parts[kind]
+    data = os.pread(handle, size, offset)
+    try:
+        if kind == "txt":
+            return data.decode("utf-8").strip(), "empty text"
+        values = json.loads(data)
+        text = dict(zip(our_names(list(values)), values.values())).get("caption")
+        return whole_text(text or "").strip(), "missing text"
+    except (ValueError, TypeError, AttributeError):
+        return "", "text is not UTF-8" if kind == "txt" else "unreadable JSON"
+
+
 def is_filtered(path: Path) -> bool:
     """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
     return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
 
 
-def _kept_keys(path: Path) -> tuple[set[str], Path]:
-    """Return the keys of a filter's output, and its shards."""
+def _kept_texts(path: Path) -> tuple[dict[str | None, dict[str, str]], Path]:
+    """Return shard -> key -> text of a filter's output, and where its shards are.
+
+    The shard is None where the table does not name it: all its keys are of one shard.
+    """
     table, folder = read_pairs(path), _source(path)
     if "key" not in table.column_names:
         raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
-    return set(table["key"].to_pylist()), folder
+    shards = table[SHARD].to_pylist() if SHARD in table.column_names else [None] * len(table)
+    kept: dict[str | None, dict[str, str]] = {}
+    for shard, key, text in zip(shards, table["key"].to_pylist(), table["caption"].to_pylist()):
+        kept.setdefault(shard, {})[str(key)] = (text or "").strip()
+    return kept, folder
 
 
 def _source(path: Path) -> Path:

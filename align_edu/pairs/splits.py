@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.pairs.tar_index import is_safe_name
+from align_edu.pairs.tar_index import is_safe_name, whole_text
 
 TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for training
 
@@ -54,8 +54,8 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
     for number, entry in enumerate(chosen):
         read.images.append(_image_file(path, entry))
         try:
-            texts = [str(sentence["raw"]).strip() for sentence in entry["sentences"]]
-        except (KeyError, TypeError):
+            texts = [_text(sentence) for sentence in entry["sentences"]]
+        except (AttributeError, KeyError, TypeError):
             texts = []
         if not texts or not all(texts):
             raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
@@ -79,6 +79,12 @@ def is_benchmark(path: Path) -> bool:
     return any(path.glob("dataset*.json")) if path.is_dir() else path.suffix == ".json"
 
 
+def _text(sentence: dict[str, Any]) -> str:
+    """Return a sentence's text, or its words where it has no text."""
+    text = sentence.get("raw")
+    return whole_text(" ".join(sentence["tokens"]) if text is None else str(text)).strip()
+
+
 def _json_file(path: Path) -> Path:
     if path.is_file():
         return path
@@ -92,7 +98,7 @@ def _json_file(path: Path) -> Path:
 
 def _entries(path: Path) -> list[dict[str, Any]]:
     try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
+        whole = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: broken JSON ({error})") from None
     entries = whole.get("images") if isinstance(whole, dict) else None

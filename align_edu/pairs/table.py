@@ -6,20 +6,19 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.tar_index import group_members
+from align_edu.pairs.captions import our_names, read_text_table, table_of
+from align_edu.pairs.tar_index import group_members, shard_faults
 
-# Other names of our columns: LAION's and COYO's tables.
-OTHER_NAMES = {"TEXT": "caption", "text": "caption", "URL": "url"}
+SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
 CHUNK_ROWS = 500_000
@@ -31,12 +30,14 @@ def read_pairs(path: str | Path) -> pa.Table:
     Parameters
     ----------
     path : one of
-        a parquet file (img2dataset's columns; LAION's TEXT and URL become caption and url);
-        a TSV in CC-3M's form: no header, caption and url separated by a tab;
-        a folder of img2dataset shards: their parquets, or a tar's JSON where it has none;
+        a parquet file; the column names of `NAMES` become ours;
+        a TSV, CSV or JSON lines: with a header, or caption and url in either order;
+        a folder of shards: their parquets, or KEY.txt and KEY.json in a tar that has none;
         the output folder of `filter_pairs`.
+    The text of a pair in a tar is KEY.txt, and where that is missing the caption in KEY.json.
 
-    Returns a table with at least the column `caption` (string); rows follow the files' names.
+    Returns a table with at least the column `caption` (string); rows follow the files' names, and
+    those of a folder of tars have a column `shard`, the name of the tar without its ending.
     Raises InputError if the path is missing, empty, unreadable, or holds no captions.
 
     Paper: Section 3 (raw alt-text and image pairs). CC-3M's form: Sharma et al., 2018.
@@ -48,16 +49,12 @@ def read_pairs(path: str | Path) -> pa.Table:
     [{'caption': 'a red cat on a beach', 'url': 'http://example.org/1.jpg'}]
     """
     path = Path(path)
-    tables = [_read_file(file) for file in table_files(path)]
+    tables = [_with_shard(_read_file(file), _shard(path, file)) for file in table_files(path)]
     with _joining(path):
         # Permissive: a column that is all null in one shard may be text in another.
         table = pa.concat_tables(tables, promote_options="permissive")
-    table = table.rename_columns(our_names(table.column_names))
     if "caption" not in table.column_names:
         raise InputError(f"{path}: no texts; give a column `caption`, or KEY.txt in the shards")
-    kind = table.schema.field("caption").type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise InputError(f"{path}: the column `caption` holds {kind}, it must hold strings")
     return table
 
 
@@ -83,23 +80,53 @@ def table_files(path: str | Path) -> list[Path]:
     return [files[stem] for stem in sorted(files)]
 
 
-def our_names(names: list[str]) -> list[str]:
-    """Give the columns of other tables (LAION's, COYO's) our names.
+def _shard(path: Path, file: Path) -> str | None:
+    """Return the shard of a table's file; None if the keys of the whole table are of one shard."""
+    return file.stem if path.is_dir() and any(path.glob("*.tar")) else None
 
-    >>> our_names(["URL", "TEXT", "similarity"])
-    ['url', 'caption', 'similarity']
-    """
-    ours = [OTHER_NAMES.get(name, name) for name in names]
-    return ours if len(set(ours)) == len(ours) else names
+
+def _with_shard(table: pa.Table, shard: str | None) -> pa.Table:
+    if shard is None or SHARD in table.column_names:
+        return table
+    return table.append_column(SHARD, pa.repeat(shard, len(table)))
 
 
 def _read_file(path: Path) -> pa.Table:
     if path.suffix == ".tar":
-        return _read_tar(path)
-    if path.suffix != ".parquet":
-        return _read_tsv(path)
-    with _parquet_errors(path):
-        return pa.parquet.read_table(path, partitioning=None)
+        return _tidy(_read_tar(path), path)
+    if path.suffix == ".parquet":
+        with _parquet_errors(path):
+            return _tidy(pa.parquet.read_table(path, partitioning=None), path)
+    return _tidy(read_text_table(path, "url", r"^[a-z]+://"), path)
+
+
+def _tidy(table: pa.Table, path: Path) -> pa.Table:
+    """Give columns our names, and texts the type string; raise InputError for other captions."""
+    metadata = table.schema.metadata
+    table = table.rename_columns(our_names(table.column_names)).replace_schema_metadata(metadata)
+    for number, name in enumerate(table.column_names):
+        column, kind = table.column(number), table.column(number).type
+        if pa.types.is_dictionary(kind):
+            column = column.cast(kind.value_type)
+        elif name == "caption" or pa.types.is_string_view(kind):
+            column = _as_text(column, f"{path}: the column `{name}`")
+        if column.type != kind:
+            table = table.set_column(number, name, column)
+    return table
+
+
+def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Return a column of texts as strings, with bytes that are not UTF-8 replaced."""
+    kind = column.type
+    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if not (binary or kind in (pa.string(), pa.large_string(), pa.string_view(), pa.null())):
+        raise InputError(f"{name} holds {kind}, it must hold strings: one text in each row")
+    wanted = kind if kind == pa.large_string() else pa.string()
+    with suppress(pa.ArrowInvalid):
+        column.validate(full=True)
+        return column.cast(wanted)
+    texts = [raw and raw.decode("utf-8", "replace") for raw in column.cast(pa.binary()).to_pylist()]
+    return pa.chunked_array([texts], wanted)
 
 
 @contextmanager
@@ -119,43 +146,26 @@ def _joining(path: object) -> Iterator[None]:
         raise InputError(f"{path}: its tables do not fit together ({error})") from None
 
 
-def _read_tsv(path: Path) -> pa.Table:
-    types = {"caption": pa.string(), "url": pa.string()}
-    # One thread, so that errors name the row.
-    read = pa.csv.ReadOptions(use_threads=False, column_names=list(types))
-    parse = pa.csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False)
-    convert = pa.csv.ConvertOptions(column_types=types, strings_can_be_null=False)
-    try:
-        return pa.csv.read_csv(path, read, parse, convert)
-    except pa.ArrowInvalid as error:
-        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
-        raise InputError(
-            f"{path}: {reason[:160]}; a pairs TSV has two columns, caption and url, "
-            "separated by a tab, without header"
-        ) from None
-
-
 def _read_tar(path: Path) -> pa.Table:
     """Read the table that img2dataset would have written beside this tar."""
-    skipped, rows = Counter[str](), []
+    rows = []
     try:
         with path.open("rb") as file:
-            for key, parts in group_members(path, skipped).items():
+            for key, parts in group_members(path, Counter()).items():
                 read = {
                     kind: os.pread(file.fileno(), size, offset)
                     for kind, (_, offset, size) in parts.items()
                     if kind != "image"
                 }
                 row = {"key": key} | json.loads(read.get("json", b"{}")) | {"key": key}
+                names = list(row)
+                row = dict(zip(our_names(names), row.values()))
                 if "txt" in read:
                     row["caption"] = read["txt"].decode("utf-8", "replace")
                 rows += [row] if read else []
-        table = pa.Table.from_pylist(rows)
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        return table_of(rows)
+    except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
         raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
-    if skipped["unreadable shard"]:
-        raise InputError(f"{path}: unreadable shard; fetch it again")
-    return table
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,7 @@ class Chunk:
     path: Path
     first: int
     rows: int
+    shard: str | None = None
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the rows, with our column names; if `columns` are given, those that exist.
@@ -181,8 +192,8 @@ class Chunk:
             group = bisect_right(starts, self.first) - 1
             end = bisect_left(starts, self.first + self.rows)
             table = file.read_row_groups(list(range(group, end)), columns=chosen)
-        table = table.slice(self.first - starts[group], self.rows)
-        return table.rename_columns(our_names(table.column_names))
+        table = _tidy(table.slice(self.first - starts[group], self.rows), self.path)
+        return _with_shard(table, self.shard if columns is None or SHARD in columns else None)
 
 
 @dataclass(frozen=True)
@@ -191,6 +202,7 @@ class Chunks:
 
     chunks: tuple[Chunk, ...]
     schema: pa.Schema
+    faults: Counter[str] = field(default_factory=Counter)  # of the shards, by reason
 
     @property
     def rows(self) -> int:
@@ -212,17 +224,22 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
     >>> [chunk.rows for chunk in chunks.chunks], chunks.rows
     ([2, 1], 3)
     """
-    schemas, chunks = [], []
+    schemas, chunks, faults = [], [], Counter[str]()
     for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
         path = _as_parquet(source, spare)
         with _parquet_errors(path):
             metadata = pa.parquet.read_metadata(path)
-        schema, count = metadata.schema.to_arrow_schema(), metadata.num_rows
-        fields = [field.with_name(name) for field, name in zip(schema, our_names(schema.names))]
-        schemas.append(pa.schema(fields, schema.metadata))
-        chunks += [Chunk(path, first, min(rows, count - first)) for first in range(0, count, rows)]
+            count, schema = metadata.num_rows, metadata.schema.to_arrow_schema()
+        shard = None
+        if isinstance(source, Path) and isinstance(pairs, str | Path):
+            shard = _shard(Path(pairs), source)
+            faults += shard_faults(source.with_suffix(".tar"), whole=source.suffix == ".tar")
+        schemas.append(_with_shard(_tidy(schema.empty_table(), path), shard).schema)
+        for first in range(0, count, rows):
+            chunks.append(Chunk(path, first, min(rows, count - first), shard))
     with _joining(pairs):
-        return Chunks(tuple(chunks), pa.unify_schemas(schemas, promote_options="permissive"))
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    return Chunks(tuple(chunks), schema, faults)
 
 
 def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:

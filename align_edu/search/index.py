@@ -1,6 +1,8 @@
 """An index of image embeddings, exact or approximate, kept in a folder with its images' names."""
 
 import os
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from align_edu.evaluation.embed import (
     EmbeddedImages,
@@ -18,7 +21,7 @@ from align_edu.evaluation.embed import (
 )
 from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, decode_image, find_images
-from align_edu.pairs.shards import open_pairs
+from align_edu.pairs.shards import open_pairs, read_part
 
 EXACT_UP_TO = 1_000_000  # images; an exact search of more is too slow
 
@@ -231,7 +234,8 @@ def embed_source(
     """Return the embeddings of images of any source; broken ones are skipped and named.
 
     images: a folder of images, with the folders in it, or a list of files; a folder of
-    webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg; or embeddings that
+    webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg (a folder may hold
+    both; with `progress`, what was left out is counted on standard error); or embeddings that
     the same model made: NAME.npy, float32 or float16 (N, D), beside NAME.txt, a name per line.
     Raises InputError when no image is found, or the embeddings do not fit the names or the run.
     """
@@ -243,17 +247,31 @@ def embed_source(
     path = Path(images)
     if path.suffix == ".npy":
         return _read_embeddings(path, run.encode_texts(["a"]).shape[1])
-    if path.suffix == ".tar" or (path.is_dir() and any(path.glob("*.tar"))):
-        source = open_pairs([path])
-        files = [source.place(i)[0] / name for i, name in enumerate(source.names)]
-        return embed_pictures(
-            run, files, lambda i: decode_image(source.image_bytes(i)), progress=progress
-        )
-    if not path.is_dir():
+    if path.suffix != ".tar" and not path.is_dir():
         raise InputError(f"{path}: no such folder; give a folder of images")
-    if not (files := find_images(path)):
+    left_out = Counter[str]()
+    files = find_images(path, left_out)
+    places = [(file, 0, file.stat().st_size) for file in files]
+    if path.suffix == ".tar" or any(path.glob("*.tar")):
+        try:
+            source = open_pairs([path], texts=False)
+        except InputError:  # its tars hold no pictures
+            if not files:
+                raise
+        else:
+            files += [source.place(i)[0] / name for i, name in enumerate(source.names)]
+            places += map(source.place, range(len(source)))
+            for suffix in (".tar", ".parquet", ".json"):
+                left_out.pop(f"{suffix} (no picture)", None)
+            left_out += source.skipped
+    if not files:
         raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
-    return embed_images(run, files, progress=progress)
+    if left_out and progress:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+        tqdm.write(f"left out: {reasons}", file=sys.stderr)
+    return embed_pictures(
+        run, files, lambda i: decode_image(read_part(*places[i])), progress=progress
+    )
 
 
 def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
@@ -261,7 +279,7 @@ def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
     beside = path.with_suffix(".txt")
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        names = beside.read_text(encoding="utf-8").splitlines()
+        names = beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{path}: not readable embeddings ({error}); they are NAME.npy and NAME.txt"

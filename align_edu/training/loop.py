@@ -102,7 +102,7 @@ def train(
     if shows and batches.skipped:
         reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(batches.skipped.items()))
         tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)
-    return runs.Run(out, preset, tokenizer, model.eval())
+    return runs.Run(out, preset, tokenizer, model.eval(), batches.skipped)
 
 
 def take_steps(

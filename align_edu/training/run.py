@@ -2,8 +2,9 @@
 
 import json
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Run:
     preset: Preset
     tokenizer: Tokenizer
     model: Align
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> pairs not trained on
 
     def encode_images(self, pictures: Sequence[Image.Image]) -> Tensor:
         """Return unit vectors (B, D) of pictures of any size.
