@@ -16,13 +16,27 @@ def usable_cores() -> int:
     return max(1, min(cores, int(_container_quota() or cores)))
 
 
-def _container_quota(group: Path = Path("/sys/fs/cgroup")) -> float | None:
-    """Return the cores' worth of time that the control group grants; None: no limit."""
-    with suppress(OSError, ValueError):  # version 2
-        quota, period = (group / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    with suppress(OSError, ValueError):  # version 1
-        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-        quota, period = ((group / "cpu" / name).read_text() for name in names)
-        return int(quota) / int(period) if int(quota) > 0 else None
-    return None
+def control_groups(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> list[Path]:
+    """Return the folders of this process's control group and of all groups around it."""
+    with suppress(OSError):
+        for line in own.read_text().splitlines():
+            group = root / line.removeprefix("0::").lstrip("/")
+            if line.startswith("0::") and group.is_dir():  # version 2
+                return [group, *(each for each in group.parents if each.is_relative_to(root))]
+    return [root]
+
+
+def _container_quota(groups: list[Path] | None = None) -> float | None:
+    """Return the cores' worth of time that the control groups grant; None: no limit."""
+    quotas = []
+    for group in groups or control_groups():
+        with suppress(OSError, ValueError):  # version 2; without a limit it says "max"
+            quota, period = map(int, (group / "cpu.max").read_text().split())
+            quotas.append(quota / period)
+        with suppress(OSError, ValueError):  # version 1
+            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+            quota, period = (int((group / "cpu" / name).read_text()) for name in names)
+            quotas.append(quota / period)
+    return min((each for each in quotas if each > 0), default=None)

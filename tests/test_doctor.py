@@ -1,15 +1,16 @@
 """The doctor: each thing the course needs is OK or has a remedy."""
 
-import importlib
 import shutil
 import subprocess
 import sys
 from importlib import metadata
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from align_edu import cores
 from align_edu.lab import doctor
 from align_edu.lab.doctor import Finding, diagnose, print_report, report
 
@@ -75,35 +76,24 @@ def test_it_looks_at_everything_the_course_needs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "version"), [("torch", "2.8.0"), ("torch", "2.16.1"), ("transformers", "4.57.0")]
+    ("name", "version", "detail"),
+    [
+        *(("torch", "2.8.0", "2.8.0, but"), ("torch", "2.16.1", "2.16.1, but")),
+        *(("transformers", "4.57.0", "4.57.0, but"), ("timm", None, "not installed")),
+        *(("faiss-cpu", None, "not installed"), ("ipywidgets", None, "not installed")),
+        *(("torchvision", None, "not installed"), ("torch", "2.9.0+cu128", "")),
+    ],
 )
-def test_a_version_out_of_range_is_told_with_the_remedy(
-    versions: dict[str, str | None], name: str, version: str
+def test_a_missing_package_or_a_version_out_of_range_is_reported_with_the_remedy(
+    versions: dict[str, str | None], name: str, version: str | None, detail: str
 ) -> None:
     versions[name] = version
     found = finding(name)
-    assert not found.ok
-    assert found.detail.startswith(version)
-    assert "make setup" in found.remedy
+    assert found.ok == (not detail)  # a local build of the right version is fine
+    assert found.detail.startswith(detail) and ("make setup" in found.remedy) == bool(detail)
 
 
-def test_a_local_build_of_the_right_version_is_fine(versions: dict[str, str | None]) -> None:
-    versions["torch"] = "2.9.0+cu128"
-    assert finding("torch").ok
-
-
-@pytest.mark.parametrize("name", ["timm", "faiss-cpu", "jupyterlab", "ipywidgets", "torchvision"])
-def test_a_missing_package_is_told_with_the_remedy(
-    versions: dict[str, str | None], name: str
-) -> None:
-    versions[name] = None
-    found = finding(name)
-    assert not found.ok
-    assert found.detail.startswith("not installed")
-    assert "make setup" in found.remedy
-
-
-def test_the_package_itself_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_package_itself_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def requires(name: str) -> list[str]:
         raise metadata.PackageNotFoundError(name)
 
@@ -114,20 +104,15 @@ def test_the_package_itself_not_installed_is_told(monkeypatch: pytest.MonkeyPatc
 def test_a_torchvision_of_another_torch_is_found_by_importing_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = importlib.import_module
+    def refuse(name: str) -> Any:
+        raise RuntimeError(f"operator {name}::nms does not exist")
 
-    def refuse(name: str, *more: Any) -> Any:
-        if name == "torchvision":
-            raise RuntimeError("operator torchvision::nms does not exist")
-        return real(name, *more)
-
-    monkeypatch.setattr(importlib, "import_module", refuse)
+    monkeypatch.setattr(doctor, "importlib", SimpleNamespace(import_module=refuse))
     found = finding("torchvision")
-    assert not found.ok
-    assert "nms does not exist" in found.detail
+    assert not found.ok and "nms does not exist" in found.detail
 
 
-def test_conflicts_between_packages_are_told(pip: SimpleNamespace) -> None:
+def test_conflicts_between_packages_are_reported(pip: SimpleNamespace) -> None:
     conflicts = "torchvision 0.24.0 requires torch, which is not installed.\nb 1 has no c.\n"
     pip.returncode, pip.stdout = 1, conflicts
     found = finding("pip check")
@@ -137,75 +122,81 @@ def test_conflicts_between_packages_are_told(pip: SimpleNamespace) -> None:
     assert finding("pip check").ok
 
 
-def test_bubblewrap_is_only_needed_for_grading(monkeypatch: pytest.MonkeyPatch) -> None:
-    from align_edu.lab import jail
-
-    monkeypatch.setattr(jail, "bwrap_problem", lambda: "bubblewrap is missing: install it")
-    assert finding("bubblewrap").ok
-    assert "install it" in finding("bubblewrap").remedy
-    monkeypatch.setattr(jail, "bwrap_problem", lambda: None)
-    assert finding("bubblewrap").remedy == ""
-
-
 def test_torch_xla_is_optional_but_must_fit(versions: dict[str, str | None]) -> None:
     versions["torch-xla"] = None
     assert finding("torch_xla").ok
     versions.update({"torch-xla": "2.9.0", "torch": "2.10.0"})
     found = finding("torch_xla")
-    assert not found.ok
-    assert "2.10.0" in found.detail
+    assert not found.ok and "2.10.0" in found.detail
 
 
-def test_another_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     for version in ((3, 10, 4), (3, 14, 0)):
         seeming = SimpleNamespace(version_info=version, executable=sys.executable)
         monkeypatch.setattr(doctor, "sys", seeming)
-        assert not finding("Python").ok
-        assert "3.11 to 3.13" in finding("Python").remedy
+        assert not finding("Python").ok and "3.11 to 3.13" in finding("Python").remedy
 
 
-def test_no_compiler_is_fine_but_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_only_slower_or_only_for_grading_is_fine_and_has_a_remedy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from align_edu.lab import jail
+
+    monkeypatch.setattr(jail, "bwrap_problem", lambda: "bubblewrap is missing: install it")
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    found = finding("C++ compiler")
-    assert found.ok
-    assert "g++" in found.remedy
-
-
-def test_one_core_is_fine_but_slower(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "usable_cores", lambda: 1)
-    assert finding("cores").ok
-    assert "twice" in finding("cores").remedy
+    remedies = {"bubblewrap": "install it", "C++ compiler": "g++", "cores": "twice"}
+    for name, words in remedies.items():
+        assert finding(name).ok and words in finding(name).remedy
 
 
-def test_little_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_little_memory_and_disk_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**28))
+    assert not finding("disk").ok and finding("disk").detail.startswith("0.2 GiB free")
     monkeypatch.setattr(doctor, "_free_memory", lambda: 0.5)
     assert finding("memory").detail == "0.5 GiB free, 2 needed"
-
-
-def test_memory_that_the_system_does_not_tell_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_free_memory", lambda: None)
+    monkeypatch.setattr(doctor, "_free_memory", lambda: None)  # the system does not say
     assert finding("memory").ok
 
 
-def test_little_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=2**28))
-    found = finding("disk")
-    assert not found.ok
-    assert found.detail.startswith("0.2 GiB free")
+def test_memory_and_cores_are_those_of_the_narrowest_control_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = tmp_path / "cg" / "slice" / "student"
+    inner.mkdir(parents=True)
+    (tmp_path / "own").write_text("0::/slice/student\n")
+    groups = cores.control_groups(tmp_path / "cg", tmp_path / "own")
+    assert groups == [inner, inner.parent, inner.parent.parent]
+    monkeypatch.setattr(doctor, "control_groups", lambda: groups)
+    without = doctor._free_memory()
+    assert cores._container_quota(groups) is None and without is not None
+    (inner / "memory.max").write_text("max\n")
+    (inner / "memory.current").write_text("0\n")
+    (inner.parent / "memory.max").write_text(f"{2**29}\n")
+    (inner.parent / "memory.current").write_text(f"{2**28}\n")
+    (inner.parent / "memory.stat").write_text(f"anon 1\ninactive_file {2**27}\n")
+    (inner / "cpu.max").write_text("max 100000\n")
+    (inner.parent / "cpu.max").write_text("150000 100000\n")
+    assert doctor._free_memory() == pytest.approx(0.375)  # GiB: 0.5 - 0.25 + 0.125
+    assert cores._container_quota(groups) == 1.5
+    old = tmp_path / "v1" / "memory"
+    old.mkdir(parents=True)
+    for name, value in (("limit_in_bytes", 2**28), ("usage_in_bytes", 2**27)):
+        (old / f"memory.{name}").write_text(f"{value}\n")
+    (old / "memory.stat").write_text("")
+    monkeypatch.setattr(doctor, "control_groups", lambda: [tmp_path / "v1"])
+    assert doctor._free_memory() == pytest.approx(0.125)
 
 
 def test_the_report_has_one_line_a_finding_and_says_whether_all_is_well(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert report([Finding("cores", True, "2")]) == "OK      cores: 2"
     assert print_report()
     assert len(capsys.readouterr().out.splitlines()) == len(diagnose())
     monkeypatch.setattr(doctor, "_free_memory", lambda: 0.5)
     assert not print_report()
     assert "MEND    memory: 0.5 GiB free, 2 needed; close other programs" in capsys.readouterr().out
-
-
-def test_a_finding_without_a_remedy_ends_after_its_detail() -> None:
-    assert report([Finding("cores", True, "2")]) == "OK      cores: 2"
 
 
 def test_looking_imports_nothing_heavy() -> None:

@@ -6,15 +6,18 @@ import datetime
 import functools
 import math
 import os
+import sys
 import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -22,10 +25,10 @@ from align_edu import lab
 from align_edu.io import InputError
 from align_edu.lab import checks
 from align_edu.lab.__main__ import start_command
-from align_edu.lab.checks import CheckFailed, find_mistake, is_stub
+from align_edu.lab.checks import CheckFailed, find_mistake
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
-from align_edu.lab.outcomes import decode, encode, outcome_of, said, same
+from align_edu.lab.outcomes import decode, encode, is_stub, outcome_of, said, same
 
 Answer = Callable[..., Any]
 SHIPPED = [exercise for exercise in EXERCISES.values() if exercise.notebook.isdecimal()]
@@ -165,18 +168,51 @@ def test_the_line_of_the_students_own_error_is_shown(capsys: pytest.CaptureFixtu
     assert "(in the line `return (table @ torch.ones(3, 1)).sum().item()`)" in shown
 
 
-def test_a_check_ends_a_function_that_does_not(
+def test_a_check_ends_a_function_that_does_not_whatever_it_catches(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def chance_loss(n: int) -> float:
+    def counts(n: int) -> float:
+        while True:
+            n += 1
+
+    def suppresses(n: int) -> float:
         while True:
             with contextlib.suppress(Exception):
                 time.sleep(0.01)
 
+    def catches_all(n: int) -> float:
+        while True:
+            try:  # noqa: SIM105
+                time.sleep(0.01)
+            except BaseException:
+                pass
+
     monkeypatch.setattr(checks, "SECONDS", 0.2)
+    for chance_loss in (counts, suppresses, catches_all):
+        checks._failed_cases.clear()
+        tracer, begin = sys.gettrace(), time.monotonic()
+        lab.check(chance_loss)
+        assert "no answer after 0.2 s. Does a loop ever end?" in capsys.readouterr().out
+        assert lab.case("chance_loss") == (2,)
+        assert time.monotonic() - begin < 5 and sys.gettrace() is tracer
+
+
+def test_what_a_function_prints_is_shown_once_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    def chance_loss(n: int) -> float:
+        print("x" * 10**6)
+        print("y" * 10**6, file=sys.stderr)
+        return 2 * math.log(n)
+
     lab.check(chance_loss)
-    assert "no answer after 0.2 s. Does a loop ever end?" in capsys.readouterr().out
-    assert lab.case("chance_loss") == (2,)
+    shown = capsys.readouterr()
+    assert shown.out == "x" * checks.LETTERS + "…\nchance_loss: right.\n" and shown.err == ""
+
+    def chance_loss(n: int) -> float:
+        print("n =", n)
+        return 2 * math.log(n)
+
+    lab.check(chance_loss)
+    assert capsys.readouterr().out.startswith("n = 2\nn = ")
 
 
 def test_any_callable_that_is_bound_to_the_name_is_checked(
@@ -209,6 +245,13 @@ def test_any_callable_that_is_bound_to_the_name_is_checked(
         lab.check(lambda n: n)
 
 
+class Label(str):
+    """A text that float() takes."""
+
+    def __float__(self) -> float:
+        return 3.5
+
+
 @dataclass
 class Point:
     """An object that an exercise of one's own may return."""
@@ -222,6 +265,7 @@ class Point:
     [
         ("red", "red", ["blue", "Red", None, ["red"]]),
         (3.5, Fraction(7, 2), ["3.5", b"3.5", 3.6, [3.5], float("nan")]),
+        (3.5, Decimal("3.5"), [np.str_("3.5"), Label("3.5"), torch.tensor([3.5, 3.5])]),
         (True, 1, ["True", False, None]),
         ([0.1 + 0.2, "a"], (0.3, "a"), [[0.3, "b"], [0.31, "a"], [0.3], {0.3, "a"}, "0.3a"]),
         ([[1, 2.0]], [(1, 2 + 1e-9)], [[[1, 2.1]], [1, 2.0]]),
@@ -278,7 +322,7 @@ def test_yours_is_in_use_once_it_is_right(capsys: pytest.CaptureFixture[str]) ->
     assert "yours is in use" in capsys.readouterr().out
 
 
-def test_only_an_empty_body_is_a_stub(capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_an_empty_body_is_a_stub() -> None:
     def returns_dots() -> Any:
         return ...
 
@@ -291,18 +335,45 @@ def test_only_an_empty_body_is_a_stub(capsys: pytest.CaptureFixture[str]) -> Non
     def other_error() -> None:
         raise ValueError("n must be positive")
 
-    assert is_stub(returns_dots)
-    assert not any(map(is_stub, (zero, calls, other_error, len)))
+    class Written:
+        def __call__(self, n: int) -> int:
+            return n
 
-    def chance_loss(n: int) -> float:
+    class Empty:
+        def __call__(self, n: int) -> int: ...
+
+    stubs = [returns_dots, functools.cache(returns_dots), functools.partial(returns_dots), Empty()]
+    assert all(map(is_stub, stubs))
+    written = [
+        zero,
+        calls,
+        other_error,
+        len,
+        Written(),
+        functools.partial(zero),
+        Written().__call__,
+    ]
+    assert not any(map(is_stub, written))
+
+
+def test_what_is_not_written_is_said_to_be_so_everywhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def positive_only(n: int) -> float:
         if n > 0:
             raise NotImplementedError("the positive case")
         return 0.0
 
-    lab.check(chance_loss)
-    assert capsys.readouterr().out == "chance_loss: still to be written.\n"
-    with pytest.raises(CheckFailed, match="still to be written"):
-        lab.check(chance_loss, strict=True)
+    def empty(n: int) -> float: ...
+
+    for chance_loss in (positive_only, empty, functools.partial(empty), lambda n: ...):
+        lab.check(chance_loss)
+        assert capsys.readouterr().out == "chance_loss: still to be written.\n"
+        with pytest.raises(CheckFailed, match="chance_loss: still to be written"):
+            lab.check(chance_loss, strict=True)
+        lab.yours_or_ours(chance_loss)
+        assert "until yours is written" in capsys.readouterr().out
+        assert outcome_of(chance_loss, (2,)).kind == "NotImplementedError"  # as it is graded
 
 
 def test_hints_are_listed_and_given_one_by_one(capsys: pytest.CaptureFixture[str]) -> None:

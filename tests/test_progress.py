@@ -2,6 +2,7 @@
 
 import json
 import math
+import pwd
 import sys
 from pathlib import Path
 
@@ -163,14 +164,15 @@ def test_a_place_that_cannot_be_written_does_not_stop_the_lesson_and_is_reported
     assert capsys.readouterr().out.count("Progress is not kept") == 1
 
 
-def test_without_a_home_the_lesson_goes_on_and_says_so_once(
+def test_without_home_and_passwd_entry_the_lesson_goes_on_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_home() -> Path:
-        raise RuntimeError("Could not determine home directory.")
+    def no_entry(number: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {number}")
 
-    monkeypatch.delenv("ALIGN_EDU_PROGRESS")
-    monkeypatch.setattr(Path, "home", no_home)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for name in ("ALIGN_EDU_PROGRESS", "HOME", "USER", "LOGNAME"):
+        monkeypatch.delenv(name, raising=False)
     for _ in range(3):
         lab.check(right)
         assert lab.progress() == Progress()

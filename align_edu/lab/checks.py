@@ -2,9 +2,9 @@
 
 import contextlib
 import copy
-import dis
 import functools
 import inspect
+import io
 import os
 import signal
 import sys
@@ -17,16 +17,12 @@ from typing import Any
 from align_edu.io import InputError
 from align_edu.lab.exercises import EXERCISES, Exercise, find_exercise
 from align_edu.lab.judge import Problem, answer_key, judge
-from align_edu.lab.outcomes import Failure, outcome_of
+from align_edu.lab.outcomes import UNWRITTEN, Failure, is_stub, outcome_of
 from align_edu.lab.progress import note_try
 
 SECONDS = 20.0  # for all cases of a check
+LETTERS = 1000  # of what a function prints: a check shows no more
 _RED, _PLAIN = "\x1b[1;31m", "\x1b[0m"
-# The instructions of a function whose body is `...`, `pass` or a docstring, and those of one
-# that only raises NotImplementedError.
-_EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
-_RAISES = {"PUSH_NULL", "LOAD_GLOBAL", "PRECALL", "CALL", "RAISE_VARARGS"}
-_UNWRITTEN = Failure("NotImplementedError", "")
 
 _answer_key = functools.lru_cache(maxsize=64)(answer_key)
 _failed_cases: dict[str, tuple[Any, ...]] = {}  # by exercise: the case that its last check showed
@@ -41,6 +37,14 @@ class CheckFailed(AssertionError):
 
 class _TimeIsUp(BaseException):
     """Ends a function that takes too long; no `except Exception` stops it."""
+
+
+class _Beginning(io.StringIO):
+    """Keeps the beginning of what is written to it."""
+
+    def write(self, text: str) -> int:
+        super().write(text[: max(0, LETTERS - self.tell())])
+        return len(text)
 
 
 def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) -> None:
@@ -160,46 +164,31 @@ def reveal(exercise: str | Callable[..., Any]) -> None:
     print(inspect.getsource(found.reference))
 
 
-def is_stub(function: Callable[..., Any]) -> bool:
-    """Return True if nothing is written yet.
-
-    Its body is `...`, `pass` or a docstring, returns one of them, or raises NotImplementedError.
-
-    >>> is_stub(lambda n: ...), is_stub(lambda n: 0)
-    (True, False)
-    """
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    if code is None:
-        return False
-    steps = list(dis.get_instructions(code))
-    names = {step.opname for step in steps}
-    if "RAISE_VARARGS" in names:
-        raised = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
-        return raised == {"NotImplementedError"} and names <= _EMPTY | _RAISES
-    values = {step.argval for step in steps if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
-    return names <= _EMPTY and values <= {None, ...}
-
-
 def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> Problem | None:
     unwritten = f"{exercise.name}: still to be written."
     if is_stub(function):
-        return Problem(unwritten, "", _UNWRITTEN)
+        return Problem(unwritten, "", UNWRITTEN)
     key = _answer_key(exercise, seed)
     outcomes: list[Any] = []
+    printed, tried = _Beginning(), exercise.watched(function)
+    redirected = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
     try:
-        with _time_limit(SECONDS):
+        with _time_limit(SECONDS), redirected[0], redirected[1]:
             for arguments in key.cases:
-                outcomes.append(outcome_of(exercise.watched(function), arguments))
+                outcomes.append(outcome_of(tried, arguments))
     except _TimeIsUp:
         sentence = f"{exercise.name}: no answer after {SECONDS:g} s. Does a loop ever end?"
         return Problem(sentence, "", None, key.cases[len(outcomes)])
+    finally:
+        if text := printed.getvalue():
+            print(text, end="" if len(text) < LETTERS else "…\n")
     problem = judge(key, outcomes)
-    return Problem(unwritten, "", _UNWRITTEN) if _is_unwritten(problem) else problem
+    return Problem(unwritten, "", UNWRITTEN) if _is_unwritten(problem) else problem
 
 
 def _is_unwritten(problem: Problem | None) -> bool:
     raised = problem.got if problem else None
-    return isinstance(raised, Failure) and raised.kind == _UNWRITTEN.kind
+    return isinstance(raised, Failure) and raised.kind == UNWRITTEN.kind
 
 
 @contextlib.contextmanager
@@ -210,14 +199,23 @@ def _time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
+    def stop_again(frame: FrameType, event: str, _: Any) -> Any:
+        if event == "line":
+            raise _TimeIsUp
+        return stop_again
+
     def stop(number: int, frame: FrameType | None) -> None:
+        sys.settrace(lambda *_: None)
+        while frame is not None and frame.f_code.co_filename != __file__:
+            frame.f_trace, frame = stop_again, frame.f_back  # on its next line, if it is caught
         raise _TimeIsUp
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before, tracer = signal.signal(signal.SIGALRM, stop), sys.gettrace()
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
+        sys.settrace(tracer)
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

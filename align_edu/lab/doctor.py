@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from align_edu.cores import usable_cores
+from align_edu.cores import control_groups, usable_cores
 
 INSTALL = "run `make setup` (conda: `conda env update -f environment.yml`)"
 PACKAGE = "align-edu"
@@ -173,12 +174,22 @@ def _cores() -> Finding:
 
 def _free_memory() -> float | None:
     """Return the GiB that programs can still take, or None where the system does not say."""
-    try:
+    free = []
+    with suppress(OSError, KeyError, ValueError, IndexError):
         lines = Path("/proc/meminfo").read_text().splitlines()
         kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines}
-        return kilobytes["MemAvailable:"] / 2**20
-    except (OSError, KeyError, ValueError, IndexError):
-        return None
+        free.append(kilobytes["MemAvailable:"] * 2**10)
+    for group in control_groups():
+        for limit, used in (
+            ("memory.max", "memory.current"),
+            ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),  # version 1
+        ):
+            with suppress(OSError, ValueError):  # without a limit it says "max"
+                most, taken = int((group / limit).read_text()), int((group / used).read_text())
+                stat = (group / limit).with_name("memory.stat").read_text().splitlines()
+                kept = dict(line.split() for line in stat).get("inactive_file", "0")
+                free.append(most - taken + int(kept))  # the system takes back cached files first
+    return min(free) / 2**30 if free else None
 
 
 def _room(name: str, free: float | None, needed: float, remedy: str) -> Finding:

@@ -5,6 +5,9 @@ and descriptions, so that no object of the student takes part in a comparison.
 """
 
 import copy
+import dis
+import functools
+import inspect
 import math
 import re
 import sys
@@ -24,6 +27,10 @@ from torch import Tensor
 MOST_NUMBERS = 100_000  # in one list or tensor; no exercise returns nearly as many
 MOST_LETTERS = 500  # of an error's message
 _DEPTH = 10  # of lists in lists
+# The instructions of a function whose body is `...`, `pass` or a docstring, and those of one
+# that only raises NotImplementedError.
+_EMPTY = {"RESUME", "NOP", "LOAD_CONST", "POP_TOP", "RETURN_VALUE", "RETURN_CONST"}
+_RAISES = {"PUSH_NULL", "LOAD_GLOBAL", "PRECALL", "CALL", "RAISE_VARARGS"}
 _OURS = (Path(__file__).parents[1], Path(sys.prefix), Path(sys.base_prefix))
 
 
@@ -46,6 +53,8 @@ class Thing(NamedTuple):
     contents: Any = None
 
 
+UNWRITTEN = Failure("NotImplementedError", "")  # also for a function whose body is empty
+
 # None, bool, int, float, str, list, a double Tensor, Failure or Thing.
 Outcome = Any
 
@@ -59,9 +68,34 @@ def outcome_of(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
     'ZeroDivisionError'
     """
     try:
-        return _normal(function(*copy.deepcopy(case)))
+        return UNWRITTEN if is_stub(function) else _normal(function(*copy.deepcopy(case)))
     except Exception as error:  # whatever a student's code may raise
         return _failure(error)
+
+
+def is_stub(function: Callable[..., Any]) -> bool:
+    """Return True if nothing is written yet.
+
+    Its body is `...`, `pass` or a docstring, returns one of them, or raises NotImplementedError.
+
+    So is what calls one: a partial, a decorated function, or an object.
+
+    >>> is_stub(lambda n: ...), is_stub(lambda n: 0)
+    (True, False)
+    """
+    function = inspect.unwrap(function)
+    if isinstance(function, functools.partial):  # of a stub, or of what observes it
+        return any(is_stub(each) for each in (function.func, *function.args) if callable(each))
+    code = getattr(function, "__code__", None) or getattr(type(function).__call__, "__code__", None)
+    if code is None:
+        return False
+    steps = list(dis.get_instructions(code))
+    names = {step.opname for step in steps}
+    if "RAISE_VARARGS" in names:
+        raised = {step.argval for step in steps if step.opname == "LOAD_GLOBAL"}
+        return raised == {"NotImplementedError"} and names <= _EMPTY | _RAISES
+    values = {step.argval for step in steps if step.opname in {"LOAD_CONST", "RETURN_CONST"}}
+    return names <= _EMPTY and values <= {None, ...}
 
 
 def same(a: Outcome, b: Outcome) -> bool:
