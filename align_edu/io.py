@@ -77,7 +77,8 @@ def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool
         raise InputError(f"{folder}: is a file; give a folder to write to")
     if not folder.exists() or not any(folder.iterdir()):
         return False
-    if not record.is_file() or read_json(record).get("made_with") != made_with:
+    old = read_json(record) if record.is_file() else None
+    if not isinstance(old, dict) or old.get("made_with") != made_with:
         raise InputError(f"{folder}: holds something else; give another folder or delete this one")
     return True
 
@@ -102,7 +103,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the folder's name") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # the last one: nested too deeply
         raise InputError(f"{path}: not readable JSON ({error}); make it again") from error
 
 

@@ -95,5 +95,5 @@ def test_a_benchmark_without_scenes_is_refused(benchmark: Path, tmp_path: Path) 
         del row["scene"]
     (tmp_path / "images").symlink_to(benchmark / "images")
     (tmp_path / "dataset_toy.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="names no scenes"):
+    with pytest.raises(InputError, match="has no images with scenes"):
         measure_kind_search(Oracle(benchmark), tmp_path)

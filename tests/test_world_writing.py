@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from align_edu.io import InputError
+from align_edu.io import InputError, only_writer
 from align_edu.world import World
 
 PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
@@ -117,6 +117,17 @@ def test_a_killed_writer_goes_on_to_the_same_bytes(world: Path, tmp_path: Path) 
     assert (out / "00001.parquet").exists() and not (out / "00004.parquet").exists()
     write(out)
     assert digests(out) == digests(world)
+
+
+def test_a_second_writer_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "raw"
+    with only_writer(out):
+        for second in (World().write, World().write_benchmark):
+            with pytest.raises(InputError, match="another process is writing to it"):
+                second(out, 10)
+        with pytest.raises(InputError, match="another process is writing to it"):
+            World().write_task(out, "style")
+    assert not out.exists()
 
 
 def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> None:

@@ -99,7 +99,7 @@ def _json_file(path: Path) -> Path:
 def _entries(path: Path) -> list[dict[str, Any]]:
     try:
         whole = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise InputError(f"{path}: broken JSON ({error})") from None
     entries = whole.get("images") if isinstance(whole, dict) else None
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from align_edu.io import InputError, read_json, write_json, written_whole
+from align_edu.io import InputError, write_json, written_whole
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.catalog import INVERSE_RELATIONS, NOUNS, with_article
 from align_edu.world.draw import draw
@@ -26,7 +26,7 @@ from align_edu.world.scene import (
     sample_scene,
     scene_facts,
 )
-from align_edu.world.web_noise import jpeg_bytes
+from align_edu.world.web_noise import benchmark_scenes, jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
@@ -276,13 +276,8 @@ def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
 
     Raises InputError for a benchmark whose record names no scenes.
     """
-    path = Path(benchmark) / RECORD
-    rows = read_json(path)["images"]
-    if any("scene" not in row for row in rows):
-        raise InputError(f"{path}: names no scenes; give a benchmark that align-edu world wrote")
-    return {
-        row["filename"]: {row["scene"]["kind"], row["scene"]["other_kind"]} - {""} for row in rows
-    }
+    scenes = benchmark_scenes(Path(benchmark))
+    return {path.name: {thing.kind for thing in scene.things} for path, scene in scenes}
 
 
 def kind_search_table(result: Mapping[str, Any]) -> str:

@@ -149,8 +149,10 @@ def benchmark_scenes(folder: Path) -> tuple[tuple[Path, Scene], ...]:
             (folder / "images" / Path(row["filename"]).name, scene_from_facts(row["scene"]))
             for row in images
         ]
-    except (KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         found = []
+    except InputError as error:
+        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     if not found:
         raise InputError(f"{path}: has no images with scenes; give a benchmark made by this world")
     return tuple(found)

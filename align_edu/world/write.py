@@ -25,6 +25,7 @@ from align_edu.io import (
     InputError,
     folder_written_whole,
     holds_already,
+    only_writer,
     read_json,
     write_json,
     written_whole,
@@ -48,6 +49,12 @@ def write_world(
     if not 0 <= settings.noise <= MOST_NOISE:
         raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
     check_range("workers", usable_cores() if workers is None else workers, 1)
+    with only_writer(out):
+        _write_missing(settings, out, workers or usable_cores(), progress)
+    return out
+
+
+def _write_missing(settings: WorldSettings, out: Path, workers: int, progress: bool) -> None:
     _claim_folder(settings, out)
     shards = range(-(-settings.pairs // settings.shard_size))
     missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
@@ -56,9 +63,8 @@ def write_world(
         desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
         unit=" pairs", disable=not progress,
     ) as bar:  # fmt: skip
-        for written in _written(settings, out, missing, workers or usable_cores()):
+        for written in _written(settings, out, missing, workers):
             bar.update(written)
-    return out
 
 
 def write_once(
@@ -69,10 +75,11 @@ def write_once(
     record: the JSON file in the folder whose "made_with" identifies the content.
     Raises InputError if the folder holds something else, cannot be written or the disk is full.
     """
-    if not holds_already(out, out / record, made_with):
-        with folder_written_whole(out) as unfinished:
-            unfinished.mkdir(parents=True)
-            fill(unfinished)
+    with only_writer(out):
+        if not holds_already(out, out / record, made_with):
+            with folder_written_whole(out) as unfinished:
+                unfinished.mkdir(parents=True)
+                fill(unfinished)
     return out
 
 

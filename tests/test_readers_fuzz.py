@@ -1,0 +1,312 @@
+"""Readers of tables, shards, pictures and JSON on input that a machine invents.
+
+No traceback: a reader returns, or raises InputError (of one picture: BrokenImage). No silent
+loss: what it kept, dropped and reported adds up to what was put in.
+"""
+
+import io
+import json
+import os
+import random
+import re
+import tempfile
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from align_edu.filters import filter_pairs
+from align_edu.io import InputError
+from align_edu.pairs import BrokenImage, decode_image, open_pairs, read_pairs, read_split
+from align_edu.world import World
+from align_edu.world.benchmark import kinds_shown
+from tests.tar_writer import image_file, write_tar
+
+CASES = 500 if os.environ.get("ALIGN_EDU_LONG") else 50  # of each of the four readers
+REASONS = {
+    "empty file", "not an image", "too many pixels", "truncated", "broken data", "unknown colours",
+}  # fmt: skip
+fuzz = settings(
+    max_examples=CASES, derandomize=True, database=None, deadline=None,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+words = st.sampled_from(
+    ["a red cat", "on a beach", "IMG_2014.jpg", "[SEP]", "été", "🐈", "1920x1080"]
+)
+odd = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+any_character = st.characters(categories=["L", "Cc", "Cs"])  # lone surrogates, too
+texts = st.lists(words | odd, max_size=8).map(" ".join)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, data: bytes) -> bytes:
+    """Cut a file, change some of its bytes, or put something before it."""
+    how = draw(st.sampled_from(["cut", "change", "before"]))
+    if how == "cut":
+        return data[: draw(st.integers(0, len(data) - 1))]
+    if how == "before":
+        return draw(st.binary(min_size=1, max_size=9)) + data
+    changed = bytearray(data)
+    for at in draw(st.lists(st.integers(0, len(data) - 1), min_size=1, max_size=8)):
+        changed[at] ^= draw(st.integers(1, 255))
+    return bytes(changed)
+
+
+# -------------------------------------------------------------------------------- tables
+
+NUMBERS = st.none() | st.integers(-(2**31), 2**31 - 1)
+COLUMNS = {
+    "url": texts, "sha256": st.none() | odd, "original_width": NUMBERS, "original_height": NUMBERS,
+    "width": NUMBERS, "status": st.none() | st.sampled_from(["success", "failed_to_download"]),
+    "NSFW": st.none() | st.sampled_from(["UNLIKELY", "NSFW", "x"]),
+    "similarity": st.none() | st.floats(), "key": st.none() | odd,
+}  # fmt: skip
+CAPTION_TYPES = [
+    pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string()),
+    pa.list_(pa.string()), pa.string_view(),
+]  # fmt: skip
+
+
+@st.composite
+def parquets(draw: st.DrawFn) -> tuple[str, bytes, int]:
+    rows = draw(st.integers(0, 9))
+    name = draw(st.sampled_from(["caption", "TEXT", "text", "alt"]))
+    captions = draw(st.lists(st.none() | texts, min_size=rows, max_size=rows))
+    kind = draw(st.sampled_from([*CAPTION_TYPES, *CAPTION_TYPES[:1] * 6]))
+    values = [[text] for text in captions] if pa.types.is_list(kind) else captions
+    if pa.types.is_binary(kind):
+        values = [text and text.encode("utf-16") for text in captions]
+    columns = {name: pa.array(values, kind)}
+    for other in draw(st.sets(st.sampled_from(list(COLUMNS)))):
+        columns[other] = pa.array(draw(st.lists(COLUMNS[other], min_size=rows, max_size=rows)))
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    return "pairs.parquet", file.getvalue(), rows
+
+
+@st.composite
+def tab_separated(draw: st.DrawFn) -> tuple[str, bytes, int]:
+    cell = texts.map(lambda text: re.sub(r"[\t\n\r]", " ", text))
+    rows = draw(st.lists(st.tuples(cell, cell), max_size=9))
+    end = draw(st.sampled_from(["\n", "\r\n"]))
+    lines = "".join(f"{caption}\thttp://x/{url.strip()}{end}" for caption, url in rows)
+    return "raw.tsv", lines.encode(), len(rows)
+
+
+@pytest.mark.longer
+@given(st.data())
+@fuzz
+def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data: st.DataObject) -> None:
+    name, content, rows = data.draw(parquets() | tab_separated())
+    whole = data.draw(st.sampled_from([True, True, False]))
+    content = content if whole or not content else data.draw(damaged(content))
+    with tempfile.TemporaryDirectory() as folder:
+        path, out = Path(folder) / f"in-{name}", Path(folder) / "out"
+        path.write_bytes(content)
+        try:
+            read = len(read_pairs(path))
+            funnel = filter_pairs(path, out, workers=1)
+        except InputError as error:
+            assert "\n" not in str(error) and path.name in str(error), error
+            return
+        assert funnel.raw == read
+        assert read == rows or not whole
+        assert funnel.kept + sum(step.dropped for step in funnel.steps) == funnel.raw
+        assert pq.read_metadata(out / "pairs.parquet").num_rows == funnel.kept
+
+
+# -------------------------------------------------------------------------------- shards
+
+PICTURE = image_file()
+MEMBERS = st.tuples(
+    st.sampled_from(["0", "1", "2", "a/0", "b.c", "../0", "/0", "é"]),
+    st.sampled_from(["jpg", "JPG", "png", "txt", "json", "cls", "webp"]),
+)
+KINDS = {"jpg": "image", "png": "image", "webp": "image", "txt": "txt", "json": "json"}
+
+
+@st.composite
+def shards(draw: st.DrawFn) -> list[tuple[str, bytes]]:
+    members = []
+    for key, ending in draw(st.lists(MEMBERS, max_size=14)):
+        content = PICTURE + draw(st.binary(max_size=3))
+        if ending == "txt":
+            content = draw(texts.map(str.encode) | st.binary(max_size=5))
+        if ending == "json":
+            content = draw(texts.map(lambda t: json.dumps({"caption": t}).encode()) | st.binary())
+        members.append((f"{key}.{ending}", content))
+    return members
+
+
+def expected(members: list[tuple[str, bytes]]) -> tuple[int, dict[str, bytes]]:
+    """How many pairs and members must be returned or reported, and the picture of each key."""
+    seen: dict[tuple[str, str], bytes] = {}
+    unsafe, repeated = 0, 0
+    for name, content in members:
+        folder, _, file = name.rpartition("/")
+        stem, _, ending = file.partition(".")
+        kind = KINDS.get(ending.lower())
+        if kind is None:
+            continue
+        if name.startswith(("/", "..")):
+            unsafe += 1
+        elif (f"{folder}/{stem}", kind) in seen:
+            repeated += 1
+        else:
+            seen[f"{folder}/{stem}", kind] = content
+    pictures = {f"{key}".removeprefix("/"): c for (key, kind), c in seen.items() if kind == "image"}
+    return len({key for key, _ in seen}) + unsafe + repeated, pictures
+
+
+@pytest.mark.longer
+@given(st.data())
+@fuzz
+def test_each_pair_of_a_shard_is_returned_or_counted_with_a_reason(data: st.DataObject) -> None:
+    members = data.draw(shards())
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_tar(Path(folder) / "00000.tar", members)
+        content = path.read_bytes()
+        end = max(
+            (i + 512 for i in range(0, len(content), 512) if content[i : i + 512].strip(b"\0")),
+            default=0,
+        )
+        cut = data.draw(st.none() | st.integers(0, max(end - 1, 0)))
+        path.write_bytes(content[:cut])
+        total, pictures = expected(members)
+        try:
+            pairs = open_pairs([Path(folder)])
+        except InputError as error:
+            assert "00000.tar" in str(error) or folder in str(error)
+            reported = sum(map(int, re.findall(r"(\d+) x ", str(error))))
+            assert cut is not None or reported == total or "have no texts" in str(error), error
+            return
+        for i, key in enumerate(pairs.keys):
+            assert pairs.image_bytes(i) == pictures[key]
+        found = len(pairs) + sum(pairs.skipped.values())
+        assert found == total if cut is None else found >= min(total, len(pairs) + 1)
+
+
+# -------------------------------------------------------------------------------- pictures
+
+FORMS = {
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "JPEG": ["L", "RGB", "CMYK"],
+    "WEBP": ["RGB", "RGBA"],
+    "GIF": ["L", "P"],
+    "BMP": ["1", "L", "P", "RGB"],
+    "TIFF": ["1", "L", "LA", "RGB", "RGBA", "CMYK", "I", "F", "YCbCr"],
+}
+
+
+@st.composite
+def picture_files(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], str]:
+    form = draw(st.sampled_from(list(FORMS)))
+    mode = draw(st.sampled_from(FORMS[form]))
+    size = draw(st.tuples(st.integers(1, 24), st.integers(1, 24)))
+    image = Image.new(mode, size)
+    noise = random.Random(draw(st.integers(0, 999)))
+    image.frombytes(noise.randbytes(len(image.tobytes())))
+    options: dict[str, Any] = {}
+    if form in ("JPEG", "PNG", "WEBP") and draw(st.booleans()):
+        exif = Image.Exif()
+        exif[0x0112] = draw(st.integers(0, 9))  # the orientation
+        options["exif"] = exif
+    if mode in ("P", "L", "RGB") and form == "PNG" and draw(st.booleans()):
+        options["transparency"] = (1, 2, 3) if mode == "RGB" else draw(st.integers(0, 255))
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue(), size, mode
+
+
+@pytest.mark.longer
+@given(st.data())
+@fuzz
+def test_a_picture_is_decoded_whole_or_refused_with_a_reason(data: st.DataObject) -> None:
+    content, size, mode = data.draw(picture_files())
+    whole = data.draw(st.booleans())
+    content = content if whole else data.draw(damaged(content))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            picture = decode_image(content)
+        except BrokenImage as error:
+            assert error.reason in REASONS
+            assert not whole or (mode, error.reason) == ("F", "unknown colours")
+            return
+    assert picture.mode == "RGB"
+    if whole:
+        assert picture.size in (size, size[::-1])
+
+
+# -------------------------------------------------------------------------------- JSON
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(any_character),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(odd, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def karpathy(draw: st.DrawFn) -> tuple[Any, int]:
+    """A benchmark's record of which up to three values are anything; and how many those are."""
+    count = draw(st.integers(1, 4))
+    images = [
+        {
+            "filename": f"{i}.jpg", "split": draw(st.sampled_from(["test", "val"])), "imgid": i,
+            "sentences": [{"raw": draw(words), "tokens": ["a"]} for _ in range(i % 2 + 1)],
+            "scene": {"kind": "dog", "colour": "red", "count": 1, "size": "small",
+                      "place": "beach", "weather": "rain", "style": "photo"},
+        }
+        for i in range(count)
+    ]  # fmt: skip
+    record: Any = {"images": images, "dataset": "toy"}
+    changes = draw(st.integers(0, 3))
+    for _ in range(changes):
+        place, key = record, draw(st.sampled_from(["images", "dataset"]))
+        if draw(st.integers(0, 5)):
+            place, key = draw(st.sampled_from(images)), draw(st.sampled_from(list(images[0])))
+            if key in ("scene", "sentences") and draw(st.booleans()):
+                place = place[key] if key == "scene" else draw(st.sampled_from(place[key] or [{}]))
+                if not isinstance(place, dict) or not place:
+                    continue
+                key = draw(st.sampled_from(list(place)))
+        place[key] = draw(json_values)
+    return record, changes
+
+
+@pytest.mark.longer
+@given(st.data())
+@fuzz
+def test_a_benchmarks_json_is_read_whole_or_refused(data: st.DataObject) -> None:
+    record, changes = data.draw(karpathy())
+    content = json.dumps(record).encode()
+    if data.draw(st.integers(0, 5)) == 0:
+        content, changes = data.draw(damaged(content)), 1
+    if data.draw(st.integers(0, 30)) == 0:
+        content, changes = b'{"images":' * 99_999, 1
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "dataset_toy.json").write_bytes(content)
+        (Path(folder) / "images").mkdir()
+        for i in range(4):
+            (Path(folder) / "images" / f"{i}.jpg").write_bytes(PICTURE)
+        for read in (read_split, kinds_shown, World().write_benchmark):
+            try:
+                found = read(Path(folder))
+            except InputError as error:
+                assert "\n" not in str(error) and folder in str(error), error
+                assert changes or read is not kinds_shown
+                continue
+            if read is read_split and changes == 0:
+                chosen = [row for row in record["images"] if row["split"] == "test"]
+                by_split = Counter(row["split"] for row in record["images"])
+                assert len(found.images) == len(chosen) == by_split["test"]
+                assert found.texts == [s["raw"] for row in chosen for s in row["sentences"]]
