@@ -30,6 +30,11 @@ NAMES = {
     "file": ("file", "filename", "file_name", "filepath", "image", "image_path", "path", "name"),
 }
 SHARD_PAIRS = 10_000
+# What JSON and tables of any content raise, nested too deeply or with numbers too large included.
+BROKEN_ROWS = (
+    *(pa.ArrowException, OSError, ValueError, TypeError, AttributeError, OverflowError),
+    *(RecursionError, csv.Error),
+)
 
 
 def our_names(names: list[str]) -> list[str]:
@@ -80,7 +85,7 @@ def read_text_table(path: Path, other: str, looks: str) -> pa.Table:
                 column_types={n: types[n] for n in types if n}, strings_can_be_null=False
             ),
         )
-    except (pa.ArrowException, OSError, ValueError, TypeError, csv.Error) as error:
+    except BROKEN_ROWS as error:
         reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
         raise InputError(
             f"{path}: {reason[:160]}; a table of texts is a TSV, .csv or .jsonl file in UTF-8 with "

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError
-from align_edu.pairs.captions import our_names
+from align_edu.pairs.captions import BROKEN_ROWS, our_names
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
 from align_edu.pairs.table import KEPT_PAIRS, SHARD, SOURCE, read_pairs
 from align_edu.pairs.tar_index import Member, group_members, whole_text
@@ -178,7 +178,7 @@ def _text(handle: int, parts: dict[str, Member]) -> tuple[str, str]:
         values = json.loads(data)
         text = dict(zip(our_names(list(values)), values.values())).get("caption")
         return whole_text(text or "").strip(), "missing text"
-    except (ValueError, TypeError, AttributeError):
+    except BROKEN_ROWS:
         return "", "text is not UTF-8" if kind == "txt" else "unreadable JSON"
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.captions import our_names, read_text_table, table_of
+from align_edu.pairs.captions import BROKEN_ROWS, our_names, read_text_table, table_of
 from align_edu.pairs.tar_index import group_members, shard_faults
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
@@ -164,7 +164,7 @@ def _read_tar(path: Path) -> pa.Table:
                     row["caption"] = read["txt"].decode("utf-8", "replace")
                 rows += [row] if read else []
         return table_of(rows)
-    except (OSError, ValueError, TypeError, AttributeError, pa.ArrowException) as error:
+    except BROKEN_ROWS as error:
         raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
 
 
