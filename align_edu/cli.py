@@ -169,13 +169,16 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
 
 
 def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:
-    from align_edu.evaluation import evaluate_run, write_result
+    from align_edu.evaluation import evaluate_run, result_file, write_result
     from align_edu.evaluation.embed import load_encoder
 
-    encoder, name = load_encoder(run, options.pop("device")), options.pop("name")
+    name = options.pop("name")
+    name = task if name is None else f"{task}-{name}"
+    result_file(run, name)  # refuses a bad name before the work
+    encoder = load_encoder(run, options.pop("device"))
     options["own_pairs"] = options["own_pairs"] or None  # None: not given
     record, table = evaluate_run(encoder, task, benchmark, **options, progress=True)
-    write_result(run, task if name is None else f"{task}-{name}", record)
+    write_result(run, name, record)
     return record, table
 
 

@@ -114,7 +114,7 @@ def fingerprint(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     files = sorted(file for file in path.rglob("*") if file.is_file())
     listed = "".join(f"{f.relative_to(path).as_posix()}\0{f.stat().st_size}\n" for f in files)
-    return hashlib.sha256(listed.encode()).hexdigest()
+    return hashlib.sha256(os.fsencode(listed)).hexdigest()  # names need not be UTF-8
 
 
 _LOCKS: set[int] = set()  # descriptors of the lock files that this process holds

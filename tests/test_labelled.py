@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -57,6 +58,12 @@ def test_a_folder_without_splits_is_read_as_it_is(tmp_path: Path) -> None:
             lambda f: (picture(f / "cat" / "1.png"), (f / "classes.txt").write_text("cat cat\n")),
             "line 1: write it as folder, tab, words",
         ),
+        (lambda f: picture(f / "cat" / "1.png"), "all its pictures are of one class"),
+        (  # a retrieval benchmark: "images" and "cxc" are no classes
+            lambda f: (picture(f / "images" / "1.png"), (f / "dataset_toy.json").write_text("{}")),
+            "holds captions .* measure it with --task retrieval",
+        ),
+        (lambda f: picture(f / os.fsdecode(b"caf\xe9") / "1.png"), "not UTF-8 text; rename it"),
         (
             lambda f: (picture(f / "cat" / "1.png"), (f / "templates.txt").write_text("a cat\n")),
             r"line 1: a template holds \{\} once",
@@ -74,6 +81,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(
 def test_a_broken_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.jpg").write_bytes(b"no picture")
+    picture(tmp_path / "dog" / "1.png")
     with pytest.raises(InputError, match=r"cat/1\.jpg: not a readable image"):
         read_labelled(tmp_path).open(0)
 

@@ -67,6 +67,16 @@ def test_a_class_without_training_pictures_is_never_hit() -> None:
     assert recall == {"R@1": 0.0, "R@5": 0.0, "R@10": 0.0}
 
 
+def test_train_and_test_of_different_classes_are_refused_not_compared_by_number(
+    tmp_path: Path,
+) -> None:
+    for name in ("train/cat", "train/dog", "test/dog", "test/emu"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
+    with pytest.raises(InputError, match="train and test have different classes"):
+        evaluate_neighbours(load_run(MODEL), tmp_path)
+
+
 def test_random_vectors_are_at_chance() -> None:
     labels, own = torch.arange(1000) % 10, torch.arange(2000) % 10
     recall = neighbour_recall(drawn(1000, 32), labels, drawn(2000, 32), own)

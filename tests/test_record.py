@@ -1,5 +1,6 @@
 """What a result says of itself: where it comes from, and how sure its figure is."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 import torch
 from scipy.stats import binom, bootstrap
 
-from align_edu.evaluation import bootstrap_interval, make_record
+from align_edu.cli import main
+from align_edu.evaluation import bootstrap_interval, make_record, write_result
+from align_edu.io import InputError
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 BENCHMARK = MODEL.parent / "benchmark"
@@ -46,6 +49,33 @@ def test_a_record_names_its_run_its_data_and_its_versions() -> None:
     assert record["task"] == "retrieval" and record["protocol"] == 1 and record["images"] == 200
     assert record["run"]["name"] == "toy_model" and record["data"]["name"] == "benchmark"
     assert {"torch", "python", "align-edu"} <= set(record["versions"])
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "a\\b", "a\0b", 300 * "a"])
+def test_a_result_stays_in_its_folder(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match="give a short file name without folders"):
+        write_result(tmp_path / "run", name, {})
+    if name:
+        run = str(tmp_path / "missing")  # refused before the model is looked for
+        assert main(["evaluate", run, "--benchmark", "b", "--name", name]) == 2
+        assert "result name" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_are_identified_whatever_their_names(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"1")
+    folder = make_record("probe", MODEL, tmp_path, {})["data"]
+    assert (
+        make_record("probe", MODEL, f"food101:{tmp_path}", {})["data"]["sha256"]
+        == (folder["sha256"])
+    )
+    (tmp_path / "more.jpg").write_bytes(b"1")
+    assert (
+        make_record("probe", MODEL, f"food101:{tmp_path}", {})["data"]["sha256"]
+        != (folder["sha256"])
+    )
 
 
 def test_other_weights_or_other_data_give_another_fingerprint(tmp_path: Path) -> None:

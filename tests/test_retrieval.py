@@ -206,6 +206,16 @@ def test_a_benchmark_without_held_out_scenes_has_no_such_part(benchmark: Path) -
     assert "held out" not in retrieval_table(result)
 
 
+def test_recall_that_cannot_miss_is_refused_or_named(benchmark: Path) -> None:
+    table = retrieval_table(evaluate_retrieval(RUN, benchmark))
+    assert "recall at 3 or more is always 100: use more images" in table
+    assert "always" not in retrieval_table(evaluate_retrieval(RUN, benchmark) | {"images": 11})
+    path = benchmark / "dataset_toy.json"
+    path.write_text(json.dumps({"images": json.loads(path.read_text())["images"][:1]}))
+    with pytest.raises(InputError, match=r"red\.png: the only image of this split"):
+        evaluate_retrieval(RUN, benchmark)
+
+
 def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark: Path) -> None:
     file = benchmark / "images" / "green.png"
     file.write_bytes(file.read_bytes()[:40])

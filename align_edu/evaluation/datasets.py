@@ -12,6 +12,7 @@ from torch import Tensor
 from align_edu.evaluation.embed import Encoder, embed_pictures
 from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
+from align_edu.pairs.splits import is_benchmark
 
 # The class in torchvision, its names of our splits, and its attribute that lists the labels.
 _TORCHVISION: dict[str, tuple[str, dict[str, str], str]] = {
@@ -79,14 +80,18 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
     """
     kind, colon, place = str(path).partition(":")
     if not colon or Path(path).exists():
-        return _from_folder(Path(path), split)
-    if kind not in _HOME:
+        data = _from_folder(Path(path), split)
+    elif kind not in _HOME:
         raise InputError(f"{path}: no such folder or data set; choose {', '.join(_HOME)}")
-    splits = (_TORCHVISION.get(kind) or _CIFAR[kind])[1]
-    if split not in splits:
-        raise InputError(f"{kind}: no split {split!r}; it has {', '.join(splits)}")
-    read = _from_torchvision if kind in _TORCHVISION else _from_cifar
-    return read(kind, Path(place), split)
+    else:
+        splits = (_TORCHVISION.get(kind) or _CIFAR[kind])[1]
+        if split not in splits:
+            raise InputError(f"{kind}: no split {split!r}; it has {', '.join(splits)}")
+        read = _from_torchvision if kind in _TORCHVISION else _from_cifar
+        data = read(kind, Path(place), split)
+    if len(data.labels.unique()) < 2:
+        raise InputError(f"{path}: all its pictures are of one class; give two classes or more")
+    return data
 
 
 def read_pair(path: str | Path, split: str) -> tuple[LabelledImages, LabelledImages]:
@@ -137,6 +142,11 @@ def embed_labelled(run: Encoder, data: LabelledImages, *, progress: bool = False
 def _from_folder(folder: Path, split: str) -> LabelledImages:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of class folders")
+    if is_benchmark(folder):
+        raise InputError(
+            f"{folder}: holds captions (dataset_*.json), not class folders; measure it with"
+            " --task retrieval, or give a folder of class folders"
+        )
     inside = folder / split
     if not inside.is_dir():
         splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
@@ -175,6 +185,8 @@ def _class_names(folder: Path, inside: Path) -> dict[str, str]:
     found = sorted(f.name for f in inside.iterdir() if f.is_dir() and not f.name.startswith("."))
     if not found:
         raise InputError(f"{inside}: no class folder in it; give one folder per class")
+    if odd := [name for name in found if not name.isprintable()]:
+        raise InputError(f"{inside}: the class folder {odd[0]!r} is not UTF-8 text; rename it")
     listed = folder / "classes.txt"
     if not listed.is_file():
         return {name: name.replace("_", " ") for name in found}

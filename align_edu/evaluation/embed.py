@@ -231,7 +231,7 @@ def _identity(run: Encoder, files: Sequence[Path], size: int) -> str:
     folder = getattr(run, "folder", None)
     digest = hashlib.sha256(f"{folder and weights_of(folder)} {size}".encode())
     for file in files:
-        place = file if file.exists() else file.parent  # a picture in a shard
-        stat = place.stat() if place.exists() else None
+        place = file.parent if file.parent.is_file() else file  # a picture in a shard
+        stat = place.stat() if place.is_file() else None
         digest.update(os.fsencode(file) + f"\0{stat and (stat.st_size, stat.st_mtime_ns)}".encode())
     return digest.hexdigest()[:16]

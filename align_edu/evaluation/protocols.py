@@ -4,6 +4,7 @@ Functions are named, not imported: `align-edu --help` needs no torch, and evalua
 depend on the toy world, whose protocols stand here too.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,7 +24,8 @@ class Protocol:
     module, evaluate, table : a module and two of its functions: ``evaluate(run, data,
         progress=..., **options)`` returns plain JSON values, ``table`` formats them.
     options : keywords of ``evaluate`` that the command line may set.
-    needs_data : False where the toy world draws the data.
+    draws : what the toy world does without data: "" if it cannot draw any, "itself" where
+        ``evaluate`` draws and takes no data, or MODULE.FUNCTION that returns the data.
     version : only figures of the same version may be compared.
     """
 
@@ -32,13 +34,8 @@ class Protocol:
     evaluate: str
     table: str
     options: tuple[str, ...] = ("split",)
-    needs_data: bool = True
+    draws: str = ""
     version: int = 1
-
-    def load(self, function: str) -> Callable[..., Any]:
-        """Import the module and return one of its functions."""
-        loaded: Callable[..., Any] = getattr(import_module(f"align_edu.{self.module}"), function)
-        return loaded
 
 
 # fmt: off
@@ -57,8 +54,12 @@ PROTOCOLS: dict[str, Protocol] = {
         "evaluate_fine_tune", "accuracy_table", ("split", "epochs", "seed")),
     "few-shot": Protocol("transfer from 1,000 pictures", "evaluation.transfer",
         "evaluate_few_shot", "few_shot_table", ("split", "epochs")),
+    "languages": Protocol("recall in several languages (Multi30K's files)", "evaluation.languages",
+        "evaluate_languages", "languages_table", ("split",), "world.foreign.toy_captions"),
+    "words": Protocol("similarity of words (SimLex-999's file)", "evaluation.languages",
+        "evaluate_words", "words_table", ("seed",), "world.foreign.toy_word_pairs"),
     "arithmetic": Protocol("image ± text queries on drawn scenes", "world.arithmetic",
-        "measure_arithmetic", "arithmetic_table", ("queries", "seed"), needs_data=False),
+        "measure_arithmetic", "arithmetic_table", ("queries", "seed"), "itself"),
     "kinds": Protocol("searches for kinds of objects in toy benchmarks", "world.benchmark",
         "measure_kind_search", "kind_search_table", ()),
 }
@@ -70,9 +71,8 @@ def evaluate_run(
 ) -> tuple[dict[str, Any], str]:
     """Measure a model by one protocol; return the record for a file, and a table for people.
 
-    run: from `load_encoder`. task: a key of ``PROTOCOLS``. data: a benchmark or labelled
-    pictures; None for a protocol that draws its data. options: of the protocol; those that are
-    None are left out.
+    run: from `load_encoder`. task: a key of ``PROTOCOLS``. data: what the protocol measures on;
+    None to let the toy world draw it. options: of the protocol; those that are None are left out.
     Raises InputError for data that do not fit, and for an option that the protocol lacks.
     """
     protocol = PROTOCOLS[task]
@@ -82,12 +82,25 @@ def evaluate_run(
             raise InputError(
                 f"--{name.replace('_', '-')}: the task {task} does not take it; leave it out"
             )
-    if protocol.needs_data != (data is not None):
-        remedy = "needs --benchmark DIR" if data is None else "draws its own; leave --benchmark out"
-        raise InputError(f"--task {task}: {remedy}")
-    inputs = (run,) if data is None else (run, data)
-    result = protocol.load(protocol.evaluate)(*inputs, progress=progress, **given)
-    return make_record(task, run.folder, data, result), protocol.load(protocol.table)(result)
+    if data is None and not protocol.draws:
+        raise InputError(f"--task {task}: needs --benchmark DIR")
+    if data is not None and protocol.draws == "itself":
+        raise InputError(f"--task {task}: draws its own; leave --benchmark out")
+    measured: Any = data
+    if data is None and protocol.draws != "itself":
+        measured = _function(protocol.draws)()
+    inputs = (run,) if measured is None else (run, measured)
+    evaluate = _function(f"{protocol.module}.{protocol.evaluate}")
+    result = evaluate(*inputs, progress=progress, **given)
+    table = _function(f"{protocol.module}.{protocol.table}")(result)
+    return make_record(task, run.folder, data, result), table
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """Import MODULE.FUNCTION of this package."""
+    module, _, name = place.rpartition(".")
+    function: Callable[..., Any] = getattr(import_module(f"align_edu.{module}"), name)
+    return function
 
 
 def make_record(
@@ -105,7 +118,10 @@ def make_record(
     if data is None:
         source = {"name": "drawn by the toy world"}
     else:
-        source = {"name": Path(data).resolve().name, "sha256": fingerprint(Path(data))}
+        place = Path(data)
+        if not place.exists():  # NAME:FOLDER
+            place = Path(str(data).partition(":")[2])
+        source = {"name": Path(data).resolve().name, "sha256": fingerprint(place)}
     return {
         "task": task,
         "protocol": PROTOCOLS[task].version,
@@ -116,12 +132,23 @@ def make_record(
     }
 
 
+def result_file(run_dir: str | Path, name: str) -> Path:
+    """Return ``run_dir/results/name.json``; raise InputError for a name that is not a file name.
+
+    >>> result_file("run", "probe-pets").as_posix()
+    'run/results/probe-pets.json'
+    """
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", name):
+        raise InputError(f"result name {name!r}: give a short file name without folders")
+    return Path(run_dir) / "results" / f"{name}.json"
+
+
 def write_result(run_dir: str | Path, name: str, result: Mapping[str, Any]) -> Path:
     """Write a result to ``run_dir/results/name.json``, whole or not at all; return the file.
 
-    Raises InputError when it cannot be written.
+    Raises InputError as `result_file`, and when it cannot be written.
     """
-    path = Path(run_dir) / "results" / f"{name}.json"
+    path = result_file(run_dir, name)
     write_json(path, dict(result))
     return path
 

@@ -105,7 +105,12 @@ def evaluate_retrieval(
 
 
 def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False) -> Tensor:
-    """Return the embeddings of all images, (I, D); raise InputError for a broken one."""
+    """Return the embeddings of all images, (I, D).
+
+    Raises InputError for a broken image, and where there is no other image to confuse one with.
+    """
+    if len(benchmark.images) < 2:
+        raise InputError(f"{benchmark.images[0]}: the only image of this split; give two or more")
     images = embed_images(run, benchmark.images, progress=progress)
     if images.skipped:
         raise InputError(
@@ -120,6 +125,8 @@ def retrieval_table(result: Mapping[str, Any]) -> str:
     names = list(result["image_to_text"])
     lines = [" " * 24 + "".join(f"{name:>8}" for name in names)]
     notes = [f"{result['images']:,} images and {result['texts']:,} texts; percent of queries"]
+    if result["images"] <= max(KS):
+        notes.append(f"recall at {result['images']} or more is always 100: use more images")
     parts = {"": result}
     if "held_out" in result:
         part = parts[", held out"] = result["held_out"]

@@ -49,7 +49,9 @@ class Run:
             pixels = torch.stack([resize_picture(picture, settings) for picture in part])
             return self.model.encode_image(central_crops(pixels, settings).to(device))
 
-        return self._encode(pictures, encode, max(1, min(_BATCH, _PIXELS // settings.crop**2)))
+        on_cpu = next(self.model.parameters()).device.type == "cpu"
+        batch = min(_BATCH, _PIXELS // settings.crop**2) if on_cpu else _BATCH
+        return self._encode(pictures, encode, max(1, batch))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit vectors (B, D) of texts. Paper: Section 5 (at most 64 word pieces)."""

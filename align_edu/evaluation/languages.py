@@ -1,0 +1,215 @@
+"""Two protocols that arXiv v2 adds: retrieval in several languages, and word similarity."""
+
+import gzip
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from align_edu.evaluation.embed import Encoder, embed_pictures, embed_texts
+from align_edu.evaluation.ranks import RESAMPLES, recall_at, spearman
+from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_ranks
+from align_edu.io import InputError
+from align_edu.pairs.images import decode_image
+
+_TEST_SET = "test_2016_flickr"  # the one that papers mean by Multi30K's test split
+_PARTS = {"N": "nouns", "A": "adjectives", "V": "verbs"}
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Pictures, and captions of them in several languages."""
+
+    files: list[Path]  # I names
+    open: Callable[[int], Image.Image]  # opens picture i
+    texts: dict[str, list[str]]  # by language; caption t describes picture t modulo I
+
+
+@dataclass(frozen=True)
+class WordPairs:
+    """Pairs of words, people's score of their similarity, and their part of speech, such as N."""
+
+    first: list[str]
+    second: list[str]
+    scores: list[float]
+    parts: list[str]
+
+
+def read_captions(folder: str | Path, split: str = "test") -> Captions:
+    """Read a split of Multi30K from its files, wherever they lie below a folder.
+
+    SPLIT.txt lists the images, one per line; line n of SPLIT.LANGUAGE, or of SPLIT.1.LANGUAGE to
+    SPLIT.5.LANGUAGE, describes image n; captions may be gzipped. The images lie below the folder,
+    too. "test" is the test set of 2016, test_2016_flickr, unless there are files of the name test.
+    Raises InputError for a file or image that is missing, and for numbers of lines that differ.
+
+    Paper: arXiv v2, Section 8 and Table 11.
+    """
+    folder = Path(folder)
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    if split == "test" and not any(file.name == "test.txt" for file in files):
+        split = _TEST_SET
+    lists = [file for file in files if file.name in (f"{split}.txt", f"{split}_images.txt")]
+    if len(lists) != 1:
+        raise InputError(
+            f"{folder}: needs one list of images {split}.txt, found {len(lists)}; give Multi30K's"
+            " task1 or task2, with its images"
+        )
+    names = _lines(lists[0])
+    if len(names) < 2:
+        raise InputError(f"{lists[0]}: lists one image; recall needs two or more")
+    places = {file.name: file for file in files}
+    if missing := [name for name in names if name not in places]:
+        raise InputError(f"{folder}: {len(missing)} images are missing, such as {missing[0]}")
+    texts: dict[str, list[str]] = {}
+    for file in files:
+        found = re.fullmatch(rf"{re.escape(split)}(\.\d)?\.([a-z]{{2,3}})(\.gz)?", file.name)
+        if found and found[2] != "txt":
+            lines = _lines(file)
+            if len(lines) != len(names):
+                raise InputError(f"{file}: {len(lines)} captions for {len(names)} images")
+            texts.setdefault(found[2], []).extend(lines)
+    if not texts:
+        raise InputError(f"{folder}: no captions; add files such as {split}.de")
+    images = [places[name] for name in names]
+    return Captions(images, lambda i: decode_image(images[i].read_bytes()), texts)
+
+
+def evaluate_languages(
+    run: Encoder, data: Captions | str | Path, *, split: str = "test", progress: bool = False
+) -> dict[str, Any]:
+    """Measure retrieval in several languages.
+
+    run: a trained model. data: what `read_captions` takes, or its result.
+    Returns, under "languages", for each the recalls in both directions, the number of "texts" and
+    "mean_recall": the mean of R@1, R@5 and R@10 both ways; their mean over the languages as
+    "mean_recall"; and the number of "images".
+    Raises InputError as `read_captions`, and for a picture that cannot be read.
+
+    Paper: arXiv v2, Section 8 and Table 11.
+    """
+    if not isinstance(data, Captions):
+        data = read_captions(data, split)
+    images = embed_pictures(run, data.files, data.open, progress=progress)
+    for file, reason in images.skipped.items():
+        raise InputError(f"{file}: not a readable image ({reason}); repair it")
+    result: dict[str, dict[str, Any]] = {}
+    for language, texts in sorted(data.texts.items()):
+        vectors = embed_texts(run, texts, progress=progress)
+        owner = torch.arange(len(texts)) % len(data.files)
+        ranks = retrieval_ranks(images.embeddings, vectors, owner)
+        recalls = {direction: recall_at(ranks[direction], KS) for direction in DIRECTIONS}
+        values = [value for recall in recalls.values() for value in recall.values()]
+        mean = sum(values) / len(values)
+        result[language] = {**recalls, "mean_recall": mean, "texts": len(texts)}
+    mean = sum(part["mean_recall"] for part in result.values()) / len(result)
+    return {"languages": result, "mean_recall": mean, "images": len(data.files)}
+
+
+def languages_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`evaluate_languages` as a table for the terminal, in percent."""
+    heads = [f"{way} R@{k}" for way in ("to text", "to image") for k in KS]
+    lines = [" " * 10 + "".join(f"{head:>14}" for head in (*heads, "mean"))]
+    for language, part in result["languages"].items():
+        values = [part[direction][f"R@{k}"] for direction in DIRECTIONS for k in KS]
+        cells = "".join(f"{100 * value:14.1f}" for value in (*values, part["mean_recall"]))
+        lines.append(f"{language:<10}{cells}")
+    mean = f"mean over the languages {100 * result['mean_recall']:.1f}"
+    return "\n".join([*lines, f"{mean}; {result['images']:,} images; percent of queries"])
+
+
+def read_word_pairs(path: str | Path) -> WordPairs:
+    """Read word pairs in the form of SimLex-999.txt: tab-separated, with a header line.
+
+    path: the file, or a folder that holds SimLex-999.txt. The columns are word1, word2, POS and
+    SimLex999; others are ignored.
+    Raises InputError for a file that is missing, has other columns, or has a broken score.
+
+    Paper: arXiv v2, supplementary material; Hill et al. (2015).
+    """
+    path = Path(path) / "SimLex-999.txt" if Path(path).is_dir() else Path(path)
+    header, *rows = [line.split("\t") for line in _lines(path)] or [[""]]
+    columns = ("word1", "word2", "POS", "SimLex999")
+    if missing := [name for name in columns if name not in header]:
+        raise InputError(f"{path}: no column {missing[0]!r}; give SimLex-999.txt as published")
+    if len(rows) < 2:
+        raise InputError(f"{path}: needs at least two pairs of words")
+    places = [header.index(name) for name in columns]
+    cells = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            one, two, part, score = (row[place] for place in places)
+            cells.append((one, two, float(score), part))
+            if not math.isfinite(cells[-1][2]):
+                raise ValueError
+        except (ValueError, IndexError):
+            raise InputError(f"{path}, line {number}: needs two words, POS and a score") from None
+    return WordPairs(*(list(column) for column in zip(*cells, strict=True)))
+
+
+def evaluate_words(
+    run: Encoder, data: WordPairs | str | Path, *, seed: int = 0, progress: bool = False
+) -> dict[str, Any]:
+    """Measure how well the cosines of single words follow people's similarity scores.
+
+    run: a trained model. data: what `read_word_pairs` takes, or its result. seed: of the bootstrap.
+    Returns "spearman", Spearman's correlation over all pairs, with its 95 % "interval" over
+    resampled pairs; the correlation and number of "pairs" of each part of speech under "parts";
+    and the number of "pairs".
+    Raises InputError as `read_word_pairs`.
+
+    Paper: arXiv v2, supplementary material (SimLex-999).
+    """
+    if not isinstance(data, WordPairs):
+        data = read_word_pairs(data)
+    words = sorted({*data.first, *data.second})
+    place = {word: i for i, word in enumerate(words)}
+    vectors = torch.nn.functional.normalize(embed_texts(run, words, progress=progress), dim=1)
+    one, two = (vectors[[place[w] for w in side]].double() for side in (data.first, data.second))
+    model, human = (one * two).sum(dim=1).float(), torch.tensor(data.scores)  # (P,)
+    pairs = len(human)
+    drawn = torch.randint(pairs, (RESAMPLES, pairs), generator=torch.Generator().manual_seed(seed))
+    low, high = spearman(human[drawn], model[drawn]).quantile(torch.tensor([0.025, 0.975]).double())
+    rows_of = {part: [i for i, p in enumerate(data.parts) if p == part] for part in data.parts}
+    return {
+        "spearman": _correlation(human, model),
+        "interval": [low.item(), high.item()],
+        "parts": {
+            _PARTS.get(part, part): {
+                "spearman": _correlation(human[rows], model[rows]),
+                "pairs": len(rows),
+            }
+            for part, rows in sorted(rows_of.items())
+        },
+        "pairs": pairs,
+        "seed": seed,
+    }
+
+
+def words_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`evaluate_words` as a table for the terminal."""
+    low, high = result["interval"]
+    lines = [f"{'all pairs':<14}{result['spearman']:6.2f}   ({low:.2f} to {high:.2f})"]
+    for name, part in result["parts"].items():
+        lines.append(f"{name:<14}{part['spearman']:6.2f}   {part['pairs']:,} pairs")
+    note = f"{result['pairs']:,} pairs of words; Spearman's correlation with people's scores"
+    return "\n".join([*lines, f"{note}, with its 95 % interval"])
+
+
+def _correlation(human: Tensor, model: Tensor) -> float:
+    return spearman(human[None], model[None]).item()
+
+
+def _lines(file: Path) -> list[str]:
+    """Return the lines of a text file, which may be gzipped, without empty ones at its end."""
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as text ({error}); get it again") from None

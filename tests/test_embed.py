@@ -1,0 +1,113 @@
+"""Embedding pictures: the same bits however they are read; a broken one costs nothing else."""
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from align_edu import load_run
+from align_edu.evaluation import embed
+from align_edu.evaluation.embed import embed_images, embed_pictures, read_ahead
+from align_edu.pairs.images import decode_image
+from tests.colour_run import ColourRun
+
+MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    """Write pictures of many sizes, two of them broken, one with a name that is not UTF-8."""
+    made = []
+    for i in range(75):
+        name = os.fsdecode(b"caf\xe9.png") if i == 40 else f"{i:03}.png"
+        made.append(tmp_path / name)
+        pixels = np.random.default_rng(i).integers(0, 256, (90 - i, 20 + i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(made[-1])
+    made[3].write_bytes(made[3].read_bytes()[:60])
+    made[50].unlink()
+    return made
+
+
+def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(
+    files: list[Path],
+) -> None:
+    run = load_run(MODEL)
+    found = embed_images(run, files)
+    assert found.skipped == {files[3]: "truncated", files[50]: "unreadable file"}
+    assert found.reasons() == "1 truncated, 1 unreadable file"
+    whole = [file for file in files if file not in found.skipped]
+    assert found.files == whole and len(whole) == 73
+    expected = []
+    for start in range(0, len(files), 32):
+        batch = [file for file in files[start : start + 32] if file in whole]
+        pictures = [decode_image(file.read_bytes()) for file in batch]
+        expected.append(run.encode_images(pictures))
+    assert torch.equal(found.embeddings, torch.cat(expected))
+
+
+def test_an_interrupted_embedding_continues_to_the_same_bits(
+    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "PICTURES", 8)
+    monkeypatch.setattr(embed, "BLOCK", 2)
+    run, folder, opened = load_run(MODEL), tmp_path / "unfinished", []
+    expected = embed_images(run, files)
+
+    def read(i: int) -> Image.Image:
+        opened.append(i)
+        if i == 60 and stop:
+            raise KeyboardInterrupt
+        return decode_image(files[i].read_bytes())
+
+    stop = True
+    with pytest.raises(KeyboardInterrupt):
+        embed_pictures(run, files, read, resume=folder)
+    stop = False
+    opened.clear()
+    again = embed_pictures(run, files, read, resume=folder)
+    assert min(opened) == 48  # three blocks of sixteen were kept
+    assert torch.equal(again.embeddings, expected.embeddings)
+    assert (again.files, again.skipped) == (expected.files, expected.skipped)
+    opened.clear()
+    assert torch.equal(
+        embed_pictures(run, files, read, resume=folder).embeddings, expected.embeddings
+    )
+    assert not opened  # all was there
+    Image.new("RGB", (9, 9)).save(files[0])  # another picture of that name
+    embed_pictures(run, files, read, resume=folder)
+    assert sorted(opened) == list(range(75))
+
+
+def test_nothing_readable_gives_no_embeddings(tmp_path: Path) -> None:
+    found = embed_images(ColourRun(tmp_path), [tmp_path / "a.png", tmp_path / "b.png"])
+    assert found.embeddings.shape == (0, 0) and found.reasons() == "2 unreadable file"
+
+
+def test_reading_runs_ahead_of_the_model_but_only_so_far() -> None:
+    started = []
+    release = threading.Event()
+
+    def read(i: int) -> int:
+        started.append(i)
+        return i
+
+    batches = read_ahead(read, range(4, 100), 10, "numbers", False)
+    assert next(batches) == list(range(4, 14))
+    release.wait(0.2)
+    assert max(started) <= 4 + 10 * (2 + embed.AHEAD)
+    assert [i for batch in batches for i in batch] == list(range(14, 100))
+
+
+def test_a_batch_that_does_not_fit_is_halved(files: list[Path]) -> None:
+    class SmallGpu(ColourRun):
+        def encode_images(self, pictures: list[Image.Image]) -> torch.Tensor:
+            if len(pictures) > 5:
+                raise torch.OutOfMemoryError
+            return super().encode_images(pictures)
+
+    small = embed_images(SmallGpu(Path()), files)
+    assert torch.equal(small.embeddings, embed_images(ColourRun(Path()), files).embeddings)
