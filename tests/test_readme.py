@@ -22,17 +22,14 @@ def rows(text: str) -> list[list[str]]:
     ]
 
 
-def test_the_file_map_names_every_module_once_with_what_it_is_for() -> None:
-    part = README.partition("<!-- modules -->")[2].partition("<!-- end of modules -->")[0]
-    entries = [row for row in rows(part) if row[0].endswith(".py`")]
-    named = [row[0].strip("`") for row in entries]
-    there = [
-        path.relative_to(ROOT / "align_edu").as_posix()
-        for path in (ROOT / "align_edu").rglob("*.py")
-        if path.name != "__init__.py"
-    ]
-    assert sorted(named) == sorted(there)
-    assert all(row[1] for row in entries)
+def test_the_table_of_parts_names_each_part_once_with_a_file_to_begin_with() -> None:
+    table = README.partition("| `align_edu/` |")[2].partition("\n\n")[0]
+    parts = [row for row in rows(table) if row[0].endswith("/`")]
+    there = sorted(path.parent.name for path in (ROOT / "align_edu").glob("*/__init__.py"))
+    assert sorted(row[0].strip("`/") for row in parts) == there
+    for part, what, begin in parts:
+        assert what
+        assert f"(align_edu/{part.strip('`')}" in begin
 
 
 def test_every_file_that_the_pages_name_exists() -> None:
