@@ -142,8 +142,8 @@ def _draw_spot(brush: Brush, spot: Spot, scene: Scene, dice: Dice) -> None:
     for part in art.rims:
         brush.outline(fatter[starts[part] : art.ends[part]], rim)
     inks = {shade: brush.ink(shades[shade]) for shade in set(art.shades)}
-    for part, shade in enumerate(art.shades):
-        brush.outline(pixels[starts[part] : art.ends[part]], inks[shade])
+    for start, end, shade in zip(starts, art.ends, art.shades):
+        brush.outline(pixels[start:end], inks[shade])
 
 
 def _brightness(colour: Colour) -> float:
@@ -177,7 +177,7 @@ def _finish(picture: Image.Image, scene: Scene, dice: Dice) -> Image.Image:
     if scene.weather == "fog":
         thickness = np.linspace(0.22, 0.12, len(pixels), dtype=np.float32)[:, None, None]
         pixels = pixels * (1 - thickness) + thickness * 226.0
-    return Image.fromarray(np.clip(pixels, 0.0, 255.0).astype(np.uint8))
+    return Image.fromarray(pixels.clip(0.0, 255.0).astype(np.uint8))
 
 
 def _photo(picture: Image.Image, dice: Dice) -> np.ndarray:

@@ -120,10 +120,6 @@ class Brush:
         for x, y in centres:
             self.oval(x, y, rx, ry, colour)
 
-    def disc(self, x: float, y: float, r: float, colour: Numbers) -> None:
-        """Paint a circle around (x, y)."""
-        self.oval(x, y, r, r, colour)
-
     def poly(self, corners: Numbers, colour: Numbers) -> None:
         """Paint a polygon from x0, y0, x1, y1, ..."""
         s = self.side
@@ -204,19 +200,19 @@ def _sun_moon_clouds(brush: Brush, weather: str, dice: Dice, horizon: float, dar
     clouds, lowest = 0, horizon
     if weather == "clear":
         if dice.unit() < 0.6:
-            brush.disc(x, y, 0.055, HUES["sun"])
+            brush.oval(x, y, 0.055, 0.055, HUES["sun"])
         clouds = dice.count(0, 3)
     elif weather == "sunset":
         y = horizon - dice.between(0.0, 0.07)
         brush.glow((x, y), 0.24, 0.24, HUES["sunset_glow"], 0.35)
-        brush.disc(x, y, 0.13, HUES["sunset_sun"])
+        brush.oval(x, y, 0.13, 0.13, HUES["sunset_sun"])
         clouds = dice.count(1, 2)
     elif weather == "night":
         for _ in range(14):
             r = dice.between(0.005, 0.011)
-            brush.disc(dice.unit(), dice.between(0.0, horizon), r, HUES["star"])
-        brush.disc(x, y, 0.075, HUES["moon"])
-        brush.disc(x + 0.03, y - 0.015, 0.065, dark)
+            brush.oval(dice.unit(), dice.between(0.0, horizon), r, r, HUES["star"])
+        brush.oval(x, y, 0.075, 0.075, HUES["moon"])
+        brush.oval(x + 0.03, y - 0.015, 0.065, 0.065, dark)
     elif weather == "rain":
         clouds, lowest = 3, horizon * 0.5
     elif weather == "snowfall":
@@ -247,7 +243,7 @@ def weather_in_front(brush: Brush, weather: str, dice: Dice) -> None:
     elif weather == "snowfall":
         for k in range(38):
             r = dice.between(0.009, 0.022)
-            brush.disc(dice.unit(), (k + dice.unit()) / 38, r, HUES["flake"])
+            brush.oval(dice.unit(), (k + dice.unit()) / 38, r, r, HUES["flake"])
     elif weather == "fog":
         for _ in range(3):
             y, h = dice.between(0.1, 0.85), dice.between(0.05, 0.09)

@@ -85,7 +85,7 @@ def _meadow(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
         x, y = dice.unit(), horizon + 0.12 + (1 - horizon - 0.12) * (k + dice.unit()) / 22
         brush.line((x, y), (x, y + 0.045), 0.009, stalk)
         r = (0.006 + 0.017 * (y - horizon)) * 1.4
-        brush.disc(x, y, r, petals if k % 3 else hue["buttercup"])
+        brush.oval(x, y, r, r, petals if k % 3 else hue["buttercup"])
 
 
 def _snow(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
@@ -276,7 +276,7 @@ def _kitchen(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     for x in (0, 1 / 3, 2 / 3):
         brush.box(x + 0.03, counter + 0.1, x + 0.3, 1, edge)
         brush.box(x + 0.04, counter + 0.11, x + 0.29, 1, door)
-        brush.disc(x + 0.26, counter + 0.18, 0.014, hue["knob"])
+        brush.oval(x + 0.26, counter + 0.18, 0.014, 0.014, hue["knob"])
 
 
 def _library(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
@@ -333,12 +333,12 @@ def _underwater(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
         brush.shape((x, 1), 1, h, SHAPES["weed"], dice.between_colours(hue["weeds"]))
     for x, r in dice.points(3, 0.03, 0.07):
         coral = dice.pick(hue["corals"])
-        brush.disc(x, sand + 0.05, r, coral)
+        brush.oval(x, sand + 0.05, r, r, coral)
         brush.oval(x + r, sand + 0.07, r * 0.7, r * 0.8, mix(coral, WHITE, 0.2))
     for x, y in dice.points(12, 0, 0.85):
         r = dice.between(0.008, 0.026)
-        brush.disc(x, y, r, hue["bubble"])
-        brush.disc(x, y, r * 0.65, hue["inside_bubble"])
+        brush.oval(x, y, r, r, hue["bubble"])
+        brush.oval(x, y, r * 0.65, r * 0.65, hue["inside_bubble"])
 
 
 def _space(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
@@ -352,13 +352,12 @@ def _space(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
         for k in (1.0, 0.8, 0.6):
             brush.glow(at, r * k, r * k * 0.7, colour, 0.16)
     for k in range(46):
-        brush.disc(
-            dice.unit(), dice.unit(), 0.011 if k % 4 == 0 else 0.005, dice.pick(hue["stars"])
-        )
+        r = 0.005 if k % 4 else 0.011
+        brush.oval(dice.unit(), dice.unit(), r, r, dice.pick(hue["stars"]))
     planet = dice.pick(hue["planets"])
     x, y = dice.pick(((0.1, 0.12), (0.88, 0.12), (0.1, 0.88), (0.9, 0.86)))
     x, y, r = x + dice.between(-0.04, 0.04), y + dice.between(-0.04, 0.04), dice.between(0.09, 0.15)
-    brush.disc(x, y, r, planet)
+    brush.oval(x, y, r, r, planet)
     brush.oval(x - r * 0.25, y - r * 0.3, r * 0.5, r * 0.4, mix(planet, WHITE, 0.25))
     brush.shape((x, y), r, r, SHAPES["planet_ring"], mix(planet, hue["ring"], 0.55))
 
