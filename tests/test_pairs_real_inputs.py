@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from align_edu.cli import main
 from align_edu.filters import filter_pairs
+from align_edu.filters.near_duplicates import evaluation_images
 from align_edu.filters.rules import Rules
 from align_edu.io import InputError
 from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
@@ -109,11 +110,11 @@ def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path: Pat
     both = [("1.json", b'{"caption": "from json"}'), *pair("1", "from txt")]
     only_json = [("2.jpg", picture(2)), ("2.json", b'{"TEXT": "a \\ud83d cat"}')]
     none = [("3.jpg", picture(3)), ("3.json", b'{"url": "x"}')]
-    path = write_tar(tmp_path / "a.tar", both + only_json + none)
+    path = write_tar(tmp_path / "a.tar", none + both + only_json)
     source = open_pairs([path])
     assert source.captions == ["from txt", "a \ufffd cat"]
     assert source.skipped == {"missing text": 1}
-    assert read_pairs(path)["caption"].to_pylist() == ["from txt", "a \ufffd cat", None]
+    assert read_pairs(path)["caption"].to_pylist() == [None, "from txt", "a \ufffd cat"]
 
 
 def test_training_reads_the_texts_that_the_filter_judged(tmp_path: Path) -> None:
@@ -210,6 +211,8 @@ def test_a_folder_of_pictures_is_read_whole_and_the_rest_is_counted(tmp_path: Pa
     assert sorted(names) == ["1.jfif", "2.avif", "3.JP2", "7.jpe"]
     reasons = ("hidden", "folder linked twice", ".heic (convert to .jpg)", ".txt (no picture)")
     assert left_out == dict.fromkeys(reasons, 1)
+    with pytest.raises(InputError, match=r"1 .heic \(convert to .jpg\); a test set must be whole"):
+        evaluation_images(tmp_path / "in")
 
 
 GREYS = {

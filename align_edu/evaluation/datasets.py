@@ -11,7 +11,7 @@ from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_pictures
 from align_edu.io import InputError
-from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
+from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_every_image
 from align_edu.pairs.splits import is_benchmark
 
 # The class in torchvision, its names of our splits, and its attribute that lists the labels.
@@ -154,7 +154,7 @@ def _from_folder(folder: Path, split: str) -> LabelledImages:
             raise InputError(f"{folder}: no split {split!r}; it has {', '.join(splits)}")
         inside = folder
     names = _class_names(folder, inside)
-    found = [find_images(inside / name) for name in names]
+    found = [find_every_image(inside / name) for name in names]
     files = [file for some in found for file in some]
     if not files:
         endings = ", ".join(SUFFIXES)

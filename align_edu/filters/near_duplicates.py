@@ -29,7 +29,7 @@ import numpy as np
 
 from align_edu.cores import usable_cores
 from align_edu.io import InputError
-from align_edu.pairs.images import BrokenImage, decode_image, find_images
+from align_edu.pairs.images import BrokenImage, decode_image, find_every_image
 from align_edu.pairs.shards import Place, read_part
 from align_edu.pairs.splits import is_benchmark, read_split
 
@@ -115,7 +115,7 @@ def evaluation_images(path: str | Path) -> list[Path]:
         raise InputError(f"{path}: no such evaluation set; give a benchmark or images")
     if path.is_file() or is_benchmark(path):
         return read_split(path).images
-    if found := find_images(path):
+    if found := find_every_image(path):
         return found
     raise InputError(f"{path}: no image in this evaluation set; give .jpg, .png or .webp files")
 

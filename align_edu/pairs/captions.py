@@ -8,6 +8,8 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,11 @@ def our_names(names: list[str]) -> list[str]:
     >>> our_names(["width", "original_width"])
     ['width', 'original_width']
     """
+    return list(_our_names(tuple(names)))
+
+
+@lru_cache(maxsize=1000)
+def _our_names(names: tuple[str, ...]) -> list[str]:
     plain = [name.strip().removeprefix("\ufeff").lower() for name in names]
     ours = list(names)
     for name, others in NAMES.items():
@@ -95,9 +102,14 @@ def read_text_table(path: Path, other: str, looks: str) -> pa.Table:
 
 def table_of(rows: list[dict[str, Any]]) -> pa.Table:
     """Make a table of JSON objects; characters that UTF-8 cannot hold are replaced."""
-    return pa.Table.from_pylist(
-        [{k: whole_text(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows]
-    )
+    columns = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = [row.get(name) for row in rows]
+        try:
+            columns[whole_text(name)] = pa.array(values)
+        except UnicodeEncodeError:
+            columns[whole_text(name)] = pa.array([v and whole_text(v) for v in values])
+    return pa.table(columns)
 
 
 def write_shards(
@@ -165,8 +177,8 @@ def _write_shard(out: Path, number: int, pairs: Iterator[tuple[dict[str, Any], b
     if first is None:
         return 0
     with written_whole(shard) as beside, tarfile.open(beside, "w") as tar:
-        while first is not None:
-            row, data = {"key": f"{number:05d}{len(rows):04d}"} | first[0], first[1]
+        for row, data in chain([first], islice(pairs, SHARD_PAIRS - 1)):
+            row = {"key": f"{number:05d}{len(rows):04d}"} | row
             suffix = Path(row["url"]).suffix.lower()
             text, values = row["caption"].encode(), json.dumps(row).encode()
             for ending, content in ((suffix, data), (".txt", text), (".json", values)):
@@ -174,7 +186,6 @@ def _write_shard(out: Path, number: int, pairs: Iterator[tuple[dict[str, Any], b
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
             rows.append(row)
-            first = next(pairs, None) if len(rows) < SHARD_PAIRS else None
     write_json(shard.with_name(f"{shard.stem}_stats.json"), {"successes": len(rows)})
     with written_whole(shard.with_suffix(".parquet")) as beside:
         pa.parquet.write_table(table_of(rows), beside)

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from align_edu.io import InputError
+
 AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # since Pillow 11.3
 # No EPS, PDF: they run programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", *AVIF)
@@ -71,6 +73,16 @@ def find_images(folder: Path, left_out: Counter[str] | None = None) -> list[Path
     if left_out is not None:
         left_out.update(+others)
     return sorted(found)
+
+
+def find_every_image(folder: Path) -> list[Path]:
+    """Return `find_images`; raise InputError if a picture of a test set would be left out."""
+    left_out = Counter[str]()
+    found = find_images(folder, left_out)
+    missed = [f"{count} {name}" for name, count in left_out.items() if "convert" in name]
+    if missed:
+        raise InputError(f"{folder}: {', '.join(missed)}; a test set must be whole")
+    return found
 
 
 def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet
@@ -148,7 +149,7 @@ def _joining(path: object) -> Iterator[None]:
 
 def _read_tar(path: Path) -> pa.Table:
     """Read the table that img2dataset would have written beside this tar."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     try:
         with path.open("rb") as file:
             for key, parts in group_members(path, Counter()).items():
@@ -157,9 +158,10 @@ def _read_tar(path: Path) -> pa.Table:
                     for kind, (_, offset, size) in parts.items()
                     if kind != "image"
                 }
-                row = {"key": key} | json.loads(read.get("json", b"{}")) | {"key": key}
-                names = list(row)
-                row = dict(zip(our_names(names), row.values()))
+                row = {"key": key}
+                if "json" in read:
+                    values = json.loads(read["json"])
+                    row |= dict(zip(our_names(list(values)), values.values())) | row
                 if "txt" in read:
                     row["caption"] = read["txt"].decode("utf-8", "replace")
                 rows += [row] if read else []

@@ -98,7 +98,7 @@ def tar_members(path: Path) -> Iterator[Member]:
                 ended = header[0] == 0 and not header.strip(b"\0")
                 if ended:
                     continue
-                kind, name, size = _plain_header(header) or _header(header)
+                kind, name, size = _plain_header(header) or _other_header(header)
                 size = int(long.get("size", size))
                 if kind in NO_DATA:
                     size = 0
@@ -134,7 +134,7 @@ def _plain_header(header: bytes) -> tuple[bytes, str, int] | None:
     return kind, header[:100].partition(b"\0")[0].decode("utf-8", "replace"), size
 
 
-def _header(header: bytes) -> tuple[bytes, str, int]:
+def _other_header(header: bytes) -> tuple[bytes, str, int]:
     info = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
     return info.type, info.name, info.size
 
@@ -157,6 +157,8 @@ def whole_text(text: str) -> str:
     >>> whole_text(f"a {chr(0xD83D)} cat").encode()
     b'a \\xef\\xbf\\xbd cat'
     """
+    if text.isascii():
+        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
