@@ -215,6 +215,24 @@ def test_a_folder_of_pictures_is_read_whole_and_the_rest_is_counted(tmp_path: Pa
         evaluation_images(tmp_path / "in")
 
 
+def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from align_edu.search.index import embed_source
+    from align_edu.training import load_run
+
+    folder = tmp_path / "in"
+    write_tar(folder / "a.tar", [("1.jpg", picture(1)), ("2.jpg", picture(2)), ("2.txt", b"a cat")])
+    (folder / "photo.jpg").write_bytes(picture(3))
+    (folder / "old.heic").touch()
+    run = load_run(Path(__file__).parents[1] / "data_samples" / "toy_model")
+    found = embed_source(run, folder, progress=True)
+    assert [file.name for file in found.files] == ["photo.jpg", "1.jpg", "2.jpg"]
+    assert "left out: 1 .heic (convert to .jpg)" in capsys.readouterr().err
+    write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
+    assert [file.name for file in embed_source(run, folder).files] == ["photo.jpg"]
+
+
 GREYS = {
     "I;16": np.array([[0, 25700, 65535]], np.uint16),
     "I": np.array([[0, 100, 255]], np.int32),
