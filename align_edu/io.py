@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -135,12 +136,16 @@ def only_writer(folder: Path) -> Iterator[None]:
         handle = os.open(path, os.O_RDWR | os.O_CREAT)
         _LOCKS.add(handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"process {os.getpid()} on {platform.node()}".encode())
         if not os.path.samestat(os.fstat(handle), path.stat()):
             raise BlockingIOError  # its last holder has just removed it
     except (BlockingIOError, FileNotFoundError) as error:
+        holder = os.pread(handle, 200, 0).decode(errors="replace") if handle in _LOCKS else ""
         _unlock(handle)
         raise InputError(
-            f"{folder}: another process is writing to it; wait for its end or choose another folder"
+            f"{folder}: another process is writing to it ({holder or 'just begun'}); wait for its"
+            " end or choose another folder"
         ) from error
     except OSError:
         pass

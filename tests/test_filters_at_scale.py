@@ -213,6 +213,7 @@ def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
         assert main(command) == 2
         message = capsys.readouterr().err
         assert len(message.splitlines()) == 1 and "another process is writing" in message
+        assert f"(process {first.pid} on " in message
     finally:
         first.kill()
         first.wait()
@@ -260,5 +261,23 @@ def test_each_bound_can_be_set_or_turned_off_from_the_command_line(
     assert main(["filter", str(shards), str(tmp_path / "b"), *off]) == 0
     steps = json.loads((tmp_path / "b" / "funnel.json").read_text())["steps"]
     assert [s["rule"] for s in steps if s["note"] == "turned off"] == ["short_side", "aspect_ratio"]
-    for bad in ("min_side", "colour=3", "min_side=big", "min_side=-1"):
+    for bad in ("min_side", "colour=3", "min_side=big", "min_side=-1", "status=3"):
         assert main(["filter", str(shards), str(tmp_path / "c"), "--rule", bad]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "ignored"),
+    [
+        ("--against {} --rule max_distance=none", "against"),
+        ("--unsafe-model {} --rule max_unsafe=none", "unsafe_model"),
+        ("--vocabulary-size 9 --rule vocabulary_size=8", "vocabulary_size"),
+        ("--rule min_side=9 --rule min_side=8", "min_side"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, ignored: str
+) -> None:
+    command = ["filter", str(shards), str(tmp_path / "out"), *options.format(tmp_path).split()]
+    assert main(command) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ignored in line and not (tmp_path / "out").exists()

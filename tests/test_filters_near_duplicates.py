@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageEnhance
 
+from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
 from align_edu.filters.near_duplicates import (
     evaluation_hashes,
@@ -141,6 +142,30 @@ def test_the_filter_drops_all_pairs_of_a_near_duplicate(
     assert step.note == "2 pairs without a readable image not checked"
     kept = pa.parquet.read_table(tmp_path / "kept" / "pairs.parquet")
     assert kept["key"].to_pylist() == ["0", "3", "4"]
+
+
+def test_flat_pictures_have_no_hash_and_are_counted(
+    tmp_path: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    white, noisy = Image.new("RGB", (300, 200), "white"), Image.new("L", (90, 90), 200)
+    noisy.putpixel((40, 40), 195)  # hardly visible
+    (evaluation / "white.jpg").write_bytes(jpeg(white))
+    flat = {"a": white.resize((80, 80)), "b": Image.new("RGB", (99, 99), "navy"), "c": noisy}
+    one = jpeg(toy_pictures(1, 21, 128)[0], 60)  # the other evaluation image
+    files = {key: jpeg(image) for key, image in flat.items()} | {"d": one, "e": b"broken"}
+    texts = [(f"{key}.txt", f"a red cat on {key}".encode()) for key in files]
+    write_tar(tmp_path / "flat.tar", [(f"{key}.jpg", data) for key, data in files.items()] + texts)
+    command = ["filter", str(tmp_path / "flat.tar"), str(tmp_path / "out")]
+    assert main([*command, "--against", str(evaluation)]) == 0
+    note = (
+        "1 pairs without a readable image not checked, 3 pairs with a flat image not checked, "
+        "1 flat evaluation images not looked for"
+    )
+    assert note in capsys.readouterr().out
+    assert pa.parquet.read_table(tmp_path / "out/pairs.parquet")["key"].to_pylist() == list("abce")
+    (evaluation / "class" / "a.jpg").unlink()
+    assert main([*command, "--against", str(evaluation)]) == 0  # only the white one is left
+    assert pa.parquet.read_table(tmp_path / "out/pairs.parquet").num_rows == 5
 
 
 def test_a_filter_output_can_be_filtered_again_against_an_evaluation_set(

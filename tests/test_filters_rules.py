@@ -134,6 +134,42 @@ def test_pornographic_images_go_by_the_score_or_the_word_in_the_table(
     assert kept_rows(rows, tmp_path) == stay
 
 
+def test_failed_downloads_have_their_own_line_and_count_for_no_other_rule(tmp_path: Path) -> None:
+    text = "a red cat"
+    rows = [{"caption": text, "url": f"s{i}", "status": "success", **LARGE} for i in range(10)]
+    rows += [{"caption": f"{text} {i}", "sha256": "x", "status": "SUCCESS", **LARGE} for i in "ab"]
+    rows += [{"caption": text, "url": f"f{i}", "status": "failed_to_download"} for i in range(5)]
+    rows += [{"caption": f"{text} b", "sha256": "x", "status": "failed_to_resize"}] * 4
+    rows += [{"caption": "a red cat without a status", "url": "n", **LARGE}]
+    table = pa.table({n: [row.get(n) for row in rows] for n in [*rows[0], "sha256"]})
+    rules = Rules(max_texts_per_image=2, max_images_per_text=10, vocabulary_size=7)
+    funnel = filter_pairs(table, tmp_path, rules=rules)
+    # In bounds without the failed ones: the texts of image x, and the images of the text. Their
+    # words are in it: a, red, cat, "a red", "red cat", "a status", b; not so "cat b".
+    assert [(s.rule, s.dropped) for s in funnel.steps if s.dropped] == [
+        ("failed_download", 9), ("rare_words", 3),
+    ]  # fmt: skip
+    assert [s.alone for s in funnel.steps if s.alone] == [9, 3] and funnel.kept == 10
+    off = filter_pairs(table, tmp_path, rules=replace(rules, status=None))
+    assert {s.rule: s.dropped for s in off.steps if s.dropped} == {
+        "no_size": 9, "texts_per_image": 2, "images_per_text": 10, "rare_words": 1,
+    }  # fmt: skip
+
+
+def test_missing_values_have_their_own_lines_and_no_rule_is_blamed(tmp_path: Path) -> None:
+    rows = [{"caption": GOOD, **LARGE}, {"caption": None, **LARGE}, {"caption": "cat", **LARGE}]
+    rows += [{"caption": GOOD, "original_width": w, "original_height": None} for w in (None, 500)]
+    table = {n: [row[n] for row in rows] for n in rows[0]} | {"url": list("abcde")}
+    funnel = filter_pairs(pa.table(table), tmp_path)
+    assert {s.rule: s.alone for s in funnel.steps if s.alone} == {
+        "no_size": 2, "no_text": 1, "length": 1,
+    }  # fmt: skip
+    whole = filter_pairs(
+        pa.table({"caption": [GOOD], "url": ["x"], "status": ["success"]}), tmp_path
+    )
+    assert {"failed_download", "no_size", "no_text"}.isdisjoint(s.rule for s in whole.steps)
+
+
 def test_each_rule_can_be_turned_off(tmp_path: Path) -> None:
     bad = {"caption": "x", "original_width": 1, "original_height": 9, "nsfw": 1.0}
     rows = [{**bad, "url": str(i % 20)} for i in range(1100)]

@@ -24,7 +24,7 @@ from align_edu.io import InputError, written_whole
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.pairs.table import Chunks
 
-COLUMNS = ("key", "shard", "caption", *image.IDENTITY, *image.SIZE, *image.SCORES)
+COLUMNS = ("key", "shard", "caption", image.STATUS, *image.IDENTITY, *image.SIZE, *image.SCORES)
 _IS_BIGRAM = pl.col("spelling").str.contains(" ", literal=True)
 
 
@@ -70,8 +70,10 @@ class Job:
         return whole.filter(pl.col(key).is_between(low, high))
 
 
-def describe(job: Job, number: int) -> None:
+def describe(job: Job, number: int) -> int:
     """Write the tables of a chunk, in which images, texts and words are fingerprints.
+
+    Returns the number of pairs without those that failed a download, which are in no other table.
 
     pairs : each pair's picture and text, and which rules on one pair drop it.
     images : each different picture, its alt-texts and pairs in the chunk, and its distance in
@@ -81,6 +83,10 @@ def describe(job: Job, number: int) -> None:
     tokens : each different unigram (and bigram), its count in the chunk, and its spelling.
     """
     raw = prepared(pl.DataFrame(pl.from_arrow(job.raw.chunks[number].read(COLUMNS))))
+    failed = pl.lit(False)
+    for rule, bound in job.applied("download"):
+        failed = rule.drops(bound)
+    raw = raw.with_columns(pl.when(~failed).then(n).alias(n) for n in ("text", "image", "key"))
     if job.shards is not None and (job.hashes or job.unsafe_model):
         raw = _with_pictures(job, job.shards, raw)
     pairs = raw.select(
@@ -89,7 +95,8 @@ def describe(job: Job, number: int) -> None:
         text.fingerprint(pl.col("text")),
         (pl.col("caption").is_not_null() & pl.col("image").is_not_null()).alias("texts"),
         "distance",
-        *[rule.drops(bound).alias(rule.name) for rule, bound in job.applied("pair")],
+        *[failed.alias(rule.name) for rule, _ in job.applied("download")],
+        *[(rule.drops(b) & ~failed).alias(rule.name) for rule, b in job.applied("pair")],
     )
     job.write(pairs.drop("image", "texts", "distance"), "pairs", number)
     if job.applied("image"):
@@ -104,6 +111,7 @@ def describe(job: Job, number: int) -> None:
         job.write(words.drop("word"), "words", number)
         tokens = text.count_tokens(words, job.bigrams).sort("token")
         job.write(tokens.with_columns(pl.lit(number, pl.UInt32).alias("chunk")), "tokens", number)
+    return pairs["text"].count()
 
 
 def prepared(rows: pl.DataFrame) -> pl.DataFrame:
@@ -145,7 +153,7 @@ def _with_pictures(job: Job, shards: Path, pairs: pl.DataFrame) -> pl.DataFrame:
     places = [source.place(number) for number in numbers.values()]
     measured: dict[str, list[float | None]] = {}
     if job.hashes:
-        measured["distance"] = distances(places, np.load(job.hashes), job.processes)
+        measured["distance"] = distances(places, np.load(job.hashes)["hashes"], job.processes)
     if job.unsafe_model:
         measured["unsafe"] = image.unsafe_probabilities(job.unsafe_model, places)
     for column, values in measured.items():
@@ -161,15 +169,17 @@ def _index(shards: Path, many: bool) -> tuple[PairSource, dict[str, int]]:
     return source, source.numbers() if many else {key: i for i, key in enumerate(source.keys)}
 
 
-def add_up_images(job: Job, share: int) -> int:
-    """Write the pictures of a share that a rule drops; count the pairs without a distance."""
+def add_up_images(job: Job, share: int) -> tuple[int, int]:
+    """Write the pictures of a share that a rule drops; count pairs without a distance, and flat."""
     totals = (pl.col("texts", "pairs").sum(), pl.col("distance").min())
     rules = [rule.drops(bound).alias(rule.name) for rule, bound in job.applied("image")]
     images = job.share("images", "picture", share).group_by("picture").agg(totals)
     found = images.with_columns(rules).collect(engine="streaming")
     dropped = pl.any_horizontal([rule.name for rule, _ in job.applied("image")])
     job.write(found.filter(dropped), "dropped_images", share)
-    return int(found.filter(pl.col("distance").is_null())["pairs"].sum())
+    kinds = (pl.col("distance").is_null(), pl.col("distance").is_infinite())
+    unread, flat = (int(found.filter(kind)["pairs"].sum()) for kind in kinds)
+    return unread, flat
 
 
 def add_up_texts(job: Job, share: int) -> None:
@@ -187,7 +197,7 @@ def add_up_tokens(job: Job, share: int) -> None:
     job.write(tokens.collect(engine="streaming"), "all_tokens", share)
 
 
-def find_edge(job: Job) -> tuple[tuple[int, str | None] | None, bool, str]:
+def find_edge(job: Job, pairs: int) -> tuple[tuple[int, str | None] | None, bool, str]:
     """Find where the vocabulary ends.
 
     Returns the arguments of `text.rare_words`, None if the rule cannot be applied; whether
@@ -199,7 +209,7 @@ def find_edge(job: Job) -> tuple[tuple[int, str | None] | None, bool, str]:
     if size == "auto" or size is None:
         doubles = _sizes(tokens.filter(_IS_BIGRAM)) if job.bigrams else {}
         singles = _sizes(tokens.filter(~_IS_BIGRAM) if job.bigrams else tokens)
-        found, bigrams, note = text.auto_edge(singles, doubles, job.raw.rows)
+        found, bigrams, note = text.auto_edge(singles, doubles, pairs)
         return found and (found.least, None), bigrams, note
     sizes = _sizes(tokens)
     edge = text.edge_of(sizes, size)
@@ -228,7 +238,8 @@ def find_rare(job: Job, share: int) -> None:
 def judge(job: Job, number: int) -> dict[str, Any]:
     """Write the pairs of a chunk that stay, their columns unchanged; return the funnel's tally."""
     pairs, shares = pl.read_parquet(job.table("pairs", number)), range(job.shares)
-    drops = {rule.name: pairs[rule.name] for rule, _ in job.applied("pair")}
+    own = [*job.applied("download"), *job.applied("pair")]
+    drops = {rule.name: pairs[rule.name] for rule, _ in own}
     for of, key in (("image", "picture"), ("text", "text")):
         for rule, _ in job.applied(of):
             dropped = job.scan(f"dropped_{of}s", shares).filter(rule.name).select(key).collect()

@@ -9,6 +9,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from align_edu.filters.rules import RULES
+
+OPTIONAL = [rule.name for rule in RULES if rule.optional]
 EXAMPLES = 10
 LABELS, CLEAN = "noise", "clean"  # a column of labels, and the label of a good pair
 
@@ -130,6 +133,8 @@ def add_up(
     for name, bound in says.items():
         found = tallies if name not in absent else []
         dropped, alone = (sum(c[which][name] for c in found) for which in ("dropped", "alone"))
+        if name in OPTIONAL and not alone:
+            continue
         texts = dict.fromkeys(text for counts in found for text in counts["examples"][name])
         note, examples = absent.get(name, notes.get(name, "")), list(texts)[:EXAMPLES]
         steps.append(Step(name, bound, name not in absent, note, left, dropped, alone, examples))

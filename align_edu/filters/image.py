@@ -17,6 +17,7 @@ from align_edu.io import InputError
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.shards import Place, read_part
 
+STATUS = "status"
 IDENTITY = ("sha256", "url")
 SIZE = ("original_width", "original_height")
 SCORES = ("nsfw", "NSFW", "punsafe")
@@ -50,20 +51,35 @@ def unsafe_score(column: pl.Series) -> pl.Series:
     return column.cast(pl.Float64).fill_nan(None).alias("unsafe")
 
 
+def failed_download(success: str) -> pl.Expr:
+    """Drop pairs whose image was not downloaded: with a status other than `success`.
+
+    >>> pairs = pl.DataFrame({"status": ["success", "failed_to_download", None]})
+    >>> pairs.select(failed_download("success")).to_series().to_list()
+    [False, True, False]
+    """
+    return (pl.col(STATUS).str.to_lowercase() != success).fill_null(False)
+
+
 def pornographic(max_unsafe: float) -> pl.Expr:
     """Drop pairs whose image scores above the bound; keep images without a score."""
     return (pl.col("unsafe") > max_unsafe).fill_null(False)
 
 
 def short_side(min_side: float) -> pl.Expr:
-    """Drop pairs whose image has a side of at most `min_side` pixels, or an unknown size.
+    """Drop pairs whose image has a side of at most `min_side` pixels.
 
     >>> pairs = pl.DataFrame({"original_width": [201, 200], "original_height": [300, 300]})
     >>> pairs.select(short_side(200)).to_series().to_list()
     [False, True]
     """
     width, height = map(pl.col, SIZE)
-    return ((width <= min_side) | (height <= min_side)).fill_null(True)
+    return ((width <= min_side) | (height <= min_side)).fill_null(False)
+
+
+def no_size(min_side: float) -> pl.Expr:
+    """Drop pairs whose image has an unknown size, so that `min_side` cannot be judged."""
+    return pl.any_horizontal(pl.col(*SIZE).is_null())
 
 
 def aspect_ratio(max_aspect: float) -> pl.Expr:

@@ -40,14 +40,17 @@ class Rules:
     vocabulary_size: int | Literal["auto"] | None = "auto"
     min_words: int | None = 3  # drop an alt-text with fewer unigrams
     max_words: int | None = 20  # drop an alt-text with more
+    # Leave out a pair with another value in a column `status`, as img2dataset writes it.
+    status: str | None = "success"
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if value == "auto" and name == "vocabulary_size":
+            if (name, value) in (("vocabulary_size", "auto"), ("status", "success")):
                 continue
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and not (number and value >= 0):
-                raise InputError(f"rule {name}: {value!r} is no bound; give a number of 0 or more")
+            if value is not None and (name == "status" or not (number and value >= 0)):
+                allowed = "success" if name == "status" else "a number of 0 or more"
+                raise InputError(f"rule {name}: {value!r} is no bound; give {allowed}")
         if self.vocabulary_size == 0:
             raise InputError("rule vocabulary_size: 0 would drop every pair; give 1 or more")
 
@@ -72,6 +75,8 @@ def rules_from_text(changes: Sequence[str]) -> Rules:
         name, _, value = change.partition("=")
         if name not in names:
             raise InputError(f"--rule {change}: no such rule; choose one of {', '.join(names)}")
+        if name in bounds:
+            raise InputError(f"--rule {change}: {name} is given twice; give it once")
         try:
             bounds[name] = value if value == "auto" else json.loads(value.replace("none", "null"))
         except json.JSONDecodeError:
@@ -85,11 +90,13 @@ class Rule(NamedTuple):
     """One filter: a name, an expression, and what the expression judges."""
 
     name: str  # as in the funnel
-    of: Literal["pair", "image", "text", "token"]  # a pair, or its totals over all raw pairs
+    # A pair, or its totals over all raw pairs; other rules see no pair that fails a download.
+    of: Literal["download", "pair", "image", "text", "token"]
     bound: str  # the attribute of `Rules`
     drops: Callable[[Any], pl.Expr]  # bound -> expression, true for what the rule drops
     needs: tuple[str, ...]  # the columns without which it cannot be applied
     says: Callable[[Any], str]  # bound -> the rule in words
+    optional: bool = False  # looks for missing values: not in the funnel where none is missing
 
 
 def _length(words: tuple[int | None, int | None]) -> str:
@@ -97,9 +104,16 @@ def _length(words: tuple[int | None, int | None]) -> str:
     return " or ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None) + " words"
 
 
+_MISSING = pl.col("caption").is_null()
 _IMAGE = " or ".join(image.IDENTITY)
-# The funnel's order: the paper's, images before texts.
+# The funnel's order: missing values first, then the paper's, images before texts.
 RULES = (
+    Rule("failed_download", "download", "status", image.failed_download, (image.STATUS,),
+         "status other than {}".format, True),
+    Rule("no_size", "pair", "min_side", image.no_size, image.SIZE,
+         lambda bound: "unknown width or height", True),
+    Rule("no_text", "pair", "words", lambda bounds: _MISSING & text.length(*bounds), (),
+         lambda bounds: "missing alt-text", True),
     Rule("pornographic", "pair", "max_unsafe", image.pornographic, (" or ".join(image.SCORES),),
          "score > {}".format),
     Rule("short_side", "pair", "min_side", image.short_side, image.SIZE,
@@ -114,7 +128,7 @@ RULES = (
          "alt-text of > {} images".format),
     Rule("rare_words", "token", "vocabulary_size", lambda edge: text.rare_words(*edge), (),
          lambda size: "a unigram or bigram that is rare in the raw data"),
-    Rule("length", "pair", "words", lambda bounds: text.length(*bounds), (), _length),
+    Rule("length", "pair", "words", lambda bounds: ~_MISSING & text.length(*bounds), (), _length),
 )  # fmt: skip
 
 

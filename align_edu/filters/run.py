@@ -74,9 +74,12 @@ def filter_pairs(
     """
     out, rules = Path(out), rules or Rules()
     if vocabulary_size is not None:
+        if rules.vocabulary_size not in ("auto", vocabulary_size):
+            raise InputError("vocabulary_size: given twice, as an option and in the rules")
         rules = replace(rules, vocabulary_size=vocabulary_size)
     # A worker of a cluster must not start processes itself.
     processes = 1 if engine == "cluster" else workers or usable_cores()
+    _check_options(rules, against, unsafe_model)
     _check_place(pairs, out)
     new, work = not out.exists(), out.absolute() / WORK
     with only_writer(out):
@@ -89,12 +92,20 @@ def filter_pairs(
             job, notes, tallies = _passes(partial(_each, run, progress), job)
         source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
         warnings = [f"{count:,} {reason}" for reason, count in job.raw.faults.items()]
-        warnings += [notes["near_duplicate"]] if "near_duplicate" in notes else []
+        warnings += [notes["near_duplicate"]] if notes.get("near_duplicate") else []
         funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
         funnel = replace(funnel, warnings=warnings)
         _write(job, funnel, out)
         shutil.rmtree(work, ignore_errors=True)
     return funnel
+
+
+def _check_options(rules: Rules, against: Sequence[str | Path], unsafe_model: object) -> None:
+    """Raise InputError for an option that would be ignored."""
+    given = {"max_distance": ("against", against), "max_unsafe": ("unsafe_model", unsafe_model)}
+    for bound, (option, value) in given.items():
+        if value and getattr(rules, bound) is None:
+            raise InputError(f"rule {bound}: turned off, so {option} has no effect; leave out one")
 
 
 def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
@@ -129,7 +140,7 @@ def _open(
     counts.prepared(pl.DataFrame(pl.from_arrow(empty)))  # raises for a column of a wrong type
     absent = not_applied(rules, columns, bool(against), model is not None)
     bigrams = rules.vocabulary_size != "auto" or raw.rows >= text.BIGRAMS_FROM
-    hashes = None if "near_duplicate" in absent else work / "against.npy"
+    hashes = None if "near_duplicate" in absent else work / "against.npz"
     model = None if "pornographic" in absent else model
     job = Job(work, raw, rules, absent, bigrams, shards_of(pairs), hashes, model, processes)
     write_json(note, settings)
@@ -153,9 +164,9 @@ def _prepare_pictures(job: Job, against: Sequence[Path]) -> None:
         what = "near-duplicates" if job.hashes else "unsafe images"
         raise InputError(f"{what} can be found only in shards: these pairs have no images")
     if job.hashes and not job.hashes.exists():
-        found = evaluation_hashes(against, job.processes)
+        found, flat = evaluation_hashes(against, job.processes)
         with written_whole(job.hashes) as beside, beside.open("wb") as file:
-            np.save(file, found)
+            np.savez(file, hashes=found, flat=flat)
     if job.unsafe_model:
         load_classifier(job.unsafe_model)  # fails now rather than in the middle of the run
 
@@ -221,26 +232,39 @@ def _passes(
     Returns the job with the vocabulary's edge, the rules' notes, and the tallies of the chunks.
     """
     chunks, notes = range(len(job.raw.chunks)), {}
-    each("reading the pairs", counts.describe, job, chunks)
+    pairs = sum(each("reading the pairs", counts.describe, job, chunks))
     tables = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
     rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in tables]
     job = replace(job, shares=1 + max(rows, default=0) // SHARE_ROWS)
     shares = range(job.shares)
     if job.applied("image"):
-        unread = sum(each("adding up images", counts.add_up_images, job, shares))
-        if unread and job.hashes:
-            notes["near_duplicate"] = f"{unread:,} pairs without a readable image not checked"
+        found = each("adding up images", counts.add_up_images, job, shares)
+        if job.hashes:
+            notes["near_duplicate"] = _unchecked(found, job.hashes)
     if job.applied("text"):
         each("adding up alt-texts", counts.add_up_texts, job, shares)
     if job.applied("token"):
         each("adding up words", counts.add_up_tokens, job, shares)
-        edge, bigrams, note = counts.find_edge(job)
+        edge, bigrams, note = counts.find_edge(job, pairs)
         job, notes["rare_words"] = replace(job, edge=edge, bigrams=bigrams), note
         if edge is None:
             job = replace(job, absent={**job.absent, "rare_words": note})
         else:
             each("finding rare words", counts.find_rare, job, shares)
     return job, notes, each("filtering", counts.judge, job, chunks)
+
+
+def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:
+    """Describe what could not be compared with the evaluation images, "" if all could.
+
+    counts: pairs without a readable image, and with a flat one, of each share.
+    """
+    unread, flat = (sum(count) for count in zip(*counts))
+    pages = int(np.load(hashes)["flat"])
+    parts = [f"{unread:,} pairs without a readable image not checked"] if unread else []
+    parts += [f"{flat:,} pairs with a flat image not checked"] if flat else []
+    parts += [f"{pages:,} flat evaluation images not looked for"] if pages else []
+    return ", ".join(parts)
 
 
 def _write(job: Job, funnel: Funnel, out: Path) -> None:
