@@ -125,11 +125,44 @@ def test_the_same_input_gives_the_same_files_however_the_vocabulary_size_is_give
     assert one.kept < filter_pairs(table, tmp_path / "three").kept
 
 
+TEXTS = ["a red cat on a beach", "x", "a café in the rain"]
+CAPTIONS = {
+    "large_string": pa.array(TEXTS, pa.large_string()),
+    "string_view": pa.array(TEXTS, pa.string_view()),
+    "dictionary": pa.array(TEXTS).dictionary_encode(),
+    "binary": pa.array([text.encode() for text in TEXTS]),
+}
+
+
+def test_texts_of_any_type_of_column_are_filtered(tmp_path: Path) -> None:
+    half = pa.array([b"a red \xed\xa0\x80 cat", None, b"a blue dog"])  # half a surrogate pair
+    columns = CAPTIONS | {"half": pa.Array.from_buffers(pa.string(), 3, half.buffers())}
+    for kind, column in columns.items():
+        raw = pa.table({"TEXT": column, "URL": ["x", "y", "z"]})
+        pa.parquet.write_table(raw, tmp_path / f"{kind}.parquet")
+        for pairs in (raw, tmp_path / f"{kind}.parquet"):
+            filter_pairs(pairs, tmp_path / "kept")
+            kept = read_pairs(tmp_path / "kept").to_pydict()
+            assert kept["url"] == ["x", "z"]
+            assert kind == "half" or kept["caption"] == [TEXTS[0], TEXTS[2]]
+    assert kept["caption"] == ["a red \ufffd\ufffd\ufffd cat", "a blue dog"]
+
+
+def test_the_rules_read_the_columns_of_other_datasets(tmp_path: Path) -> None:
+    rows = {"WIDTH": [640, 64, 640], "HEIGHT": [480, 48, 480], "NSFW": ["UNLIKELY", "NSFW", "NSFW"]}
+    rows |= {"TEXT": [f"a red cat on a {place}" for place in ("beach", "hill", "road")]}
+    pa.parquet.write_table(pa.table(rows | {"URL": ["x", "y", "z"]}), tmp_path / "laion.parquet")
+    funnel = filter_pairs(tmp_path / "laion.parquet", tmp_path)
+    alone = {step.rule: step.alone for step in funnel.steps if step.applied}
+    assert (alone["pornographic"], alone["short_side"], funnel.kept) == (2, 1, 1)
+
+
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
         ({"text_of": ["a red cat"]}, "`caption` is missing"),
         ({"caption": [1]}, "caption"),
+        ({"caption": [["a red cat"]]}, "parquet: the column `caption` holds list"),
         ({"caption": ["a red cat"], "original_width": ["640"]}, "original_width"),
         ({"caption": ["a red cat"], "sha256": [[1]]}, "sha256"),
         ({"caption": ["a red cat"], "nsfw": [[1]]}, "nsfw"),

@@ -121,7 +121,8 @@ def prepared(rows: pl.DataFrame) -> pl.DataFrame:
     """
     for name, dtype in rows.schema.items():
         number, word = dtype.is_numeric(), dtype == pl.String
-        fits = number if name in image.SIZE else word or (number and name in (*image.SCORES, "key"))
+        either = name in ("key", "shard", *image.SCORES)
+        fits = number if name in image.SIZE else word or (number and either)
         if not fits and dtype != pl.Null:
             raise InputError(f"column `{name}` holds {dtype}, which its rule cannot read; cast it")
     key = pl.col("key") if "key" in rows.columns else pl.lit(None, pl.String)

@@ -137,7 +137,10 @@ def _open(
     if raw.rows == 0:
         raise InputError(f"{name}: holds no pairs")
     empty = raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
-    counts.prepared(pl.DataFrame(pl.from_arrow(empty)))  # raises for a column of a wrong type
+    try:
+        counts.prepared(pl.DataFrame(pl.from_arrow(empty)))
+    except InputError as error:  # a column of a wrong type
+        raise InputError(f"{name}: {error}") from None
     absent = not_applied(rules, columns, bool(against), model is not None)
     bigrams = rules.vocabulary_size != "auto" or raw.rows >= text.BIGRAMS_FROM
     hashes = None if "near_duplicate" in absent else work / "against.npz"

@@ -23,6 +23,7 @@ SHARD = "shard"  # column with the name of a row's shard: keys are unique in a s
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
 CHUNK_ROWS = 500_000
+TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
 
 def read_pairs(path: str | Path) -> pa.Table:
@@ -105,14 +106,13 @@ def _tidy(table: pa.Table, path: Path) -> pa.Table:
     """Give columns our names, and texts the type string; raise InputError for other captions."""
     metadata = table.schema.metadata
     table = table.rename_columns(our_names(table.column_names)).replace_schema_metadata(metadata)
-    for number, name in enumerate(table.column_names):
-        column, kind = table.column(number), table.column(number).type
-        if pa.types.is_dictionary(kind):
-            column = column.cast(kind.value_type)
-        elif name == "caption" or pa.types.is_string_view(kind):
+    for number, one in enumerate(table.schema):
+        column, name = table.column(number), one.name
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        if name == "caption" or column.type in TEXTS:
             column = _as_text(column, f"{path}: the column `{name}`")
-        if column.type != kind:
-            table = table.set_column(number, name, column)
+        table = table.set_column(number, one.with_type(column.type), column)
     return table
 
 
@@ -120,7 +120,7 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Return a column of texts as strings, with bytes that are not UTF-8 replaced."""
     kind = column.type
     binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    if not (binary or kind in (pa.string(), pa.large_string(), pa.string_view(), pa.null())):
+    if not (binary or kind in (*TEXTS, pa.null())):
         raise InputError(f"{name} holds {kind}, it must hold strings: one text in each row")
     wanted = kind if kind == pa.large_string() else pa.string()
     with suppress(pa.ArrowInvalid):
