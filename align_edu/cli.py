@@ -6,14 +6,16 @@ takes the options by name, and returns a JSON object and the same as text.
 
 import argparse
 import json
+import os
+import shutil
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import align_edu
-from align_edu.evaluation.protocols import PROTOCOLS
 from align_edu.io import InputError, TrainingStopped
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 
@@ -28,22 +30,48 @@ def main(argv: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        options = vars(_build_parser().parse_args(argv))
+        argv = sys.argv[1:] if argv is None else argv
+        options = vars(_build_parser(argv).parse_args(argv))
         run, as_json = options.pop("run_command"), options.pop("json")
-        answer, text = run(**options)
+        _refuse_ignored(options, options.pop("option_rules"))
+        answers = run(**options)
+        for answer, text in [answers] if isinstance(answers, tuple) else answers:
+            _write(json.dumps(answer, ensure_ascii=False) if as_json else text)
     except InputError as error:
         return _complain(str(error), 2)
     except TrainingStopped as error:
         return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("stopped; finished work is kept, and the same command continues it", 1)
-    sys.stdout.write((json.dumps(answer, ensure_ascii=False) if as_json else text) + "\n")
     return 0
+
+
+def _write(text: str) -> None:
+    """Write a line to standard output, with escapes for what its encoding lacks."""
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try again when it ends
+        reason = error.strerror or error
+        raise TrainingStopped(f"standard output: cannot be written ({reason})") from error
 
 
 def _complain(message: str, status: int) -> int:
     sys.stderr.write(f"align-edu: {' '.join(message.split())}\n")
     return status
+
+
+def _refuse_ignored(options: dict[str, Any], rules: dict[str, tuple[Any, list[str], str]]) -> None:
+    """Raise InputError for an option that the other options would leave without effect."""
+    given = {name for name, (default, _, _) in rules.items() if options[name] != default}
+    for name in sorted(given):
+        _, not_with, only_with = rules[name]
+        if clash := sorted(given.intersection(not_with)):
+            raise InputError(f"--{name} and --{clash[0]}: give only one")
+        if only_with and only_with not in given:
+            raise InputError(f"--{name}: takes effect only with --{only_with}; give both or none")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,17 +81,21 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message}; see {self.prog} --help")
 
 
-def _build_parser() -> argparse.ArgumentParser:
+def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser of all commands, with the options of the one that is requested."""
     parser = _Parser(prog="align-edu", description="Teach and reproduce the ALIGN paper.")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     table = Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
     for name, options in tomllib.loads(table).items():
         about = options.pop("help")
         command = commands.add_parser(name, help=about, description=about)
-        command.set_defaults(run_command=globals()[f"_{name}"])
         command.add_argument("--json", action="store_true", help="print one JSON object")
-        for option, settings in options.items():
-            command.add_argument(option, **_for_argparse(**settings))
+        rules = {}
+        for option, settings in options.items() if name in argv[:1] else ():
+            not_with, only_with = settings.pop("not_with", []), settings.pop("only_with", "")
+            added = command.add_argument(option, **_for_argparse(**settings))
+            rules[added.dest] = (added.default, not_with, only_with)
+        command.set_defaults(run_command=globals()[f"_{name}"], option_rules=rules)
     return parser
 
 
@@ -72,6 +104,8 @@ def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
     if "metavar" in settings:
         settings["type"] = _TYPES.get(settings["metavar"], Path)
     if settings.get("choices") == "tasks":
+        from align_edu.evaluation.protocols import PROTOCOLS
+
         settings["choices"] = list(PROTOCOLS)
     if settings.get("action") == "append":
         settings["default"] = []
@@ -154,10 +188,6 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
     from align_edu.training.metrics import read_metrics
 
     start, changes = options.pop("from"), options.pop("set")
-    if start and preset:
-        raise InputError(f"--preset {preset}: --from {start} brings its own; give only one")
-    if None not in (options["minutes"], options["steps"]):
-        raise InputError("--minutes and --steps: give only one")
     recipe = fine_tuning(load_preset(start)) if start else get_preset(preset or "toy")
     tokenizer = load_wordpiece(vocabulary) if vocabulary else None
     recipe = _changed(recipe, changes)
@@ -185,9 +215,11 @@ def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> An
 def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | None) -> Answer:
     from align_edu.evaluation.embed import load_encoder
 
-    encoder = load_encoder(run, device)
-    index = align_edu.ImageIndex.build(encoder, images, kind=kind, progress=True)
+    encoder, unfinished = load_encoder(run, device), out / ".unfinished"
+    build = align_edu.ImageIndex.build
+    index = build(encoder, images, kind=kind, progress=True, resume=unfinished)
     index.save(out)
+    shutil.rmtree(unfinished, ignore_errors=True)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
     text = f"{len(index)} images indexed in {out} for {index.kind} search"
     text += f"; {len(skipped)} could not be read" if skipped else ""
@@ -195,19 +227,46 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     return answer, text
 
 
-def _search(index: Path, picture: Path | None, **query: Any) -> Answer:
+def _search(index: Path, picture: Path | None, device: str | None, **query: Any) -> Any:
+    from align_edu.search import ImageIndex
+    from align_edu.search.query import load_model
+
+    opened, picture = ImageIndex.load(index), picture or index / "search.png"
+    query["run"] = load_model(opened, query["image"] is not None, device)
+    if any(query[name] for name in ("text", "image", "plus", "minus")):
+        return _answer(opened, picture, query)
+    return _answers(opened, picture, query)
+
+
+def _answers(index: Any, picture: Path, query: dict[str, Any]) -> Iterator[Answer]:
+    """Yield an answer to each line of standard input, until it ends or a line is empty."""
+    import readline  # noqa: F401  # lets input() edit a line and recall earlier ones
+
+    prompt = "search> " if sys.stdin.isatty() else ""
+    with suppress(EOFError):
+        while text := input(prompt).strip():
+            try:
+                yield _answer(index, picture, query | {"text": text})
+            except InputError as error:
+                _complain(str(error), 2)
+
+
+def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
     from align_edu.search import search
-    from align_edu.show import save_search_picture
+    from align_edu.show.sheet import save_search_picture
 
     hits = search(index, **query)
     words = [query["text"] or "", str(query["image"] or "")]
     words += [f"+ {text}" for text in query["plus"]] + [f"− {text}" for text in query["minus"]]
     title = " ".join(word for word in words if word)
-    picture = save_search_picture(picture or index / "search.png", title, hits)
     rows = [{"rank": h.rank, "score": round(h.score, 4), "path": str(h.path)} for h in hits]
     lines = [f"{r['rank']:>3}  {r['score']:.3f}  {r['path']}" for r in rows]
-    answer = {"query": title, "hits": rows, "picture": str(picture)}
-    return answer, "\n".join([*lines, f"picture: {picture}"])
+    answer: dict[str, Any] = {"query": title, "hits": rows, "picture": str(picture)}
+    try:
+        save_search_picture(picture, title, hits)
+    except InputError as error:  # such as an index that only others may write to
+        answer |= {"picture": None, "picture_error": str(error)}
+    return answer, "\n".join([*lines, f"picture: {answer['picture'] or answer['picture_error']}"])
 
 
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:

@@ -8,6 +8,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,10 @@ def cannot_write(path: Path, error: OSError) -> InputError:
 
 def write_json(path: Path, value: Any) -> None:
     """Write ``value`` as indented JSON, whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     with written_whole(path) as beside:
-        beside.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        # A file name that is not UTF-8 holds lone surrogates, which JSON writes as "\udc80".
+        beside.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def read_json(path: Path) -> Any:
@@ -105,7 +108,16 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the folder's name") from None
     except (OSError, ValueError, RecursionError) as error:  # the last one: nested too deeply
-        raise InputError(f"{path}: not readable JSON ({error}); make it again") from error
+        remedy = lfs_remedy(path) or f"not readable JSON ({error}); make it again"
+        raise InputError(f"{path}: {remedy}") from error
+
+
+def lfs_remedy(path: Path) -> str | None:
+    """Return what to do if ``path`` is a pointer that Git LFS left in place of a large file."""
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(24) == b"version https://git-lfs.":
+            return "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
+    return None
 
 
 def fingerprint(path: Path) -> str:
@@ -116,6 +128,27 @@ def fingerprint(path: Path) -> str:
     files = sorted(file for file in path.rglob("*") if file.is_file())
     listed = "".join(f"{f.relative_to(path).as_posix()}\0{f.stat().st_size}\n" for f in files)
     return hashlib.sha256(os.fsencode(listed)).hexdigest()  # names need not be UTF-8
+
+
+def weights_of(folder: str | Path) -> str | None:
+    """Return the SHA-256 of a model's weights, or None where the folder holds none.
+
+    Weights in several files, as large AlignModels have them, give the hash of their hashes.
+    """
+    folder = Path(folder)
+    whole = folder / "model.safetensors"
+    parts = [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
+    stats = [(part, part.stat()) for part in parts]
+    hashes = [_file_hash(part.resolve(), stat.st_mtime_ns, stat.st_size) for part, stat in stats]
+    if len(hashes) < 2:
+        return hashes[0] if hashes else None
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _file_hash(path: Path, changed: int, size: int) -> str:
+    """Hash a file once per change of it: every search needs the hash."""
+    return fingerprint(path)
 
 
 _LOCKS: set[int] = set()  # descriptors of the lock files that this process holds

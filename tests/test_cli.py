@@ -130,6 +130,7 @@ def test_bad_input_is_one_line_with_status_2_and_leaves_nothing(shards, tmp_path
         ),
         (["--set", "recipe.batch_size=null"], "recipe.batch_size: null is not allowed"),
         (["--steps", "1", "--minutes", "1"], "--minutes and --steps: give only one"),
+        (["--preset", "toy", "--from", "run"], "--preset and --from: give only one"),
         (["--set", "batch_size"], "--set batch_size: write part.field=value"),
         (["--processes", "3"], "--processes 3: must divide the batch of 16 pairs"),
         (["--processes", "0"], "--processes 0"),
@@ -190,7 +191,7 @@ def test_every_command_explains_itself(capsys):
 
 
 def parsed(*words):
-    return vars(_build_parser().parse_args(words))
+    return vars(_build_parser(words).parse_args(words))
 
 
 def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
@@ -203,6 +204,20 @@ def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
     for words in (["train", "--out", "r"], ["index", "run"], ["plan", "--chips", "1.5"]):
         with pytest.raises(InputError, match=f"see align-edu {words[0]} --help"):
             parsed(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--benchmark", "--noise", "0.5"], "--noise and --benchmark: give only one"),
+        (["--task", "colour", "--workers", "2"], "--workers and --task: give only one"),
+        (["--benchmark", "--task", "colour"], "--task and --benchmark: give only one"),
+        (["--twins", "2"], "--twins: takes effect only with --benchmark"),
+    ],
+)
+def test_an_option_that_would_be_ignored_is_refused(words, told, tmp_path, capsys):
+    assert told in fails(capsys, "world", tmp_path / "out", "--pairs", "9", *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_help_of_evaluate_lists_every_protocol():

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from align_edu.search import Hit
 from align_edu.show import (
     funnel_bars,
     hash_curve,
@@ -23,7 +21,6 @@ from align_edu.show import (
     picture_grid,
     recall_bars,
     rule_matrix,
-    save_search_picture,
     search_gallery,
     similarity_matrix,
     softmax_bars,
@@ -226,17 +223,6 @@ def test_the_gallery_frames_and_ticks_the_correct_picture() -> None:
     labels = [axes.get_xlabel() for axes in gallery().axes if axes.axison]
     assert labels[:6] == ["✓ 0.90", "0.80", "0.70", "0.60", "0.50", "-0.40"]
     assert labels[7] == "✓ 0.80"
-
-
-def test_the_pictures_of_a_search_are_saved_with_a_frame_for_a_missing_one(tmp_path: Path) -> None:
-    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
-    hits = [Hit(tmp_path / "red.png", 0.91, 1), Hit(tmp_path / "gone.png", 0.42, 2)]
-    path = save_search_picture(tmp_path / "found.png", "a red thing", hits)
-    shown = np.asarray(Image.open(path).convert("RGB"), np.int64)  # (H, W, 3)
-    assert shown.shape[1] == 5 * 160
-    # Five columns: the middle of the first cell is red, that of the second a light grey.
-    assert np.abs(shown[110, 80] - [200, 30, 30]).max() < 4
-    assert shown[110, 240].min() > 200
 
 
 def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis() -> None:

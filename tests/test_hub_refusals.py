@@ -11,7 +11,7 @@ import torch
 from align_edu.hub.align_model import load_hf, save_hf
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
-from tests.tiny_released import change_config, change_weights, refused
+from tests.tiny_released import change_config, change_weights, pictures, refused
 
 
 def test_padding_of_single_blocks_is_refused_where_it_would_change_the_output(copy):
@@ -97,11 +97,13 @@ def test_another_preparation_of_pictures_is_refused_by_name(copy):
     refused("image processor has resample = 3", load_hf, copy)
 
 
-def test_a_folder_without_a_tokenizer_is_refused_in_one_line(copy):
+def test_a_folder_without_a_tokenizer_gives_the_towers_and_a_broken_one_is_refused(copy):
     (copy / "tokenizer.json").write_text("{")
     refused("tokenizer.json: not a tokenizer file", load_hf, copy)
     (copy / "tokenizer.json").unlink()
-    refused("no tokenizer.json and no vocab.txt", load_hf, copy)
+    run = load_hf(copy)
+    assert run.encode_images(pictures()).shape == (4, 112)
+    refused("no tokenizer.json and no vocab.txt; texts need one", run.encode_texts, ["a cat"])
 
 
 def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path):

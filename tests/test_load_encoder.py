@@ -10,8 +10,8 @@ import torch
 from align_edu import load_hf
 from align_edu.cli import main
 from align_edu.evaluation import embed, evaluate_retrieval
-from align_edu.evaluation.embed import load_encoder, weights_of
-from align_edu.io import InputError, write_json
+from align_edu.evaluation.embed import load_encoder
+from align_edu.io import InputError, weights_of, write_json
 from align_edu.search import search
 from tests.tiny_released import TEXTS, pictures
 
@@ -97,7 +97,7 @@ def test_a_search_loads_the_model_on_the_chosen_device(
         chosen.append((folder, device))
         return load_hf(folder)
 
-    monkeypatch.setattr("align_edu.search.query.load_encoder", loaded)
+    monkeypatch.setattr("align_edu.evaluation.embed.load_encoder", loaded)
     assert main(["index", str(copy), str(benchmark), str(benchmark / "index")]) == 0
     assert len(search(benchmark / "index", TEXTS[0], device="cuda")) == 4
-    assert chosen == [(copy, "cuda")]
+    assert chosen[-1] == (copy, "cuda")

@@ -63,7 +63,7 @@ def test_a_query_that_points_nowhere_is_refused(terms: list, sentence: str) -> N
         ({"text": "green", "top": 2}, {"green": 1, "blue": 0}),
         ({"text": "red", "plus": ["blue"], "top": 2}, {"purple": 1, "blue": 0.5**0.5}),
         ({"text": "purple", "minus": ["red"], "top": 1}, {"blue": 0.5**0.5 / (2 - 2**0.5) ** 0.5}),
-        ({"plus": ["green", "blue:0.5"], "top": 2}, {"green": 2 / 5**0.5, "blue": 1 / 5**0.5}),
+        ({"plus": ["green", "blue::0.5"], "top": 2}, {"green": 2 / 5**0.5, "blue": 1 / 5**0.5}),
         # 2·(0, 1, 0) + 1·(1, 0, 0), of length sqrt(5); the image itself is left out.
         (
             {"text": "green", "image": "red.png"},
@@ -89,7 +89,7 @@ def test_a_search_in_a_folder_loads_the_run_that_built_it(
 ) -> None:
     loaded = []
     monkeypatch.setattr(
-        "align_edu.search.query.load_encoder", lambda *given: loaded.append(given) or run
+        "align_edu.evaluation.embed.load_encoder", lambda *given: loaded.append(given) or run
     )
     index.save(tmp_path / "index")
     assert names(search(tmp_path / "index", "blue", top=1, device="cuda")) == ["blue"]

@@ -6,7 +6,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -18,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.cores import usable_cores
-from align_edu.io import InputError, fingerprint, read_json, written_whole
+from align_edu.io import InputError, read_json, weights_of, written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import resize_picture
 from align_edu.training.run import Run, load_run
@@ -60,27 +59,6 @@ def load_encoder(folder: str | Path, device: str | None = None) -> Run:
 
         return load_hf(folder, device)
     return load_run(folder, device)
-
-
-def weights_of(folder: str | Path) -> str | None:
-    """Return the SHA-256 of a model's weights, or None where the folder holds none.
-
-    Weights in several files, as large AlignModels have them, give the hash of their hashes.
-    """
-    folder = Path(folder)
-    whole = folder / "model.safetensors"
-    parts = [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
-    stats = [(part, part.stat()) for part in parts]
-    hashes = [_file_hash(part.resolve(), stat.st_mtime_ns, stat.st_size) for part, stat in stats]
-    if len(hashes) < 2:
-        return hashes[0] if hashes else None
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _file_hash(path: Path, changed: int, size: int) -> str:
-    """Hash a file once per change of it: every search needs the hash."""
-    return fingerprint(path)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def make_record(
     was measured on, None where the toy world drew it. A data folder is identified by the names
     and sizes of its files, a file by its bytes.
     """
-    from align_edu.evaluation.embed import weights_of
+    from align_edu.io import weights_of
     from align_edu.training.run import software_versions
 
     if data is None:

@@ -27,7 +27,8 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
 
     path_or_name: a folder that ``AlignModel.save_pretrained`` or :func:`save_hf` wrote, or a
     name on the Hugging Face hub whose files are in this machine's cache. Nothing is downloaded
-    and nothing is unpickled. The embeddings equal AlignModel's.
+    and nothing is unpickled. The embeddings equal AlignModel's. A folder without a tokenizer
+    gives a run that encodes pictures, and raises InputError for texts.
     Raises InputError when files are missing, damaged or pickled, or belong to another model.
 
     Paper: Sections 4.1 and 5; the weights are COYO-ALIGN's, trained by others.
@@ -144,15 +145,15 @@ def _names(model: Align, where: str) -> dict[str, str]:
     return names
 
 
-def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer:
-    """Return BERT's tokenizer, from tokenizer.json or from a list of pieces."""
+def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer | None:
+    """Return BERT's tokenizer, from tokenizer.json or from a list of pieces, or None."""
     path = folder / "tokenizer.json"
     if path.exists():
         tokenizer = read_tokenizer(path)
     elif (path := folder / "vocab.txt").exists():
         tokenizer = tokenizer_from_pieces(path.read_text(encoding="utf-8").splitlines())
     else:
-        raise InputError(f"{folder}: no tokenizer.json and no vocab.txt; fetch the folder again")
+        return None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
@@ -172,7 +173,7 @@ def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> No
     from transformers import AlignProcessor, EfficientNetImageProcessor, PreTrainedTokenizerFast
 
     pictures = EfficientNetImageProcessor(**configuration.pixels_from_preset(model.preset))
-    if not isinstance(run_or_model, Run):
+    if not isinstance(run_or_model, Run) or run_or_model.tokenizer is None:
         pictures.save_pretrained(folder)
         return
     names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))

@@ -95,9 +95,14 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
     normalize = normalizers.BertNormalizer(lowercase=True).normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
     words: Counter[str] = Counter()
-    for text in texts:
+    for text in map(_whole_letters, texts):
         words.update(word for word, _ in split(normalize(text)))
     return words
+
+
+def _whole_letters(text: str) -> str:
+    """Replace lone surrogates, halves of a letter that the tokenizer would refuse, by "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _common_letters(words: Counter[str]) -> tuple[list[str], Counter[str]]:
@@ -159,7 +164,8 @@ def encode_texts(
     >>> mask.tolist()
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
-    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+    encoded = tokenizer.encode_batch_fast([*map(_whole_letters, texts)])
+    rows = [encoding.ids for encoding in encoded]
     end = tokenizer.token_to_id("[SEP]") or SEP  # ours is 3, that of the released weights 102
     rows = [row if len(row) <= max_length else [*row[: max_length - 1], end] for row in rows]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)  # (B,)

@@ -61,6 +61,8 @@ def find_images(folder: Path, left_out: Counter[str] | None = None) -> list[Path
         seen.add(real)
         others["hidden"] += sum(name.startswith(".") for name in folders + names)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if "images.json" in names:  # an index of ours, whose picture of hits is no photograph
+            names = [name for name in names if name != "search.png"]
         for file in (Path(place, name) for name in names if not name.startswith(".")):
             suffix = file.suffix.lower()
             if suffix in SUFFIXES and file.is_file():

@@ -1,27 +1,26 @@
 """An index of image embeddings, exact or approximate, kept in a folder with its images' names."""
 
+from __future__ import annotations
+
 import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.evaluation.embed import (
-    EmbeddedImages,
-    Encoder,
-    embed_images,
-    embed_pictures,
-    weights_of,
-)
-from align_edu.io import InputError
+from align_edu.io import InputError, weights_of
 from align_edu.pairs.images import SUFFIXES, decode_image, find_images
 from align_edu.pairs.shards import open_pairs, read_part
+
+if TYPE_CHECKING:
+    from align_edu.evaluation.embed import EmbeddedImages, Encoder
 
 EXACT_UP_TO = 1_000_000  # images; an exact search of more is too slow
 
@@ -101,20 +100,28 @@ class ImageIndex:
         *,
         kind: str | None = None,
         progress: bool = False,
-    ) -> "ImageIndex":
+        resume: Path | None = None,
+    ) -> ImageIndex:
         """Embed images with a model and index them; broken files are skipped and named.
 
         run: a trained model, see `load_run`. images: a folder, a list of files, shards, or
-        embeddings, see `embed_source`. kind: as above. progress: show a bar.
+        embeddings, see `embed_source`. kind: as above. progress: show a bar. resume: a folder for
+        finished embeddings, with which the same call continues after an interruption.
         Raises InputError when no image is found, a listed file is missing, or none can be read.
         """
         _kind(kind, 1)
-        found = embed_source(run, images, progress=progress)
+        found = embed_source(run, images, progress=progress, resume=resume)
         if not found.files:
             place = images if isinstance(images, str | Path) else "the list of images"
             raise InputError(f"{place}: no image can be read ({found.reasons() or 'none given'})")
         folder = getattr(run, "folder", None)
         return cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
+
+    def run_folder(self) -> Path:
+        """Return the folder of the model that built the index; InputError if it names none."""
+        if self.run is None:
+            raise InputError("the index names no run; give the run that built it")
+        return self.run
 
     def search(self, query: Tensor, k: int, exclude: Sequence[str | Path] = ()) -> list[Hit]:
         """Return the k images most similar to a query, the best first.
@@ -180,7 +187,7 @@ class ImageIndex:
         return folder
 
     @classmethod
-    def load(cls, folder: str | Path, *, check_all: bool = False) -> "ImageIndex":
+    def load(cls, folder: str | Path, *, check_all: bool = False) -> ImageIndex:
         """Open an index that :meth:`save` wrote; its vectors stay on disk until searched.
 
         check_all: read every byte to look for damage, not only 64 MiB of each larger file.
@@ -229,7 +236,11 @@ def _place_of(file: str | Path) -> Path:
 
 
 def embed_source(
-    run: Encoder, images: str | Path | Sequence[str | Path], *, progress: bool = False
+    run: Encoder,
+    images: str | Path | Sequence[str | Path],
+    *,
+    progress: bool = False,
+    resume: Path | None = None,
 ) -> EmbeddedImages:
     """Return the embeddings of images of any source; broken ones are skipped and named.
 
@@ -239,14 +250,24 @@ def embed_source(
     the same model made: NAME.npy, float32 or float16 (N, D), beside NAME.txt, a name per line.
     Raises InputError when no image is found, or the embeddings do not fit the names or the run.
     """
+    from align_edu.evaluation.embed import embed_pictures
+
     if not isinstance(images, str | Path):
         files = [Path(file) for file in images]
         if missing := [file for file in files if not file.is_file()]:
             raise InputError(f"{missing[0]}: no such image file; check the list")
-        return embed_images(run, files, progress=progress)
-    path = Path(images)
-    if path.suffix == ".npy":
-        return _read_embeddings(path, run.encode_texts(["a"]).shape[1])
+        places = [(file, 0, file.stat().st_size) for file in files]
+    elif Path(images).suffix == ".npy":
+        return _read_embeddings(Path(images), run.encode_texts(["a"]).shape[1])
+    else:
+        files, places = _found_in(Path(images), progress)
+    return embed_pictures(
+        run, files, lambda i: decode_image(read_part(*places[i])), progress=progress, resume=resume
+    )
+
+
+def _found_in(path: Path, progress: bool) -> tuple[list[Path], list[tuple[Path, int, int]]]:
+    """Return the images of a folder or shard: names, and the place of each one's bytes."""
     if path.suffix != ".tar" and not path.is_dir():
         raise InputError(f"{path}: no such folder; give a folder of images")
     left_out = Counter[str]()
@@ -269,17 +290,18 @@ def embed_source(
     if left_out and progress:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         tqdm.write(f"left out: {reasons}", file=sys.stderr)
-    return embed_pictures(
-        run, files, lambda i: decode_image(read_part(*places[i])), progress=progress
-    )
+    return files, places
 
 
 def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
     """Read NAME.npy as unit vectors of this width, and the names in NAME.txt beside it."""
+    from align_edu.evaluation.embed import EmbeddedImages
+
     beside = path.with_suffix(".txt")
     try:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        names = beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        listed = beside.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        names = listed.removesuffix("\n").split("\n")  # a name may hold U+2028
     except (OSError, ValueError, EOFError) as error:
         raise InputError(
             f"{path}: not readable embeddings ({error}); they are NAME.npy and NAME.txt"

@@ -1,21 +1,27 @@
 """One search: words and a picture become one query, and the query finds images."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation.embed import Encoder, embed_images, load_encoder, weights_of
-from align_edu.io import InputError
+from align_edu.io import InputError, weights_of
 from align_edu.search.index import Hit, ImageIndex
+from align_edu.search.words import TextEncoder, load_text_encoder
+
+if TYPE_CHECKING:
+    from align_edu.evaluation.embed import Encoder
 
 TEXT_WEIGHT = 2.0  # paper: footnote 4; image–image cosines are larger than image–text ones
 IMAGE_WEIGHT = 1.0
-_WEIGHT = re.compile(r"(.*[^\s:]):(\d+(?:\.\d+)?)", re.DOTALL)
+_WEIGHT = re.compile(r"(.*\S)::(\d+(?:\.\d+)?)", re.DOTALL)
 
 
 def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
@@ -60,7 +66,7 @@ def search(
     plus: Sequence[str] = (),
     minus: Sequence[str] = (),
     top: int = 10,
-    run: Encoder | None = None,
+    run: Encoder | TextEncoder | None = None,
     device: str | None = None,
 ) -> list[Hit]:
     """Find images by a text, an image, or an image with texts added and subtracted.
@@ -72,7 +78,7 @@ def search(
     run: the model that built the index; None: loaded from the folder that the index names, on
     device "cpu" or "cuda"; by default a GPU if there is one.
 
-    A text may end in a factor of its weight: "snow:1.5" weighs 1.5 times as much as "snow".
+    A text may end in a factor of its weight: "snow::1.5" weighs 1.5 times as much as "snow".
 
     Returns hits, the best first. Raises InputError for a query without terms, when the index
     or its model cannot be read, when another model built the index, and for a broken picture.
@@ -88,9 +94,7 @@ def search(
     if not isinstance(index, ImageIndex):
         index = ImageIndex.load(index)
     if run is None:
-        if index.run is None:
-            raise InputError("the index names no run; give the run that built it")
-        run = load_encoder(index.run, device)
+        run = load_model(index, image is not None, device)
     folder = getattr(run, "folder", None)
     weights = None if folder is None else weights_of(folder)
     if None not in (index.model, weights) and weights != index.model:
@@ -100,6 +104,10 @@ def search(
         vectors = run.encode_texts([one for _, one in words])
         terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
     if image is not None:
+        from align_edu.evaluation.embed import embed_images
+
+        if isinstance(run, TextEncoder):
+            raise InputError("a text encoder cannot read a picture; give the whole model")
         found = embed_images(run, [file := Path(image)])
         if found.skipped:
             reason = found.skipped[file]
@@ -108,13 +116,22 @@ def search(
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
+def load_model(index: ImageIndex, pictures: bool, device: str | None) -> Encoder | TextEncoder:
+    """Return the model that built an index; for words alone, on a CPU, only its text tower."""
+    folder = index.run_folder()
+    words = None if pictures or device == "cuda" else load_text_encoder(folder)
+    if words is None:
+        from align_edu.evaluation.embed import load_encoder
+
+        return load_encoder(folder, device)
+    return words
+
+
 def weighted(text: str) -> tuple[float, str]:
-    """Return the weight of a text and its words; a number after the last colon multiplies it.
+    """Return the weight of a text and its words; a number after "::" at its end multiplies it.
 
-    The number has digits and no space before it; anything else belongs to the words.
-
-    >>> weighted("snow:1.5"), weighted("snow"), weighted("note: 3 cats")
-    ((3.0, 'snow'), (2.0, 'snow'), (2.0, 'note: 3 cats'))
+    >>> weighted("snow::1.5"), weighted("snow"), weighted("a clock showing 10:30")
+    ((3.0, 'snow'), (2.0, 'snow'), (2.0, 'a clock showing 10:30'))
     """
     found = _WEIGHT.fullmatch(text)
     return (TEXT_WEIGHT * float(found[2]), found[1]) if found else (TEXT_WEIGHT, text)

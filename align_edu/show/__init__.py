@@ -6,8 +6,9 @@ _NAMES_OF = {
     "charts": "cost_bars funnel_bars hash_curve recall_bars softmax_bars temperature_curves"
     " training_curves",
     "matrices": "matrix_row rule_matrix similarity_matrix",
-    "pictures": "picture_grid save_search_picture search_gallery",
+    "pictures": "picture_grid search_gallery",
     "report": "Found Sample write_report",
+    "sheet": "save_search_picture",
     "style": "to_png",
 }
 __getattr__, __dir__ = names_on_first_use(__name__, _NAMES_OF)

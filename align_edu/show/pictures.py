@@ -1,22 +1,13 @@
-"""Figures made of pictures: grids and search results."""
-
-from __future__ import annotations
+"""Figures made of pictures: grids, and galleries of searches."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from PIL import Image
 
-from align_edu.io import written_whole
-from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.show import style
 from align_edu.show.style import Picture, drawing, wrapped
-
-if TYPE_CHECKING:
-    from align_edu.search import Hit
 
 _LETTER = 0.074  # inches, about the width of a letter of 8 points
 
@@ -84,31 +75,9 @@ def search_gallery(
     return figure
 
 
-def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Path:
-    """Write the pictures that a search found as a grid to a PNG file, and return its path.
-
-    path: the file, written whole or not at all. query: the text above the pictures.
-    hits: from `search`; a picture that can no longer be read is drawn as an empty frame.
-    Raises InputError when the file cannot be written.
-    """
-    images = [_read(hit.path) for hit in hits]
-    captions = [f"{hit.rank}. {hit.path.name} ({hit.score:.2f})" for hit in hits]
-    data = style.to_png(picture_grid(images, captions, columns=5, title=query))
-    with written_whole(Path(path)) as beside:
-        beside.write_bytes(data)
-    return Path(path)
-
-
 def _show(axes: Axes, image: Image.Image, framed: bool, label: str, colour: str) -> None:
     axes.imshow(np.asarray(style.thumbnail(image)))
     style.bare(axes)
     frame, width = (style.GREEN, 3) if framed else (style.LINE, 1)
     axes.spines[:].set(visible=True, color=frame, linewidth=width)
     axes.set_xlabel(label, fontsize=8, color=colour)
-
-
-def _read(file: Path) -> Image.Image:
-    try:
-        return decode_image(file.read_bytes())
-    except (OSError, BrokenImage):  # moved or changed since it was indexed
-        return Image.new("RGB", (style.THUMBNAIL, style.THUMBNAIL), style.LINE)

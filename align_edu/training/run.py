@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from align_edu.io import InputError, read_json, written_whole
+from align_edu.io import InputError, lfs_remedy, read_json, written_whole
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import encode_texts, load_wordpiece
 from align_edu.pairs.pixels import central_crops, resize_picture
@@ -34,7 +34,7 @@ class Run:
 
     folder: Path
     preset: Preset
-    tokenizer: Tokenizer
+    tokenizer: Tokenizer | None  # None: the folder of an AlignModel holds none
     model: Align
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> pairs not trained on
 
@@ -55,9 +55,11 @@ class Run:
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit vectors (B, D) of texts. Paper: Section 5 (at most 64 word pieces)."""
+        if (tokenizer := self.tokenizer) is None:
+            raise InputError(f"{self.folder}: no tokenizer.json and no vocab.txt; texts need one")
 
         def encode(part: Sequence[str], device: torch.device) -> Tensor:
-            ids, mask = encode_texts(self.tokenizer, part, self.preset.text.max_length)
+            ids, mask = encode_texts(tokenizer, part, self.preset.text.max_length)
             return self.model.encode_text(ids.to(device), mask.to(device))
 
         return self._encode(texts, encode, _BATCH)
@@ -137,7 +139,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise InputError(f"{path}: not a whole safetensors file ({error})") from error
+        remedy = lfs_remedy(path) or f"not a whole safetensors file ({error})"
+        raise InputError(f"{path}: {remedy}") from error
 
 
 def load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None = None) -> None:
