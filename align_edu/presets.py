@@ -17,13 +17,16 @@ from align_edu.io import InputError
 # The types of fields: bool, a choice, or a number with its lowest value, its highest, and its name.
 Finite = Annotated[float, (-math.inf, math.inf, "a number")]
 Positive = Annotated[float, (math.ulp(0), math.inf, "a number above 0")]
+Scale = Annotated[float, (math.ulp(0), 100, "a number above 0, at most 100")]
 NotNegative = Annotated[float, (0, math.inf, "a number, 0 or more")]
 Share = Annotated[float, (0, math.nextafter(1, 0), "a number from 0 to below 1")]
 Momentum = Annotated[float, (0, 1, "a number from 0 to 1")]
 Fraction = Annotated[float, (math.ulp(0), 1, "a number above 0, at most 1")]
-Natural = Annotated[int, (0, math.inf, "a whole number, 0 or more")]
-Count = Annotated[int, (1, math.inf, "a whole number, 1 or more")]
-Batch = Annotated[int, (2, math.inf, "a whole number, 2 or more")]
+Few = Annotated[int, (0, 1_000, "a whole number from 0 to 1000")]
+Count = Annotated[int, (1, 10**9, "a whole number from 1 to a billion")]
+Batch = Annotated[int, (2, 10**9, "a whole number from 2 to a billion")]
+Side = Annotated[int, (32, 10_000, "a whole number from 32 to 10000")]  # 32 is halved five times
+Length = Annotated[int, (3, 10_000, "a whole number from 3 to 10000")]
 Padding = Literal["tf_static", "same", "symmetric"]
 
 
@@ -68,10 +71,10 @@ class ImageSettings(_Settings):
     """
 
     part = "image"
-    width: Positive = 4.3  # multiplier on the channels of EfficientNet-B0; 4.3 is L2
-    depth: Positive = 5.3  # multiplier on its blocks
-    resize: Count = 346  # pixels per side after resizing; the aspect ratio is not kept
-    crop: Count = 289  # pixels per side of the input: a random crop in training, else the central
+    width: Scale = 4.3  # multiplier on the channels of EfficientNet-B0; 4.3 is L2
+    depth: Scale = 5.3  # multiplier on its blocks
+    resize: Side = 346  # pixels per side after resizing; the aspect ratio is not kept
+    crop: Side = 289  # pixels per side of the input: a random crop in training, else the central
     projection: Count | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
     batch_norm_momentum: Momentum = 0.01  # weight of the new batch; TensorFlow calls this 0.99
     ghost_batch: Batch | None = 16  # pairs that share BatchNorm statistics; None: the whole batch
@@ -85,11 +88,11 @@ class TextSettings(_Settings):
     """Size of the BERT tower and of its vocabulary. Paper: Sections 4.1 and 5."""
 
     part = "text"
-    layers: Natural = 24
+    layers: Few = 24
     width: Count = 1024
     heads: Count = 16
     vocabulary_size: Count = 100_000
-    max_length: Count = 64  # word pieces of a text, [CLS] and [SEP] included
+    max_length: Length = 64  # word pieces of a text, [CLS] and [SEP] included
     dropout: Share = 0.1
     positions: Count = 512  # rows of BERT's position table; texts use the first max_length
     pooler: bool = False  # keep BERT's pooler: ALIGN never uses it, the released weights hold it
@@ -126,9 +129,9 @@ class Recipe(_Settings):
     steps: Count = 1_200_000
     warmup: Share = 10_000 / 1_200_000  # share of the run with linear warm-up
     batch_size: Batch = 16_384
-    chunk: Count | None = None  # pairs embedded at a time (gradient cache); None: all
+    chunk: Batch | None = None  # pairs embedded at a time (gradient cache); None: all
     compile: bool = False  # compile the image tower where a C++ compiler is found
-    workers: Natural = 0  # processes that read images; 0 reads in the training process
+    workers: Few = 0  # processes that read images; 0 reads in the training process
     pixel_cache_gib: NotNegative = 2.0  # memory for decoded pictures
     checkpoint_steps: Count = 1_000
     log_steps: Count = 10
@@ -146,6 +149,19 @@ class Preset:
     text: TextSettings = field(default_factory=TextSettings)
     loss: LossSettings = field(default_factory=LossSettings)
     recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        image, text, recipe = self.image, self.text, self.recipe
+        for name, value, fits, wanted in (
+            ("image.crop", image.crop, image.crop <= image.resize, f"at most {image.resize}"),
+            ("text.heads", text.heads, text.width % text.heads == 0, f"a divisor of {text.width}"),
+            ("text.max_length", text.max_length, text.max_length <= text.positions,
+             f"at most text.positions, {text.positions}"),
+            ("recipe.chunk", recipe.chunk, recipe.batch_size % (recipe.chunk or 2) != 1,
+             "a number that leaves no single pair"),
+        ):  # fmt: skip
+            if not fits:
+                raise InputError(f"{name}: {value} is not allowed; give {wanted}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the preset as plain JSON values, for :func:`preset_from_dict`."""
@@ -222,15 +238,16 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
     64
     """
     known = [f"{part}.{f.name}" for part, settings in _PARTS.items() for f in fields(settings)]
+    changed = {part: asdict(getattr(preset, part)) for part in _PARTS}
     for path, value in changes.items():
         if path not in known:
             raise InputError(f"--set {path}: no such field; choose one of {', '.join(known)}")
-        with suppress(json.JSONDecodeError):
-            value = json.loads(value)
         part, _, name = path.partition(".")
-        changed = replace(getattr(preset, part), **{name: value})
-        preset = replace(preset, **{part: changed})
-    return preset
+        changed[part][name] = value
+        with suppress(ValueError):  # not JSON, or a number of too many digits
+            changed[part][name] = json.loads(value)
+    parts: dict[str, Any] = {part: _PARTS[part](**values) for part, values in changed.items()}
+    return replace(preset, **parts)
 
 
 def fine_tuning(preset: Preset, steps: int = 3_000) -> Preset:

@@ -16,6 +16,7 @@ from tokenizers import (
 )
 
 from align_edu.io import InputError, written_whole
+from align_edu.pairs.tar_index import whole_text
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0 to 4
 PAD, UNK, CLS, SEP, MASK = range(5)
@@ -95,14 +96,9 @@ def _count_words(texts: Iterable[str]) -> Counter[str]:
     normalize = normalizers.BertNormalizer(lowercase=True).normalize_str
     split = pre_tokenizers.BertPreTokenizer().pre_tokenize_str
     words: Counter[str] = Counter()
-    for text in map(_whole_letters, texts):
+    for text in map(whole_text, texts):
         words.update(word for word, _ in split(normalize(text)))
     return words
-
-
-def _whole_letters(text: str) -> str:
-    """Replace lone surrogates, halves of a letter that the tokenizer would refuse, by "?"."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _common_letters(words: Counter[str]) -> tuple[list[str], Counter[str]]:
@@ -164,8 +160,8 @@ def encode_texts(
     >>> mask.tolist()
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
-    encoded = tokenizer.encode_batch_fast([*map(_whole_letters, texts)])
-    rows = [encoding.ids for encoding in encoded]
+    tokenizer.encode_special_tokens = True  # "[SEP]" in a text is plain pieces
+    rows = [encoding.ids for encoding in tokenizer.encode_batch_fast([*map(whole_text, texts)])]
     end = tokenizer.token_to_id("[SEP]") or SEP  # ours is 3, that of the released weights 102
     rows = [row if len(row) <= max_length else [*row[: max_length - 1], end] for row in rows]
     lengths = torch.tensor([len(row) for row in rows], dtype=torch.int64)  # (B,)

@@ -5,13 +5,16 @@ import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
@@ -23,24 +26,33 @@ from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import ImageSettings, Preset
 
-_CHUNK = 256  # pictures that a worker decodes at a time
+_PIECE = 256  # rows that a worker prepares at a time, however large the batch is
 _FEW = 20_000  # below this many pictures, worker start-up costs more than decoding
+_SHORT = 32  # batches of an epoch: in a shorter one, all pictures are tried before the first step
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one training batch: crops (B, 3, C, C) uint8, ids and mask (B, L) of B texts."""
+    """Rows of one training batch: crops (B, 3, C, C) uint8, ids and mask (B, L) of B texts.
+
+    broken: pairs that were to be in it, and why their pictures cannot be read.
+    """
 
     crops: Tensor
     ids: Tensor
     mask: Tensor
     texts: list[str]
-    skipped: Counter[str]
+    broken: dict[int, str]
 
     @property
     def pixels(self) -> Tensor:
         """The input of the image tower: the crops as (B, 3, C, C) float in [-1, 1]."""
         return scale_pixels(self.crops)
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch in page-locked memory, which a GPU reads while it computes."""
+        crops, ids, mask = (t.pin_memory() for t in (self.crops, self.ids, self.mask))
+        return replace(self, crops=crops, ids=ids, mask=mask)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -60,62 +72,88 @@ class TrainingBatches(Dataset[Batch]):
         progress: bool = False, *, rows: range | None = None, fixed_length: bool = False,
         cache: Path | None = None,
     ) -> None:  # fmt: skip
-        self.source, self.tokenizer, self.preset, self.seed = source, tokenizer, preset, seed
+        self.tokenizer, self.preset, self.seed = tokenizer, preset, seed
         size = preset.recipe.batch_size
         self.rows, self.fixed_length = rows or range(size), fixed_length
-        self.skipped: Counter[str] = Counter(source.skipped)
-        self.kept = torch.arange(len(source))  # pairs whose pictures can be read
+        # Forked workers would copy the pages of Python strings as soon as they look at them.
+        self.captions = pa.array(source.captions, pa.large_string())
+        self._files = _Pictures(replace(source, captions=[], keys=[], names=[]), preset.image)
+        self._skipped, self.broken = source.skipped, dict[int, str]()  # of pairs: why
+        self.kept = torch.arange(len(source))  # pairs whose pictures can be read, as far as known
         self.pictures: Tensor | None = None  # decoded, if they fit into memory
+        # Captions that share a picture share its bytes.
+        places = source.places[:, 0] << 44 | source.places[:, 1]  # shard, offset
+        _, first, picture_of = np.unique(places, return_index=True, return_inverse=True)
+        self.picture_of = torch.from_numpy(picture_of)
         copies = size // len(self.rows) if cache is None else 1
-        memory = len(source) * 3 * preset.image.resize**2 * copies
+        memory = len(first) * 3 * preset.image.resize**2 * copies
         if memory <= preset.recipe.pixel_cache_gib * 2**30:
-            self._decode_all(progress, cache)
+            self.pictures = _shared_bytes((len(first), 3, *[preset.image.resize] * 2), cache)
             ids, mask = self._encode(source.captions)
             self.encoded = ids.int(), mask.sum(dim=1)  # ids and lengths
+        if self.pictures is not None or len(self.kept) < _SHORT * size:
+            self._try_all(first, progress, cache)
         self.batches_per_epoch = len(self.kept) // size
         if self.batches_per_epoch == 0:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
             raise InputError(
-                f"{len(self.kept)} readable pairs do not fill one batch of {size};"
-                " give more data or set recipe.batch_size"
+                f"{len(self.kept)} readable pairs do not fill one batch of {size} (skipped:"
+                f" {reasons or 'none'}); give more data or set recipe.batch_size"
             )
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
-    def __getitem__(self, step: int) -> Batch:
-        """Return this process's rows of the batch of ``step``, counted from 0."""
+    @property
+    def skipped(self) -> Counter[str]:
+        """Return how many pairs were skipped for each reason, each counted once."""
+        return self._skipped + Counter(self.broken.values())
+
+    def __getitem__(self, item: int | tuple[int, range]) -> Batch:
+        """Return the batch of a step, counted from 0: this process's rows, or those given too."""
+        step, rows = (item, self.rows) if isinstance(item, int) else item
         epoch, position = divmod(step, self.batches_per_epoch)
         if epoch != self._epoch:
             self._epoch = epoch
             self._order = torch.randperm(len(self.kept), generator=self._generator(1, epoch))
         size = self.preset.recipe.batch_size
-        rows = self._order[position * size : (position + 1) * size][
-            self.rows.start : self.rows.stop
-        ]
-        skipped: Counter[str] = Counter()
+        places = torch.arange(rows.start, rows.stop) + position * size
+        pairs, broken = self.kept[self._order[places]], dict[int, str]()
         if self.pictures is None:
-            pairs, pictures = self._read(rows, skipped)
+            pictures = self._read(places, pairs, broken)
         else:
-            pairs = self.kept[rows]
-            pictures = self.pictures[pairs]
-        crops = cut_crops(pictures, self.preset.image, self._generator(2, step), self.rows, size)
-        texts = [self.source.captions[pair] for pair in pairs]
+            pictures = self.pictures[self.picture_of[pairs]]
+        crops = cut_crops(pictures, self.preset.image, self._generator(2, step), rows, size)
+        texts = self.captions.take(pa.array(pairs.numpy())).to_pylist()
         if self.pictures is None:
-            return Batch(crops, *self._encode(texts), texts, skipped)
+            return Batch(crops, *self._encode(texts), texts, broken)
         ids, lengths = self.encoded[0][pairs], self.encoded[1][pairs]
         longest = ids.shape[1] if self.fixed_length else int(lengths.max())
         mask = (torch.arange(longest) < lengths[:, None]).long()
-        return Batch(crops, ids[:, :longest].long(), mask, texts, skipped)
+        return Batch(crops, ids[:, :longest].long(), mask, texts, broken)
 
-    def from_step(self, step: int) -> Iterator[Batch]:
-        """Yield the batches of ``step``, ``step`` + 1, … without end."""
+    def from_step(self, step: int, pinned: bool = False) -> Iterator[list[Batch]]:
+        """Yield the batches of ``step``, ``step`` + 1, … without end.
+
+        Each is a list with one Batch per chunk of the gradient cache. pinned: in page-locked
+        memory. Workers prepare pieces of at most 256 rows, so memory does not grow with the batch.
+        """
+        size = self.preset.recipe.chunk or len(self.rows)
+        chunks = [_cut(chunk, _PIECE) for chunk in _cut(self.rows, size)]
         loader = DataLoader(
             self,
-            batch_size=None,  # __getitem__ returns whole batches
-            sampler=itertools.count(step),
+            batch_size=None,  # __getitem__ returns whole pieces
+            sampler=((s, piece) for s in itertools.count(step) for c in chunks for piece in c),
             num_workers=self.preset.recipe.workers,
+            pin_memory=pinned,
             generator=torch.Generator(),
         )
-        for batch in loader:
-            self.skipped.update(batch.skipped)
+        pieces = iter(loader)
+        while True:
+            try:
+                batch = [_joined([next(pieces) for _ in chunk]) for chunk in chunks]
+            except InputError as error:  # a worker's has a traceback before the sentence
+                raise InputError(str(error).rpartition("InputError: ")[2].strip()) from None
+            for part in batch:
+                self.broken |= part.broken
             yield batch
 
     def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
@@ -129,67 +167,94 @@ class TrainingBatches(Dataset[Batch]):
             number = (number * 1_000_003 + part + 1) % 2**63
         return torch.Generator().manual_seed(number)
 
-    def _decode_all(self, progress: bool, cache: Path | None) -> None:
-        """Decode every picture once, or map those that another process decoded."""
-        side, count = self.preset.image.resize, len(self.source)
+    def _try_all(self, first: np.ndarray, progress: bool, cache: Path | None) -> None:
+        """Decode every picture once, or take those that another process decoded.
+
+        first: for each picture, the first of the pairs that have it.
+        """
         record = Path() if cache is None else cache.with_suffix(".json")  # written last
         reasons: list[str] = read_json(record) if record.is_file() else []
-        self.pictures = _shared_bytes((count, 3, side, side), cache)
         if not record.is_file():
-            many = count > _FEW and sys.platform == "linux"  # where workers are forked
-            chunks = [range(i, min(i + _CHUNK, count)) for i in range(0, count, _CHUNK)]
+            many = len(first) > _FEW and sys.platform == "linux"  # where workers are forked
+            parts = _cut(range(len(first)), _PIECE)
             loader = DataLoader(
-                _Pictures(self.source, self.preset.image),
+                self._files,
                 batch_size=None,
-                sampler=chunks,
+                sampler=[first[part.start : part.stop].tolist() for part in parts],
                 num_workers=usable_cores() if many else 0,
                 generator=torch.Generator(),  # the loader must not draw from the global one
             )
-            with tqdm(total=count, desc="reading pictures", disable=not progress) as bar:
-                for rows, (pictures, broken) in zip(chunks, loader, strict=True):
-                    self.pictures[rows.start : rows.stop] = pictures
-                    reasons += broken
-                    bar.update(len(rows))
+            with tqdm(total=len(first), desc="reading pictures", disable=not progress) as bar:
+                for part, (pictures, wrong) in zip(parts, loader, strict=True):
+                    if self.pictures is not None:
+                        self.pictures[part.start : part.stop] = pictures
+                    reasons += wrong
+                    bar.update(len(part))
             if cache is not None:
                 write_json(record, reasons)
-        self.kept = torch.tensor([i for i, reason in enumerate(reasons) if not reason])
-        self.skipped.update(reason for reason in reasons if reason)
+        of_pairs = [reasons[picture] for picture in self.picture_of.tolist()]
+        self.broken = {pair: reason for pair, reason in enumerate(of_pairs) if reason}
+        self.kept = torch.tensor([pair for pair, reason in enumerate(of_pairs) if not reason])
 
-    def _read(self, rows: Tensor, skipped: Counter[str]) -> tuple[Tensor, Tensor]:
-        """Read pairs' pictures; count a broken one and take the next pair instead."""
-        source, count = _Pictures(self.source, self.preset.image), len(self.source)
-        pairs, pictures = [], []
-        for row in rows.tolist():
-            for pair in range(row, row + count):
-                picture, (reason,) = source[range(pair % count, pair % count + 1)]
-                if not reason:
-                    break
-                skipped[reason] += 1
-            else:
-                raise InputError("no picture of the data can be read; check the shards")
-            pairs.append(pair % count)
-            pictures.append(picture)
-        return torch.tensor(pairs), torch.cat(pictures)
+    def _read(self, places: Tensor, pairs: Tensor, broken: dict[int, str]) -> Tensor:
+        """Return the pictures of ``pairs``, which are at these places of the epoch's order.
+
+        Instead of a broken one comes that at the same place of the next batch, and so on, so that
+        no batch holds a pair twice, whoever reads which part of it.
+        """
+        size = self.preset.recipe.batch_size
+        pictures, reasons = self._files[pairs.tolist()]
+        for i, reason in enumerate(reasons):
+            place = int(places[i])
+            while reason:
+                broken[int(pairs[i])] = reason
+                place = (place + size) % (self.batches_per_epoch * size)
+                if place == places[i]:
+                    raise InputError(
+                        f"{self.batches_per_epoch} pictures in a row cannot be read ({reason});"
+                        " drop broken ones with `align-edu filter`, or check the shards"
+                    )
+                pairs[i] = self.kept[self._order[place]]
+                pictures[i : i + 1], (reason,) = self._files[[int(pairs[i])]]
+        return pictures
 
 
 @dataclass(frozen=True)
 class _Pictures(Dataset[tuple[Tensor, list[str]]]):
-    """The resized pictures of a source by rows: (n, 3, R, R) uint8, and why one is unreadable."""
+    """The resized pictures of pairs, (n, 3, R, R) uint8, and why one is unreadable, else ""."""
 
     source: PairSource
     settings: ImageSettings
 
-    def __getitem__(self, rows: range) -> tuple[Tensor, list[str]]:
+    def __getitem__(self, pairs: Sequence[int]) -> tuple[Tensor, list[str]]:
         side = self.settings.resize
-        pictures = torch.zeros(len(rows), 3, side, side, dtype=torch.uint8)
-        reasons = [""] * len(rows)
-        for i, row in enumerate(rows):
-            try:
-                picture = decode_image(self.source.image_bytes(row))
+        pictures = torch.zeros(len(pairs), 3, side, side, dtype=torch.uint8)
+        reasons = [""] * len(pairs)
+        for i, pair in enumerate(pairs):
+            try:  # a photograph is decoded at half its size while that is at least twice ours
+                picture = decode_image(self.source.image_bytes(pair), at_least=2 * side)
                 pictures[i] = resize_picture(picture, self.settings)
             except BrokenImage as error:
                 reasons[i] = error.reason
+            except OSError:
+                reasons[i] = "unreadable file"
         return pictures, reasons
+
+
+def _cut(rows: range, size: int) -> list[range]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]
+
+
+def _joined(parts: list[Batch]) -> Batch:
+    """Return the pieces of a chunk as one batch, its texts padded to the longest."""
+    if len(parts) == 1:
+        return parts[0]
+    longest = max(part.ids.shape[1] for part in parts)
+    texts = [[F.pad(t, (0, longest - t.shape[1])) for t in (p.ids, p.mask)] for p in parts]
+    ids, mask = (torch.cat(side) for side in zip(*texts, strict=True))
+    broken = {pair: reason for part in parts for pair, reason in part.broken.items()}
+    crops, names = torch.cat([p.crops for p in parts]), [text for p in parts for text in p.texts]
+    return Batch(crops, ids, mask, names, broken)
 
 
 def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:

@@ -24,41 +24,39 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def add_gradient(
-    model: Align, tower: Tower, batch: Batch, machine: Machine, seed: int
+    model: Align, tower: Tower, chunks: list[Batch], machine: Machine, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the whole batch's loss to ``model``; return the loss and the cosine gap.
 
-    tower: the model's image tower, or its compiled form. batch: this process's rows. seed: of
-    this step's dropout and stochastic depth.
+    tower: the model's image tower, or its compiled form. chunks: of this process's rows. seed:
+    of this step's dropout and stochastic depth.
 
     Paper: Section 4.1 (loss).
     """
-    recipe = model.preset.recipe
-    size = recipe.chunk or len(batch.ids)
 
     def embed(i: int) -> tuple[Tensor, Tensor]:
-        return embed_rows(model, tower, batch, slice(i * size, (i + 1) * size), machine, seed, i)
+        return embed_chunk(model, tower, chunks[i], machine, seed, i)
 
     def loss(image: Tensor, text: Tensor) -> Tensor:
-        if recipe.batch_size > REPLICATED:
+        if model.preset.recipe.batch_size > REPLICATED:
             return model.loss(image, text, machine.group)
         return model.loss(*machine.whole_batch(image, text))
 
-    value, image, text = backward_in_chunks(model, embed, -(-len(batch.ids) // size), loss)
+    value, image, text = backward_in_chunks(model, embed, len(chunks), loss)
     return value, cosine_gap(image, text)
 
 
-def embed_rows(
-    model: Align, tower: Tower, batch: Batch, rows: slice, machine: Machine, seed: int, chunk: int
+def embed_chunk(
+    model: Align, tower: Tower, chunk: Batch, machine: Machine, seed: int, number: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the outputs of both towers for the rows of one chunk of a batch, each (B, D).
+    """Return the outputs of both towers for one chunk of this process's rows, each (B, D).
 
     Each chunk of the global batch draws from a separate seed, so a second pass draws the same.
     """
-    pixels = scale_pixels(machine.place(batch.crops[rows]))  # (B, 3, C, C)
-    ids, mask = machine.place(batch.ids[rows]), machine.place(batch.mask[rows])  # (B, L)
+    pixels = scale_pixels(machine.place(chunk.crops))  # (B, 3, C, C)
+    ids, mask = machine.place(chunk.ids), machine.place(chunk.mask)  # (B, L)
     first = machine.rows(model.preset.recipe.batch_size).start  # of this process
-    seed = seed * 1_000_003 ** (first // len(ids) + chunk) % 2**63
+    seed = seed * 1_000_003 ** (first // len(ids) + number) % 2**63
     low = torch.autocast(machine.device.type, torch.bfloat16, enabled=machine.low_precision)
     with machine.seeded(seed), low:
         return tower(pixels), model.text_tower(ids, mask)

@@ -2,7 +2,9 @@
 
 import copy
 import ctypes
+import getpass
 import hashlib
+import os
 import platform
 import sys
 import time
@@ -28,7 +30,7 @@ from align_edu.training import processes as local
 from align_edu.training import run as runs
 from align_edu.training.batches import TrainingBatches
 from align_edu.training.gradient_cache import Tower, add_gradient
-from align_edu.training.metrics import MetricsLog
+from align_edu.training.metrics import MetricsLog, best_loss, loss_range
 from align_edu.training.processes import Machine
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 
@@ -89,20 +91,23 @@ def train(
         runs.check_folder(out, settings, resume)
         if resume and (out / "model.safetensors").exists():  # written last: the run is finished
             return runs.load_run(out, str(machine.device))
-        if resume and (out / "tokenizer.json").exists():
-            tokenizer = load_wordpiece(out / "tokenizer.json")
+        if runs.holds_a_run(out):
+            tokenizer = runs.stored_vocabulary(out, tokenizer)
         elif tokenizer is None:
             tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
         record = settings | {"data": list(map(str, data)), "versions": runs.software_versions()}
         job = record | {"out": str(out), "start": start and str(start)}
         shared = _shared_by_cores(cores, source, tokenizer, preset, machine, job, shows)
         batches, machine = stack.enter_context(shared)
+        if shows:
+            _warn_of_repeats(batches)
         stack.enter_context(machine.watched())
         model = take_steps(batches, budget, machine, out, start, record, shows, tensorboard)
-    if shows and batches.skipped:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(batches.skipped.items()))
+    skipped = batches.skipped
+    if shows and skipped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
         tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)
-    return runs.Run(out, preset, tokenizer, model.eval(), batches.skipped)
+    return runs.Run(out, preset, tokenizer, model.eval(), skipped)
 
 
 def take_steps(
@@ -129,7 +134,7 @@ def take_steps(
     folder = out if writes else None
     with MetricsLog(folder, batches.preset, budget, step, seconds, shows, tensorboard) as log:
         started = time.perf_counter() - seconds
-        upcoming = batches.from_step(step)
+        upcoming = batches.from_step(step, pinned=machine.device.type == "cuda")
         while budget.progress(step, seconds) < 1.0:
             place = budget.of_step(step, seconds)
             rate = recipe.learning_rate * learning_rate_factor(place, recipe.warmup)
@@ -182,8 +187,13 @@ def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
 
     Compiling needs a C++ compiler and Python's headers; it changes the speed, not the result.
     """
-    before, compiled = copy.deepcopy(tower.state_dict()), torch.compile(tower)
     try:
+        getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name, after whom torch names files
+        os.environ["USER"] = f"user{os.getuid()}"
+    before = copy.deepcopy(tower.state_dict())
+    try:
+        compiled = torch.compile(tower)
         compiled(pixels.to(memory_format=torch.channels_last)).sum().backward()
     except Exception as error:  # the compiler's exceptions have no common type
         note = f"note: the image tower is not compiled ({type(error).__name__}); see doctor"
@@ -242,6 +252,18 @@ def help_training() -> None:
             take_steps(batches, budget, machine, Path(job["out"]), start, job)
     except TrainingStopped:
         sys.exit(1)  # process 0 reports the reason
+
+
+def _warn_of_repeats(batches: TrainingBatches) -> None:
+    """Say before the first step if repeated captions keep the loss far above its floor."""
+    counts = batches.captions.value_counts().field("counts").to_numpy()
+    best, (floor, chance, _) = best_loss(batches.preset, counts), loss_range(batches.preset, 1.0)
+    if best > floor + 0.1 * (chance - floor):
+        tqdm.write(
+            f"note: {counts.sum()} pairs have {len(counts)} distinct captions; the loss cannot fall"
+            f" below about {best:.2f} (chance {chance:.2f}): filter out repeated captions",
+            file=sys.stderr,
+        )
 
 
 def _vocabulary_of(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:

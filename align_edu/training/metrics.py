@@ -1,17 +1,21 @@
 """A run's progress: a live line, metrics.jsonl and, on request, TensorBoard."""
 
+import errno
 import json
 import math
+import os
 from collections.abc import Callable
 from contextlib import ExitStack
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.io import InputError, TrainingStopped, written_whole
+from align_edu.io import InputError, TrainingStopped, cannot_write, written_whole
 from align_edu.loss import best_temperature, chance_loss, loss_floor
 from align_edu.presets import Preset
 from align_edu.training.recipe import Budget
@@ -41,6 +45,32 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
     return loss_floor(columns, loss.label_smoothing), chance_loss(columns), best
 
 
+def best_loss(preset: Preset, counts: np.ndarray) -> float:
+    """Return about how low the loss can fall when the pairs share captions.
+
+    counts: how many pairs have each distinct caption. Of a caption that c of P pairs have, a
+    batch holds about 1 + (N - 1) (c - 1) / (P - 1) copies. No model can tell them apart, so the
+    best answer to each is the mean of their targets.
+
+    >>> from align_edu.presets import get_preset
+    >>> toy = get_preset("toy")
+    >>> round(best_loss(toy, np.ones(1_000)) - loss_range(toy, 1.0)[0], 9)  # all are different
+    0.0
+    """
+    n, loss = preset.recipe.batch_size, preset.loss
+    softmax, pairs = loss.kind == "softmax", counts.sum()
+    columns = 1 + round((n - 1) * loss.negatives) if softmax else n
+    copies = 1 + (columns - 1) * (counts - 1) / (pairs - 1)
+    if softmax:
+        other = loss.label_smoothing / columns
+        own = (1 - loss.label_smoothing) / copies + other
+        rest = (columns - copies) * other * math.log(other or 1)
+        losses = -2 * (copies * own * np.log(own) + rest)
+    else:
+        losses = np.log(copies) - (copies - 1) * np.log1p(-1 / copies.clip(1 + 1e-9))
+    return float(np.average(losses, weights=counts))
+
+
 class MetricsLog(ExitStack):
     """Keeps the losses since the last row; writes rows to ``metrics.jsonl`` and to a live line.
 
@@ -55,7 +85,7 @@ class MetricsLog(ExitStack):
         super().__init__()
         self.losses: list[Tensor] = []  # tensors, since reading one waits for the device
         self._preset, self._budget, self._seconds = preset, budget, seconds
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
         self._events: Any = None
         if folder is None:
             return
@@ -64,7 +94,7 @@ class MetricsLog(ExitStack):
         with written_whole(path) as beside:
             kept = (json.dumps(row) + "\n" for row in rows if row["step"] <= step)
             beside.write_text("".join(kept), encoding="utf-8")
-        self._file = self.enter_context(path.open("a", encoding="utf-8"))
+        self._file = self.enter_context(path.open("ab", buffering=0))  # no rest to write at exit
         done = 100 * budget.progress(step, seconds)  # initial: not the work of this session
         form = "{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
         self._bar: tqdm[Any] = self.enter_context(
@@ -119,8 +149,12 @@ class MetricsLog(ExitStack):
             "pairs_seen": step * size,
         }
         self._seconds = seconds
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
+        line = (json.dumps(row) + "\n").encode()
+        try:
+            if self._file.write(line) < len(line):  # as much as the disk still held
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            raise cannot_write(Path(self._file.name), error) from error
         self._bar.set_postfix_str(
             f"loss {row['loss']:.2f} (floor {floor:.2f}, chance {chance:.2f})"
             f" σ {sigma:.4f} (best {best:.4f}) {row['pairs_per_second']:.0f} pairs/s",

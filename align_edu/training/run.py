@@ -1,6 +1,7 @@
 """A run's folder: settings, vocabulary, checkpoints and weights, and the model that they make."""
 
 import json
+import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -100,18 +101,35 @@ def check_folder(out: Path, settings: dict[str, Any], resume: bool) -> None:
     """Refuse to overwrite another run, and to resume with other settings or other data."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the run")
-    if not (out / "config.json").exists():
+    if not holds_a_run(out):
         return
     if not resume:
         raise InputError(f"{out}: already holds a run; add --resume or choose another folder")
     stored = read_json(out / "config.json")
     for name, value in settings.items():
         if stored.get(name) != value:
-            raise InputError(
-                f"{out}: the run was started with another setting"
-                f" ({name.removesuffix('_sha256')} differs); resume it with the same preset,"
-                " data, length and seed"
-            )
+            raise _other_setting(out, name.removesuffix("_sha256"))
+
+
+def holds_a_run(out: Path) -> bool:
+    """Return True if ``out`` has weights to lose; a run that stopped before has none."""
+    weights = (out / "model.safetensors").exists() or newest_checkpoint(out / "checkpoints")
+    return (out / "config.json").exists() and bool(weights)
+
+
+def stored_vocabulary(out: Path, given: Tokenizer | None) -> Tokenizer:
+    """Return the vocabulary of the run in ``out``; InputError if another one is ``given``."""
+    stored = load_wordpiece(out / "tokenizer.json")
+    if given is not None and given.to_str() != stored.to_str():
+        raise _other_setting(out, "vocabulary")
+    return stored
+
+
+def _other_setting(out: Path, name: str) -> InputError:
+    return InputError(
+        f"{out}: the run was started with another setting ({name} differs); resume it with the"
+        " same preset, data, vocabulary, length and seed"
+    )
 
 
 def software_versions() -> dict[str, str]:
@@ -130,6 +148,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     with written_whole(path) as beside:
         try:
             save_file(plain, beside, metadata)
+            umask = os.umask(0)  # the library makes a private file; ours is as any other
+            os.umask(umask)
+            beside.chmod(0o666 & ~umask)
         except SafetensorError as error:  # how the library reports an operating-system error
             raise OSError(None, str(error)) from error
 

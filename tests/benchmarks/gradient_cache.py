@@ -23,7 +23,7 @@ from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training import build_optimizer
 from align_edu.training.batches import Batch, TrainingBatches
-from align_edu.training.gradient_cache import add_gradient, embed_rows
+from align_edu.training.gradient_cache import add_gradient, embed_chunk
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.processes import open_machine
 
@@ -34,7 +34,7 @@ class Step:
 
     model: Align
     optimizer: torch.optim.Optimizer
-    batch: Batch
+    batch: list[Batch]
 
     def cached(self) -> float:
         """Take the exact step and return its loss."""
@@ -43,12 +43,11 @@ class Step:
         self._finish()
         return loss.item()
 
-    def separate(self, chunk: int) -> None:
+    def separate(self) -> None:
         """Take a step over the same chunks, each with a separate loss."""
         model, machine = self.model, open_machine("cpu")
-        for start in range(0, len(self.batch.ids), chunk):
-            rows = slice(start, start + chunk)
-            pair = embed_rows(model, model.image_tower, self.batch, rows, machine, 0, start)
+        for number, chunk in enumerate(self.batch):
+            pair = embed_chunk(model, model.image_tower, chunk, machine, 0, number)
             model.loss(*pair).backward()
         self._finish()
 
@@ -65,7 +64,7 @@ def first_step(preset: Preset, shards: Path) -> Step:
     batches = TrainingBatches(source, tokenizer, preset, seed=0, progress=False)
     model = Align(preset, tokenizer.get_vocab_size()).train()
     model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Step(model, build_optimizer(model, preset.recipe), batches[0])
+    return Step(model, build_optimizer(model, preset.recipe), next(batches.from_step(0)))
 
 
 def main() -> None:
@@ -83,7 +82,7 @@ def main() -> None:
         step, plain, cached = first_step(small, shards), [], []
         for _ in range(args.rounds + 1):  # the first round is a warm-up
             started = time.perf_counter()
-            step.separate(args.chunk)
+            step.separate()
             middle = time.perf_counter()
             step.cached()
             plain.append(middle - started)
