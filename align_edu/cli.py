@@ -224,6 +224,7 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     text = f"{len(index)} images indexed in {out} for {index.kind} search"
     text += f"; {len(skipped)} could not be read" if skipped else ""
     answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
+    answer["left_out"] = dict(index.left_out)
     return answer, text
 
 

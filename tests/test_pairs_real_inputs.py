@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image, PngImagePlugin
 
+from align_edu import ImageIndex
 from align_edu.cli import main
 from align_edu.filters import filter_pairs
 from align_edu.filters.near_duplicates import evaluation_images
@@ -71,15 +72,18 @@ def test_a_near_duplicate_is_found_whatever_its_key_and_what_is_unread_is_on_the
 
 
 @pytest.mark.parametrize("beside", ["stats", "parquet", "nothing"])
-@pytest.mark.parametrize("between", [True, False])
+@pytest.mark.parametrize("end", ["between members", "in a member", "properly"])
 def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
-    tmp_path: Path, beside: str, between: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, beside: str, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     texts = ["a red cat", "two dogs", "rain in spring"]
     raw = tmp_path / "raw"
     path = write_tar(raw / "7.tar", [m for i in range(3) for m in pair(str(i), texts[i], i)])
     offsets = {name: offset for name, offset, _ in tar_members(path)}
-    path.write_bytes(path.read_bytes()[: offsets["2.jpg"] + (-512 if between else 100)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: offsets["2.jpg"] + (100 if end == "in a member" else -512)])
+    if end == "properly":
+        path.write_bytes(path.read_bytes() + bytes(10_240))
     rows = [{"key": str(i), "caption": texts[i], "status": "success"} for i in range(3)]
     if beside == "stats":
         (raw / "7_stats.json").write_text('{"count": 4, "successes": 3}')
@@ -91,9 +95,22 @@ def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
     expected = "missing in 7.tar, which holds 2 of its 3"
     if beside == "nothing":
         expected = "end of a shard lost, with unknown pairs: 7.tar (unexpected end of data)"
-    assert source.skipped == {expected: 1}
-    assert main(["filter", str(raw), str(tmp_path / "kept"), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["warnings"] == [f"1 {expected}"]
+    lost = {} if (beside, end) == ("nothing", "properly") else {expected: 1}
+    assert source.skipped == lost
+    warnings = [f"{count} {reason}" for reason, count in lost.items()]
+    for arguments in (["--json"], []):
+        assert main(["filter", str(raw), str(tmp_path / "kept"), *arguments]) == 0
+        screen = capsys.readouterr().out
+        assert all(line in screen.split("\n") for line in warnings) or arguments
+        assert not arguments or json.loads(screen)["warnings"] == warnings
+
+
+def test_a_lost_shard_of_a_folder_is_named(tmp_path: Path) -> None:
+    write_tar(tmp_path / "raw" / "0.tar", pair("1", "a red cat"))
+    row = {"key": "1", "caption": "two dogs", "status": "success"}
+    pa.parquet.write_table(pa.Table.from_pylist([row] * 3), tmp_path / "raw" / "1.parquet")
+    funnel = filter_pairs(tmp_path / "raw", tmp_path / "kept", rules=Rules(**OFF))
+    assert funnel.warnings == ["3 missing in 1.tar, which holds 0 of its 3"]
 
 
 def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path: Path) -> None:
@@ -108,13 +125,18 @@ def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path:
 
 def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path: Path) -> None:
     both = [("1.json", b'{"caption": "from json"}'), *pair("1", "from txt")]
+    both += [("4.json", b'{"caption": "a dog "}'), *pair("4", " a dog")]
     only_json = [("2.jpg", picture(2)), ("2.json", b'{"TEXT": "a \\ud83d cat"}')]
     none = [("3.jpg", picture(3)), ("3.json", b'{"url": "x"}')]
     path = write_tar(tmp_path / "a.tar", none + both + only_json)
     source = open_pairs([path])
-    assert source.captions == ["from txt", "a \ufffd cat"]
-    assert source.skipped == {"missing text": 1}
-    assert read_pairs(path)["caption"].to_pylist() == [None, "from txt", "a \ufffd cat"]
+    assert source.captions == ["from txt", "a dog", "a \ufffd cat"]
+    different = "caption in KEY.json that differs from KEY.txt, which is used"
+    assert source.skipped == {"missing text": 1, different: 1}
+    assert read_pairs(path)["caption"].to_pylist() == [None, "from txt", " a dog", "a \ufffd cat"]
+    funnel = filter_pairs(path, tmp_path / "kept", rules=Rules(**OFF))
+    assert funnel.warnings == [f"1 {different}"] and f"1 {different}" in str(funnel)
+    assert open_pairs([tmp_path / "kept"]).captions == source.captions
 
 
 def test_training_reads_the_texts_that_the_filter_judged(tmp_path: Path) -> None:
@@ -221,14 +243,20 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
     from align_edu.search.index import embed_source
     from align_edu.training import load_run
 
+    model = Path(__file__).parents[1] / "data_samples" / "toy_model"
+
     folder = tmp_path / "in"
     write_tar(folder / "a.tar", [("1.jpg", picture(1)), ("2.jpg", picture(2)), ("2.txt", b"a cat")])
     (folder / "photo.jpg").write_bytes(picture(3))
     (folder / "old.heic").touch()
-    run = load_run(Path(__file__).parents[1] / "data_samples" / "toy_model")
+    run = load_run(model)
     found = embed_source(run, folder, progress=True)
     assert [file.name for file in found.files] == ["photo.jpg", "1.jpg", "2.jpg"]
     assert "left out: 1 .heic (convert to .jpg)" in capsys.readouterr().err
+    assert main(["index", str(model), str(folder), str(tmp_path / "index"), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["images"], answer["left_out"]) == (3, {".heic (convert to .jpg)": 1})
+    assert ImageIndex.load(tmp_path / "index").left_out == answer["left_out"]
     write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
     assert [file.name for file in embed_source(run, folder).files] == ["photo.jpg"]
 

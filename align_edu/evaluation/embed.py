@@ -68,6 +68,7 @@ class EmbeddedImages:
     embeddings: Tensor
     files: list[Path]
     skipped: dict[Path, str] = field(default_factory=dict)
+    left_out: Counter[str] = field(default_factory=Counter)  # ending and reason -> other files
 
     def reasons(self) -> str:
         """Return each reason with its count, such as "2 truncated", the most frequent first."""

@@ -21,7 +21,7 @@ from align_edu.filters.funnel import tally
 from align_edu.filters.near_duplicates import distances
 from align_edu.filters.rules import RULES, Rule, Rules
 from align_edu.io import InputError, written_whole
-from align_edu.pairs.shards import PairSource, open_pairs
+from align_edu.pairs.shards import PairSource, open_pairs, shard_faults
 from align_edu.pairs.table import Chunks
 
 COLUMNS = ("key", "shard", "caption", image.STATUS, *image.IDENTITY, *image.SIZE, *image.SCORES)
@@ -68,6 +68,12 @@ class Job:
         low, high = pl.lit(edges[0], pl.UInt64), pl.lit(edges[1] - 1, pl.UInt64)
         whole = self.scan(name, range(len(self.raw.chunks)))
         return whole.filter(pl.col(key).is_between(low, high))
+
+
+def check_shard(job: Job, number: int) -> dict[str, int]:
+    """Count by reason what the shard of a chunk lacks; each shard is checked once."""
+    tar = job.raw.chunks[number].tar
+    return {} if tar is None else shard_faults(tar)
 
 
 def describe(job: Job, number: int) -> int:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -89,9 +90,13 @@ def filter_pairs(
             shutil.rmtree(out if new else work, ignore_errors=True)
             raise
         with _engine(engine) as run:
-            job, notes, tallies = _passes(partial(_each, run, progress), job)
+            each, faults = partial(_each, run, progress), Counter[str]()
+            chunks = range(len(job.raw.chunks))
+            for found in each("checking shards", counts.check_shard, job, chunks):
+                faults.update(found)
+            job, notes, tallies = _passes(each, job)
         source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
-        warnings = [f"{count:,} {reason}" for reason, count in job.raw.faults.items()]
+        warnings = [f"{count:,} {reason}" for reason, count in faults.items()]
         warnings += [notes["near_duplicate"]] if notes.get("near_duplicate") else []
         funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
         funnel = replace(funnel, warnings=warnings)

@@ -18,6 +18,7 @@ from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
 from align_edu.pairs.table import KEPT_PAIRS, SHARD, SOURCE, read_pairs
 from align_edu.pairs.tar_index import Member, group_members, whole_text
 
+TWO_TEXTS = "caption in KEY.json that differs from KEY.txt, which is used"
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
 
 
@@ -71,7 +72,8 @@ def open_pairs(paths: Sequence[str | Path], *, texts: bool = True) -> PairSource
     KEY.txt, and where that is missing the caption in KEY.json; of a filter's output it is the
     text that the filter judged. Everything else is counted in `skipped`: "missing text", "missing
     image", "empty text", "text is not UTF-8", "repeated key", "unsafe name" (absolute, or with
-    ".."), "kept pair not in the shards", and what each damaged or short shard lacks.
+    ".."), "kept pair not in the shards", `TWO_TEXTS` (the pair is used), and what each damaged or
+    short shard lacks.
 
     paths: folders of .tar shards, single .tar files, the output of `filter_pairs` (its folder or
     its pairs.parquet; the images are read from its source shards), or benchmarks in Karpathy's
@@ -125,6 +127,8 @@ def _add_shards(source: PairSource, path: Path, texts: bool) -> list[tuple[int, 
     for shard in shards:
         keep = None if kept is None else kept.get(shard.stem, kept.get(None, {}))
         members = group_members(shard, source.skipped, keep)
+        if texts and keep is None:
+            _count_two_texts(shard, members, source.skipped)
         places += _add_shard(source, shard, members, keep, texts)
         unseen -= 0 if keep is None else len(members)
     if unseen > 0:
@@ -180,6 +184,26 @@ def _text(handle: int, parts: dict[str, Member]) -> tuple[str, str]:
         return whole_text(text or "").strip(), "missing text"
     except BROKEN_ROWS:
         return "", "text is not UTF-8" if kind == "txt" else "unreadable JSON"
+
+
+def _count_two_texts(
+    shard: Path, members: dict[str, dict[str, Member]], faults: Counter[str]
+) -> None:
+    """Count the pairs of a shard whose KEY.txt and KEY.json hold different texts."""
+    with shard.open("rb") as file:
+        for parts in members.values():
+            if {"txt", "json"} <= parts.keys():
+                txt, other = (_text(file.fileno(), {k: parts[k]})[0] for k in ("txt", "json"))
+                faults.update([TWO_TEXTS] if txt and other and txt != other else [])
+
+
+def shard_faults(shard: Path) -> Counter[str]:
+    """Count by reason what a shard lacks and, if its table was read from the tar, two texts."""
+    faults = Counter[str]()
+    members = group_members(shard, faults)
+    if shard.is_file() and not shard.with_suffix(".parquet").is_file():
+        _count_two_texts(shard, members, faults)
+    return faults
 
 
 def is_filtered(path: Path) -> bool:

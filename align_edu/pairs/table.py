@@ -7,7 +7,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from align_edu.io import InputError, written_whole
 from align_edu.pairs.captions import BROKEN_ROWS, our_names, read_text_table, table_of
-from align_edu.pairs.tar_index import group_members, shard_faults
+from align_edu.pairs.tar_index import group_members
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
@@ -178,6 +178,7 @@ class Chunk:
     first: int
     rows: int
     shard: str | None = None
+    tar: Path | None = None  # whose pictures they are, in the first chunk of a shard
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the rows, with our column names; if `columns` are given, those that exist.
@@ -204,7 +205,6 @@ class Chunks:
 
     chunks: tuple[Chunk, ...]
     schema: pa.Schema
-    faults: Counter[str] = field(default_factory=Counter)  # of the shards, by reason
 
     @property
     def rows(self) -> int:
@@ -226,22 +226,23 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
     >>> [chunk.rows for chunk in chunks.chunks], chunks.rows
     ([2, 1], 3)
     """
-    schemas, chunks, faults = [], [], Counter[str]()
+    schemas, chunks = [], []
     for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
         path = _as_parquet(source, spare)
         with _parquet_errors(path):
             metadata = pa.parquet.read_metadata(path)
             count, schema = metadata.num_rows, metadata.schema.to_arrow_schema()
-        shard = None
+        shard = tar = None
         if isinstance(source, Path) and isinstance(pairs, str | Path):
-            shard = _shard(Path(pairs), source)
-            faults += shard_faults(source.with_suffix(".tar"), whole=source.suffix == ".tar")
+            shard, tar = _shard(Path(pairs), source), source.with_suffix(".tar")
+            tar = tar if shard is not None or tar.is_file() else None
         schemas.append(_with_shard(_tidy(schema.empty_table(), path), shard).schema)
         for first in range(0, count, rows):
-            chunks.append(Chunk(path, first, min(rows, count - first), shard))
+            chunks.append(Chunk(path, first, min(rows, count - first), shard, tar))
+            tar = None
     with _joining(pairs):
         schema = pa.unify_schemas(schemas, promote_options="permissive")
-    return Chunks(tuple(chunks), schema, faults)
+    return Chunks(tuple(chunks), schema)
 
 
 def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:

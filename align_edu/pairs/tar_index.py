@@ -55,18 +55,6 @@ def group_members(
     return pairs
 
 
-def shard_faults(tar: Path, *, whole: bool) -> Counter[str]:
-    """Count by reason what is missing or unusable in a shard; if not `whole`, only if it is cut."""
-    faults = Counter[str]()
-    if tar.is_file():
-        with tar.open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - BLOCK))
-            cut = file.read().strip(b"\0") != b""
-        if cut or whole or tar.stat().st_size < BLOCK:
-            group_members(tar, faults)
-    return faults
-
-
 def _written_pairs(shard: Path) -> int:
     """Return how many pairs a shard had, by the JSON or parquet beside it; 0 without them."""
     parquet = shard.with_suffix(".parquet")

@@ -6,7 +6,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ class ImageIndex:
 
     embeddings: (N, D), N > 0, unit vectors. files: the N image files. run: folder of the model
     that made the embeddings, so that a search can load it. skipped: files that could not be
-    read, and why. kind: "exact" or "approximate"; by the number of images when None.
+    read, and why; `left_out` counts a folder's other files by ending and reason. kind: "exact" or
+    "approximate"; by the number of images when None.
 
     Raises InputError when there is nothing to index or the embeddings are not finite.
 
@@ -74,6 +75,7 @@ class ImageIndex:
         self.run = None if run is None else _place_of(run)
         self.model = None if self.run is None else weights_of(self.run)
         self.skipped = {_place_of(file): why for file, why in (skipped or {}).items()}
+        self.left_out = Counter[str]()
         self._home = Path(os.sep)  # names are relative to it
         self._names = [self._name(file) for file in files]
         self._vectors = Vectors.empty(embeddings.shape[1], self.kind)
@@ -115,7 +117,9 @@ class ImageIndex:
             place = images if isinstance(images, str | Path) else "the list of images"
             raise InputError(f"{place}: no image can be read ({found.reasons() or 'none given'})")
         folder = getattr(run, "folder", None)
-        return cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
+        index = cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
+        index.left_out = found.left_out
+        return index
 
     def run_folder(self) -> Path:
         """Return the folder of the model that built the index; InputError if it names none."""
@@ -180,6 +184,7 @@ class ImageIndex:
             "run": None if self.run is None else os.path.relpath(self.run, home),
             "model": self.model,
             "width": self.width,
+            "left_out": self.left_out,
             "images": [os.path.relpath(file, home) for file in self.files],
             "skipped": {os.path.relpath(file, home): why for file, why in self.skipped.items()},
         }
@@ -201,6 +206,7 @@ class ImageIndex:
         index.kind, index.model = described["kind"], described.get("model")
         run, skipped = described.get("run"), described.get("skipped", {})
         index.run = None if run is None else _place_of(index._home / run)
+        index.left_out = Counter(described.get("left_out", {}))
         index.skipped = {_place_of(index._home / name): why for name, why in skipped.items()}
         return index
 
@@ -252,6 +258,7 @@ def embed_source(
     """
     from align_edu.evaluation.embed import embed_pictures
 
+    left_out = Counter[str]()
     if not isinstance(images, str | Path):
         files = [Path(file) for file in images]
         if missing := [file for file in files if not file.is_file()]:
@@ -260,17 +267,20 @@ def embed_source(
     elif Path(images).suffix == ".npy":
         return _read_embeddings(Path(images), run.encode_texts(["a"]).shape[1])
     else:
-        files, places = _found_in(Path(images), progress)
-    return embed_pictures(
+        files, places = _found_in(Path(images), left_out)
+    if left_out and progress:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
+        tqdm.write(f"left out: {reasons}", file=sys.stderr)
+    found = embed_pictures(
         run, files, lambda i: decode_image(read_part(*places[i])), progress=progress, resume=resume
     )
+    return replace(found, left_out=left_out)
 
 
-def _found_in(path: Path, progress: bool) -> tuple[list[Path], list[tuple[Path, int, int]]]:
+def _found_in(path: Path, left_out: Counter[str]) -> tuple[list[Path], list[tuple[Path, int, int]]]:
     """Return the images of a folder or shard: names, and the place of each one's bytes."""
     if path.suffix != ".tar" and not path.is_dir():
         raise InputError(f"{path}: no such folder; give a folder of images")
-    left_out = Counter[str]()
     files = find_images(path, left_out)
     places = [(file, 0, file.stat().st_size) for file in files]
     if path.suffix == ".tar" or any(path.glob("*.tar")):
@@ -284,12 +294,9 @@ def _found_in(path: Path, progress: bool) -> tuple[list[Path], list[tuple[Path, 
             places += map(source.place, range(len(source)))
             for suffix in (".tar", ".parquet", ".json"):
                 left_out.pop(f"{suffix} (no picture)", None)
-            left_out += source.skipped
+            left_out.update(source.skipped)
     if not files:
         raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
-    if left_out and progress:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        tqdm.write(f"left out: {reasons}", file=sys.stderr)
     return files, places
 
 
