@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 from pathlib import Path
 
 import pytest
@@ -46,31 +45,6 @@ def test_the_plan_is_quoted_as_it_is_printed(chip: str, capsys: pytest.CaptureFi
     for quote in (r"Whole run: .*", r".* pairs seen, .* FLOPs"):
         assert f'"{re.findall(quote, printed)[0]}"' in PAGE
     assert "DOES NOT FIT" not in printed
-
-
-@needs_real
-def test_the_photographs_path_runs_from_the_folder_to_a_search(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    shutil.copytree(REAL / "recipes" / "images", "photos")
-    rows = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
-    lines = ['{},"{}"'.format(*row.split("\t")) for row in rows if row]
-    Path("captions.csv").write_text("\n".join(["file,caption", *lines]) + "\n", encoding="utf-8")
-    section = PAGE.split("## Your own photographs")[1].split("\n## ")[0]
-    path = [shlex.split(line) for line in re.findall(r"^align-edu .*", section, re.M)]
-    assert [command[1] for command in path] == ["pairs", "filter", "train", "index", "search"]
-    answers = []
-    for command in path:
-        assert main([*ours(command), "--json"]) == 0
-        answers.append(json.loads(capsys.readouterr().out))
-    made, funnel, trained, indexed, found = answers
-    empty = sum(line.endswith(',""') for line in lines)  # three cooks wrote no alt-text
-    assert made["pairs"] == funnel["raw"] == 160 - empty == 157
-    assert made["skipped"] == {"empty caption": empty}
-    assert funnel["raw"] - sum(s["dropped"] for s in funnel["steps"]) == funnel["kept"] > 100
-    assert trained["step"] == 100 and trained["skipped"] == {}
-    assert indexed["images"] == len(list(Path("photos").iterdir())) and len(found["hits"]) == 10
 
 
 @needs_real

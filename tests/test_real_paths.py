@@ -1,0 +1,168 @@
+"""Real photographs, alt-text, emoji and foreign shards take the whole path of REAL_DATA.md."""
+
+import csv
+import json
+import os
+import re
+import shlex
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from align_edu.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = ROOT.parent / "shared" / "real"
+MODEL = ROOT / "data_samples" / "toy_model"
+PAGE = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("## Your own photographs")[1].split("\n## ")[0]
+STEPS = "100" if os.environ.get("ALIGN_EDU_LONG") == "1" else "10"  # make test-long
+Row = tuple[str, str]  # a picture's file name and a caption
+Call = Callable[..., dict[str, Any]]
+pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Call:
+    """Return a function that runs a command in an empty folder and returns its JSON."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*command: str | Path) -> dict[str, Any]:
+        capsys.readouterr()
+        assert main([*map(str, command), "--json"]) == 0
+        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+        return answer
+
+    return run
+
+
+def recipes() -> list[Row]:
+    """WebP photographs with the alt-text of their authors; three have none."""
+    lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
+    return [(name, text) for name, text in (line.split("\t") for line in lines if line)]
+
+
+def coco() -> list[Row]:
+    """Photographs with five captions each."""
+    whole = json.loads((REAL / "coco" / "captions.json").read_text(encoding="utf-8"))
+    names = {image["id"]: image["file_name"] for image in whole["images"]}
+    return [(names[note["image_id"]], note["caption"]) for note in whole["annotations"]]
+
+
+def emoji() -> list[Row]:
+    """Pictures of 128 px with alpha; Japanese and English names of each."""
+    with (REAL / "emoji" / "names.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[:250]
+    return [(row["file"], row[language]) for row in rows for language in ("en", "ja")]
+
+
+def expected(rows: list[Row], sizes: dict[str, tuple[int, int]], least: int) -> dict[str, int]:
+    """Count by rule what Section 3 drops, by hand: each pair by the first rule it breaks."""
+    dropped = Counter[str]()
+    pictures: dict[str, set[str]] = {}
+    for name, text in rows:
+        pictures.setdefault(text.lower(), set()).add(name)
+    for name, text in rows:
+        short, long = sorted(sizes[name])
+        if short <= least:
+            dropped["short_side"] += 1
+        elif long >= 3 * short:
+            dropped["aspect_ratio"] += 1
+        elif len(pictures[text.lower()]) > 10:
+            dropped["images_per_text"] += 1
+        elif len(re.findall(r"[\w'’-]+", text)) > 20:
+            dropped["length"] += 1
+    return dropped
+
+
+@pytest.mark.longer
+@pytest.mark.parametrize(
+    ("rows", "rules", "least"),
+    [(recipes, "", 200), (coco, "", 200), (emoji, "--rule min_side=100", 100)],
+)
+def test_a_folder_goes_from_pictures_to_a_search(
+    call: Call, rows: Callable[[], list[Row]], rules: str, least: int
+) -> None:
+    listed = rows()
+    names = sorted({name for name, _ in listed})
+    Path("photos").mkdir()
+    for name in names:
+        shutil.copy(REAL / rows.__name__ / "images" / name, "photos")
+    with Path("captions.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), *listed])
+    path = [shlex.split(line)[1:] for line in re.findall(r"^align-edu .*", SECTION, re.M)]
+    assert [command[0] for command in path] == ["pairs", "filter", "train", "index", "search"]
+    path[2][path[2].index("--steps") + 1] = STEPS
+    path[1] += shlex.split(rules)
+    made, funnel, trained, indexed, found = [call(*command) for command in path]
+
+    full = [(name, text.strip()) for name, text in listed if text.strip()]
+    empty = len(listed) - len(full)
+    assert made["pairs"] == funnel["raw"] == len(full)
+    assert made["skipped"] == ({"empty caption": empty} if empty else {})
+    sizes = {name: Image.open(Path("photos", name)).size for name in names}
+    dropped = expected(full, sizes, least)
+    assert {s["rule"]: s["dropped"] for s in funnel["steps"] if s["dropped"]} == dropped
+    assert funnel["kept"] == len(full) - sum(dropped.values()) and funnel["warnings"] == []
+    assert trained["step"] == int(STEPS) and trained["skipped"] == {}
+    assert (indexed["images"], indexed["skipped"], indexed["left_out"]) == (len(names), {}, {})
+    places = [Path(hit["path"]) for hit in found["hits"]]
+    assert len(set(places)) == 10 and all(place.is_file() for place in places)
+    assert {place.parent for place in places} == {Path("photos").resolve()}
+
+    # After a few steps all pictures look alike; the trained model tells them apart.
+    call("index", MODEL, "photos", "known")
+    copy = shutil.copy(Path("photos", names[len(names) // 2]), "copy")
+    first, second = call("search", "known", "--image", copy, "--top", "2")["hits"]
+    assert Path(first["path"]).name == names[len(names) // 2]
+    assert first["score"] > 0.999 > second["score"]
+
+
+def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(
+    call: Call, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shards = REAL / "shards"
+    for command in (["filter", shards, "kept"], ["train", "--data", shards, "--out", "run"]):
+        assert main([str(part) for part in command]) == 2
+        assert str(shards) in (error := capsys.readouterr().err) and "text" in error
+    assert list(Path().iterdir()) == []
+    pictures = {}
+    for shard in sorted(shards.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar.getmembers():
+                data = tar.extractfile(member)
+                if data is not None and member.name.endswith((".jpg", ".png", ".webp")):
+                    pictures[shard.resolve() / member.name] = data.read()
+    indexed = call("index", MODEL, shards, "index")
+    assert (indexed["images"], indexed["skipped"]) == (len(pictures), {})
+    data = list(pictures.values())[-1]
+    place = next(file for file in pictures if pictures[file] == data)  # some are there twice
+    Path("copy").write_bytes(data)
+    best = call("search", "index", "--image", "copy", "--top", "1")["hits"][0]
+    assert Path(best["path"]) == place and best["score"] > 0.999
+
+
+def test_karpathys_file_is_evaluated_whole(call: Call) -> None:
+    texts: dict[str, list[dict[str, str]]] = {}
+    for name, text in coco():
+        texts.setdefault(name, []).append({"raw": text})
+    form = [{"filename": n, "split": "test", "sentences": s} for n, s in texts.items()]
+    Path("coco").mkdir()
+    Path("coco/dataset_coco.json").write_text(json.dumps({"images": form}), encoding="utf-8")
+    Path("coco/images").symlink_to(REAL / "coco" / "images")
+    shutil.copytree(MODEL, "run")
+    record = call("evaluate", "run", "--benchmark", "coco", "--task", "retrieval")
+    assert (record["images"], record["texts"]) == (51, 255)
+    for direction, queries in (("image_to_text", 51), ("text_to_image", 255)):
+        recalls = [record[direction][f"R@{k}"] for k in (1, 5, 10)]
+        assert recalls == sorted(recalls) and recalls[-1] <= 1
+        assert all(abs(r * queries - round(r * queries)) < 1e-6 for r in recalls)
+    assert json.loads(Path("run/results/retrieval.json").read_text(encoding="utf-8")) == record
