@@ -26,7 +26,7 @@ def test_every_command_fits_the_parser() -> None:
     assert others == ["img2dataset", "torchrun"]
     for command in COMMANDS:
         if command[0] != "img2dataset":
-            _build_parser().parse_args(ours(command))
+            _build_parser(ours(command)).parse_args(ours(command))
 
 
 def test_options_in_the_prose_exist() -> None:
