@@ -96,6 +96,17 @@ def test_a_changed_field_is_read_as_json_and_whole_floats_become_floats():
         ("loss.kind", "softmx", '"softmx" is not allowed; give softmax or sigmoid'),
         ("loss.negatives", "0", "0.0 is not allowed; give a number above 0, at most 1"),
         ("loss.bias", "Infinity", "Infinity is not allowed; give a number"),
+        ("loss.tile", "0", "0 is not allowed; give a whole number from 1"),
+        ("loss.label_smoothing", "2", "2.0 is not allowed"),
+        ("loss.temperature", "0", "0.0 is not allowed; give a number above 0"),
+        ("recipe.log_steps", "0", "0 is not allowed; give a whole number from 1"),
+        ("recipe.workers", "-1", "-1 is not allowed; give a whole number from 0"),
+        ("recipe.batch_size", "-4", "-4 is not allowed"),
+        ("image.crop", "49", "49 is not allowed; give at most 48"),
+        ("text.heads", "3", "3 is not allowed; give a divisor of 64"),
+        ("text.max_length", "65", "65 is not allowed; give at most text.positions, 64"),
+        ("text.max_length", "2", "2 is not allowed"),
+        ("recipe.chunk", "255", "255 is not allowed; give a number that leaves no single pair"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(path, value, words):
