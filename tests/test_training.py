@@ -347,8 +347,8 @@ from align_edu.io import only_writer
 
 with only_writer(Path(sys.argv[1])):
     child = os.fork()  # as a worker that reads data, which may live a little longer
-    if child:
-        print(child, flush=True)
+    if not child:  # prints when it runs: until then it still holds its copy of the lock
+        print(os.getpid(), flush=True)
     time.sleep(60)
 """
 
