@@ -213,7 +213,7 @@ def test_the_limit_of_a_container_is_read_in_both_versions(
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    assert _container_quota(tmp_path) == cores
+    assert _container_quota([tmp_path]) == cores
 
 
 @pytest.mark.parametrize(
