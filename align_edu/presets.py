@@ -151,13 +151,13 @@ class Preset:
     recipe: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
-        image, text, recipe = self.image, self.text, self.recipe
+        image, text, recipe, chunk = self.image, self.text, self.recipe, self.recipe.chunk
         for name, value, fits, wanted in (
             ("image.crop", image.crop, image.crop <= image.resize, f"at most {image.resize}"),
             ("text.heads", text.heads, text.width % text.heads == 0, f"a divisor of {text.width}"),
             ("text.max_length", text.max_length, text.max_length <= text.positions,
              f"at most text.positions, {text.positions}"),
-            ("recipe.chunk", recipe.chunk, recipe.batch_size % (recipe.chunk or 2) != 1,
+            ("recipe.chunk", chunk, chunk is None or recipe.batch_size % chunk != 1,
              "a number that leaves no single pair"),
         ):  # fmt: skip
             if not fits:

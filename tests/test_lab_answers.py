@@ -87,9 +87,7 @@ def pieces_by_the_library(word: str, vocabulary: list[str]) -> list[str]:
 
 
 def share_by_building_bert(vocabulary: int, width: int, layers: int, positions: int) -> float:
-    settings = TextSettings(
-        layers=layers, width=width, heads=1, max_length=positions, positions=positions
-    )
+    settings = TextSettings(layers=layers, width=width, heads=1, positions=positions)
     with torch.device("meta"):
         bert = TextTower(settings, vocabulary, width=4).bert
     total = sum(weight.numel() for weight in bert.parameters())

@@ -122,4 +122,4 @@ def test_the_command_line_fine_tunes_a_run(
     assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
     capsys.readouterr()
     assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2
-    assert "--preset toy" in capsys.readouterr().err
+    assert "--preset and --from: give only one" in capsys.readouterr().err

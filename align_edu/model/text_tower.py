@@ -32,7 +32,7 @@ class TextTower(nn.Module):
             num_hidden_layers=settings.layers,
             num_attention_heads=settings.heads,
             intermediate_size=4 * settings.width,
-            max_position_embeddings=max(settings.max_length, settings.positions),
+            max_position_embeddings=settings.positions,
             hidden_dropout_prob=settings.dropout,
             attention_probs_dropout_prob=settings.dropout,
             initializer_range=settings.width**-0.5,
