@@ -129,6 +129,7 @@ def json_lines(draw: st.DrawFn) -> tuple[str, bytes, int]:
     return "raw.jsonl", "\n".join(lines).encode(), len(lines) if strange is None else -1
 
 
+@pytest.mark.longer
 @given(st.data())
 @fuzz
 def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data: st.DataObject) -> None:

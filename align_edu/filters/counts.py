@@ -88,7 +88,7 @@ def describe(job: Job, number: int) -> int:
     words : each word's row and fingerprint.
     tokens : each different unigram (and bigram), its count in the chunk, and its spelling.
     """
-    raw = prepared(pl.DataFrame(pl.from_arrow(job.raw.chunks[number].read(COLUMNS))))
+    raw = prepared(job.raw.chunks[number].read(COLUMNS))
     failed = pl.lit(False)
     for rule, bound in job.applied("download"):
         failed = rule.drops(bound)
@@ -120,11 +120,13 @@ def describe(job: Job, number: int) -> int:
     return pairs["text"].count()
 
 
-def prepared(rows: pl.DataFrame) -> pl.DataFrame:
+def prepared(table: pa.Table) -> pl.DataFrame:
     """Bring the columns into the types that the rules read; add those that are derived.
 
     Raises InputError for a column that its rule cannot read.
     """
+    # Without the metadata of the schema and its fields, which polars wants in UTF-8.
+    rows = pl.DataFrame(pl.from_arrow(pa.table(table.columns, names=table.column_names)))
     for name, dtype in rows.schema.items():
         number, word = dtype.is_numeric(), dtype == pl.String
         either = name in ("key", "shard", *image.SCORES)
@@ -142,6 +144,7 @@ def prepared(rows: pl.DataFrame) -> pl.DataFrame:
         key.cast(pl.String).alias("key"),
         pl.lit(None, pl.Float64).alias("distance"),
         *[pl.col(name).cast(pl.Float64).fill_nan(None) for name in sizes],
+        *[pl.col(name).cast(pl.String) for name in rows.columns if name == image.STATUS],
         *[image.unsafe_score(rows[name]) for name in scores[:1]],
     )
 

@@ -58,7 +58,7 @@ def failed_download(success: str) -> pl.Expr:
     >>> pairs.select(failed_download("success")).to_series().to_list()
     [False, True, False]
     """
-    return (pl.col(STATUS).cast(pl.String).str.to_lowercase() != success).fill_null(False)
+    return (pl.col(STATUS).str.to_lowercase() != success).fill_null(False)
 
 
 def pornographic(max_unsafe: float) -> pl.Expr:

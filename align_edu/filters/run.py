@@ -143,7 +143,7 @@ def _open(
         raise InputError(f"{name}: holds no pairs")
     empty = raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
     try:
-        counts.prepared(pl.DataFrame(pl.from_arrow(empty)))
+        counts.prepared(empty)
     except InputError as error:  # a column of a wrong type
         raise InputError(f"{name}: {error}") from None
     absent = not_applied(rules, columns, bool(against), model is not None)

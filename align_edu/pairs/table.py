@@ -134,7 +134,7 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 def _parquet_errors(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a name
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: not a whole parquet file ({reason}); write it again") from None
 

@@ -60,7 +60,7 @@ def _written_pairs(shard: Path) -> int:
     parquet = shard.with_suffix(".parquet")
     with suppress(InputError, KeyError, TypeError, ValueError):
         return int(read_json(shard.with_name(f"{shard.stem}_stats.json"))["successes"])
-    with suppress(pa.ArrowException, OSError):
+    with suppress(pa.ArrowException, OSError, UnicodeDecodeError):
         if "status" not in pa.parquet.read_schema(parquet).names:
             return int(pa.parquet.read_metadata(parquet).num_rows)
         status = pa.parquet.read_table(parquet, columns=["status"])["status"]
