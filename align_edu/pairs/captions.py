@@ -7,7 +7,7 @@ import json
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
@@ -171,22 +171,42 @@ def _pairs(
 
 def _write_shard(out: Path, number: int, pairs: Iterator[tuple[dict[str, Any], bytes]]) -> int:
     """Write up to `SHARD_PAIRS` pairs as tar, stats and table; return their number."""
-    rows: list[dict[str, Any]] = []
-    shard = out / f"{number:05d}.tar"
     first = next(pairs, None)
     if first is None:
         return 0
-    with written_whole(shard) as beside, tarfile.open(beside, "w") as tar:
-        for row, data in chain([first], islice(pairs, SHARD_PAIRS - 1)):
-            row = {"key": f"{number:05d}{len(rows):04d}"} | row
-            suffix = Path(row["url"]).suffix.lower()
-            text, values = row["caption"].encode(), json.dumps(row).encode()
-            for ending, content in ((suffix, data), (".txt", text), (".json", values)):
-                member = tarfile.TarInfo(row["key"] + ending)
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-            rows.append(row)
+    shard = out / f"{number:05d}.tar"
+    chosen = enumerate(chain([first], islice(pairs, SHARD_PAIRS - 1)))
+    rows = write_tar(
+        shard,
+        (
+            ({"key": f"{number:05d}{i:04d}"} | row, Path(row["url"]).suffix.lower(), data)
+            for i, (row, data) in chosen
+        ),
+    )
     write_json(shard.with_name(f"{shard.stem}_stats.json"), {"successes": len(rows)})
     with written_whole(shard.with_suffix(".parquet")) as beside:
         pa.parquet.write_table(table_of(rows), beside)
     return len(rows)
+
+
+def write_tar(
+    path: Path, pairs: Iterable[tuple[dict[str, Any], str, bytes]]
+) -> list[dict[str, Any]]:
+    """Write pairs as a tar of KEY.jpg, KEY.txt and KEY.json for each; return the rows.
+
+    pairs: each a row of the shard's table, with `key` and `caption`; the ending of its picture's
+    file; and that file.
+    """
+    rows = []
+    with (
+        written_whole(path) as beside,
+        tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,  # twice the default's speed
+    ):
+        for row, ending, picture in pairs:
+            text, values = row["caption"].encode(), json.dumps(row).encode()
+            for suffix, content in ((ending, picture), (".txt", text), (".json", values)):
+                member = tarfile.TarInfo(row["key"] + suffix)  # time, owner and group stay 0
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            rows.append(row)
+    return rows

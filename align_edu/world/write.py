@@ -7,10 +7,8 @@ the same bytes, and an interrupted writer resumes where it stopped.
 """
 
 import hashlib
-import io
 import json
 import multiprocessing
-import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -157,10 +155,12 @@ def _write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from align_edu.pairs.captions import write_tar
+
     tar, stats, parquet = _shard_files(out, shard)
     for left_over in [parquet, *out.glob(f".{shard:05d}*.part")]:
         left_over.unlink(missing_ok=True)
-    rows = _write_tar(settings, shard, tar)
+    rows = write_tar(tar, _drawn(settings, shard))
     counts = {"count": len(rows), "successes": len(rows)}
     counts |= {"failed_to_download": 0, "failed_to_resize": 0}
     write_json(stats, {**counts, "status_dict": {"success": len(rows)}})
@@ -180,22 +180,11 @@ def _pairs_in(settings: WorldSettings, shard: int) -> int:
     return min(settings.shard_size, settings.pairs - shard * settings.shard_size)
 
 
-def _write_tar(settings: WorldSettings, shard: int, path: Path) -> list[dict[str, Any]]:
-    rows = []
-    with (
-        written_whole(path) as beside,
-        tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,  # twice the default's speed
-    ):
-        for index in range(_pairs_in(settings, shard)):
-            pair = make_pair(settings, shard, index)
-            row = _row(pair, f"{shard:05d}{index:04d}", settings.image_size)
-            files = {"jpg": pair.jpeg, "txt": pair.text.encode(), "json": json.dumps(row).encode()}
-            for kind, data in files.items():
-                member = tarfile.TarInfo(f"{row['key']}.{kind}")  # time, owner and group stay 0
-                member.size = len(data)
-                tar.addfile(member, io.BytesIO(data))
-            rows.append(row)
-    return rows
+def _drawn(settings: WorldSettings, shard: int) -> Iterator[tuple[dict[str, Any], str, bytes]]:
+    """Yield row, ending and picture of each pair of a shard."""
+    for index in range(_pairs_in(settings, shard)):
+        pair = make_pair(settings, shard, index)
+        yield _row(pair, f"{shard:05d}{index:04d}", settings.image_size), ".jpg", pair.jpeg
 
 
 def _row(pair: Pair, key: str, image_size: int) -> dict[str, Any]:
