@@ -102,7 +102,10 @@ class TextSettings(_Settings):
 class LossSettings(_Settings):
     """The loss, its label smoothing, and its temperature.
 
-    Paper: Section 4.1, eq. (1) and eq. (2); Section 5.
+    With ``cores`` = C the loss is the mean of the losses of C parts of the batch: what C cores
+    would minimise if they did not gather each other's embeddings, as the paper does.
+
+    Paper: Section 4.1, eq. (1) and eq. (2), "we concatenate embeddings"; Section 5.
     """
 
     part = "loss"
@@ -114,6 +117,7 @@ class LossSettings(_Settings):
     kind: Literal["softmax", "sigmoid"] = "softmax"  # sigmoid is SigLIP's loss, for comparison
     bias: Finite = -10.0  # initial bias of the sigmoid loss; the softmax has none
     tile: Count | None = None  # rows of the N x N matrix in memory at a time; None: all
+    cores: Count = 1  # equal parts of the batch, in order, that are not each other's negatives
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ class Recipe(_Settings):
     """Optimiser, learning-rate schedule, and batch. Paper: Section 5."""
 
     part = "recipe"
-    optimizer: Literal["lamb", "adamw", "muon"] = "lamb"
+    optimizer: Literal["lamb", "adamw", "muon", "sgd"] = "lamb"
     learning_rate: NotNegative = 1e-3
     beta1: Share = 0.9
     beta2: Share = 0.999
@@ -152,6 +156,8 @@ class Preset:
 
     def __post_init__(self) -> None:
         image, text, recipe, chunk = self.image, self.text, self.recipe, self.recipe.chunk
+        cores, batch = self.loss.cores, recipe.batch_size
+        whole = chunk is None and self.loss.kind == "softmax"
         for name, value, fits, wanted in (
             ("image.crop", image.crop, image.crop <= image.resize, f"at most {image.resize}"),
             ("text.heads", text.heads, text.width % text.heads == 0, f"a divisor of {text.width}"),
@@ -159,6 +165,9 @@ class Preset:
              f"at most text.positions, {text.positions}"),
             ("recipe.chunk", chunk, chunk is None or recipe.batch_size % chunk != 1,
              "a number that leaves no single pair"),
+            ("loss.cores", cores, cores == 1 or (batch % cores == 0 and batch > cores),
+             f"a divisor of recipe.batch_size, {batch}, below it"),
+            ("loss.cores", cores, cores == 1 or whole, "1 with loss.kind=sigmoid or recipe.chunk"),
         ):  # fmt: skip
             if not fits:
                 raise InputError(f"{name}: {value} is not allowed; give {wanted}")
@@ -279,6 +288,7 @@ def preset_from_dict(values: dict[str, Any]) -> Preset:
     True
     """
     with suppress(KeyError, TypeError):
+        values = values | {"loss": {"cores": 1} | values["loss"]}  # older runs have no loss.cores
         parts: dict[str, Any] = {part: kind(**values[part]) for part, kind in _PARTS.items()}
         preset = Preset(values["name"], **parts)
         if preset.to_dict() == values:

@@ -162,7 +162,7 @@ def test_gradient_cache_embeds_twice_and_keeps_one_chunk():
     assert share == pytest.approx(16 / 256, rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["lamb", "adamw", "muon"])
+@pytest.mark.parametrize("name", ["lamb", "adamw", "muon", "sgd"])
 def test_an_optimisers_cost_is_that_of_its_real_step(name):
     model = torch.nn.Sequential(*(torch.nn.Linear(128, 128) for _ in range(8)))
     optimizer = build_optimizer(model, dataclasses.replace(Recipe(), optimizer=name))

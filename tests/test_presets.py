@@ -106,12 +106,26 @@ def test_a_changed_field_is_read_as_json_and_whole_floats_become_floats():
         ("text.heads", "3", "3 is not allowed; give a divisor of 64"),
         ("text.max_length", "65", "65 is not allowed; give at most text.positions, 64"),
         ("text.max_length", "2", "2 is not allowed"),
+        ("loss.cores", "3", "3 is not allowed; give a divisor of recipe.batch_size, 256, below"),
+        ("loss.cores", "256", "256 is not allowed; give a divisor"),
         ("recipe.chunk", "255", "255 is not allowed; give a number that leaves no single pair"),
     ],
 )
 def test_a_change_that_makes_no_sense_is_refused(path, value, words):
     with pytest.raises(InputError, match=f"{path}: {words}"):
         replace_fields(TOY, {path: value})
+
+
+def test_cores_without_gather_are_for_the_softmax_of_a_whole_batch():
+    for path, value in (("loss.kind", "sigmoid"), ("recipe.chunk", "64")):
+        with pytest.raises(InputError, match="loss.cores: 2 is not allowed; give 1 with"):
+            replace_fields(TOY, {"loss.cores": "2", path: value})
+
+
+def test_a_run_from_before_loss_cores_is_read():
+    values = TOY.to_dict()
+    del values["loss"]["cores"]
+    assert preset_from_dict(values) == TOY
 
 
 @pytest.mark.parametrize(
@@ -123,7 +137,7 @@ def test_a_change_that_makes_no_sense_is_refused(path, value, words):
         (ImageSettings, "width", "4"),
         (TextSettings, "layers", True),
         (TextSettings, "dropout", 1.0),
-        (Recipe, "optimizer", "sgd"),
+        (Recipe, "optimizer", "adam"),
         (Recipe, "warmup", float("nan")),
         (Recipe, "steps", None),
     ],

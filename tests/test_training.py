@@ -128,10 +128,46 @@ def test_lamb_leaves_batch_norm_without_weight_decay():
     assert {id(p) for p in plain["params"]} == {id(p) for p in model[1].parameters()}
 
 
+def test_sgd_adds_the_gradient_to_its_momentum_and_decays_matrices():
+    layer = nn.Linear(1, 1)
+    nn.init.constant_(layer.weight, 2.0)
+    nn.init.constant_(layer.bias, 2.0)
+    recipe = Recipe(optimizer="sgd", learning_rate=0.5, weight_decay=0.1)
+    optimizer = build_optimizer(layer, recipe)
+    for _ in range(2):
+        layer.weight.grad, layer.bias.grad = torch.ones(1, 1), torch.ones(1)
+        optimizer.step()
+    # Bias: 2 - 0.5 · 1 - 0.5 · (0.9 · 1 + 1). Weight: gradients 1.2, then 1 + 0.1 · 1.4.
+    assert layer.bias.item() == pytest.approx(0.55)
+    assert layer.weight.item() == pytest.approx(2 - 0.5 * 1.2 - 0.5 * (0.9 * 1.2 + 1.14))
+
+
+def test_cores_that_do_not_gather_have_only_their_own_negatives():
+    preset = replace_fields(TINY, {"recipe.batch_size": "4", "loss.cores": "2"})
+    changes = {"loss.label_smoothing": "0", "loss.temperature": "1"}
+    model = Align(replace_fields(preset, changes), 100)
+    eye = torch.eye(4)
+    image = text = torch.cat([eye[:2], eye[:2]])  # both cores have the same two embeddings
+    own = math.log(1 + math.exp(-1))  # one negative, of cosine 0; σ = 1
+    assert model.loss(image, text).item() == pytest.approx(2 * own)
+    alike = torch.ones(4, 4)
+    assert model.loss(alike, alike).item() == pytest.approx(2 * math.log(2))
+    assert loss_range(preset, 1.0)[1] == pytest.approx(2 * math.log(2))
+    with pytest.raises(ValueError, match="3 pairs do not divide among loss.cores=2"):
+        model.loss(eye[:3], eye[:3])
+
+
+def test_cores_that_do_not_gather_train_in_one_process(fit):
+    folder = fit(changes={"loss.cores": "4"}, steps=2)
+    assert read_metrics(folder)[-1]["chance"] == pytest.approx(2 * math.log(4))
+    with pytest.raises(InputError, match="train with one process"):
+        fit(name="two", changes={"loss.cores": "4"}, processes=2)
+
+
 # --- the loop
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon", "sgd"])
 def test_a_single_step_changes_the_weights(fit, optimizer):
     run = load_run(fit(changes={"recipe.optimizer": optimizer}))
     (row,) = read_metrics(run.folder)
@@ -242,7 +278,7 @@ def test_the_time_left_of_a_resumed_run_follows_from_its_own_speed(tmp_path, mon
 # --- its checkpoints
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "lamb", "muon", "sgd"])
 def test_a_run_cut_at_a_checkpoint_ends_as_the_unbroken_one(fit, optimizer):
     changes = {"recipe.optimizer": optimizer, "text.dropout": "0.1"}
     out = fit(steps=10, changes=changes)

@@ -55,7 +55,9 @@ class Align(nn.Module):
     def loss(self, image: Tensor, text: Tensor, group: dist.ProcessGroup | None = None) -> Tensor:
         """Return the loss of matched embeddings, each (N, D), with the preset's options.
 
-        group: the processes whose pairs form one batch, as in ``contrastive_loss``.
+        group: the processes whose pairs form one batch, as in ``contrastive_loss``. With
+        ``loss.cores`` = C, N must be a multiple of C (ValueError) and the result is the mean of
+        the losses of C equal parts.
 
         Paper: Section 4.1, eq. (1) and eq. (2).
 
@@ -68,12 +70,13 @@ class Align(nn.Module):
         settings, sigma = self.preset.loss, self.temperature()
         if settings.kind == "sigmoid":
             return sigmoid_loss(image, text, sigma, self.bias, tile=settings.tile, group=group)
-        return contrastive_loss(
-            image,
-            text,
-            sigma,
-            label_smoothing=settings.label_smoothing,
-            negatives=settings.negatives,
-            tile=settings.tile,
-            group=group,
-        )
+        if len(image) % settings.cores:
+            raise ValueError(f"{len(image)} pairs do not divide among loss.cores={settings.cores}")
+        losses = [
+            contrastive_loss(
+                x, y, sigma, label_smoothing=settings.label_smoothing,
+                negatives=settings.negatives, tile=settings.tile, group=group,
+            )
+            for x, y in zip(image.chunk(settings.cores), text.chunk(settings.cores), strict=True)
+        ]  # fmt: skip
+        return torch.stack(losses).mean()

@@ -243,7 +243,12 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
 # and torch write them: each step of the formula is an operation of its own. Fused, a step reads
 # the weight, its gradient and the state, and writes all but the gradient; LAMB and Muon need a
 # second pass, once a norm or the orthogonalised matrix is available.
-_RULES = {"lamb": (2, 30, 10, 20), "adamw": (2, 21, 7, 10), "muon": (2, 14, 7, 0)}
+_RULES = {
+    "lamb": (2, 30, 10, 20),
+    "adamw": (2, 21, 7, 10),
+    "muon": (2, 14, 7, 0),
+    "sgd": (1, 11, 5, 4),
+}
 # Muon updates all tensors of a kind in one operation, and batches its squares.
 _MUON_MATRIX = (1, 13, 11, 3)
 _MUON_OPERATIONS, _MUON_OPERATIONS_A_SIDE = 17, 36  # of a step, and of each size of squares

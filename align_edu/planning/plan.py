@@ -116,6 +116,8 @@ def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
         raise InputError(f"--chips {chips}: this machine's processor is one device; give --chips 1")
     if chips < 1:
         raise InputError(f"--chips {chips}: a run needs at least one device")
+    if preset.loss.cores > 1 and chips > 1:
+        raise InputError(f"--chips {chips}: loss.cores > 1 is for one device; give --chips 1")
     if batch % chips:
         raise InputError(
             f"--chips {chips}: does not divide recipe.batch_size {batch};"
@@ -139,7 +141,7 @@ def _shared_costs(
     preset: Preset, chip: Chip, chips: int, shapes: Shapes, towers: TowerCosts
 ) -> _Shared:
     batch, width = preset.recipe.batch_size, embedding_width(preset)
-    rows, tile = batch // chips, preset.loss.tile
+    rows, tile, columns = batch // chips, preset.loss.tile, batch // preset.loss.cores
     weights = sum(shape.numel() for part in shapes.values() for _, shape in part)
     optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
     copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
@@ -148,15 +150,15 @@ def _shared_costs(
         "gradients": 4.0 * weights,
         "optimiser state": 4.0 * optimizer.state,
         "activations": towers.activation_bytes,
-        "loss matrix": 2 * 4.0 * min(rows, tile or rows) * batch,  # and its gradient
+        "loss matrix": 2 * 4.0 * min(rows, tile or rows) * columns,  # and its gradient
         "embeddings": 2 * 4.0 * (batch + rows) * width,
         "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * towers.length,
     }
-    loss_flops = (4 if tile else 3) * 2.0 * rows * batch * width  # tiles are computed twice
+    loss_flops = (4 if tile else 3) * 2.0 * rows * columns * width  # tiles are computed twice
     gather_bytes, statistics = 2 * 4.0 * batch * width, 2 * 2 * 4.0 * batch  # a sum, a maximum
     link, others = _link(chip, chips), (chips - 1) / chips  # share of the batch elsewhere
     seconds = {
-        "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * batch / chip.bandwidth),
+        "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * columns / chip.bandwidth),
         "gather": others * (gather_bytes + statistics) / link,
         "gradient all-reduce": others * 2 * 4.0 * weights / link,
         "optimiser": optimizer.seconds(chip),

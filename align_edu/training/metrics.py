@@ -27,8 +27,9 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
     """Return the floor and the chance level of a preset's loss, and its best temperature.
 
     gap: how much nearer each image is to its text than to the others, in cosines. With fewer
-    negatives each softmax has fewer columns. The sigmoid loss is not smoothed, so its floor is
-    0; its chance level is N times the entropy of an answer that is yes once in N.
+    negatives, or with ``loss.cores``, each softmax has fewer columns. The sigmoid loss is not
+    smoothed, so its floor is 0; its chance level is N times the entropy of an answer that is yes
+    once in N.
 
     Paper: Section 4.1; Section 6.1, Table 8 (fewer negatives). Sigmoid: Zhai et al. (2023).
 
@@ -37,7 +38,7 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
     >>> loss_range(half, 0.5)[1] == 2 * math.log(129)
     True
     """
-    n, loss = preset.recipe.batch_size, preset.loss
+    n, loss = preset.recipe.batch_size // preset.loss.cores, preset.loss
     if loss.kind == "sigmoid":
         return 0.0, math.log(n) + (n - 1) * math.log(n / (n - 1)), 0.0
     columns = 1 + round((n - 1) * loss.negatives)
@@ -57,7 +58,7 @@ def best_loss(preset: Preset, counts: np.ndarray) -> float:
     >>> round(best_loss(toy, np.ones(1_000)) - loss_range(toy, 1.0)[0], 9)  # all are different
     0.0
     """
-    n, loss = preset.recipe.batch_size, preset.loss
+    n, loss = preset.recipe.batch_size // preset.loss.cores, preset.loss
     softmax, pairs = loss.kind == "softmax", counts.sum()
     columns = 1 + round((n - 1) * loss.negatives) if softmax else n
     copies = 1 + (columns - 1) * (counts - 1) / (pairs - 1)

@@ -187,7 +187,11 @@ def best_processes(
     >>> best_processes(Machine(torch.device("cpu")), get_preset("toy"), pairs=1_000)
     1
     """
-    size = preset.recipe.batch_size
+    size, apart = preset.recipe.batch_size, preset.loss.cores > 1
+    if apart and (machine.devices > 1 or (requested or 1) > 1):
+        raise InputError(
+            "loss.cores > 1 cuts the batch of a single process; train with one process"
+        )
     if machine.device.type != "cpu" or machine.group is not None:
         if requested is not None:
             raise InputError("processes are for a CPU without torchrun; leave --processes out")
@@ -200,7 +204,7 @@ def best_processes(
         model = Align(preset, preset.text.vocabulary_size)
     if not is_small(model):
         return 0
-    if pairs < FEWEST_PAIRS:
+    if pairs < FEWEST_PAIRS or apart:
         return 1
     group = preset.image.ghost_batch or 1
     counts = range(1, min(usable_cores(), MOST_PROCESSES) + 1)

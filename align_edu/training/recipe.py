@@ -72,18 +72,21 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimiser over all parameters of ``model``.
 
     "lamb", the paper's, adapts every parameter and decays all but those of BatchNorm; it does
-    not clip gradients (timm does by default). "adamw" decays matrices only. "muon", the toy's,
+    not clip gradients (timm does by default). "adamw" decays matrices only, and so does "sgd",
+    whose momentum is ``recipe.beta1`` (0.9 by default). "muon", the toy's,
     orthogonalises the update of each matrix (Jordan et al., 2024) and leaves embedding tables,
     whose rows are words and not directions, and vectors to AdamW.
 
-    Paper: Section 5 (LAMB, weight decay ratio 1e-5).
+    Paper: Section 5 (LAMB, weight decay ratio 1e-5); footnote 1 (SGD with momentum, Adam).
 
     >>> build_optimizer(nn.Linear(2, 2), Recipe()).__class__.__name__
     'Lamb'
     """
     options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
-    options["betas"] = (recipe.beta1, recipe.beta2)
     vectors = {id(p) for p in model.parameters() if p.ndim < 2}
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(_groups(model, vectors), momentum=recipe.beta1, **options)
+    options["betas"] = (recipe.beta1, recipe.beta2)
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(_groups(model, vectors), **options)
     if recipe.optimizer == "muon":
