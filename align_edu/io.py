@@ -104,7 +104,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON value in ``path``; raise InputError when there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; check the folder's name") from None
     except (OSError, ValueError, RecursionError) as error:  # the last one: nested too deeply
@@ -112,11 +112,15 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: {remedy}") from error
 
 
-def lfs_remedy(path: Path) -> str | None:
-    """Return what to do if ``path`` is a pointer that Git LFS left in place of a large file."""
-    with suppress(OSError), path.open("rb") as file:
-        if file.read(24) == b"version https://git-lfs.":
-            return "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
+def lfs_remedy(file: Path | bytes) -> str | None:
+    """Return what to do if a file, or its bytes, is a pointer that Git LFS left in its place."""
+    start = file[:24] if isinstance(file, bytes) else b""
+    with suppress(OSError):
+        if isinstance(file, Path):
+            with file.open("rb") as opened:
+                start = opened.read(24)
+    if start == b"version https://git-lfs.":
+        return "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
     return None
 
 

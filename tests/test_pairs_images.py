@@ -1,22 +1,19 @@
-"""decode_image: pictures as the web has them, to RGB or to a reason."""
+"""decode_image: pictures as the web has them, to RGB or to a reason; and finding them."""
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from align_edu.pairs import BrokenImage, decode_image
-from tests.tar_writer import image_file
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
-
-
-def encoded(image: Image.Image, form: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
+from align_edu.filters.near_duplicates import evaluation_images
+from align_edu.io import InputError
+from align_edu.pairs import decode_image
+from align_edu.pairs.images import BrokenImage, find_images
+from tests.tar_writer import REAL, encoded, image_file
+from tests.test_pairs_shards import POINTER
 
 
 def reason(data: bytes) -> str:
@@ -28,11 +25,6 @@ def reason(data: bytes) -> str:
 def noise_picture(size: tuple[int, int] = (64, 48)) -> Image.Image:
     values = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
     return Image.fromarray(values)
-
-
-def test_an_opaque_png_comes_back_pixel_for_pixel() -> None:
-    picture = noise_picture()
-    assert np.array_equal(decode_image(encoded(picture, "PNG")), picture)
 
 
 def half(form: str) -> bytes:
@@ -51,23 +43,11 @@ def half(form: str) -> bytes:
         (half("PNG"), "truncated"),
         (half("WEBP"), "broken data"),
         (encoded(Image.new("F", (2, 2)), "TIFF"), "unknown colours"),
+        (POINTER, "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_a_reason(data: bytes, expected: str) -> None:
     assert reason(data) == expected
-
-
-def test_a_png_with_damaged_bytes_is_broken_or_shown_but_never_crashes() -> None:
-    data = encoded(noise_picture(), "PNG")
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        damaged = bytearray(data)
-        for at in rng.integers(8, len(data), 5):
-            damaged[at] ^= 255
-        try:
-            assert decode_image(bytes(damaged)).mode == "RGB"
-        except BrokenImage as error:
-            assert error.reason
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
@@ -90,21 +70,34 @@ def pixels(mode: str, values: list, palette: list[int] | None = None) -> Image.I
     return picture
 
 
+def grey(kind: type, *values: int) -> Image.Image:
+    return Image.fromarray(np.array([values], kind))
+
+
 FADING = pixels("RGBA", [(255, 0, 0, 255), (255, 0, 0, 0), (0, 0, 0, 128)])
 PALETTE = pixels("P", [0, 1], [255, 0, 0, 0, 0, 255])
-GREY_16 = Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16))
 FRAMES = {"save_all": True, "append_images": [Image.new("P", (1, 1), 1)]}
-RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
+SHADES = [BLACK, (100, 100, 100), WHITE]
+LONG = PngImagePlugin.PngInfo()
+LONG.add_text("prompt", "x" * 3_000_000, zip=True)
 
 
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
+        (encoded(pixels("RGB", [RED, BLUE]), "PNG", pnginfo=LONG), [RED, BLUE]),
         (encoded(FADING, "PNG"), [RED, WHITE, (127, 127, 127)]),
         (encoded(PALETTE, "PNG", transparency=1), [RED, WHITE]),
         (encoded(PALETTE, "GIF"), [RED, BLUE]),
         (encoded(PALETTE, "GIF", **FRAMES), [RED, BLUE]),
-        (encoded(GREY_16, "PNG"), [(0, 0, 0), (100, 100, 100), WHITE]),
+        (encoded(grey(np.uint16, 0, 25700, 65535), "PNG"), SHADES),
+        (
+            encoded(grey(np.uint16, 0, 25700, 65535), "PNG", transparency=25700),
+            [BLACK, WHITE, WHITE],
+        ),
+        (encoded(grey(np.int32, 0, 100, 255), "TIFF"), SHADES),
+        (encoded(grey(np.int32, 0, 39215, 100_000), "TIFF"), [BLACK, (99, 99, 99), WHITE]),
     ],
 )
 def test_a_picture_is_shown_as_a_browser_would_on_white(data: bytes, expected: list) -> None:
@@ -132,9 +125,10 @@ def test_the_picture_is_turned_as_exif_says(orientation: int, corner: tuple[int,
     assert decoded.getpixel((x, y))[0] < 40
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_broken_exif_block_does_not_lose_the_picture() -> None:
     broken = b"Exif\x00\x00II*\x00\xff\xff\xff\xff"
-    assert decode_image(encoded(Image.new("RGB", (8, 8)), "JPEG", exif=broken)).size == (8, 8)
+    assert decode_image(encoded(Image.new("RGB", (8, 8)), exif=broken)).size == (8, 8)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +143,22 @@ def test_only_a_jpeg_is_decoded_smaller_and_never_below_the_hint(form, hint, wid
 def test_real_pictures_with_transparency_show_on_white() -> None:
     for path in sorted((REAL / "emoji" / "images").glob("*.png"))[:50]:
         decoded = decode_image(path.read_bytes())
-        alpha = np.asarray(Image.open(path).convert("RGBA"))[..., 3]
+        alpha = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGBA"))[..., 3]
         assert decoded.mode == "RGB"
         assert (np.asarray(decoded)[alpha == 0] == 255).all()
+
+
+def test_a_folder_of_pictures_is_read_whole_and_the_rest_is_counted(tmp_path: Path) -> None:
+    for name in ("a/1.jfif", "a/2.avif", "3.JP2", ".hidden/4.jpg", "5.heic", "6.txt", "e/7.jpe"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "in" / "e").rename(tmp_path / "elsewhere")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "back").symlink_to(tmp_path / "in")
+    left_out = Counter[str]()
+    names = [file.name for file in find_images(tmp_path / "in", left_out)]
+    assert sorted(names) == ["1.jfif", "2.avif", "3.JP2", "7.jpe"]
+    reasons = ("hidden", "folder linked twice", ".heic (convert to .jpg)", ".txt (no picture)")
+    assert left_out == dict.fromkeys(reasons, 1)
+    with pytest.raises(InputError, match=r"1 .heic \(convert to .jpg\); a test set must be whole"):
+        evaluation_images(tmp_path / "in")

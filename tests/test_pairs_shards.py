@@ -1,62 +1,71 @@
 """open_pairs: what it finds in shards, what it skips and counts, what it refuses."""
 
-import pickle
+import csv
+import json
+import shutil
 import tarfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
+from PIL import Image
 
-from align_edu.filters import filter_pairs
+from align_edu import ImageIndex
+from align_edu.cli import main
+from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
-from align_edu.pairs import open_pairs
+from align_edu.pairs import open_pairs, read_pairs
 from align_edu.pairs.tar_index import tar_members
-from tests.tar_writer import image_file, write_tar
+from tests.tar_writer import REAL, image_file, pair, picture, write_tar
 
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
+OFF = Rules(**{field.name: None for field in fields(Rules)})
 JPEG = image_file()
+LOST = "end of a shard lost, with unknown pairs: "
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
-def pair(key: str, text: str = "a red cat", image: bytes = JPEG) -> list[tuple[str, bytes]]:
-    json = b'{"url": "x/%s"}' % key.encode()
-    return [(f"{key}.jpg", image), (f"{key}.txt", text.encode()), (f"{key}.json", json)]
+def write_table(path: Path, *captions: str, status: str = "success") -> None:
+    rows = [{"key": str(i), "caption": c, "status": status} for i, c in enumerate(captions)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pa.parquet.write_table(pa.Table.from_pylist(rows), path)
 
 
-def test_each_pair_gives_back_its_own_text_and_image_bytes(tmp_path: Path) -> None:
+def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(
+    tmp_path: Path,
+) -> None:
     keys = ["00", "01", "02", "10", "11", "12"]
     images = [image_file((i, 0, 0)) for i in range(6)]
     pairs = [pair(key, f"text {key}", image) for key, image in zip(keys, images)]
     write_tar(tmp_path / "00000.tar", sum(pairs[:3], []))
     write_tar(tmp_path / "00001.tar", sum(pairs[3:], []))
     source = open_pairs([tmp_path])
-    assert source.keys == keys
-    assert source.captions == [f"text {key}" for key in keys]
-    assert [source.image_bytes(i) for i in range(len(source))] == images
+    assert source.keys == keys and source.captions == [f"text {key}" for key in keys]
+    assert source.captions[1:3] == ["text 01", "text 02"] and source.captions[-1] == "text 12"
     assert source.names[4] == "11.jpg" and source.place(4)[0].name == "00001.tar"
     assert source.skipped == Counter()
+    for pool in (ThreadPoolExecutor(4), ProcessPoolExecutor(1)):
+        with pool:
+            assert list(pool.map(source.image_bytes, range(6))) == images
 
 
 def test_broken_members_are_counted_by_reason_and_the_rest_is_kept(tmp_path: Path) -> None:
     members = [
-        *pair("1"),
-        ("2.jpg", JPEG),
-        ("3.txt", b"no image"),
-        *pair("4", "  \n"),
-        ("5.jpg", JPEG),
-        ("5.txt", b"\xff\xfe\xff"),
-        *pair("../6"),
-        *pair("/abs/7"),
-        *pair("8"),
-        ("8.txt", b"again"),
-        *[(name, JPEG) for name in ("9.PNG", "10.jpeg", "11.webp")],
-        *[(f"{key}.txt", b"a dog") for key in (9, 10, 11)],
-    ]
+        *pair("1"), ("2.jpg", JPEG), ("3.txt", b"no image"), *pair("4", "  \n"),
+        ("5.jpg", JPEG), ("5.txt", b"caf\xe9"), *pair("../6"), *pair("/abs/7"), *pair("8"),
+        ("8.txt", b"again"), ("9.jpg", JPEG), ("9.json", b"{"),
+        *[(f"{i}.{ending}", JPEG) for i, ending in enumerate(("PNG", "gif", "jfif", "webp"), 10)],
+        *[(f"{key}.txt", b"a dog") for key in range(10, 14)],
+    ]  # fmt: skip
     source = open_pairs([write_tar(tmp_path / "a.tar", members)])
-    assert source.keys == ["1", "8", "9", "10", "11"]
-    assert source.captions == ["a red cat"] * 2 + ["a dog"] * 3
-    once = ("missing text", "missing image", "empty text", "text is not UTF-8", "repeated key")
-    assert source.skipped == dict.fromkeys(once, 1) | {"unsafe name": 6}
+    assert source.keys == ["1", "5", "8", "10", "11", "12", "13"]
+    assert source.captions == ["a red cat", "caf\ufffd", "a red cat"] + ["a dog"] * 4
+    once = ("missing text", "missing image", "empty text", "repeated key", "unreadable JSON")
+    assert source.skipped == dict.fromkeys(once, 1) | {"unsafe name": 4}
     assert not (tmp_path.parent / "6.jpg").exists()
 
 
@@ -66,85 +75,146 @@ def test_damaged_shards_are_counted_and_pairs_before_the_damage_are_kept(tmp_pat
     whole.write_bytes(whole.read_bytes()[: offsets["3.jpg"] + 100])
     (tmp_path / "b.tar").write_bytes(b"")
     (tmp_path / "c.tar").write_bytes(b"no tar at all " * 100)
+    (tmp_path / "d.tar").write_bytes(POINTER)
     source = open_pairs([tmp_path])
-    assert source.keys == ["1", "2"]
-    lost = "end of a shard lost, with unknown pairs: "
-    assert source.skipped == {
-        f"{lost}a.tar (unexpected end of data)": 1,
-        f"{lost}b.tar (empty file)": 1,
-        f"{lost}c.tar (invalid header)": 1,
-    }
+    assert source.keys == ["1", "2"] and set(source.skipped.values()) == {1}
+    assert list(source.skipped) == [
+        f"{LOST}a.tar (unexpected end of data)",
+        f"{LOST}b.tar (empty file)",
+        f"{LOST}c.tar (invalid header)",
+        f"{LOST}d.tar (a Git LFS pointer, not the file itself; run `git lfs pull` in its"
+        " repository)",
+    ]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_members_are_found_where_tarfile_finds_them(tmp_path: Path, form: int) -> None:
-    keys = ["1", "folder/" + "x" * 90, "2", "caf\u00e9" * 10]
+    keys = ["1", "folder/" + "x" * 90, "2", "caf\u00e9" * 10, "a\u0085b", "c\u2028d"]
     path = write_tar(tmp_path / "a.tar", [member for key in keys for member in pair(key)], form)
+    with tarfile.open(path, "a", format=form) as tar:
+        link, folder, timed = map(tarfile.TarInfo, ("1.jpg", "2.jpg", "3.txt"))
+        link.type, link.linkname, folder.type = tarfile.SYMTYPE, "/etc/passwd", tarfile.DIRTYPE
+        timed.mtime = 0.5  # webdataset's form: a pax header before each member
+        for member in (link, folder, timed):
+            tar.addfile(member)
     with tarfile.open(path) as tar:
         expected = [(m.name, m.offset_data, m.size) for m in tar if m.isreg()]
     assert list(tar_members(path)) == expected
-    assert open_pairs([path]).keys == keys
+    assert open_pairs([path]).keys == keys == read_pairs(path)["key"].to_pylist()[:6]
 
 
-def test_links_and_folders_in_a_tar_are_no_members(tmp_path: Path) -> None:
-    with tarfile.open(tmp_path / "a.tar", "w") as tar:
-        link, folder = tarfile.TarInfo("1.jpg"), tarfile.TarInfo("2.jpg")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        folder.type = tarfile.DIRTYPE
-        tar.addfile(link)
-        tar.addfile(folder)
-    assert list(tar_members(tmp_path / "a.tar")) == []
+def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path: Path) -> None:
+    one = write_tar(tmp_path / "1.tar", pair("1", "a cat")).read_bytes()
+    two = write_tar(tmp_path / "2.tar", pair("2", "a dog")).read_bytes()
+    (tmp_path / "1.tar").write_bytes(one + two)
+    assert open_pairs([tmp_path / "1.tar"]).keys == ["1", "2"]
+    (tmp_path / "1.tar").write_bytes(one[:600].replace(b"ustar", b"xxxxx") + one[600:])
+    with pytest.raises(InputError, match="1.tar"):
+        open_pairs([tmp_path / "1.tar"])
 
 
-def test_images_are_read_alike_by_threads_and_by_other_processes(tmp_path: Path) -> None:
-    images = [image_file((i, 9, 9)) for i in range(20)]
-    write_tar(tmp_path / "a.tar", [m for i in range(20) for m in pair(str(i), image=images[i])])
-    source = open_pairs([tmp_path])
-    for pool in (ThreadPoolExecutor(4), ProcessPoolExecutor(1)):
-        with pool:
-            assert list(pool.map(source.image_bytes, range(20))) == images
-    assert len(pickle.dumps(source)) > 0
+@pytest.mark.parametrize("beside", ["stats", "parquet", "nothing"])
+@pytest.mark.parametrize("end", ["between members", "in a member", "properly"])
+def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
+    tmp_path: Path, beside: str, end: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    texts, raw = ["a red cat", "two dogs", "rain in spring"], tmp_path / "raw"
+    path = write_tar(raw / "7.tar", [m for i in range(3) for m in pair(str(i), texts[i])])
+    offsets = {name: offset for name, offset, _ in tar_members(path)}
+    whole = path.read_bytes()
+    path.write_bytes(whole[: offsets["2.jpg"] + (100 if end == "in a member" else -512)])
+    if end == "properly":
+        path.write_bytes(path.read_bytes() + bytes(10_240))
+    if beside == "stats":
+        (raw / "7_stats.json").write_text('{"count": 4, "successes": 3}')
+    if beside == "parquet":
+        write_table(raw / "7.parquet", *texts)
+    source = open_pairs([raw])
+    assert source.captions == texts[:2]
+    expected = "missing in 7.tar, which holds 2 of its 3"
+    if beside == "nothing":
+        expected = f"{LOST}7.tar (unexpected end of data)"
+    lost = {} if (beside, end) == ("nothing", "properly") else {expected: 1}
+    assert source.skipped == lost
+    warnings = [f"{count} {reason}" for reason, count in lost.items()]
+    for arguments in (["--json"], []):
+        assert main(["filter", str(raw), str(tmp_path / "kept"), *arguments]) == 0
+        screen = capsys.readouterr().out
+        assert all(line in screen.split("\n") for line in warnings) or arguments
+        assert not arguments or json.loads(screen)["warnings"] == warnings
 
 
-TEXTS = {"1": "a red cat on a beach", "2": "1920x1080", "3": "two blue dogs in snow"}
+def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path: Path) -> None:
+    write_table(tmp_path / "raw" / "1.parquet", "two dogs", "rain")
+    missing = "missing in 1.tar, which holds 0 of its 2"
+    with pytest.raises(InputError, match=f"no image-text pair in its shards .2 x {missing}.$"):
+        open_pairs([tmp_path / "raw"])
+    write_tar(tmp_path / "raw" / "0.tar", pair("1"))
+    assert open_pairs([tmp_path / "raw"]).skipped == {missing: 2}
+    funnel = filter_pairs(tmp_path / "raw", tmp_path / "kept", rules=OFF)
+    assert funnel.warnings == [f"2 {missing}"]
+
+
+def test_equal_keys_in_folders_and_shards_are_different_pairs(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    (a, b), dropped = [(f"train/{i}", f"val/{i}") for i in "00"], "1920x1080"
+    write_tar(raw / "a.tar", pair(a[0], "a red cat", picture(1)) + pair(a[1], dropped))
+    write_tar(raw / "b.tar", pair(b[0], dropped) + pair(b[1], "a blue dog", picture(4)))
+    table = read_pairs(raw)
+    assert table["key"].to_pylist() == [*a, *b] == open_pairs([raw]).keys
+    assert table["shard"].to_pylist() == ["a", "a", "b", "b"]
+    filter_pairs(raw, tmp_path / "kept")
+    kept = open_pairs([tmp_path / "kept"])
+    assert kept.captions == ["a red cat", "a blue dog"] and kept.skipped == Counter()
+    assert [kept.image_bytes(i) for i in (0, 1)] == [picture(1), picture(4)]
+
+
+def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path: Path) -> None:
+    members = [("3.jpg", picture(3)), ("3.json", b'{"url": "x"}')]
+    members += [("1.json", b'{"caption": "from json"}'), *pair("1", "from txt")]
+    members += [("4.json", b'{"caption": "a dog "}'), *pair("4", " a dog")]
+    members += [("2.jpg", picture(2)), ("2.json", b'{"TEXT": "a \\ud83d cat"}')]
+    path = write_tar(tmp_path / "a.tar", members)
+    source = open_pairs([path])
+    assert source.captions == ["from txt", "a dog", "a \ufffd cat"]
+    different = "caption in KEY.json that differs from KEY.txt, which is used"
+    assert source.skipped == {"missing text": 1, different: 1}
+    assert read_pairs(path)["caption"].to_pylist() == [None, "from txt", " a dog", "a \ufffd cat"]
+    funnel = filter_pairs(path, tmp_path / "kept", rules=OFF)
+    assert funnel.warnings == [f"1 {different}"] and f"1 {different}" in str(funnel)
+    assert open_pairs([tmp_path / "kept"]).captions == source.captions
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
-    """The output of a filter, which drops pair 2, beside the shard of its raw pairs."""
-    members = [member for key, text in TEXTS.items() for member in pair(key, text)]
-    write_tar(tmp_path / "data" / "raw" / "00000.tar", members)
-    filter_pairs(tmp_path / "data" / "raw", tmp_path / "data" / "kept")
-    return tmp_path / "data" / "kept"
+    """The output of a filter, which drops pair 1, beside the shard of its raw pairs."""
+    texts = ("a red cat on a beach", "1920x1080", "two blue dogs in snow")
+    write_tar(tmp_path / "in/raw/00000.tar", [m for i in range(3) for m in pair(str(i), "the tar")])
+    write_table(tmp_path / "in/raw/00000.parquet", *texts)
+    filter_pairs(tmp_path / "in" / "raw", tmp_path / "in" / "kept")
+    return tmp_path / "in" / "kept"
 
 
-def test_a_filter_output_opens_only_the_kept_pairs_of_its_shards(kept: Path) -> None:
+def test_a_filter_output_opens_the_kept_pairs_of_its_shards_with_the_judged_texts(
+    kept: Path,
+) -> None:
     for path in (kept, kept / "pairs.parquet"):
         source = open_pairs([path])
-        assert source.captions == [TEXTS["1"], TEXTS["3"]]
+        assert source.captions == ["a red cat on a beach", "two blue dogs in snow"]
         assert source.skipped == Counter()
-
-
-def test_a_filter_output_moves_with_its_shards_but_cannot_lose_them(kept: Path) -> None:
     moved = kept.parent.rename(kept.parents[1] / "new")
-    assert open_pairs([moved / "kept"]).keys == ["1", "3"]
+    assert open_pairs([moved / "kept"]).keys == ["0", "2"]
+    (moved / "raw" / "00000.parquet").unlink()
+    write_tar(moved / "raw" / "00000.tar", pair("0"))
+    source = open_pairs([moved / "kept"])
+    assert source.keys == ["0"] and source.skipped == {"kept pair not in the shards": 1}
     (moved / "raw").rename(kept.parents[1] / "elsewhere")
     with pytest.raises(InputError, match="shards are gone"):
         open_pairs([moved / "kept"])
 
 
-def test_a_kept_pair_that_left_the_shards_is_counted(kept: Path) -> None:
-    write_tar(kept.parent / "raw" / "00000.tar", pair("1"))
-    source = open_pairs([kept])
-    assert source.keys == ["1"]
-    assert source.skipped == {"kept pair not in the shards": 1}
-
-
-def test_a_filter_output_made_from_a_tsv_has_no_images_to_open(tmp_path: Path) -> None:
-    (tmp_path / "pairs.tsv").write_text("a red cat\thttp://x/1\n")
-    filter_pairs(tmp_path / "pairs.tsv", tmp_path / "kept")
-    with pytest.raises(InputError, match="without shards"):
-        open_pairs([tmp_path / "kept"])
+def from_tsv(path: Path) -> None:
+    filter_pairs(pa.table({"caption": ["a red cat"], "url": ["http://x/1"]}), path)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +226,8 @@ def test_a_filter_output_made_from_a_tsv_has_no_images_to_open(tmp_path: Path) -
         (lambda path: write_tar(path / "0.tar", []), "they are empty"),
         (lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
         (lambda path: write_tar(path / "0.tar", [("1.txt", b"a cat")]), "1 x missing image"),
+        (from_tsv, "without shards"),
+        (lambda path: path.mkdir() or (path / "0.tar").write_bytes(POINTER), "`git lfs pull`"),
     ],
 )
 def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path: Path, make, message) -> None:
@@ -165,19 +237,65 @@ def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path: Path, make,
     assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.skipif(not (REAL / "shards").exists(), reason="../shared/real is missing")
+def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from align_edu.search.index import embed_source
+    from align_edu.training import load_run
+
+    model, folder = Path(__file__).parents[1] / "data_samples" / "toy_model", tmp_path / "in"
+    write_tar(folder / "a.tar", [("1.jpg", picture(1)), *pair("2", "a cat")])
+    (folder / "photo.jpg").write_bytes(picture(3))
+    (folder / "old.heic").touch()
+    command = ["index", str(model), str(folder), str(tmp_path / "index"), "--json"]
+    assert main(command) == 0
+    printed = capsys.readouterr()
+    answer = json.loads(printed.out)
+    assert (answer["images"], answer["left_out"]) == (3, {".heic (convert to .jpg)": 1})
+    assert "left out: 1 .heic (convert to .jpg)" in printed.err
+    assert ImageIndex.load(tmp_path / "index").left_out == answer["left_out"]
+    write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
+    found = embed_source(load_run(model), folder)
+    assert [file.name for file in found.files] == ["photo.jpg"]
+
+
+@needs_real
 def test_real_shards_of_images_without_texts_are_refused() -> None:
     with pytest.raises(InputError, match="no texts"):
         open_pairs([REAL / "shards"])
 
 
-@pytest.mark.skipif(not (REAL / "recipes").exists(), reason="../shared/real is missing")
-def test_real_photographs_with_their_alt_text_are_read_whole(tmp_path: Path) -> None:
-    lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")[:40]
-    rows, members = [line.split("\t") for line in lines], []
-    for number, (name, text) in enumerate(rows):
-        file = REAL / "recipes" / "images" / name
-        members.append((f"{number:09d}{file.suffix}", file.read_bytes()))
-        members.append((f"{number:09d}.txt", text.encode()))
-    source = open_pairs([write_tar(tmp_path / "00000.tar", members)])
-    assert source.captions == [text.strip() for _, text in rows]
+@needs_real
+@pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
+def test_a_folder_with_captions_becomes_shards_and_what_is_skipped_is_counted(
+    tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
+    rows = [line.split("\t") for line in lines[:20]]
+    folder, listed, out = tmp_path / "photos", tmp_path / f"captions.{ending}", tmp_path / "out"
+    folder.mkdir()
+    for name, _ in rows:
+        shutil.copy(REAL / "recipes" / "images" / name, folder)
+    (folder / "note.heic").touch()
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "alone.jpg").write_bytes(JPEG)
+    table = [*rows, ["gone.jpg", "a cat"], ["broken.jpg", "a dog"], [rows[0][0], " "]]
+    with listed.open("w", encoding="utf-8", newline="") as file:
+        if ending == "jsonl":
+            file.writelines(json.dumps({"file_name": n, "text": t}) + "\n" for n, t in table)
+        else:
+            form = {"delimiter": "\t"} if ending == "tsv" else {}
+            csv.writer(file, lineterminator="\n", **form).writerows(table)
+    assert main(["pairs", str(folder), str(listed), str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    reasons = ["caption of a missing file", "broken picture (not an image)", "empty caption"]
+    reasons += ["picture without a caption", ".heic (convert to .jpg)"]
+    assert answer["pairs"] == 20 and answer["skipped"] == dict.fromkeys(reasons, 1)
+    source = open_pairs([out])
+    assert source.captions == [text.strip() for _, text in rows] and source.skipped == Counter()
+    assert source.image_bytes(3) == (folder / rows[3][0]).read_bytes()
+    row = read_pairs(out).to_pylist()[3]
+    with Image.open(folder / rows[3][0]) as opened:
+        assert (row["original_width"], row["original_height"]) == opened.size
+    assert row["key"] == "000000003" and row["shard"] == "00000"
+    assert main(["pairs", str(folder), str(listed), str(out)]) == 2

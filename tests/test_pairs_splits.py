@@ -17,20 +17,22 @@ def benchmark(folder: Path, entries: object, images: list[str] = (), name: str =
     for image in images:
         (folder / image).parent.mkdir(parents=True, exist_ok=True)
         (folder / image).write_bytes(b"")
-    (folder / f"dataset_{name}.json").write_text(json.dumps({"images": entries, "dataset": name}))
+    whole = json.dumps({"images": entries, "dataset": name})
+    (folder / f"dataset_{name}.json").write_text(whole, encoding="utf-8-sig")
     return folder
 
 
 def test_texts_follow_their_images_and_point_back_at_them(tmp_path: Path) -> None:
+    strange = [{"raw": None, "tokens": ["the", "cat"]}, {"tokens": ["dogs"]}, {"raw": "a \ud83d"}]
     entries = [
-        entry("1.jpg", raws=("a red cat", "the cat")),
+        entry("1.jpg", raws=("a red cat",)) | {"sentences": [{"raw": "a red cat"}, *strange]},
         entry("9.jpg", split="train"),
-        entry("2.jpg", raws=("a dog", " blue dog ", "dog"), held_out=True),
+        entry("2.jpg", raws=("a dog", " blue dog "), held_out=True),
     ]
     read = read_split(benchmark(tmp_path, entries, ["images/1.jpg", "images/2.jpg"]))
     assert read.images == [tmp_path / "images" / "1.jpg", tmp_path / "images" / "2.jpg"]
-    assert read.texts == ["a red cat", "the cat", "a dog", "blue dog", "dog"]
-    assert read.text_to_image == [0, 0, 1, 1, 1] and read.held_out == [False, True]
+    assert read.texts == ["a red cat", "the cat", "dogs", "a \ufffd", "a dog", "blue dog"]
+    assert read.text_to_image == [0, 0, 0, 0, 1, 1] and read.held_out == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,7 @@ def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path: Path,
         ([entry("1.jpg", raws=())], "no sentences"),
         ([entry("1.jpg", raws=("a cat", " "))], "no sentences or an empty one"),
         ([{"filename": "1.jpg", "split": "test"}], "no sentences"),
+        ([entry("1.jpg") | {"sentences": ["a cat"]}], "no sentences"),
         ([{"split": "test", "sentences": []}], "without `filename`"),
         ([entry("../../1.jpg")], "outside the benchmark"),
         ([entry("/etc/hostname")], "outside the benchmark"),
@@ -66,7 +69,7 @@ def test_a_faulty_benchmark_is_described(tmp_path: Path, entries, message: str) 
 
 @pytest.mark.parametrize(
     ("files", "message"),
-    [({}, "found 0"), ({"a": "{"}, "broken JSON"), ({"a": "{}", "b": "{}"}, "found 2")],
+    [({}, "found 0"), ({"a": "{"}, "not readable JSON"), ({"a": "{}", "b": "{}"}, "found 2")],
 )
 def test_a_missing_or_broken_json_is_reported(tmp_path: Path, files: dict, message: str) -> None:
     for name, text in files.items():

@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from align_edu.filters import filter_pairs
+from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import read_pairs
-from tests.tar_writer import write_tar
-
-REAL = Path(__file__).resolve().parents[2] / "shared" / "real"
+from tests.tar_writer import REAL, write_tar
+from tests.test_pairs_shards import POINTER
 
 
 def write_parquet(path: Path, *rows: dict[str, object]) -> Path:
@@ -25,55 +24,89 @@ def test_a_tsv_without_header_gives_captions_and_urls_as_they_are(tmp_path: Path
     captions = ["a \"quoted cat , and 'another", "NA", "null", " caf\u00e9 \U0001f600"]
     path = tmp_path / "Train_GCC-training.tsv"
     path.write_text("".join(f"{text}\tx/{i}\n" for i, text in enumerate(captions)), "utf-8")
-    table = read_pairs(path)
-    assert table.column_names == ["caption", "url"]
-    assert table["caption"].to_pylist() == captions
-    assert table["url"].to_pylist() == ["x/0", "x/1", "x/2", "x/3"]
+    urls = ["x/0", "x/1", "x/2", "x/3"]
+    assert read_pairs(path).to_pydict() == {"caption": captions, "url": urls}
+
+
+LINES = [
+    '{"alt_text": "a cat", "url": "http://x/1"}',
+    '{"alt_text": "b \u2028", "url": "http://x/2"}',
+]
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("name", "content"),
     [
-        (b"only a caption\n", "#1.*two columns"),
-        (b"a\tx/1\nb\tx/2\nno url here\n", "#3.*two columns"),
-        (b"a cat\tx/1\nb\tx/2\tlabels\tids\t0.9\n", "#2.*two columns"),
-        (b"", "Empty"),
-        (b"caf\xe9\tx/1\n", "UTF8"),
+        ("cc12m.tsv", "http://x/1\ta cat\nhttp://x/2\tb \u2028\n"),
+        ("cc3m.tsv", "a cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("header.tsv", "\ufeffcaption\turl\na cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("a.csv", '\ufeffURL,n,TEXT\nhttp://x/1,1,"a cat"\nhttp://x/2,2,"b \u2028"\n'),
+        ("a.jsonl", "\n".join(LINES)),
     ],
 )
-def test_a_tsv_of_another_form_names_file_and_row(tmp_path: Path, content, message: str) -> None:
-    path = tmp_path / "pairs.tsv"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=message) as error:
-        read_pairs(path)
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
+def test_each_dialect_gives_caption_and_url(tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    table = read_pairs(tmp_path / name)
+    assert table["caption"].to_pylist() == ["a cat", "b \u2028"]
+    assert table["url"].to_pylist() == ["http://x/1", "http://x/2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["URL", "TEXT", "WIDTH", "NSFW"], ["url", "caption", "original_width", "nsfw"]),  # LAION
+        (["id", "text", "height"], ["id", "caption", "original_height"]),  # COYO
+        (["uid", "text", "original_width"], ["uid", "caption", "original_width"]),  # DataComp
+        (["caption", "width", "original_width"], ["caption", "width", "original_width"]),
+        (["\ufeffalt_text", "text", "similarity"], ["\ufeffalt_text", "caption", "similarity"]),
+    ],
+)
+def test_column_names_of_other_sets_are_recognised(tmp_path: Path, names, expected) -> None:
+    path = write_parquet(tmp_path / "a.parquet", dict.fromkeys(names, "1"))
+    assert read_pairs(path).column_names == expected
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(["a cat", None]).cast(pa.string_view()),
+        pa.array(["a cat", None]).dictionary_encode(),
+        pa.array([b"a cat", None]),
+        pa.array(["a cat", None], pa.large_string()),
+    ],
+)
+def test_captions_of_every_text_type_are_read(tmp_path: Path, column: pa.Array) -> None:
+    pa.parquet.write_table(pa.table({"caption": column}), tmp_path / "a.parquet")
+    assert read_pairs(tmp_path / "a.parquet")["caption"].to_pylist() == ["a cat", None]
+    assert (
+        filter_pairs(tmp_path / "a.parquet", tmp_path / "kept", rules=Rules(min_words=0)).raw == 2
+    )
+
+
+def test_bytes_outside_utf8_are_replaced(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"caption": b"caf\xe9"})
+    assert read_pairs(path)["caption"].to_pylist() == ["caf\ufffd"]
 
 
 def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_path: Path) -> None:
     row = {"key": "2", "caption": "b", "original_width": 300, "error_message": "404"}
-    write_tar(tmp_path / "00001.tar", [("2.jpg", b""), ("2.json", json.dumps(row).encode())])
+    members = [("2.jpg", b""), ("2.json", json.dumps(row).encode()), ("2_.txt", b"a red cat")]
+    write_tar(tmp_path / "00001.tar", members)
     write_parquet(tmp_path / "00002.parquet", {"key": "3", "caption": "c"})
     write_parquet(tmp_path / "00000.parquet", {"key": "1", "caption": "a", "error_message": None})
     table = read_pairs(tmp_path)
-    assert table["key"].to_pylist() == ["1", "2", "3"]
-    assert table["error_message"].to_pylist() == [None, "404", None]
-    assert table["original_width"].to_pylist() == [None, 300, None]
+    assert table["key"].to_pylist() == ["1", "2", "2_", "3"]
+    assert table["caption"].to_pylist() == ["a", "b", "a red cat", "c"]
+    assert table["error_message"].to_pylist() == [None, "404", None, None]
+    assert table["original_width"].to_pylist() == [None, 300, None, None]
 
 
-def test_a_tar_with_only_texts_gives_keys_and_captions(tmp_path: Path) -> None:
-    path = write_tar(tmp_path / "a.tar", [("1.jpg", b""), ("1.txt", b"a red cat")])
-    assert read_pairs(path).to_pylist() == [{"key": "1", "caption": "a red cat"}]
+def write(name: str, content: bytes):
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / name).write_bytes(content)
 
-
-def test_a_filter_output_is_read_like_any_table(tmp_path: Path) -> None:
-    row = {"caption": "a red cat", "url": "x", "mine": 7}
-    filter_pairs(write_parquet(tmp_path / "raw.parquet", row), tmp_path / "kept")
-    assert read_pairs(tmp_path / "kept").to_pylist() == [row]
-
-
-def test_laion_s_column_names_become_ours(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", {"URL": "x", "TEXT": "a cat", "similarity": 0.3})
-    assert read_pairs(path).column_names == ["url", "caption", "similarity"]
+    return make
 
 
 @pytest.mark.parametrize(
@@ -83,10 +116,15 @@ def test_laion_s_column_names_become_ours(tmp_path: Path) -> None:
         (lambda path: path.mkdir(), "no shard in it"),
         (lambda path: write_parquet(path / "0.parquet", {"key": "1"}), "no texts"),
         (lambda path: write_parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
+        (
+            lambda path: write_parquet(path / "0.parquet", {"caption": ["a"]}),
+            "holds list.* each row",
+        ),
         (lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
-        (lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "unreadable shard"),
-        (lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "unreadable shard"),
+        (lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
+        (lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
         (lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
+        (write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_file(tmp_path: Path, make, message: str) -> None:
@@ -94,6 +132,26 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path: Path, make, message
     with pytest.raises(InputError, match=message) as error:
         read_pairs(tmp_path / "data")
     assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", b"only a caption\n", "#1.*two columns"),
+        ("a.tsv", b"a\tx/1\nb\tx/2\nno url here\n", "#3.*two columns"),
+        ("a.tsv", b"a cat\tx/1\nb\tx/2\tlabels\tids\t0.9\n", "#2.*two columns"),
+        ("a.tsv", b"", "Empty"),
+        ("a.tsv", b"caf\xe9\tx/1\n", "UTF8"),
+        *[(f"a.{ending}", POINTER, "`git lfs pull`") for ending in ("tsv", "csv", "jsonl")],
+    ],
+)
+def test_a_text_table_of_another_form_names_file_and_row(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    write(name, content)(tmp_path / "data")
+    with pytest.raises(InputError, match=message) as error:
+        read_pairs(tmp_path / "data" / name)
+    assert name in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")

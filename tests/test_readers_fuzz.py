@@ -26,8 +26,9 @@ from PIL import Image
 
 from align_edu.filters import filter_pairs
 from align_edu.io import InputError
-from align_edu.pairs import BrokenImage, decode_image, open_pairs, read_pairs, read_split
-from align_edu.pairs.shards import TWO_TEXTS
+from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
+from align_edu.pairs.images import BrokenImage
+from align_edu.pairs.table import TWO_TEXTS
 from align_edu.world import World
 from align_edu.world.benchmark import kinds_shown
 from tests.tar_writer import image_file, write_tar

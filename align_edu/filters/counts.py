@@ -176,7 +176,9 @@ def _with_pictures(job: Job, shards: Path, pairs: pl.DataFrame) -> pl.DataFrame:
 def _index(shards: Path, many: bool) -> tuple[PairSource, dict[str, int]]:
     """Return the images of shards, and key -> number; of many shards, SHARD/KEY -> number."""
     source = open_pairs([shards], texts=False)
-    return source, source.numbers() if many else {key: i for i, key in enumerate(source.keys)}
+    stems = [source.shards[shard].stem for shard in source.places[:, 0]] if many else []
+    keys = map("/".join, zip(stems, source.keys)) if many else source.keys
+    return source, {key: i for i, key in enumerate(keys)}
 
 
 def add_up_images(job: Job, share: int) -> tuple[int, int]:

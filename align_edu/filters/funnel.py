@@ -151,10 +151,6 @@ def judged(totals: Mapping[str, Mapping[str, int]], rules: Sequence[str]) -> Tru
     """Judge the rules by labels.
 
     totals: label -> its "pairs", those dropped by "any" rule, and by each rule alone.
-
-    >>> truth = judged({"clean": {"pairs": 8, "any": 1}, "junk": {"pairs": 4, "any": 3}}, [])
-    >>> truth.precision, truth.recall, truth.clean_dropped
-    (0.75, 0.75, 0.125)
     """
     noise = [counts for label, counts in totals.items() if label != CLEAN]
 

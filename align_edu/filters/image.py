@@ -41,29 +41,25 @@ def image_identity(columns: list[str]) -> pl.Expr:
 
 
 def unsafe_score(column: pl.Series) -> pl.Series:
-    """Return scores from 0 to 1, given scores or words of which "NSFW" counts as 1.
-
-    >>> unsafe_score(pl.Series("NSFW", ["UNLIKELY", "NSFW", None])).to_list()
-    [0.0, 1.0, None]
-    """
+    """Return scores from 0 to 1, given scores or words of which "NSFW" counts as 1."""
     if column.dtype == pl.String:
         column = column.str.to_uppercase() == "NSFW"
     return column.cast(pl.Float64).fill_nan(None).alias("unsafe")
 
 
 def failed_download(success: str) -> pl.Expr:
-    """Drop pairs whose image was not downloaded: with a status other than `success`.
-
-    >>> pairs = pl.DataFrame({"status": ["success", "failed_to_download", None]})
-    >>> pairs.select(failed_download("success")).to_series().to_list()
-    [False, True, False]
-    """
+    """Drop pairs whose image was not downloaded: with a status other than `success`."""
     return (pl.col(STATUS).str.to_lowercase() != success).fill_null(False)
 
 
 def pornographic(max_unsafe: float) -> pl.Expr:
     """Drop pairs whose image scores above the bound; keep images without a score."""
     return (pl.col("unsafe") > max_unsafe).fill_null(False)
+
+
+def no_size(min_side: float) -> pl.Expr:
+    """Drop pairs whose image has an unknown size, so that `min_side` cannot be judged."""
+    return pl.any_horizontal(pl.col(*SIZE).is_null())
 
 
 def short_side(min_side: float) -> pl.Expr:
@@ -73,22 +69,11 @@ def short_side(min_side: float) -> pl.Expr:
     >>> pairs.select(short_side(200)).to_series().to_list()
     [False, True]
     """
-    width, height = map(pl.col, SIZE)
-    return ((width <= min_side) | (height <= min_side)).fill_null(False)
-
-
-def no_size(min_side: float) -> pl.Expr:
-    """Drop pairs whose image has an unknown size, so that `min_side` cannot be judged."""
-    return pl.any_horizontal(pl.col(*SIZE).is_null())
+    return (pl.min_horizontal(*SIZE) <= min_side).fill_null(False)
 
 
 def aspect_ratio(max_aspect: float) -> pl.Expr:
-    """Drop pairs whose image has a longer side of at least `max_aspect` times the shorter.
-
-    >>> pairs = pl.DataFrame({"original_width": [899, 900], "original_height": [300, 300]})
-    >>> pairs.select(aspect_ratio(3)).to_series().to_list()
-    [False, True]
-    """
+    """Drop pairs whose image has a longer side of at least `max_aspect` times the shorter."""
     longer, shorter = pl.max_horizontal(*SIZE), pl.min_horizontal(*SIZE)
     return (longer >= max_aspect * shorter).fill_null(False)
 
@@ -121,20 +106,18 @@ def load_classifier(folder: Path) -> tuple[Any, list[str]]:
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a transformers image classifier's")
+    local: dict[str, Any] = {"local_files_only": True}
     try:
-        processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
-        )
+        processor = AutoImageProcessor.from_pretrained(folder, **local)
+        load = AutoModelForImageClassification.from_pretrained
+        model = load(folder, **local, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:160]
         raise InputError(
-            f"{folder}: no transformers image classifier with safetensors weights ({reason});"
-            " give its folder"
+            f"{folder}: no transformers image classifier with safetensors weights"
+            f" ({str(error).splitlines()[0][:160]}); give its folder"
         ) from None
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    unsafe = unsafe_labels(labels)
-    if not unsafe:
+    if not (unsafe := unsafe_labels(labels)):
         raise InputError(
             f"{folder}: no label of the classifier says what is unsafe (it has"
             f" {', '.join(labels[:8])}); give a classifier with a label such as nsfw or porn"

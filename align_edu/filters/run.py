@@ -26,7 +26,14 @@ from align_edu.filters.near_duplicates import evaluation_hashes
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.io import InputError, only_writer, read_json, write_json, written_whole
 from align_edu.pairs.shards import shards_of
-from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, open_chunks, table_files
+from align_edu.pairs.table import (
+    CHUNK_ROWS,
+    KEPT_PAIRS,
+    SOURCE,
+    Chunks,
+    open_chunks,
+    table_files,
+)
 
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made
@@ -50,17 +57,13 @@ def filter_pairs(
     whatever other rules drop. The pairs may be larger than memory. A run that was stopped resumes
     when it is called again with the same arguments.
 
-    pairs: what `read_pairs` reads, or its table.
-    out: folder for pairs.parquet (the kept rows, their columns unchanged) and funnel.json.
-    rules: bounds, by default those of `Rules()`; the funnel names those that were not applied.
-    vocabulary_size: replaces the one in `rules`.
-    against: benchmarks or folders of images whose near-duplicates are dropped; needs shards.
-    unsafe_model: folder of a transformers image classifier with labels of unsafe content, for
-        shards without a column of scores.
-    engine: "local", or "cluster": the workers of the Dask scheduler at DASK_SCHEDULER_ADDRESS,
-        or of a new one on this machine. All must see the same files.
-    workers: processes that hash images; one per core if None.
-    progress: show progress bars.
+    pairs: what `read_pairs` reads, or its table. out: folder for pairs.parquet (the kept rows,
+    their columns unchanged) and funnel.json. rules: bounds, by default those of `Rules()`;
+    vocabulary_size replaces theirs. against: benchmarks or folders of images whose near-duplicates
+    are dropped; needs shards. unsafe_model: folder of a transformers image classifier, for shards
+    without a column of scores. engine: "local", or "cluster": the workers of the Dask scheduler at
+    DASK_SCHEDULER_ADDRESS, or of a new one on this machine, which must see the same files.
+    workers: processes that hash images; one per core if None. progress: show progress bars.
 
     Raises InputError if the pairs cannot be read, lack captions, or have a column of a wrong
     type; if `out` is a file or the pairs' folder, or if another filter is writing to it.
@@ -73,15 +76,10 @@ def filter_pairs(
     >>> funnel.raw, funnel.kept, [step.rule for step in funnel.steps if step.dropped]
     (2, 1, ['length'])
     """
-    out, rules = Path(out), rules or Rules()
-    if vocabulary_size is not None:
-        if rules.vocabulary_size not in ("auto", vocabulary_size):
-            raise InputError("vocabulary_size: given twice, as an option and in the rules")
-        rules = replace(rules, vocabulary_size=vocabulary_size)
+    out, rules = Path(out), _checked_rules(rules or Rules(), vocabulary_size, against, unsafe_model)
+    _check_place(pairs, out)
     # A worker of a cluster must not start processes itself.
     processes = 1 if engine == "cluster" else workers or usable_cores()
-    _check_options(rules, against, unsafe_model)
-    _check_place(pairs, out)
     new, work = not out.exists(), out.absolute() / WORK
     with only_writer(out):
         try:
@@ -90,27 +88,25 @@ def filter_pairs(
             shutil.rmtree(out if new else work, ignore_errors=True)
             raise
         with _engine(engine) as run:
-            each, faults = partial(_each, run, progress), Counter[str]()
-            chunks = range(len(job.raw.chunks))
-            for found in each("checking shards", counts.check_shard, job, chunks):
-                faults.update(found)
-            job, notes, tallies = _passes(each, job)
-        source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
-        warnings = [f"{count:,} {reason}" for reason, count in faults.items()]
-        warnings += [notes["near_duplicate"]] if notes.get("near_duplicate") else []
-        funnel = add_up(in_words(rules, job.bigrams), job.absent, notes, tallies, source)
-        funnel = replace(funnel, warnings=warnings)
+            funnel, job = _passes(partial(_each, run, progress), job, out)
         _write(job, funnel, out)
         shutil.rmtree(work, ignore_errors=True)
     return funnel
 
 
-def _check_options(rules: Rules, against: Sequence[str | Path], unsafe_model: object) -> None:
-    """Raise InputError for an option that would be ignored."""
+def _checked_rules(
+    rules: Rules, vocabulary_size: int | None, against: Sequence[object], unsafe_model: object
+) -> Rules:
+    """Return the rules with this vocabulary size; refuse an option that would be ignored."""
     given = {"max_distance": ("against", against), "max_unsafe": ("unsafe_model", unsafe_model)}
     for bound, (option, value) in given.items():
         if value and getattr(rules, bound) is None:
             raise InputError(f"rule {bound}: turned off, so {option} has no effect; leave out one")
+    if vocabulary_size is None:
+        return rules
+    if rules.vocabulary_size not in ("auto", vocabulary_size):
+        raise InputError("vocabulary_size: given twice, as an option and in the rules")
+    return replace(rules, vocabulary_size=vocabulary_size)
 
 
 def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
@@ -136,24 +132,39 @@ def _open(
     if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
         shutil.rmtree(work, ignore_errors=True)
     raw = open_chunks(pairs, work / "raw", CHUNK_ROWS)
-    name, columns = "the table" if isinstance(pairs, pa.Table) else pairs, set(raw.schema.names)
-    if "caption" not in columns:
-        raise InputError(f"{name}: no texts, the column `caption` is missing")
-    if raw.rows == 0:
-        raise InputError(f"{name}: holds no pairs")
-    empty = raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
-    try:
-        counts.prepared(empty)
-    except InputError as error:  # a column of a wrong type
-        raise InputError(f"{name}: {error}") from None
+    columns = _checked_columns("the table" if isinstance(pairs, pa.Table) else pairs, raw)
     absent = not_applied(rules, columns, bool(against), model is not None)
     bigrams = rules.vocabulary_size != "auto" or raw.rows >= text.BIGRAMS_FROM
     hashes = None if "near_duplicate" in absent else work / "against.npz"
     model = None if "pornographic" in absent else model
-    job = Job(work, raw, rules, absent, bigrams, shards_of(pairs), hashes, model, processes)
+    shards = shards_of(pairs)
+    if shards is None and (hashes or model):
+        what = "near-duplicates" if hashes else "unsafe images"
+        raise InputError(f"{what} can be found only in shards: these pairs have no images")
     write_json(note, settings)
-    _prepare_pictures(job, against)
-    return job
+    if hashes and not hashes.exists():
+        found, flat = evaluation_hashes(against, processes)
+        with written_whole(hashes) as beside, beside.open("wb") as file:
+            np.savez(file, hashes=found, flat=flat)
+    if model:
+        load_classifier(model)  # fails now rather than in the middle of the run
+    return Job(work, raw, rules, absent, bigrams, shards, hashes, model, processes)
+
+
+def _checked_columns(name: object, raw: Chunks) -> set[str]:
+    """Return the columns of the raw pairs; raise InputError for one that is missing or mistyped."""
+    columns = set(raw.schema.names)
+    if "caption" not in columns:
+        raise InputError(f"{name}: no texts, the column `caption` is missing")
+    if raw.rows == 0:
+        raise InputError(f"{name}: holds no pairs")
+    try:
+        counts.prepared(
+            raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
+        )
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return columns
 
 
 def _settings(pairs: str | Path | pa.Table, rules: Rules, others: Sequence[Path]) -> dict[str, Any]:
@@ -164,19 +175,6 @@ def _settings(pairs: str | Path | pa.Table, rules: Rules, others: Sequence[Path]
     states = [(path.absolute(), path.stat()) for path in files if path.is_file()]
     found = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
     return {"rules": asdict(rules), "others": list(map(str, others)), "files": found}
-
-
-def _prepare_pictures(job: Job, against: Sequence[Path]) -> None:
-    """Check and prepare what the rules on the pictures themselves need."""
-    if job.shards is None and (job.hashes or job.unsafe_model):
-        what = "near-duplicates" if job.hashes else "unsafe images"
-        raise InputError(f"{what} can be found only in shards: these pairs have no images")
-    if job.hashes and not job.hashes.exists():
-        found, flat = evaluation_hashes(against, job.processes)
-        with written_whole(job.hashes) as beside, beside.open("wb") as file:
-            np.savez(file, hashes=found, flat=flat)
-    if job.unsafe_model:
-        load_classifier(job.unsafe_model)  # fails now rather than in the middle of the run
 
 
 @contextmanager
@@ -232,14 +230,15 @@ def _once(task: Callable[[Job, int], Any], job: Job, number: int) -> Any:
     return read_json(record)
 
 
-def _passes(
-    each: Callable[..., list[Any]], job: Job
-) -> tuple[Job, dict[str, str], list[dict[str, Any]]]:
+def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel, Job]:
     """Describe each chunk, add up over all of them, and judge each chunk by the totals.
 
-    Returns the job with the vocabulary's edge, the rules' notes, and the tallies of the chunks.
+    Returns the funnel, and the job with the vocabulary's edge.
     """
-    chunks, notes = range(len(job.raw.chunks)), {}
+    chunks, notes, faults = range(len(job.raw.chunks)), dict[str, str](), Counter[str]()
+    for found in each("checking shards", counts.check_shard, job, chunks):
+        faults.update(found)
+    warnings = [f"{count:,} {reason}" for reason, count in faults.items()]
     pairs = sum(each("reading the pairs", counts.describe, job, chunks))
     tables = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
     rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in tables]
@@ -247,8 +246,9 @@ def _passes(
     shares = range(job.shares)
     if job.applied("image"):
         found = each("adding up images", counts.add_up_images, job, shares)
-        if job.hashes:
-            notes["near_duplicate"] = _unchecked(found, job.hashes)
+        if job.hashes and (note := _unchecked(found, job.hashes)):
+            notes["near_duplicate"] = note
+            warnings.append(note)
     if job.applied("text"):
         each("adding up alt-texts", counts.add_up_texts, job, shares)
     if job.applied("token"):
@@ -259,7 +259,10 @@ def _passes(
             job = replace(job, absent={**job.absent, "rare_words": note})
         else:
             each("finding rare words", counts.find_rare, job, shares)
-    return job, notes, each("filtering", counts.judge, job, chunks)
+    tallies = each("filtering", counts.judge, job, chunks)
+    source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
+    funnel = add_up(in_words(job.rules, job.bigrams), job.absent, notes, tallies, source)
+    return replace(funnel, warnings=warnings), job
 
 
 def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:
@@ -268,11 +271,12 @@ def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:
     counts: pairs without a readable image, and with a flat one, of each share.
     """
     unread, flat = (sum(count) for count in zip(*counts))
-    pages = int(np.load(hashes)["flat"])
-    parts = [f"{unread:,} pairs without a readable image not checked"] if unread else []
-    parts += [f"{flat:,} pairs with a flat image not checked"] if flat else []
-    parts += [f"{pages:,} flat evaluation images not looked for"] if pages else []
-    return ", ".join(parts)
+    parts = {
+        "pairs without a readable image not checked": unread,
+        "pairs with a flat image not checked": flat,
+        "flat evaluation images not looked for": int(np.load(hashes)["flat"]),
+    }
+    return ", ".join(f"{count:,} {what}" for what, count in parts.items() if count)
 
 
 def _write(job: Job, funnel: Funnel, out: Path) -> None:

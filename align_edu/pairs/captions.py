@@ -1,6 +1,5 @@
-"""Files of captions (TSV, CSV, JSON lines), and shards made of photographs with such a file."""
+"""Shards made of pictures and their captions, and CC-3M's table of captions."""
 
-import csv
 import hashlib
 import io
 import json
@@ -8,108 +7,20 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from tqdm import tqdm
 
 from align_edu.io import InputError, only_writer, write_json, written_whole
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
-from align_edu.pairs.tar_index import whole_text
+from align_edu.pairs.text_table import read_text_table, table_of
 
-# Our columns and what others call them, in any case: img2dataset, LAION, COYO, CC12M, DataComp.
-NAMES = {
-    "caption": ("caption", "text", "alt_text", "alt-text", "alt", "top_caption"),
-    "url": ("url", "image_url", "img_url"),
-    "original_width": ("original_width", "width"),
-    "original_height": ("original_height", "height"),
-    "nsfw": ("nsfw", "nsfw_score_opennsfw2", "nsfw_score"),
-    "file": ("file", "filename", "file_name", "filepath", "image", "image_path", "path", "name"),
-}
 SHARD_PAIRS = 10_000
-# What JSON and tables of any content raise, nested too deeply or with numbers too large included.
-BROKEN_ROWS = (
-    *(pa.ArrowException, OSError, ValueError, TypeError, AttributeError, OverflowError),
-    *(RecursionError, csv.Error),
-)
-
-
-def our_names(names: list[str]) -> list[str]:
-    """Give the columns of other tables our names (`NAMES`), where ours is not taken.
-
-    >>> our_names(["URL", "TEXT", "WIDTH", "similarity"])
-    ['url', 'caption', 'original_width', 'similarity']
-    >>> our_names(["width", "original_width"])
-    ['width', 'original_width']
-    """
-    return list(_our_names(tuple(names)))
-
-
-@lru_cache(maxsize=1000)
-def _our_names(names: tuple[str, ...]) -> list[str]:
-    plain = [name.strip().removeprefix("\ufeff").lower() for name in names]
-    ours = list(names)
-    for name, others in NAMES.items():
-        first = next((other for other in others if other in plain), None)
-        if first is not None and name != "file" and name not in names:
-            ours[plain.index(first)] = name
-    return ours
-
-
-def read_text_table(path: Path, other: str, looks: str) -> pa.Table:
-    """Read a TSV, CSV (.csv) or JSON lines (.jsonl) of captions and their `other` column.
-
-    A first line of names known for both is a header. Without one there are two columns, of which
-    `other` is the second, unless only the first matches `looks`. Raises InputError with the row.
-    """
-    try:
-        if path.suffix in (".jsonl", ".ndjson"):
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-            return table_of([json.loads(line) for line in lines if line.strip()])
-        with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            tab = path.suffix != ".csv"
-            form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tab else {}
-            first = next(csv.reader(file, **form), [])
-        plain = [name.strip().lower() for name in first]
-        header = all(not set(NAMES[name]).isdisjoint(plain) for name in ("caption", other))
-        swap = len(first) == 2 and [bool(re.search(looks, cell)) for cell in plain] == [True, False]
-        names = first if header else [other, "caption"] if swap else ["caption", other]
-        types = dict.fromkeys(first, pa.string()) if header else dict.fromkeys(names, pa.string())
-        quoted = {"quote_char": False, "double_quote": False} if tab else {}
-        return pa.csv.read_csv(
-            path,
-            # One thread, so that errors name the row.
-            pa.csv.ReadOptions(use_threads=False, column_names=None if header else names),
-            pa.csv.ParseOptions(
-                delimiter="\t" if tab else ",", newlines_in_values=not tab, **quoted
-            ),
-            pa.csv.ConvertOptions(
-                column_types={n: types[n] for n in types if n}, strings_can_be_null=False
-            ),
-        )
-    except BROKEN_ROWS as error:
-        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
-        raise InputError(
-            f"{path}: {reason[:160]}; a table of texts is a TSV, .csv or .jsonl file in UTF-8 with "
-            f"a header that names its columns, or with two columns, caption and {other}"
-        ) from None
-
-
-def table_of(rows: list[dict[str, Any]]) -> pa.Table:
-    """Make a table of JSON objects; characters that UTF-8 cannot hold are replaced."""
-    columns = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        values = [row.get(name) for row in rows]
-        try:
-            columns[whole_text(name)] = pa.array(values)
-        except UnicodeEncodeError:
-            columns[whole_text(name)] = pa.array([v and whole_text(v) for v in values])
-    return pa.table(columns)
+Pair = tuple[dict[str, Any], str, bytes]  # a row of a table, and the ending and bytes of a file
 
 
 def write_shards(
@@ -121,39 +32,31 @@ def write_shards(
     several captions becomes several pairs. Returns the number of pairs, and reason -> number of
     captions and files that are in none. Raises InputError if `out` is in use or there is no pair.
     """
-    looks = f"({'|'.join(map(re.escape, SUFFIXES))})$"
-    table = read_text_table(captions, "file", looks)
-    names = our_names(table.column_names)
-    plain = [name.strip().lower() for name in names]
-    column = next((name for name in NAMES["file"] if name in plain), None)
-    if column is None or "caption" not in names:
+    table = read_text_table(captions, "file", f"({'|'.join(map(re.escape, SUFFIXES))})$")
+    if not {"file", "caption"} <= set(table.column_names):
         raise InputError(f"{captions}: needs the columns file and caption; name them in a header")
+    rows = [(folder / str(row["file"]), row["caption"]) for row in table.to_pylist()]
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give the folder of the pictures")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: exists and is not empty; give a new folder for the shards")
-    listed = table.column(plain.index(column)).to_pylist()
-    rows = list(zip(listed, table.column(names.index("caption")).to_pylist(), strict=True))
-    skipped = Counter[str]()
-    files = find_images(folder, skipped)
-    unnamed = {file.resolve() for file in files} - {(folder / str(n)).resolve() for n in listed}
-    skipped["picture without a caption"] += len(unnamed)
-    pairs, done = _pairs(folder, tqdm(rows, disable=not progress), skipped), 0
+    skipped, done = Counter[str](), 0
+    unnamed = {file.resolve() for file in find_images(folder, skipped)}
+    skipped["picture without a caption"] += len(unnamed - {file.resolve() for file, _ in rows})
+    pairs = _pairs(tqdm(rows, disable=not progress), skipped)
     with only_writer(out):
         for number in range(len(rows) // SHARD_PAIRS + 1):
-            done += _write_shard(out, number, pairs)
+            done += _write_shard(out / f"{number:05d}.tar", islice(pairs, SHARD_PAIRS))
     if not done:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in (+skipped).items())
         raise InputError(f"{captions}: no caption of a picture in {folder} ({reasons})")
     return done, +skipped
 
 
-def _pairs(
-    folder: Path, rows: Any, skipped: Counter[str]
-) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield a table's row and the file of each picture that can be decoded."""
-    for name, caption in rows:
-        file, text = folder / str(name), str(caption or "").strip()
+def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of a caption and a picture that can be decoded; count the others."""
+    for file, text in rows:
+        caption = str(text or "").strip()
         try:
             data = file.read_bytes()
             width, height = decode_image(data).size
@@ -161,37 +64,31 @@ def _pairs(
             broken = isinstance(error, BrokenImage)
             skipped[f"broken picture ({error})" if broken else "caption of a missing file"] += 1
             continue
-        if not text:
+        if not caption:
             skipped["empty caption"] += 1
             continue
-        row = {"caption": text, "url": file.as_posix(), "original_width": width}
+        row = {"key": "", "caption": caption, "url": file.as_posix(), "original_width": width}
         row |= {"original_height": height, "sha256": hashlib.sha256(data).hexdigest()}
-        yield row | {"status": "success"}, data
+        yield row | {"status": "success"}, file.suffix.lower(), data
 
 
-def _write_shard(out: Path, number: int, pairs: Iterator[tuple[dict[str, Any], bytes]]) -> int:
-    """Write up to `SHARD_PAIRS` pairs as tar, stats and table; return their number."""
-    first = next(pairs, None)
-    if first is None:
-        return 0
-    shard = out / f"{number:05d}.tar"
-    chosen = enumerate(chain([first], islice(pairs, SHARD_PAIRS - 1)))
-    rows = write_tar(
-        shard,
-        (
-            ({"key": f"{number:05d}{i:04d}"} | row, Path(row["url"]).suffix.lower(), data)
-            for i, (row, data) in chosen
-        ),
+def _write_shard(tar: Path, pairs: Iterable[Pair]) -> int:
+    """Write pairs as tar, stats and table, if there are any; return their number."""
+    keyed = (
+        (row | {"key": f"{tar.stem}{number:04d}"}, ending, data)
+        for number, (row, ending, data) in enumerate(pairs)
     )
-    write_json(shard.with_name(f"{shard.stem}_stats.json"), {"successes": len(rows)})
-    with written_whole(shard.with_suffix(".parquet")) as beside:
+    rows = write_tar(tar, keyed)
+    if not rows:
+        tar.unlink()
+        return 0
+    write_json(tar.with_name(f"{tar.stem}_stats.json"), {"successes": len(rows)})
+    with written_whole(tar.with_suffix(".parquet")) as beside:
         pa.parquet.write_table(table_of(rows), beside)
     return len(rows)
 
 
-def write_tar(
-    path: Path, pairs: Iterable[tuple[dict[str, Any], str, bytes]]
-) -> list[dict[str, Any]]:
+def write_tar(path: Path, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
     """Write pairs as a tar of KEY.jpg, KEY.txt and KEY.json for each; return the rows.
 
     pairs: each a row of the shard's table, with `key` and `caption`; the ending of its picture's
@@ -210,3 +107,31 @@ def write_tar(
                 tar.addfile(member, io.BytesIO(content))
             rows.append(row)
     return rows
+
+
+def write_tsv(pairs: pa.Table, path: str | Path) -> int:
+    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
+
+    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
+    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises
+    InputError when the columns caption and url are missing or the file cannot be written.
+
+    Paper: Section 6.2 (Conceptual Captions).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
+    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
+    1
+    >>> path.read_text()
+    'two cats , asleep .\\thttp://x/1\\n'
+    """
+    if not {"caption", "url"} <= set(pairs.column_names):
+        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
+    lines = [
+        " ".join(re.findall(r"\w+|[^\w\s]", row["caption"].lower())) + f"\t{row['url']}\n"
+        for row in pairs.to_pylist()
+        if row["caption"] and row["url"] and row.get("noise", "clean") == "clean"
+    ]
+    with written_whole(Path(path)) as beside:
+        beside.write_text("".join(lines), encoding="utf-8")
+    return len(lines)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from align_edu.io import InputError
+from align_edu.io import InputError, lfs_remedy
 
 AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # since Pillow 11.3
 # No EPS, PDF: they run programs.
@@ -28,7 +28,6 @@ UNREADABLE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
     *(ZeroDivisionError, struct.error, zlib.error),
 )
-BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class BrokenImage(ValueError):
@@ -39,41 +38,33 @@ class BrokenImage(ValueError):
         self.reason = reason
 
 
-def find_images(folder: Path, left_out: Counter[str] | None = None) -> list[Path]:
+def find_images(folder: Path, left_out: Counter[str]) -> list[Path]:
     """Return the image files in a folder and its subfolders, linked ones too, in order.
 
     left_out: counts the files and folders that are not returned, by ending and reason.
-
-    >>> import tempfile
-    >>> folder, left_out = Path(tempfile.mkdtemp()), Counter()
-    >>> for name in ("b.png", "a.JPG", "._a.JPG", "c.heic", "notes.txt"):
-    ...     (folder / name).touch()
-    >>> [file.name for file in find_images(folder, left_out)], sorted(left_out)
-    (['a.JPG', 'b.png'], ['.heic (convert to .jpg)', '.txt (no picture)', 'hidden'])
     """
-    found, seen, others = [], set(), Counter[str]()
+    found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:  # a link to a folder that was read
-            others["folder linked twice"] += 1
+            left_out["folder linked twice"] += 1
             folders.clear()
             continue
         seen.add(real)
-        others["hidden"] += sum(name.startswith(".") for name in folders + names)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        hidden = [name for name in folders + names if name.startswith(".")]
+        left_out.update(["hidden"] * len(hidden))
+        folders[:] = sorted(set(folders).difference(hidden))
         if "images.json" in names:  # an index of ours, whose picture of hits is no photograph
-            names = [name for name in names if name != "search.png"]
-        for file in (Path(place, name) for name in names if not name.startswith(".")):
+            hidden.append("search.png")
+        for file in (Path(place, name) for name in names if name not in hidden):
             suffix = file.suffix.lower()
             if suffix in SUFFIXES and file.is_file():
                 found.append(file)
             elif suffix in SUFFIXES:
-                others["broken link"] += 1
+                left_out["broken link"] += 1
             else:
                 reason = "convert to .jpg" if suffix in OTHER_PICTURES else "no picture"
-                others[f"{suffix or 'without ending'} ({reason})"] += 1
-    if left_out is not None:
-        left_out.update(+others)
+                left_out[f"{suffix or 'without ending'} ({reason})"] += 1
     return sorted(found)
 
 
@@ -96,8 +87,8 @@ def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
     data: the whole file (see `FORMATS`). at_least: pixels; a JPEG may then be decoded at 1/2, 1/4
     or 1/8 of its size, as long as both sides stay at least this long: faster for photographs,
     slightly different pixels. Raises BrokenImage with reason "empty file", "not an image", "too
-    many pixels" (Pillow's limit against decompression bombs), "truncated", "broken data" or
-    "unknown colours".
+    many pixels" (Pillow's limit against decompression bombs), "truncated", "broken data",
+    "unknown colours" or "a Git LFS pointer …".
 
     >>> file = io.BytesIO()
     >>> Image.new("LA", (4, 2), (0, 0)).save(file, "PNG")   # wholly transparent
@@ -111,28 +102,22 @@ def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         # Pillow only warns up to twice its limit; a training run should not decode such pictures.
         if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise BrokenImage("too many pixels")
+            raise Image.DecompressionBombError
         if at_least is not None and image.format == "JPEG":
             image.draft(None, (at_least, at_least))
         image.load()
-    except BrokenImage:
-        raise
-    except BOMBS:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise BrokenImage("too many pixels") from None
     except UnidentifiedImageError:
-        raise BrokenImage("not an image") from None
+        raise BrokenImage(lfs_remedy(data) or "not an image") from None
     except UNREADABLE as error:
         cut = "truncated" in str(error) or "unrecognized data stream" in str(error)
         raise BrokenImage("truncated" if cut else "broken data") from None
-    return _to_rgb(_upright(image))
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    if image.format == "JPEG" and "exif" not in image.info:
-        return image  # most files; Pillow's search for other places takes as long as decoding
-    with suppress(*UNREADABLE):  # a broken EXIF block, a good picture
-        ImageOps.exif_transpose(image, in_place=True)
-    return image
+    # Most JPEGs have no EXIF block; Pillow's search for other places takes as long as decoding.
+    if image.format != "JPEG" or "exif" in image.info:
+        with suppress(*UNREADABLE):  # a broken EXIF block, a good picture
+            ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -48,11 +48,6 @@ def cut_crops(
 
     pictures: those of ``rows``, (R, 3, R', R') uint8. The crop of a picture depends only on its
     place in the batch, not on which other rows are cut.
-
-    >>> pictures = torch.zeros(2, 3, 58, 58, dtype=torch.uint8)
-    >>> settings = ImageSettings(resize=58, crop=48)
-    >>> cut_crops(pictures, settings, torch.Generator().manual_seed(0), range(4, 6), 8).shape
-    torch.Size([2, 3, 48, 48])
     """
     size, room = settings.crop, pictures.shape[-1] - settings.crop
     chosen = slice(rows.start, rows.stop)

@@ -1,12 +1,11 @@
 """Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align_edu.io import InputError
+from align_edu.io import InputError, read_json
 from align_edu.pairs.tar_index import is_safe_name, whole_text
 
 TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for training
@@ -36,7 +35,7 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
 
     Paper: Section 4.2; the Karpathy splits are those of Table 1.
 
-    >>> import tempfile
+    >>> import json, tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> _ = (folder / "1.jpg").write_bytes(b"")
     >>> entry = {"filename": "1.jpg", "split": "test", "sentences": [{"raw": "a red cat"}]}
@@ -45,7 +44,10 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
     ['a red cat']
     """
     path, splits = _json_file(Path(path)), [split] if isinstance(split, str) else split
-    entries = _entries(path)
+    whole = read_json(path)
+    entries = whole.get("images") if isinstance(whole, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise InputError(f"{path}: not Karpathy's form, which has a list `images` of objects")
     chosen = [entry for name in splits for entry in entries if entry.get("split") == name]
     if not chosen:
         found = ", ".join(sorted({str(entry.get("split")) for entry in entries})) or "none"
@@ -53,13 +55,7 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
     read = Benchmark([], [], [], [bool(entry.get("held_out", False)) for entry in chosen])
     for number, entry in enumerate(chosen):
         read.images.append(_image_file(path, entry))
-        try:
-            texts = [_text(sentence) for sentence in entry["sentences"]]
-        except (AttributeError, KeyError, TypeError):
-            texts = []
-        if not texts or not all(texts):
-            raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
-        for text, sentence in zip(texts, entry["sentences"]):
+        for text, sentence in _texts(path, entry):
             read.text_ids.append(sentence.get("sentid", len(read.texts)))
             read.texts.append(text)
             read.text_to_image.append(number)
@@ -71,18 +67,8 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
 
 
 def is_benchmark(path: Path) -> bool:
-    """Return True for a path that has the name of a benchmark in Karpathy's form.
-
-    >>> is_benchmark(Path("dataset_coco.json"))
-    True
-    """
+    """Return True for a path that has the name of a benchmark in Karpathy's form."""
     return any(path.glob("dataset*.json")) if path.is_dir() else path.suffix == ".json"
-
-
-def _text(sentence: dict[str, Any]) -> str:
-    """Return a sentence's text, or its words where it has no text."""
-    text = sentence.get("raw")
-    return whole_text(" ".join(sentence["tokens"]) if text is None else str(text)).strip()
 
 
 def _json_file(path: Path) -> Path:
@@ -96,17 +82,6 @@ def _json_file(path: Path) -> Path:
     return found[0]
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, OSError, RecursionError) as error:
-        raise InputError(f"{path}: broken JSON ({error})") from None
-    entries = whole.get("images") if isinstance(whole, dict) else None
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise InputError(f"{path}: not Karpathy's form, which has a list `images` of objects")
-    return entries
-
-
 def _image_file(path: Path, entry: dict[str, Any]) -> Path:
     name = entry.get("filename")
     if not isinstance(name, str) or not name:
@@ -116,3 +91,18 @@ def _image_file(path: Path, entry: dict[str, Any]) -> Path:
         raise InputError(f"{path}: the file name {inner!r} points outside the benchmark")
     places = [path.parent / place / of for of in (name, inner) for place in ("images", "")]
     return next((place for place in places if place.is_file()), places[0])
+
+
+def _texts(path: Path, entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the text of each sentence, or its words where it has no text; and the sentence."""
+    texts = []
+    try:
+        for sentence in entry["sentences"]:
+            raw = sentence.get("raw")
+            text = " ".join(sentence["tokens"]) if raw is None else str(raw)
+            texts.append((whole_text(text).strip(), sentence))
+    except (AttributeError, KeyError, TypeError):
+        texts = []
+    if not texts or not all(text for text, _ in texts):
+        raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
+    return texts

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,28 +14,25 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 
-from align_edu.io import InputError, written_whole
-from align_edu.pairs.captions import BROKEN_ROWS, our_names, read_text_table, table_of
-from align_edu.pairs.tar_index import group_members
+from align_edu.io import InputError, lfs_remedy, written_whole
+from align_edu.pairs.tar_index import Member, group_members, whole_text
+from align_edu.pairs.text_table import BROKEN_ROWS, our_names, read_text_table, table_of
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
 CHUNK_ROWS = 500_000
+TWO_TEXTS = "caption in KEY.json that differs from KEY.txt, which is used"
+BROKEN_PARQUET = "not a whole parquet file, write it again"
 TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
 
 def read_pairs(path: str | Path) -> pa.Table:
     """Read a table of image-text pairs, toy or real.
 
-    Parameters
-    ----------
-    path : one of
-        a parquet file; the column names of `NAMES` become ours;
-        a TSV, CSV or JSON lines: with a header, or caption and url in either order;
-        a folder of shards: their parquets, or KEY.txt and KEY.json in a tar that has none;
-        the output folder of `filter_pairs`.
-    The text of a pair in a tar is KEY.txt, and where that is missing the caption in KEY.json.
+    path: a parquet; a TSV, CSV or JSON lines with a header, or with caption and url in either
+    order; a folder of shards (their parquets, or KEY.txt and KEY.json in a tar that has none); or
+    the output folder of `filter_pairs`. The column names of `NAMES` become ours.
 
     Returns a table with at least the column `caption` (string); rows follow the files' names, and
     those of a folder of tars have a column `shard`, the name of the tar without its ending.
@@ -52,7 +48,7 @@ def read_pairs(path: str | Path) -> pa.Table:
     """
     path = Path(path)
     tables = [_with_shard(_read_file(file), _shard(path, file)) for file in table_files(path)]
-    with _joining(path):
+    with _arrow_errors(str(path), "its tables do not fit together"):
         # Permissive: a column that is all null in one shard may be text in another.
         table = pa.concat_tables(tables, promote_options="permissive")
     if "caption" not in table.column_names:
@@ -64,10 +60,6 @@ def table_files(path: str | Path) -> list[Path]:
     """List the files of a table of pairs: parquets, tars without a parquet, or one file.
 
     Raises InputError if the path is missing or a folder without shards.
-
-    >>> table_files("no/pairs")
-    Traceback (most recent call last):
-    align_edu.io.InputError: no/pairs: no such file or folder; give a parquet, a TSV or shards
     """
     path = Path(path)
     if not path.exists():
@@ -97,22 +89,22 @@ def _read_file(path: Path) -> pa.Table:
     if path.suffix == ".tar":
         return _tidy(_read_tar(path), path)
     if path.suffix == ".parquet":
-        with _parquet_errors(path):
+        with _arrow_errors(path, BROKEN_PARQUET):
             return _tidy(pa.parquet.read_table(path, partitioning=None), path)
     return _tidy(read_text_table(path, "url", r"^[a-z]+://"), path)
 
 
 def _tidy(table: pa.Table, path: Path) -> pa.Table:
     """Give columns our names, and texts the type string; raise InputError for other captions."""
-    metadata = table.schema.metadata
-    table = table.rename_columns(our_names(table.column_names)).replace_schema_metadata(metadata)
-    for number, one in enumerate(table.schema):
-        column, name = table.column(number), one.name
+    names, metadata = our_names(tuple(table.column_names)), table.schema.metadata
+    table = table.rename_columns(names).replace_schema_metadata(metadata)
+    for number, field in enumerate(table.schema):
+        column = table.column(number)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        if name == "caption" or column.type in TEXTS:
-            column = _as_text(column, f"{path}: the column `{name}`")
-        table = table.set_column(number, one.with_type(column.type), column)
+        if field.name == "caption" or column.type in TEXTS:
+            column = _as_text(column, f"{path}: the column `{field.name}`")
+        table = table.set_column(number, field.with_type(column.type), column)
     return table
 
 
@@ -131,43 +123,54 @@ def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
 
 
 @contextmanager
-def _parquet_errors(path: Path) -> Iterator[None]:
+def _arrow_errors(path: object, fault: str) -> Iterator[None]:
+    """Raise InputError for what Arrow cannot read or join, with the first line of its reason."""
     try:
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: of a name
+        remedy = lfs_remedy(path) if isinstance(path, Path) else None
         reason = str(error).partition("\n")[0]
-        raise InputError(f"{path}: not a whole parquet file ({reason}); write it again") from None
-
-
-@contextmanager
-def _joining(path: object) -> Iterator[None]:
-    try:
-        yield
-    except pa.ArrowException as error:
-        raise InputError(f"{path}: its tables do not fit together ({error})") from None
+        raise InputError(f"{path}: {remedy or f'{fault} ({reason})'}") from None
 
 
 def _read_tar(path: Path) -> pa.Table:
     """Read the table that img2dataset would have written beside this tar."""
-    rows: list[dict[str, Any]] = []
+    members = group_members(path, Counter())
+    described = {key: parts for key, parts in members.items() if parts.keys() - {"image"}}
     try:
-        with path.open("rb") as file:
-            for key, parts in group_members(path, Counter()).items():
-                read = {
-                    kind: os.pread(file.fileno(), size, offset)
-                    for kind, (_, offset, size) in parts.items()
-                    if kind != "image"
-                }
-                row = {"key": key}
-                if "json" in read:
-                    values = json.loads(read["json"])
-                    row |= dict(zip(our_names(list(values)), values.values())) | row
-                if "txt" in read:
-                    row["caption"] = read["txt"].decode("utf-8", "replace")
-                rows += [row] if read else []
-        return table_of(rows)
+        return table_of([row for _, row, _ in read_texts(path, described, Counter())])
     except BROKEN_ROWS as error:
         raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
+
+
+def read_texts(
+    path: Path, members: dict[str, dict[str, Member]], faults: Counter[str]
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield the key of each pair of a shard, the row of its table, and why its text is empty.
+
+    The row holds KEY.json's values, with our names, and the text of KEY.txt. If KEY.json holds
+    another text, that is counted in `faults`.
+    """
+    with path.open("rb") as file:
+        for key, parts in members.items():
+            data = {
+                kind: os.pread(file.fileno(), size, offset)
+                for kind, (_, offset, size) in parts.items()
+                if kind != "image"
+            }
+            row, other, why = {"key": key}, "", "missing text"
+            try:
+                values = json.loads(data.get("json", "{}"))
+                row |= dict(zip(our_names(tuple(values)), values.values())) | row
+                other = whole_text(row.get("caption") or "").strip()
+            except BROKEN_ROWS:
+                why = "unreadable JSON"
+            if "txt" in data:
+                row["caption"], why = data["txt"].decode("utf-8", "replace"), "empty text"
+                text = row["caption"].strip()
+                if text and other not in ("", text):
+                    faults[TWO_TEXTS] += 1
+            yield key, row, why
 
 
 @dataclass(frozen=True)
@@ -185,10 +188,10 @@ class Chunk:
 
         Raises InputError when the file is damaged.
         """
-        with _parquet_errors(self.path):
+        with _arrow_errors(self.path, BROKEN_PARQUET):
             file = pa.parquet.ParquetFile(self.path)
             names = file.schema_arrow.names
-            ours = zip(names, our_names(names))
+            ours = zip(names, our_names(tuple(names)))
             chosen = [name for name, our in ours if columns is None or our in columns]
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
             starts = [0, *accumulate(sizes)]
@@ -213,34 +216,26 @@ class Chunks:
 
 
 def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROWS) -> Chunks:
-    """Divide a table of pairs into chunks without reading it.
+    """Divide what `read_pairs` reads, or its table, into chunks of a file without reading it.
 
-    pairs: what `read_pairs` reads, or its table. spare: folder for parquet copies of other tables
-    (TSV, tar, a table in memory); the chunks read them. rows: the most rows of a chunk, which
-    never spans two files. Raises InputError if a file is missing or damaged, or if the files do
-    not fit together.
-
-    >>> import tempfile
-    >>> table = pa.table({"caption": ["a red cat", "a blue dog", "rain"]})
-    >>> chunks = open_chunks(table, Path(tempfile.mkdtemp()), rows=2)
-    >>> [chunk.rows for chunk in chunks.chunks], chunks.rows
-    ([2, 1], 3)
+    spare: folder for the parquet copies of other tables (TSV, tar, a table in memory). rows: the
+    most of a chunk. Raises InputError if a file is missing or damaged, or if they do not fit.
     """
     schemas, chunks = [], []
     for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
         path = _as_parquet(source, spare)
-        with _parquet_errors(path):
+        with _arrow_errors(path, BROKEN_PARQUET):
             metadata = pa.parquet.read_metadata(path)
             count, schema = metadata.num_rows, metadata.schema.to_arrow_schema()
         shard = tar = None
-        if isinstance(source, Path) and isinstance(pairs, str | Path):
+        if not isinstance(pairs, pa.Table):
             shard, tar = _shard(Path(pairs), source), source.with_suffix(".tar")
             tar = tar if shard is not None or tar.is_file() else None
         schemas.append(_with_shard(_tidy(schema.empty_table(), path), shard).schema)
         for first in range(0, count, rows):
             chunks.append(Chunk(path, first, min(rows, count - first), shard, tar))
             tar = None
-    with _joining(pairs):
+    with _arrow_errors(str(pairs), "its tables do not fit together"):
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     return Chunks(tuple(chunks), schema)
 
@@ -253,31 +248,3 @@ def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:
         table = read_pairs(source) if isinstance(source, Path) else source
         pa.parquet.write_table(table, beside)
     return copy
-
-
-def write_tsv(pairs: pa.Table, path: str | Path) -> int:
-    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
-
-    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
-    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises
-    InputError when the columns caption and url are missing or the file cannot be written.
-
-    Paper: Section 6.2 (Conceptual Captions).
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
-    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
-    1
-    >>> path.read_text()
-    'two cats , asleep .\\thttp://x/1\\n'
-    """
-    if not {"caption", "url"} <= set(pairs.column_names):
-        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
-    lines = [
-        " ".join(re.findall(r"\w+|[^\w\s]", row["caption"].lower())) + f"\t{row['url']}\n"
-        for row in pairs.to_pylist()
-        if row["caption"] and row["url"] and row.get("noise", "clean") == "clean"
-    ]
-    with written_whole(Path(path)) as beside:
-        beside.write_text("".join(lines), encoding="utf-8")
-    return len(lines)

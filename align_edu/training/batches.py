@@ -156,7 +156,7 @@ class TrainingBatches(Dataset[Batch]):
                 self.broken |= part.broken
             yield batch
 
-    def _encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+    def _encode(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         length = self.preset.text.max_length
         return encode_texts(self.tokenizer, texts, length, fixed_length=self.fixed_length)
 
