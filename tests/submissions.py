@@ -1,23 +1,40 @@
-"""A class that hands in notebooks: right, wrong in each known way, broken in every other way.
+"""A class that hands in notebooks: right, wrong in each known way, odd, broken and hostile.
 
 The notebooks are those of the course, with an answer's source in place of each stub.
 """
 
+import ast
 import inspect
 import json
 import re
 import textwrap
+import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from align_edu.lab import jailed
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.extract import find_function, read_code
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 Cells = list[str]
+HOSTILE = tomllib.loads(Path(__file__).with_name("hostile_submissions.toml").read_text("utf-8"))
+ODD: dict[str, Cells] = HOSTILE.pop("odd")
+RIGHT, WRONG = ODD["corrected"][1], ODD["corrected"][0]
+UNREADABLE: dict[str, bytes] = {
+    "empty_file": b"",
+    "text": b"def chance_loss(n): return 2 * math.log(n)",
+    "picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
+    "other_json": b"[1, 2, 3]",
+    "no_cells": b'{"metadata": {}}',
+    "deep": b"[" * 100_000,
+}
 # A lecturer's file with an exercise.
 MINE = '''
 from align_edu import lab
@@ -55,9 +72,8 @@ def notebook_text(number: str) -> str:
 
 def hand_in(folder: Path, student: str, number: str, answers: dict[str, Cells]) -> Path:
     """Write a student's notebook: the cells of each answer in place of the stub."""
-    notebook = json.loads(notebook_text(number))
     cells = []
-    for cell in notebook["cells"]:
+    for cell in json.loads(notebook_text(number))["cells"]:
         stub = re.match(r"def (\w+)\(.*\):\n    \.\.\.", "".join(cell["source"]))
         if stub and stub[1] in answers:
             cells += [code_cell(text) for text in answers[stub[1]]]
@@ -120,3 +136,39 @@ def hand_in_code(folder: Path, rows: Iterable[tuple[str, str, Cells]]) -> list[E
         hand_in(folder, student, "00", {"chance_loss": cells})
         expected.append(Expected(student, "chance_loss", outcome))
     return expected
+
+
+def hand_in_reordered(folder: Path) -> list[Expected]:
+    """The whole notebook from its end to its beginning; and nothing but the answer."""
+    file = hand_in(folder, "reversed", "00", {"chance_loss": [RIGHT]})
+    save(folder, "reversed", "00", json.loads(file.read_text())["cells"][::-1])
+    save(folder, "bare", "00", [code_cell(RIGHT)])
+    return [Expected(name, "chance_loss", "right") for name in ("reversed", "bare")]
+
+
+def hostile_rows(**places: object) -> list[tuple[str, str, Cells]]:
+    """The broken and hostile submissions, which aim at a neighbour's file, the marks, a port …"""
+    rows = []
+    for outcome, table in HOSTILE.items():
+        for name, body in table.items():
+            cells = function(body) if isinstance(body, str) else body
+            for place, value in places.items():
+                cells = [cell.replace(f"{{{place}}}", str(value)) for cell in cells]
+            rows.append((name, outcome, cells))
+    return rows
+
+
+def function(body: str) -> Cells:
+    """The cells of an answer whose body is given."""
+    return [f"def chance_loss(n):\n{textwrap.indent(textwrap.dedent(body), '    ')}"]
+
+
+def taken_out(cells: Cells, patch: pytest.MonkeyPatch) -> Any:
+    """`chance_loss` of a notebook's cells as the jail makes it; None for a stub."""
+    statements, broken = read_code(["import math, torch\nimport numpy as np", *cells])
+    steps = [
+        (each.cell, ast.unparse(each.node)) for each in find_function(statements, "chance_loss")
+    ]
+    patch.setitem(jailed.sys.modules, "__main__", jailed.sys.modules["__main__"])
+    patch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
+    return jailed.build({"name": "chance_loss", "steps": steps}, lambda: None) if steps else None

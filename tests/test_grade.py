@@ -1,6 +1,5 @@
 """Grading: a class of odd, wrong and hostile submissions is marked right, and touches nothing."""
 
-import ast
 import csv
 import json
 import os
@@ -15,24 +14,44 @@ import pytest
 
 from align_edu import lab
 from align_edu.cli import main
-from align_edu.lab import jail, jailed
+from align_edu.io import InputError
+from align_edu.lab import jail
 from align_edu.lab.exercises import EXERCISES
-from align_edu.lab.extract import find_function, read_code
-from align_edu.lab.grade import NOT_ISOLATED, Grades, grade_folder
-from align_edu.lab.jail import bwrap_problem
+from align_edu.lab.grade import grade_folder
 from align_edu.lab.judge import answer_key, judge
-from align_edu.lab.outcomes import decode, encode, outcome_of
-from tests import hostile_submissions as hostile
-from tests.submissions import MINE, Expected, hand_in, hand_in_code, hand_in_right, hand_in_wrong
+from align_edu.lab.marks import NOT_ISOLATED, Grades
+from align_edu.lab.outcomes import decode, encode
+from tests import submissions as tests
+from tests.submissions import Expected, function, hand_in, hand_in_code
 
 SEED = 12
-PROBLEM = bwrap_problem()
-required = os.environ.get("ALIGN_EDU_BWRAP") == "required"
-isolated = pytest.mark.skipif(PROBLEM is not None and not required, reason=str(PROBLEM))
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
-# What runs in the jail; the other odd ones are taken out and run in the test's own process.
-IN_THE_JAIL = ["writes_in_its_folder", "prints_much", "threads", "shows", "library", "object"]
-Rows = list[dict[str, str]]
+# What the short form hands in: one of each kind of attack, and what only the jail can show.
+SOME = (
+    "writes_in_its_folder", "prints_much", "threads", "shows", "library", "object",
+    "none", "liars", "patches_the_judge", "huge_tensor", "writes_with_c", "connects_with_c",
+    "undefined", "raises_strangely", "interrupts", "no_function", "crash", "forges", "chatter",
+    "fills_the_disk", "saves_outside", "loop_before", "stubborn_loop", "asleep", "digs_down",
+    "growing", "sys_exit", "closes_its_pipe", "fork_bomb", "hidden_fork", "program",
+    "reads_its_neighbour", "overwrites_and_answers", "removes_the_class", "links_to_a_file",
+    "connects", "syntax_error", "only_words", "not_implemented_below", "forks_with_c",
+    "writes_settings_with_c", "sees_no_secrets", "spoilt",
+)  # fmt: skip
+DRAWS = "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]"
+ADDRESS = "raise ValueError(object(), {str(i) for i in range(20)})"
+VARIES = [("draws", "wrong", function(DRAWS)), ("address", "error", function(ADDRESS))]
+
+
+def why_not_isolated() -> str:
+    try:
+        jail.find_namespaces()
+    except InputError as error:
+        return str(error)
+    return ""
+
+
+required = os.environ.get("ALIGN_EDU_BWRAP") == "required"
+isolated = pytest.mark.skipif(bool(why_not_isolated()) and not required, reason="no bubblewrap")
 
 
 @dataclass
@@ -43,7 +62,7 @@ class Class:
     expected: list[Expected]
 
 
-def rows_of(file: Path) -> Rows:
+def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
 
@@ -69,29 +88,24 @@ def server() -> Iterator[tuple[int, list[str]]]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]) -> Class:
-    """Half of the broken and hostile submissions, and a sample of the others, graded at once.
+    """Submissions of each kind, graded at once.
 
     ALIGN_EDU_LONG hands in all of them, each right answer, and a third of all known mistakes.
     """
-    folder = tmp_path_factory.mktemp("class")
+    folder, out = tmp_path_factory.mktemp("class"), tmp_path_factory.mktemp("out") / "grades.csv"
     outside = tmp_path_factory.mktemp("outside") / "file.txt"
     outside.write_text("untouched")
-    out = tmp_path_factory.mktemp("out") / "grades.csv"
-    neighbour = hand_in(folder, "neighbour", "00", {"chance_loss": [hostile.RIGHT]})
-    expected = [Expected("neighbour", "chance_loss", "right")]
-    expected += hand_in_right(folder, every=1 if LONG else 12)
-    expected += hand_in_wrong(folder, every=3 if LONG else 24)
-    names = list(hostile.ODD_BUT_RIGHT) if LONG else IN_THE_JAIL
-    odd = [(name, "right", hostile.ODD_BUT_RIGHT[name]) for name in names]
-    bad = hostile.WRONG_OR_BROKEN | hostile.spies(neighbour, outside, out, server[0])
-    names = list(bad) if LONG else [*dict.fromkeys([*list(bad)[::2], "undefined", "connects"])]
-    rows = [(name, bad[name][0], hostile.function(bad[name][1])) for name in names]
-    expected += hand_in_code(folder, [*odd, *rows])
-    for name, data in hostile.UNREADABLE.items():
+    neighbour = hand_in(folder, "neighbour", "00", {"chance_loss": [tests.RIGHT]})
+    places = {"neighbour": neighbour, "class": neighbour.parent, "outside": outside, "marks": out}
+    rows = [(name, "right", cells) for name, cells in tests.ODD.items()]
+    rows += tests.hostile_rows(**places, port=server[0])
+    expected = hand_in_code(folder, [row for row in rows if LONG or row[0] in SOME] + VARIES)
+    expected += tests.hand_in_right(folder, every=1 if LONG else 12)
+    expected += tests.hand_in_wrong(folder, every=3 if LONG else 24)
+    expected += tests.hand_in_reordered(folder)
+    for name, data in tests.UNREADABLE.items():
         (folder / f"00_start_here_{name}.ipynb").write_bytes(data)
         expected.append(Expected(name, "chance_loss", "unreadable"))
-    hostile.hand_in_reordered(folder)
-    expected += [Expected(name, "chance_loss", "right") for name in ("reversed", "bare")]
     before = neighbour.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jail, "LEAST_WALL_SECONDS", 15.0)  # for the one that sleeps
@@ -100,7 +114,7 @@ def graded(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str
     assert list(outside.parent.iterdir()) == [outside]
     assert outside.stat().st_mode & 0o777 != 0o777
     assert server[1] == [], "somebody connected"
-    return Class(grades, expected)
+    return Class(grades, [Expected("neighbour", "chance_loss", "right"), *expected])
 
 
 @pytest.mark.longer
@@ -117,81 +131,49 @@ def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outsid
         if each.student == "spoilt":
             named = "one direction only" in mark.mistake
         if mark.outcome != each.outcome or not named or mark.mark != (each.outcome == "right"):
-            wrong.append(f"{each} but {mark.outcome}: {mark.mistake} {mark.note} {mark.said}")
+            wrong.append(f"{each} but {mark}")
     assert not wrong, "\n".join(wrong)
 
 
 @isolated
-def test_the_table_of_marks_has_a_row_for_each_function(graded: Class) -> None:
-    rows = rows_of(graded.grades.out)
-    assert len(rows) == len(graded.grades.marks)
+def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_the_mistakes(
+    graded: Class,
+) -> None:
+    out, marks = graded.grades.out, graded.grades.marks
+    rows = rows_of(out)
     first = ["student", "notebook", "exercise", "mark", "outcome", "mistake"]
-    assert list(rows[0])[:6] == first
+    assert len(rows) == len(marks) and list(rows[0])[:6] == first
     assert [row["student"] for row in rows] == sorted(row["student"] for row in rows)
     notes = {row["student"]: row["note"] for row in rows if row["exercise"] == "chance_loss"}
     assert notes["spoilt"] == "2 definitions; the last one counts; not imported: math"
-    assert "uses align_edu" in notes["library"]
-    assert "not imported: math" in notes["bare"]
+    assert "uses align_edu" in notes["library"] and "not imported: math" in notes["bare"]
     assert "NameError: name 'undefined_name' is not defined" in notes["undefined"]
     assert "tried: the network" in notes["connects"]
-
-
-@isolated
-def test_each_student_reads_the_sentence_of_the_check(graded: Class) -> None:
-    folder = graded.grades.out.with_name("grades_feedback")
-    students = {mark.student for mark in graded.grades.marks}
-    assert {file.stem for file in folder.iterdir()} == students
+    folder = out.with_name("grades_feedback")
+    assert {file.stem for file in folder.iterdir()} == {mark.student for mark in marks}
     text = " ".join((folder / "spoilt.txt").read_text(encoding="utf-8").split())
     exercise = EXERCISES["chance_loss"]
     assert str(lab.checks.find_mistake(exercise, exercise.wrong[0].function, SEED)) in text
-    assert "recall_at_1: still to be written." in text
-    assert NOT_ISOLATED not in text
-
-
-@isolated
-def test_the_misconceptions_of_the_class_are_counted_by_student(graded: Class) -> None:
-    rows = rows_of(graded.grades.out.with_name("grades_misconceptions.csv"))
+    assert "recall_at_1: still to be written." in text and NOT_ISOLATED not in text
+    rows = rows_of(out.with_name("grades_misconceptions.csv"))
     counts = [int(row["students"]) for row in rows]
     assert counts == sorted(counts, reverse=True)
-    for row in rows:
+    for row, count in zip(rows, counts):
         mistake = (row["exercise"], row["mistake"])
-        made = [m for m in graded.grades.marks if (m.exercise, m.mistake) == mistake]
-        assert int(row["students"]) == len({mark.student for mark in made}) > 0
-
-
-@pytest.mark.parametrize("name", hostile.ODD_BUT_RIGHT)
-def test_a_right_answer_is_taken_out_of_an_odd_notebook(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cells = ["import math, torch\nimport numpy as np", *hostile.ODD_BUT_RIGHT[name]]
-    needed = find_function(read_code(cells)[0], "chance_loss") or []
-    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
-    monkeypatch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
-    monkeypatch.chdir(tmp_path)
-    steps = [(each.cell, ast.unparse(each.node)) for each in needed]
-    function = jailed.build({"name": "chance_loss", "steps": steps}, lambda: None)
-    key = answer_key(EXERCISES["chance_loss"], SEED)
-    assert judge(key, [outcome_of(function, case) for case in key.cases]) is None
+        assert count == len({m.student for m in marks if (m.exercise, m.mistake) == mistake}) > 0
 
 
 @isolated
-def test_the_same_folder_and_seed_give_the_same_bytes(tmp_path: Path) -> None:
-    folder = tmp_path / "class"
-    folder.mkdir()
-    rows = {
-        "draws": "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]",
-        "address": "raise ValueError(object(), {str(i) for i in range(20)})",
-    }
-    hand_in_code(folder, [(name, "", hostile.function(body)) for name, body in rows.items()])
-    written = []
-    for workers in (1, 2):
-        out = tmp_path / str(workers)
-        out.mkdir()
-        grade_folder(folder, 3, out / "g.csv", workers=workers)
-        files = sorted(file for file in out.rglob("*") if file.is_file())
-        written.append([(file.relative_to(out), file.read_bytes()) for file in files])
-    assert written[0] == written[1]
-    assert len(written[0]) == 2 + len(rows)
+def test_the_same_submissions_and_seed_give_the_same_bytes(graded: Class, tmp_path: Path) -> None:
+    (tmp_path / "class").mkdir()
+    hand_in_code(tmp_path / "class", VARIES)
+    grade_folder(tmp_path / "class", SEED, tmp_path / "grades.csv", seconds=1, workers=1)
+    names, out = [name for name, *_ in VARIES], graded.grades.out
+    first = [row for row in rows_of(out) if row["student"] in names]
+    assert rows_of(tmp_path / "grades.csv") == first
+    for name in names:
+        text = out.with_name("grades_feedback") / f"{name}.txt"
+        assert (tmp_path / "grades_feedback" / text.name).read_bytes() == text.read_bytes()
 
 
 @isolated
@@ -201,18 +183,15 @@ def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_cou
     """The limit is one of computing: a loaded machine, like one that sleeps, takes nothing off."""
     folder, file, out = tmp_path / "class", tmp_path / "mine.py", tmp_path / "g.csv"
     folder.mkdir()
-    file.write_text(MINE)
+    file.write_text(tests.MINE)
     reference = "def recall_at_1(similarity):\n    own = similarity.diagonal()[:, None]\n"
     reference += "    return ((similarity >= own).sum(1) == 1).float().mean().item()"
-    crash = hostile.function("import os\nos.abort()")
+    crash = function("import os\nos.abort()")
     hand_in(folder, "crashes", "00", {"chance_loss": crash, "recall_at_1": [reference]})
-    sleeps = hostile.function("import time\ntime.sleep(1)\nreturn 2 * math.log(n)")
-    hand_in(folder, "sleeps", "00", {"chance_loss": sleeps})
+    sleeps = function("import time\ntime.sleep(1)\nreturn 2 * math.log(n)")
+    hand_in(folder, "sleeps", "00", {"chance_loss": [*sleeps, "half = lambda x: x // 2"]})
     mine = hand_in(folder, "carl", "00", {"chance_loss": ["def half(x):\n    return x / 2"]})
     mine.rename(folder / "mine_carl.ipynb")
-    hand_in(folder, "dora", "00", {"chance_loss": [hostile.RIGHT, "half = lambda x: x // 2"]})
-    wrong = hand_in(folder, "wrong", "00", {"chance_loss": [hostile.WRONG]})
-    wrong.rename(folder / "00_start_here_emil.ipynb")
     command = ["grade", str(folder), "--seed", "1", "--out", str(out), "--seconds", "1"]
     try:
         assert main([*command, "--exercises", str(file), "--json"]) == 0
@@ -222,13 +201,12 @@ def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_cou
     rows = {(row["student"], row["exercise"]): row for row in rows_of(out)}
     outcomes = {where: row["outcome"] for where, row in rows.items()}
     assert outcomes["crashes", "chance_loss"] == "error"
-    assert outcomes["crashes", "recall_at_1"] == "right"
-    assert outcomes["sleeps", "chance_loss"] == outcomes["dora", "chance_loss"] == "right"
+    assert outcomes["crashes", "recall_at_1"] == outcomes["sleeps", "chance_loss"] == "right"
     assert outcomes["carl", "half"] == "right"
-    assert rows["dora", "half"]["mistake"] == "That rounds down: use /."
-    assert answer["students"] == 5 and answer["guards"] == ["bubblewrap"]
-    assert answer["outcomes"]["wrong"] == 2
-    assert [each["exercise"] for each in answer["misconceptions"]] == ["chance_loss", "half"]
+    assert rows["sleeps", "half"]["mistake"] == "That rounds down: use /."
+    assert answer["students"] == 3 and answer["guards"] == ["bubblewrap"]
+    assert answer["outcomes"]["wrong"] == 1
+    assert [each["exercise"] for each in answer["misconceptions"]] == ["half"]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +225,13 @@ def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated
 ) -> None:
     bin_, folder, out = tmp_path / "bin", tmp_path / "class", tmp_path / "g.csv"
     bin_.mkdir()
-    folder.mkdir()
     if program is not None:
         (bin_ / "bwrap").write_text(program)
         (bin_ / "bwrap").chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_))
     monkeypatch.setattr(sys, "platform", "linux")
     (folder / "one" / "zoe").mkdir(parents=True)
-    hand_in(folder / "one", "anna", "00", {"chance_loss": [hostile.WRONG]})
+    hand_in(folder / "one", "anna", "00", {"chance_loss": [tests.WRONG]})
     hand_in(folder / "one", "ben", "00", {})
     command = ["grade", str(folder), "--seed", "5", "--out", str(out)]
     assert main(command) == 2
@@ -298,13 +275,12 @@ def test_bad_input_is_one_line_with_status_2(
     assert not (tmp_path / "g.csv").exists()
 
 
-def test_outcomes_survive_the_way_as_json_and_nonsense_is_refused() -> None:
+def test_outcomes_survive_as_json_and_nonsense_is_refused() -> None:
     for name, exercise in EXERCISES.items():
         key = answer_key(exercise, 4)
         for outcomes in (key.expected, *(given for _, given in key.mistakes)):
             there = json.loads(json.dumps([encode(outcome) for outcome in outcomes]))
-            problem = judge(key, [decode(outcome) for outcome in there])
-            expected = judge(key, outcomes)
+            problem, expected = judge(key, [decode(each) for each in there]), judge(key, outcomes)
             assert getattr(problem, "sentence", "") == getattr(expected, "sentence", ""), name
     for nonsense in (True, None, [], {"words": 1}, {"shape": [2], "numbers": [1.0]}, {"kind": "x"}):
         with pytest.raises((ValueError, RuntimeError)):

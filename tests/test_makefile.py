@@ -24,7 +24,7 @@ case "$*" in
 esac
 """
 
-Make = Callable[..., subprocess.CompletedProcess[str]]
+Make = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
 
 
 @pytest.fixture
@@ -38,43 +38,49 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(checkout: Path, tmp_path: Path) -> Make:
-    def run(folder: Path = checkout, old: int = 0) -> subprocess.CompletedProcess[str]:
-        python = tmp_path / "python3"
-        python.write_text(PYTHON.format(log=tmp_path / "log", fail=tmp_path / "fail", old=old))
+    """Run `make setup`; return how it ended, and what was asked of Python."""
+    python, log = tmp_path / "python3", tmp_path / "log"
+
+    def run(
+        folder: Path = checkout, old: int = 0
+    ) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+        log.write_text("")
+        python.write_text(PYTHON.format(log=log, fail=tmp_path / "fail", old=old))
         python.chmod(0o755)
         environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)}  # no HOME
-        return subprocess.run(
+        done = subprocess.run(
             ["make", "setup"], cwd=folder, env=environment, capture_output=True, text=True
         )
+        return done, log.read_text().splitlines()
 
     return run
 
 
-def calls(tmp_path: Path) -> list[str]:
-    """What was asked of Python since the last time."""
-    log = tmp_path / "log"
-    lines = log.read_text().splitlines() if log.exists() else []
-    log.unlink(missing_ok=True)
-    return lines
-
-
-def test_the_first_call_builds_says_so_and_the_second_does_nothing(
-    make: Make, tmp_path: Path
+def test_it_builds_once_renews_a_changed_lock_and_installs_a_moved_folder_again(
+    make: Make, checkout: Path, tmp_path: Path
 ) -> None:
-    first = make()
+    first, calls = make()
     assert first.returncode == 0, first.stderr
     assert "about 5 minutes, 8 GB" in first.stdout
-    installs = [line for line in calls(tmp_path) if " install " in line]
+    installs = [line for line in calls if " install " in line]
     assert "--no-deps --no-compile --requirement requirements.lock" in installs[0]
     assert installs[1].endswith("--editable .")
-    assert make().returncode == 0
-    assert calls(tmp_path) == []
+    again, calls = make()
+    assert (again.returncode, calls) == (0, [])
+    later = (checkout / ".venv" / ".ready").stat().st_mtime + 10
+    os.utime(checkout / "requirements.lock", (later, later))
+    renewed, calls = make()
+    assert renewed.returncode == 0 and any("requirements.lock" in line for line in calls)
+    assert not any("venv --clear" in line for line in calls)
+    moved = checkout.rename(tmp_path / "elsewhere")
+    done, calls = make(moved)
+    assert done.returncode == 0 and any(line.endswith("--editable .") for line in calls)
+    assert (moved / ".venv" / ".ready").read_text() == str(moved)
 
 
 def test_a_python_that_does_not_fit_is_refused_with_the_remedy(make: Make, checkout: Path) -> None:
-    refused = make(old=1)
-    assert refused.returncode != 0
-    assert "PYTHON=python3.12" in refused.stderr
+    refused, _ = make(old=1)
+    assert refused.returncode != 0 and "PYTHON=python3.12" in refused.stderr
     assert not (checkout / ".venv").exists()
 
 
@@ -82,31 +88,9 @@ def test_a_failed_install_is_not_taken_for_a_good_one(
     make: Make, checkout: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "fail").touch()
-    assert make().returncode != 0
+    assert make()[0].returncode != 0
     assert not (checkout / ".venv" / ".ready").exists()
     (tmp_path / "fail").unlink()
-    calls(tmp_path)
-    assert make().returncode == 0
-    assert not any("venv --clear" in line for line in calls(tmp_path)), "it begins anew"
-
-
-def test_a_changed_lock_is_installed_into_the_same_environment(
-    make: Make, checkout: Path, tmp_path: Path
-) -> None:
-    make()
-    calls(tmp_path)
-    later = (checkout / ".venv" / ".ready").stat().st_mtime + 10
-    os.utime(checkout / "requirements.lock", (later, later))
-    assert make().returncode == 0
-    asked = calls(tmp_path)
-    assert any("requirements.lock" in line for line in asked)
-    assert not any("venv --clear" in line for line in asked)
-
-
-def test_a_moved_folder_is_installed_again(make: Make, checkout: Path, tmp_path: Path) -> None:
-    make()
-    calls(tmp_path)
-    moved = checkout.rename(tmp_path / "elsewhere")
-    assert make(moved).returncode == 0
-    assert any(line.endswith("--editable .") for line in calls(tmp_path))
-    assert (moved / ".venv" / ".ready").read_text() == str(moved)
+    done, calls = make()
+    assert done.returncode == 0
+    assert not any("venv --clear" in line for line in calls), "it begins anew"

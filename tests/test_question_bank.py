@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from align_edu import lab
-from align_edu.io import InputError
-from align_edu.lab.course import COURSE, find_lesson
-from align_edu.lab.quiz import LETTERS, Cell, Question, find_questions, load_questions
+from align_edu.lab.course import find_lesson
+from align_edu.lab.quiz import LETTERS, Cell, Question, load_questions
 from align_edu.loss import chance_loss
 from align_edu.presets import IMAGE_SIZES, get_preset
 
@@ -240,16 +239,6 @@ def test_what_is_quoted_is_the_papers(paper: str) -> None:
     assert len(quotes) > 12
     for quote in quotes:
         assert quote in paper, quote
-
-
-def test_questions_are_found_by_the_notebook_that_answers_them() -> None:
-    assert [named(each) for each in find_questions("11")] == ["paper-12", "paper-14"]
-    assert [named(each) for each in find_questions("18")] == ["paper-6"]
-    assert find_questions("17") == ()
-    everywhere = {named(q) for lesson in COURSE for q in find_questions(lesson.number)}
-    assert everywhere == {named(question) for question in BANK}
-    with pytest.raises(InputError, match="99"):
-        find_questions("99")
 
 
 def test_the_core_quiz_works_as_the_others_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """Folders as learning platforms give them: sections, zips, copies, and what is no notebook."""
 
-import ast
 import json
 import zipfile
 from pathlib import Path
@@ -9,15 +8,12 @@ import pytest
 
 from align_edu import lab
 from align_edu.io import InputError
-from align_edu.lab import jailed
+from align_edu.lab import submissions
 from align_edu.lab.exercises import find_exercise
-from align_edu.lab.extract import find_function, read_code
-from align_edu.lab.jail import Job, Limits, Report
-from align_edu.lab.judge import answer_key
-from align_edu.lab.marks import mark_of_report
+from align_edu.lab.judge import answer_key, judge
 from align_edu.lab.outcomes import outcome_of
-from align_edu.lab.submissions import MOST_BYTES, Unreadable, find_submissions, read_cells
-from tests.submissions import code_cell
+from align_edu.lab.submissions import Unreadable, find_submissions, read_cells
+from tests.submissions import ODD, RIGHT, Cells, code_cell, taken_out
 
 A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
 TEXT = json.dumps({"cells": [code_cell("x = 1")]})
@@ -82,12 +78,15 @@ def test_each_student_is_found_and_what_is_odd_is_named(
     assert all(read_cells(each) == ["x = 1"] for each in found)
 
 
-def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_path: Path) -> None:
+def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submissions, "MOST_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(A, b" " * (MOST_BYTES + 1))
+        archive.writestr(A, b" " * (2**20 + 1))
     (one,), notes = find_submissions(tmp_path)
     assert notes == []
-    with pytest.raises(Unreadable, match="larger than 64 MB"):
+    with pytest.raises(Unreadable, match="larger than 1 MB"):
         read_cells(one)
     data = bytearray((tmp_path / "big.zip").read_bytes())
     data[200] ^= 255
@@ -96,86 +95,57 @@ def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_pa
         read_cells(one)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(9):
-            archive.writestr(f"{i}{A}", b" " * MOST_BYTES)
+            archive.writestr(f"{i}{A}", b" " * 2**20)
     with pytest.raises(InputError, match="no notebook"):
         find_submissions(tmp_path)
 
 
-RIGHT = "def chance_loss(n):\n    return 2 * math.log(n)"
+MAGICS = [
+    f"%timeit chance_loss(1,\n    2)\n{RIGHT}",
+    f"%config InlineBackend.rc = {{\n    'a': 1}}\n{RIGHT}",
+    f"y = %timeit -o max(\n  1, 2)\n{RIGHT}",
+    f"!pip install \\\n    torch\n{RIGHT}",
+    f"# mine\n%%time\n{RIGHT}",
+    f"%%time\n%%capture out\n{RIGHT}",
+    f"%time two = (1 +\n    1)\n{RIGHT.replace('2', 'two')}",
+    f"two = %time 1 + 1\n{RIGHT.replace('2', 'two')}",
+    "def chance_loss(n):\n    %time x = math.log(\n        n)\n    return 2 * x",
+]
+KEY = answer_key(find_exercise("chance_loss"), 12)
+
+
+@pytest.mark.parametrize("cells", [*ODD.values(), *([cell] for cell in MAGICS)], ids=str)
+def test_a_right_answer_is_taken_out_of_an_odd_notebook(
+    cells: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    function = taken_out(cells, monkeypatch)
+    assert judge(KEY, [outcome_of(function, case) for case in KEY.cases]) is None
 
 
 @pytest.mark.parametrize(
-    "cell",
+    ("cell", "words"),
     [
-        f"%timeit chance_loss(1,\n    2)\n{RIGHT}",
-        f"%config InlineBackend.rc = {{\n    'a': 1}}\n{RIGHT}",
-        f"y = %timeit -o max(\n  1, 2)\n{RIGHT}",
-        f"!pip install \\\n    torch\n{RIGHT}",
-        f"# mine\n%%time\n{RIGHT}",
-        f"%%time\n%%capture out\n{RIGHT}",
-        f"%time two = (1 +\n    1)\n{RIGHT.replace('2', 'two')}",
-        f"two = %time 1 + 1\n{RIGHT.replace('2', 'two')}",
-        "def chance_loss(n):\n    %time x = math.log(\n        n)\n    return 2 * x",
+        (RIGHT, ": right."),
+        ("chance_loss = lambda n: 2 * math.log(n)", ": right."),
+        ("import functools\n@functools.cache\n" + RIGHT, ": right."),
+        ("class L:\n    f = lambda self, n: 2 * math.log(n)\nchance_loss = L().f", ": right."),
+        ("def mine(n): return 2 * math.log(n)\nchance_loss = mine", ": right."),
+        ("chance_loss = lambda n: str(2 * math.log(n))", "expected 1.38629"),
+        ("chance_loss = lambda n: [2 * math.log(n)]", "expected 1.38629"),
+        ("def chance_loss(n):\n    ...", "to be written"),
+        ("chance_loss = lambda n: ...", "to be written"),
+        ("import functools\n@functools.cache\ndef chance_loss(n):\n    ...", "to be written"),
+        ("def chance_loss(n):\n    raise NotImplementedError", "to be written"),
     ],
 )
-def test_a_magic_over_several_lines_loses_no_function(
-    cell: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    statements, broken = read_code(["import math", cell])
-    steps = [
-        (each.cell, ast.unparse(each.node))
-        for each in find_function(statements, "chance_loss") or []
-    ]
-    monkeypatch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
-    function = jailed.build({"name": "chance_loss", "steps": steps}, lambda: None)
-    assert broken == [] and function(1) == 0.0
-
-
-FORMS = {
-    "def": (RIGHT, "right"),
-    "lambda": ("chance_loss = lambda n: 2 * math.log(n)", "right"),
-    "partial": (
-        "import functools\ndef times(k, n): return k * math.log(n)\n"
-        "chance_loss = functools.partial(times, 2)",
-        "right",
-    ),
-    "callable": (
-        "class Loss:\n    def __call__(self, n): return 2 * math.log(n)\nchance_loss = Loss()",
-        "right",
-    ),
-    "cached": (f"import functools\n@functools.lru_cache\n{RIGHT}", "right"),
-    "bound method": (
-        "class L:\n    def f(self, n): return 2 * math.log(n)\nchance_loss = L().f",
-        "right",
-    ),
-    "other name": ("def mine(n): return 2 * math.log(n)\nchance_loss = mine", "right"),
-    "text": ("chance_loss = lambda n: str(2 * math.log(n))", "wrong"),
-    "list": ("chance_loss = lambda n: [2 * math.log(n)]", "wrong"),
-    "stub": ("def chance_loss(n):\n    ...", "not attempted"),
-    "lambda stub": ("chance_loss = lambda n: ...", "not attempted"),
-    "cached stub": (
-        "from functools import cache\n@cache\ndef chance_loss(n):\n    raise NotImplementedError",
-        "not attempted",
-    ),
-}
-
-
-@pytest.mark.parametrize("form", FORMS)
 def test_a_check_and_grading_agree_however_a_function_is_made(
-    form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cell: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cell, verdict = FORMS[form]
-    names = {"lab": lab}
-    exec(f"import math\n{cell}\nlab.check(chance_loss)", names)
-    said = capsys.readouterr().out
-    words = {"right": ": right.", "wrong": "expected 1.38629", "not attempted": "to be written"}
-    assert words[verdict] in said
-    needed = find_function(read_code(["import math", cell])[0], "chance_loss")
-    key = answer_key(find_exercise("chance_loss"), 0)
-    monkeypatch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
-    steps = [(each.cell, ast.unparse(each.node)) for each in needed or []]
-    function = jailed.build({"name": "chance_loss", "steps": steps}, lambda: None)
-    report = Report("done", [outcome_of(function, case) for case in key.cases])
-    job = Job(("anna", "00", "chance_loss"), steps, key)
-    marked = mark_of_report(job, report, Limits()).outcome if needed else "not attempted"
-    assert marked == verdict
+    exec(f"import math\n{cell}\nlab.check(chance_loss)", {"lab": lab})
+    assert words in capsys.readouterr().out
+    function = taken_out([cell], monkeypatch)
+    assert (function is None) == (words == "to be written")
+    if function is not None:
+        problem = judge(KEY, [outcome_of(function, case) for case in KEY.cases])
+        assert (problem is None) == (words == ": right.")

@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -22,22 +23,13 @@ RUNS = "ALIGN_EDU_RUNS"  # names the folder with the student's runs; empty: the 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One notebook.
+    """One notebook."""
 
-    Parameters
-    ----------
-    file : its name in `notebooks/`, without the suffix.
-    title : its title.
-    question : the question that it answers.
-    paper : the part of the paper that it teaches.
-    minutes : one run of all its cells on two CPU cores, measured; None for a planned notebook.
-    """
-
-    file: str
+    file: str  # its name in `notebooks/`, without the suffix
     title: str
     question: str
-    paper: str
-    minutes: float | None = None
+    paper: str  # the part of the paper that it teaches
+    minutes: float | None = None  # all cells on two CPU cores, measured; None: only planned
 
     @property
     def number(self) -> str:
@@ -67,9 +59,8 @@ def find_lesson(number: str) -> Lesson:
 def start(number: str) -> None:
     """Open a notebook: print its title, its minutes, and the versions it runs on.
 
-    It sets no seed and no figure style; `rng` and `align_edu.show` need none. Torch gets one
-    thread: the toy's operations are too small to share, and waiting threads slow each other down
-    as soon as another program runs.
+    Torch gets one thread: the toy's operations are too small to share, and waiting threads slow
+    each other down as soon as another program runs.
 
     Raises InputError for a number that no notebook has.
 
@@ -86,10 +77,7 @@ def start(number: str) -> None:
 
 
 def rng(name: str) -> torch.Generator:
-    """Return a new random generator for a name in the open notebook.
-
-    The same name gives the same numbers each time, in whatever order the cells run; another
-    name, or another notebook, gives others.
+    """Return a new random generator: the same for a name in a notebook, whatever ran before.
 
     >>> a, b, other = rng("crops"), rng("crops"), rng("negatives")
     >>> torch.rand(1, generator=a) == torch.rand(1, generator=b)
@@ -129,14 +117,10 @@ def _own_runs() -> list[Path]:
     """Return the student's finished runs on the toy world's pictures, the newest last."""
     from align_edu.training import load_preset
 
-    def is_toy_run(folder: Path) -> bool:
-        try:
-            return (folder / "tokenizer.json").exists() and load_preset(folder).name == "toy"
-        except InputError:
-            return False
-
-    named = os.environ.get(RUNS)
+    named, finished = os.environ.get(RUNS), []
     roots = [Path("../runs"), Path("runs")] if named is None else [Path(named)] if named else []
-    weights = {file for root in roots for file in root.glob("**/model.safetensors")}
-    finished = [file for file in weights if is_toy_run(file.parent)]
+    for file in {file for root in roots for file in root.glob("**/model.safetensors")}:
+        with suppress(InputError):  # a run of another kind
+            if (file.parent / "tokenizer.json").exists() and load_preset(file.parent).name == "toy":
+                finished.append(file)
     return [file.parent for file in sorted(finished, key=lambda file: file.stat().st_mtime)]

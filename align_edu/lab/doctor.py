@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from align_edu.cores import control_groups, usable_cores
+from align_edu.io import InputError
 
 INSTALL = "run `make setup` (conda: `conda env update -f environment.yml`)"
 PACKAGE = "align-edu"
@@ -24,11 +25,7 @@ DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
-
-    name: the thing that was checked. ok: whether the course runs with it as it is. detail: what
-    was found. remedy: what to do; empty where nothing needs to be done.
-    """
+    """The result of one check: whether the course runs with a thing, and what to do if not."""
 
     name: str
     ok: bool
@@ -41,20 +38,17 @@ class Finding:
 
 
 def diagnose() -> list[Finding]:
-    """Return one finding for each thing that the course needs or can use.
-
-    >>> diagnose()[0].name
-    'Python'
-    """
+    """Return one finding for each thing that the course needs or can use."""
+    cores = usable_cores()
+    slow = "expect twice the minutes that the notebooks state" if cores < 2 else ""
     return [
         _python(),
         *_packages(),
-        _torchvision(),
         _torch_xla(),
         _pip_check(),
         _compiler(),
         _bubblewrap(),
-        _cores(),
+        Finding("cores", True, str(cores), slow),
         _room("memory", _free_memory(), MEMORY_GIB, "close other programs"),
         _room("disk", shutil.disk_usage(Path.cwd()).free / 2**30, DISK_GIB, "make room here"),
         Finding("network", True, "not needed: nothing is downloaded after the installation"),
@@ -62,7 +56,7 @@ def diagnose() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """Return one line per finding: OK, or the remedy.
+    """Return one line per finding.
 
     >>> print(report([Finding("cores", True, "2"), Finding("disk", False, "full", "make room")]))
     OK      cores: 2
@@ -97,34 +91,27 @@ def _packages() -> list[Finding]:
         needed = map(Requirement, metadata.requires(PACKAGE) or [])
     except metadata.PackageNotFoundError:
         return [Finding(PACKAGE, False, "not installed", INSTALL)]
+    extras = [{"extra": extra} for extra in ("", "notebooks")]
     return [
         _package(each)
         for each in needed
-        if each.name != "torchvision"
-        and (not each.marker or any(each.marker.evaluate({"extra": e}) for e in ("", "notebooks")))
+        if not each.marker or any(map(each.marker.evaluate, extras))
     ]
 
 
 def _package(requirement: Requirement) -> Finding:
-    found, wanted = _version(requirement.name), requirement.specifier
+    name, wanted, found = requirement.name, requirement.specifier, _version(requirement.name)
     if found is None:
-        return Finding(requirement.name, False, "not installed", INSTALL)
+        return Finding(name, False, "not installed", INSTALL)
     if not wanted.contains(Version(found).base_version):
-        return Finding(requirement.name, False, f"{found}, but {wanted} is needed", INSTALL)
-    return Finding(requirement.name, True, found)
-
-
-def _torchvision() -> Finding:
-    """Import it: a build for another torch has a fitting version and fails only here."""
-    found = _version("torchvision")
-    if found is None:
-        return Finding("torchvision", False, "not installed", INSTALL)
-    try:
-        importlib.import_module("torchvision")
-    except (ImportError, RuntimeError, OSError) as error:
-        detail = f"{found} does not fit torch {_version('torch')} ({str(error).splitlines()[0]})"
-        return Finding("torchvision", False, detail, "install both from one place: " + INSTALL)
-    return Finding("torchvision", True, found)
+        return Finding(name, False, f"{found}, but {wanted} is needed", INSTALL)
+    if name == "torchvision":  # a build for another torch fails only when it is imported
+        try:
+            importlib.import_module(name)
+        except (ImportError, RuntimeError, OSError) as error:
+            why = f"{found} does not fit torch {_version('torch')} ({str(error).splitlines()[0]})"
+            return Finding(name, False, why, "install both from one place: " + INSTALL)
+    return Finding(name, True, found)
 
 
 def _torch_xla() -> Finding:
@@ -159,17 +146,13 @@ def _compiler() -> Finding:
 
 
 def _bubblewrap() -> Finding:
-    from align_edu.lab.jail import bwrap_problem
+    from align_edu.lab.jail import find_namespaces
 
-    problem = bwrap_problem() or ""
-    detail = "only `align-edu grade` uses it" if problem else "isolates submissions for grading"
-    return Finding("bubblewrap", True, detail, problem)
-
-
-def _cores() -> Finding:
-    count = usable_cores()
-    remedy = "expect twice the minutes that the notebooks state" if count < 2 else ""
-    return Finding("cores", True, str(count), remedy)
+    try:
+        find_namespaces()
+    except InputError as error:
+        return Finding("bubblewrap", True, "only `align-edu grade` uses it", str(error))
+    return Finding("bubblewrap", True, "isolates submissions for grading")
 
 
 def _free_memory() -> float | None:

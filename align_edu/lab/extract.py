@@ -4,16 +4,25 @@ The order of the cells does not matter. Of several definitions the last one that
 Needs are the names that compiled code loads: helpers, imports, constants, and their needs in turn.
 """
 
+import __future__
+
 import ast
 import builtins
 import dis
+import re
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
-from align_edu.lab.checks import is_stub
-from align_edu.lab.submissions import FLAGS, parse_cell
+from IPython.core.inputtransformer2 import TransformerManager
 
+from align_edu.lab.outcomes import is_stub
+
+_RUNS_AS_PYTHON = re.compile(r"\A(\s*%%(time|timeit|capture|prun)\b.*\n)+")  # after the magic
+_TIMED = re.compile(r"^([ \t]*(?:\w+[ \t]*=[ \t]*)?)%time[ \t]+(?=\S)", re.MULTILINE)  # too
+_LEFT_OUT = ("get_ipython().", "lab.")  # magics, and calls of the lab
+_FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
 _LOADS = {"LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"}
 _STORES = {"STORE_NAME", "STORE_GLOBAL"}
 _DEFINES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -44,8 +53,8 @@ def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
     parsed: dict[int, list[ast.stmt]] = {}
     before = ""
     for number, cell in enumerate(cells, 1):
-        body = parse_cell(cell)
-        if body is None and (body := parse_cell(f"{before}\n{cell}")) is not None:
+        body = _parse_cell(cell)
+        if body is None and (body := _parse_cell(f"{before}\n{cell}")) is not None:
             parsed[number - 1], cell = [], f"{before}\n{cell}"
         if body is not None:
             parsed[number] = body
@@ -114,7 +123,7 @@ def _givers(
 
 
 def _statement(cell: int, order: int, node: ast.stmt) -> Statement:
-    code = compile(ast.Module([node], []), "<cell>", "exec", FLAGS, dont_inherit=True)
+    code = compile(ast.Module([node], []), "<cell>", "exec", _FLAGS, dont_inherit=True)
     binds = {step.argval for step in dis.get_instructions(code) if step.opname in _STORES}
     steps = (step for each in _codes(code) for step in dis.get_instructions(each))
     needs = {step.argval for step in steps if step.opname in _LOADS}
@@ -140,3 +149,31 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from _codes(constant)
+
+
+def _parse_cell(text: str) -> list[ast.stmt] | None:
+    """Return the statements of a code cell, without magics, or None where it is not Python."""
+    text = _TIMED.sub(r"\1", _RUNS_AS_PYTHON.sub("", text))
+    for attempt in (text, _without_magics(text)):
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                plain = TransformerManager().transform_cell(attempt)
+                body = ast.parse(plain).body
+                compile(plain, "<cell>", "exec", _FLAGS, dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue
+        calls = [isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in body]
+        return [n for n, c in zip(body, calls) if not c or not ast.unparse(n).startswith(_LEFT_OUT)]
+    return None
+
+
+def _without_magics(text: str) -> str:
+    """The text of a cell without its magics, and without the lines that their brackets span."""
+    kept, depth = [], 0
+    for line in text.splitlines():
+        magic = re.match(r"(\s*)(\w+\s*=\s*)?[%!]", line)
+        if magic or depth > 0:
+            depth += len(re.findall(r"[(\[{]", line)) - len(re.findall(r"[)\]}]", line))
+            line = f"{magic[1]}pass" if magic else ""
+        kept.append(line)
+    return "\n".join(kept)

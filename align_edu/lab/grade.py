@@ -23,12 +23,9 @@ The same folder and the same seed give the same bytes. No submission stops the o
 import ast
 import functools
 import runpy
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -36,17 +33,16 @@ from align_edu.cores import usable_cores
 from align_edu.io import InputError
 from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.extract import Statement, find_function, read_code, written
-from align_edu.lab.jail import Job, Limits, bwrap_problem, run_jobs
+from align_edu.lab.jail import Job, Limits, find_namespaces, run_jobs
 from align_edu.lab.judge import AnswerKey, answer_key
 from align_edu.lab.marks import (
+    Grades,
     Mark,
     Where,
     feedback_folder,
     mark_of_report,
-    misconceptions_file,
     plain_mark,
     unreadable_mark,
-    write_marks,
 )
 from align_edu.lab.submissions import (
     Submission,
@@ -65,56 +61,7 @@ _USUAL = {
     "itertools": "import itertools", "collections": "import collections",
     "numpy": "import numpy", "nn": "from torch import nn", "pl": "import polars as pl",
 }  # fmt: skip
-NOT_ISOLATED = "Nothing was isolated: this submission could reach everything that the lecturer can."
-
-
-@dataclass(frozen=True)
-class Grades:
-    """All marks of a folder.
-
-    marks: one for each student, notebook and exercise, sorted. out: the table that was written.
-    isolated: whether bubblewrap isolated the submissions. notes: what was not marked, or odd.
-    """
-
-    marks: tuple[Mark, ...]
-    out: Path
-    isolated: bool
-    notes: tuple[str, ...] = ()
-
-    @property
-    def misconceptions(self) -> list[tuple[str, str, int]]:
-        """Exercise, mistake, and how many students made it; the most frequent first."""
-        students = {(m.exercise, m.mistake, m.student) for m in self.marks if m.mistake}
-        counts = Counter((exercise, mistake) for exercise, mistake, _ in students)
-        rows = [(exercise, mistake, count) for (exercise, mistake), count in counts.items()]
-        order = list(EXERCISES)
-        return sorted(rows, key=lambda row: (-row[2], order.index(row[0]), row[1]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the counts and the file, for JSON."""
-        names = ("exercise", "mistake", "students")
-        return {
-            "out": str(self.out),
-            "students": len({mark.student for mark in self.marks}),
-            "functions": len(self.marks),
-            "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
-            "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
-            "guards": ["bubblewrap"] if self.isolated else [],
-            "notes": self.notes,
-        }
-
-    def __str__(self) -> str:
-        """Return the class's mistakes as a table, the number of each outcome, and the files."""
-        counts, files = self.to_dict(), f"{misconceptions_file(self.out).name} and "
-        files += f"{feedback_folder(self.out).name}/"
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
-        head = f"{'students':>8}  {'exercise':16}  mistake"
-        rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
-        lines = [head, *rows] if rows else ["no known mistake"]
-        lines += [f"{counts['students']} students, {counts['functions']} functions: {outcomes}"]
-        lines += [f"marks: {self.out}, with {files} beside it"]
-        lines += [f"note: {note}" for note in self.notes]
-        return "\n".join(lines if self.isolated else [*lines, f"note: {NOT_ISOLATED}"])
+_MAKES_CODE = {"exec", "eval", "__import__", "importlib", "compile"}
 
 
 def grade_folder(
@@ -148,8 +95,7 @@ def grade_folder(
     if exercises is not None:
         read_exercises(exercises)
     submissions, notes = find_submissions(folder, skip=feedback_folder(out))
-    if not unprotected and (problem := bwrap_problem()):
-        raise InputError(problem)
+    namespaces = None if unprotected else find_namespaces()
     limits, private = Limits(seconds, megabytes), (folder, out.parent)
     key_of = functools.cache(lambda name: answer_key(EXERCISES[name], seed))
     notebooks = [_jobs(each, key_of) for each in submissions]
@@ -157,15 +103,17 @@ def grade_folder(
 
     def mark(jobs: list[Job | Mark]) -> list[Mark]:
         running = [each for each in jobs if isinstance(each, Job)]
-        reports = run_jobs(running, limits, private, isolate=not unprotected)
-        marks = {j.where: mark_of_report(j, r, limits) for j, r in zip(running, reports)}
+        reports = iter(run_jobs(running, limits, namespaces, private))
         bar.update()
-        return [each if isinstance(each, Mark) else marks[each.where] for each in jobs]
+        return [
+            mark_of_report(each, next(reports), limits) if isinstance(each, Job) else each
+            for each in jobs
+        ]
 
     with bar, ThreadPoolExecutor(workers or usable_cores()) as pool:
-        marks = [each for marks in pool.map(mark, notebooks) for each in marks]
-    grades = Grades(tuple(marks), out, not unprotected, tuple(notes))
-    write_marks(out, marks, grades.misconceptions, NOT_ISOLATED if unprotected else "")
+        marks = tuple(each for marks in pool.map(mark, notebooks) for each in marks)
+    grades = Grades(marks, out, not unprotected, tuple(notes))
+    grades.write()
     return grades
 
 
@@ -224,7 +172,7 @@ def _job(
     texts = [ast.unparse(step.node) for step in needed]
     if any("align_edu" in text for text in texts):
         notes.append("uses align_edu")
-    if names & {"exec", "eval", "__import__", "importlib", "compile"}:
+    if names & _MAKES_CODE:
         notes.append("makes code while it runs")
     steps = [*((0, _USUAL[each]) for each in usual), *zip((step.cell for step in needed), texts)]
     return Job(where, steps, key_of(name), notes + broken)

@@ -6,7 +6,6 @@ system libraries; it writes only to a small scratch folder in memory. The progra
 its cases, and writes what it returned as lines of JSON. Nothing in those lines is trusted.
 """
 
-import functools
 import json
 import os
 import shutil
@@ -34,12 +33,12 @@ _SYSTEM = (
     "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share", "/nix/store", "/etc/localtime",
     "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu",
 )  # fmt: skip
+# A superuser's namespaces let jailed.py become another user, who can be limited to few processes.
 _AS_ROOT = (
     "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
     "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID",
 )  # fmt: skip
 _PACKAGE, _SITE = Path(__file__).parents[1], Path(torch.__file__).parents[1]
-_REMEDY = "or give --unprotected to run submissions without isolation"
 
 
 @dataclass(frozen=True)
@@ -57,16 +56,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Job:
-    """A function to run.
+    """A function to run: whose it is, and the statements that make it."""
 
-    where: student, notebook and exercise. steps: statements to run first, in order, each with the
-    number of its cell. key: the cases and their answers. notes: for the lecturer.
-    """
-
-    where: tuple[str, str, str]
-    steps: Sequence[tuple[int, str]]
+    where: tuple[str, str, str]  # student, notebook, exercise
+    steps: Sequence[tuple[int, str]]  # each with the number of its cell
     key: AnswerKey
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = ()  # for the lecturer
 
     @property
     def request(self) -> dict[str, Any]:
@@ -78,67 +73,66 @@ class Job:
 
 @dataclass
 class Report:
-    """What came of a job.
-
-    ended: "done", "time", "memory", "crash", "exit" (it ended the program), "absent" (no such
-    function), "stopped" by an error, or "garbage" (a report without sense). outcomes: one for each
-    case, where it is done. refused: what it attempted that is not allowed. failed: cell and error
-    of each statement that failed. answers: whether it imported the answers of the course.
-    """
+    """What came of a job; `align_edu.lab.marks` has a sentence for each way to end."""
 
     ended: str = ""
-    outcomes: list[Outcome] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    failed: list[tuple[int, str]] = field(default_factory=list)
-    answers: bool = False
+    outcomes: list[Outcome] = field(default_factory=list)  # one for each case, where it is done
+    refused: list[str] = field(default_factory=list)  # what it attempted that is not allowed
+    notes: list[str] = field(default_factory=list)  # for the lecturer
 
 
-def bwrap_problem() -> str | None:
-    """Return why bubblewrap cannot isolate a process on this machine, and the remedy; or None.
+def find_namespaces() -> tuple[str, ...]:
+    """Return the options of bubblewrap that isolate a process on this machine.
 
-    >>> isinstance(bwrap_problem(), str | None)
-    True
+    Raises InputError, with the remedy, where bubblewrap is missing or refuses.
     """
+    remedy = "or give --unprotected to run submissions without isolation"
     if sys.platform != "linux" or shutil.which("bwrap") is None:
         where = "Debian: apt install bubblewrap; macOS, Windows: grade in a Linux container or WSL"
-        return f"bubblewrap is missing: install it ({where}), {_REMEDY}"
-    status, _, errors = _run(
-        _isolated([sys.executable, "-c", ""], (), _namespaces()), {}, SCRATCH, 60
-    )
-    if status == 0:
-        return None
-    return (
-        f"bubblewrap cannot isolate a process ({errors}): allow user namespaces on this machine or "
-        f"in this container, {_REMEDY}"
+        raise InputError(f"bubblewrap is missing: install it ({where}), {remedy}")
+    another_user = f"import os; os.setgid(1); os.setuid(1); open({torch.__file__!r})"
+    attempts = {_AS_ROOT: another_user} if os.geteuid() == 0 else {}
+    for namespaces, program in (attempts | {("--unshare-all",): ""}).items():
+        command = _isolated([sys.executable, "-c", program], (), namespaces)
+        status, _, error = _run(command, {}, SCRATCH, 60)
+        if status == 0:
+            return namespaces
+    raise InputError(
+        f"bubblewrap cannot isolate a process ({error}): allow user namespaces on this machine or "
+        f"in this container, {remedy}"
     )
 
 
 def run_jobs(
-    jobs: Sequence[Job], limits: Limits, private: Sequence[Path] = (), *, isolate: bool = True
+    jobs: Sequence[Job],
+    limits: Limits,
+    namespaces: tuple[str, ...] | None,
+    private: Sequence[Path] = (),
 ) -> list[Report]:
     """Run the functions of one submission in one process, and return a report for each.
 
-    Where a function ends the process, another process runs those after it. private: folders that
-    no function may look into. isolate: use bubblewrap; the limits hold without it, too.
+    Where a function ends the process, another process runs those after it. namespaces: from
+    `find_namespaces`; None isolates nothing, but the limits hold. private: folders that no
+    function may look into.
 
     Raises InputError where the process does not start.
     """
     private = [path.resolve() for path in private]
-    program = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
-    namespaces = _namespaces() if isolate else ()
-    command = _isolated(program, private, namespaces) if isolate else program
+    command = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
+    if namespaces is not None:
+        command = _isolated(command, private, namespaces)
     request = vars(limits) | {"wall_seconds": limits.wall_seconds, "private": [*map(str, private)]}
     reports: list[Report] = []
     while left := [job.request for job in jobs[len(reports) :]]:
         patience = IMPORT_WALL_SECONDS + len(left) * (IMPORT_WALL_SECONDS + limits.wall_seconds)
         with tempfile.TemporaryDirectory(prefix="align_edu_", ignore_cleanup_errors=True) as folder:
-            request |= {"jobs": left, "scratch": SCRATCH if isolate else folder}
+            request |= {"jobs": left, "scratch": folder if namespaces is None else SCRATCH}
             # A number that no other process has: limits count the processes of a user.
             request["user"] = 2**20 + threading.get_native_id() if namespaces == _AS_ROOT else None
-            status, text, errors = _run(command, request, request["scratch"], patience)
+            status, text, error = _run(command, request, request["scratch"], patience)
         first, *lines = text.split(b"\n")
         if first != b'{"ready": true}':
-            raise InputError(f"submissions cannot be run: {errors}")
+            raise InputError(f"submissions cannot be run: {error}")
         reports += _read_reports(lines, status, limits)[: len(left)]
     return reports
 
@@ -173,12 +167,11 @@ def _read_reports(lines: Sequence[bytes], status: int, limits: Limits) -> list[R
                 case {"begun": float(began)}:
                     pass
                 case {"refused": str(words)}:
-                    now.refused = list(dict.fromkeys([*now.refused, words[:100]]))
-                case {"failed": [int(cell), str(error)]}:
-                    now.failed.append((cell, error[:200]))
-                case {"outcomes": list(given), "answers": bool(answers)}:
-                    now.outcomes, now.answers = [decode(each) for each in given], answers
-                    now.ended = "done"
+                    now.refused.append(words[:100])
+                case {"note": str(words)}:
+                    now.notes.append(words[:220])
+                case {"outcomes": list(given)}:
+                    now.outcomes, now.ended = [decode(each) for each in given], "done"
                 case {"ended": "absent" | "exit" | "memory" | "stopped" as ended}:
                     now.ended = ended
                 case _:
@@ -200,20 +193,6 @@ def _cause(status: int, seconds: float, limits: Limits) -> str:
     if number == signal.SIGKILL:  # the hard limit of computing, or a system without memory
         return "time" if seconds >= limits.seconds else "memory"
     return "crash" if number > 0 else "exit"
-
-
-@functools.cache
-def _namespaces() -> tuple[str, ...]:
-    """Bubblewrap's options for namespaces; a superuser's also let jailed.py become another user.
-
-    Another user can be limited to a number of processes.
-    """
-    if os.geteuid() == 0:
-        program = f"import os; os.setgid(1); os.setuid(1); open({torch.__file__!r})"
-        command = _isolated([sys.executable, "-c", program], (), _AS_ROOT)
-        if _run(command, {}, SCRATCH, 60)[0] == 0:
-            return _AS_ROOT
-    return ("--unshare-all",)
 
 
 def _isolated(

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import written_whole
+from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.jail import Job, Limits, Report
 from align_edu.lab.judge import judge
-from align_edu.lab.outcomes import Failure, Outcome
+from align_edu.lab.outcomes import Failure
 from align_edu.lab.submissions import printable
 
+NOT_ISOLATED = "Nothing was isolated: this submission could reach everything that the lecturer can."
 COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "note")
 Where = tuple[str, str, str]  # student, notebook, exercise
 
@@ -34,26 +37,90 @@ _SENTENCES = {
     "crash": ("error", "it crashed the process that ran it."),
     "garbage": ("error", "what came back cannot be read."),
     "stopped": ("error", "it was stopped by an error."),
-    "right": ("right", "right."),
+    "done": ("right", "right."),
 }
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One row of the table, and the sentence that the student reads.
-
-    mark: 1 or 0. outcome: one of those that `align_edu.lab.grade` lists. mistake: the sentence of
-    a known mistake, or empty. note: for the lecturer. said: for the student.
-    """
+    """One row of the table, and the sentence that the student reads."""
 
     student: str
     notebook: str
     exercise: str
-    mark: int
-    outcome: str
-    mistake: str
-    note: str
-    said: str
+    mark: int  # 1 or 0
+    outcome: str  # one of those that `align_edu.lab.grade` lists
+    mistake: str  # the sentence of a known mistake, or empty
+    note: str  # for the lecturer
+    said: str  # for the student
+
+
+@dataclass(frozen=True)
+class Grades:
+    """All marks of a folder, sorted by student, notebook and exercise."""
+
+    marks: tuple[Mark, ...]
+    out: Path  # the table of marks
+    isolated: bool  # by bubblewrap
+    notes: tuple[str, ...] = ()  # what was not marked, or odd
+
+    @property
+    def misconceptions(self) -> list[tuple[str, str, int]]:
+        """Exercise, mistake, and how many students made it; the most frequent first."""
+        students = {(m.exercise, m.mistake, m.student) for m in self.marks if m.mistake}
+        counts = Counter((exercise, mistake) for exercise, mistake, _ in students)
+        order = list(EXERCISES)
+        rows = [(*made, count) for made, count in counts.items()]
+        return sorted(rows, key=lambda row: (-row[2], order.index(row[0]), row[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and the file, for JSON."""
+        names = ("exercise", "mistake", "students")
+        return {
+            "out": str(self.out),
+            "students": len({mark.student for mark in self.marks}),
+            "functions": len(self.marks),
+            "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
+            "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
+            "guards": ["bubblewrap"] if self.isolated else [],
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        """Return the class's mistakes as a table, the number of each outcome, and the files."""
+        counts, (made, feedback) = self.to_dict(), _files_beside(self.out)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
+        rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
+        head = f"{'students':>8}  {'exercise':16}  mistake" if rows else "no known mistake"
+        notes = self.notes if self.isolated else (*self.notes, NOT_ISOLATED)
+        return "\n".join([
+            head,
+            *rows,
+            f"{counts['students']} students, {counts['functions']} functions: {outcomes}",
+            f"marks: {self.out}, with {made.name} and {feedback.name}/ beside it",
+            *(f"note: {note}" for note in notes),
+        ])  # fmt: skip
+
+    def write(self) -> None:
+        """Write the table, the misconceptions beside it, and one text per student in a folder.
+
+        Raises InputError where they cannot be written.
+        """
+        made, feedback = _files_beside(self.out)
+        end = "" if self.isolated else f"{NOT_ISOLATED}\n"
+        texts = {made: _csv(("exercise", "mistake", "students"), self.misconceptions)}
+        for student, marks in groupby(self.marks, key=lambda each: each.student):
+            texts[feedback / f"{student}.txt"] = _feedback(student, marks) + end
+        rows = [[getattr(mark, name) for name in COLUMNS] for mark in self.marks]
+        texts[self.out] = _csv(COLUMNS, rows)
+        for file, text in texts.items():
+            with written_whole(file) as beside:
+                beside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def feedback_folder(out: Path) -> Path:
+    """Return the folder of the students' feedback, beside the marks."""
+    return _files_beside(out)[1]
 
 
 def plain_mark(where: Where, ended: str, notes: Iterable[str], **values: Any) -> Mark:
@@ -74,69 +141,24 @@ def unreadable_mark(where: Where, reason: str) -> Mark:
 
 def mark_of_report(job: Job, report: Report, limits: Limits) -> Mark:
     """Return the mark of a function for what its run reported."""
-    where, key = job.where, job.key
-    notes = [*job.notes]
-    notes += [f"cell {cell}: {error}" if cell else error for cell, error in report.failed]
-    if report.answers:
-        notes.append("imported the answers of the course")
+    where, key, outcomes, ended = job.where, job.key, report.outcomes, report.ended
+    notes = [*job.notes, *report.notes]
     if report.refused:
-        tried = ", ".join(report.refused)
+        tried = ", ".join(dict.fromkeys(report.refused))
         return plain_mark(where, "refused", [*notes, f"tried: {tried}"], tried=tried)
-    ended, outcomes = report.ended, report.outcomes
     if ended == "done" and len(outcomes) != len(key.cases):
         ended = "garbage"
     problem = judge(key, outcomes) if ended == "done" else None
-    if problem and not problem.mistake and any(map(_lacks_memory, outcomes)):
-        ended = "memory"
-    if ended != "done" or problem is None:
-        return plain_mark(where, "right" if ended == "done" else ended, notes, **vars(limits))
+    failures = [str(each) for each in outcomes if isinstance(each, Failure)]
+    if problem and not problem.mistake and any(map(_NO_MEMORY.match, failures)):
+        problem, ended = None, "memory"
+    if problem is None:
+        return plain_mark(where, ended, notes, **vars(limits))
     if problem.mistake or not isinstance(problem.got, Failure):
         return _mark(where, "wrong", problem.sentence, notes, problem.mistake)
     if problem.got.kind == "NotImplementedError":
         return plain_mark(where, "stub", notes)
     return _mark(where, "error", problem.sentence, [*notes, str(problem.got)])
-
-
-def write_marks(
-    out: Path, marks: Sequence[Mark], misconceptions: Iterable[tuple[str, str, int]], note: str = ""
-) -> None:
-    """Write the table, the misconceptions beside it, and one text per student in a folder.
-
-    note: a sentence that each text ends with. Raises InputError where they cannot be written.
-    """
-    texts = {misconceptions_file(out): _csv(("exercise", "mistake", "students"), misconceptions)}
-    for student, rows in groupby(marks, key=lambda each: each.student):
-        file = feedback_folder(out) / f"{student}.txt"
-        texts[file] = feedback(list(rows)) + (f"{note}\n" if note else "")
-    texts[out] = _csv(COLUMNS, [[getattr(each, name) for name in COLUMNS] for each in marks])
-    for file, text in texts.items():
-        with written_whole(file) as beside:
-            beside.write_text(text, encoding="utf-8", newline="\n")
-
-
-def misconceptions_file(out: Path) -> Path:
-    """Return the path of the table of misconceptions, beside the marks."""
-    return out.with_name(f"{out.stem}_misconceptions.csv")
-
-
-def feedback_folder(out: Path) -> Path:
-    """Return the folder of the students' feedback, beside the marks."""
-    return out.with_name(f"{out.stem}_feedback")
-
-
-def feedback(marks: Sequence[Mark]) -> str:
-    """Return what a student reads: a paragraph per exercise, under the notebooks' names."""
-    lines = [marks[0].student, ""]
-    for notebook, rows in groupby(marks, key=lambda each: each.notebook):
-        lines.append(notebook)
-        for said in dict.fromkeys(each.said for each in rows):
-            lines += ["", said]
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _lacks_memory(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failure) and _NO_MEMORY.match(str(outcome)) is not None
 
 
 def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: str = "") -> Mark:
@@ -147,6 +169,22 @@ def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: 
 def _lasting(text: str) -> str:
     """The text without what differs from run to run: addresses in memory."""
     return printable(re.sub(r"0x[0-9a-f]{6,}", "0x…", text))
+
+
+def _files_beside(out: Path) -> tuple[Path, Path]:
+    """The table of misconceptions and the folder of feedback, beside the marks."""
+    return out.with_name(f"{out.stem}_misconceptions.csv"), out.with_name(f"{out.stem}_feedback")
+
+
+def _feedback(student: str, marks: Iterable[Mark]) -> str:
+    """What a student reads: a paragraph per exercise, under the notebooks' names."""
+    lines = [student, ""]
+    for notebook, rows in groupby(marks, key=lambda each: each.notebook):
+        lines.append(notebook)
+        for said in dict.fromkeys(each.said for each in rows):
+            lines += ["", said]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

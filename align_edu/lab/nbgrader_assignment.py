@@ -48,17 +48,15 @@ def write_assignment(
     """Write the notebook of a lesson as an nbgrader assignment; return the written notebook.
 
     Each exercise becomes a solution cell, which holds the reference between nbgrader's marks,
-    and a locked cell of hidden tests behind it, worth as many points as the exercise is
-    difficult. Other cells stay as they are, without outputs; the samples that they read are
-    copied beside the notebook. `nbgrader_config.py` is written where there is none.
+    and a locked cell of hidden tests, worth as many points as the exercise is difficult. The
+    samples that other cells read are copied beside the notebook.
 
     number: the two digits of the notebook's name, or the whole name of a lecturer's notebook.
     folder: the root of the nbgrader course. seed: of the random cases in the hidden tests.
-    only_exercises: keep the title, the start cell and the exercises; autograding, which runs all
-    cells, then takes seconds. exercises: a Python file that adds a lecturer's exercises.
+    only_exercises: keep the title, the start cell and the exercises; autograding then takes
+    seconds. exercises: a Python file that adds a lecturer's exercises.
 
-    Raises InputError for a lesson without a notebook or exercises, and when the assignment
-    exists already.
+    Raises InputError for a lesson without a notebook or exercises, and when the assignment exists.
 
     >>> import tempfile
     >>> written = write_assignment("00", tempfile.mkdtemp(), only_exercises=True)

@@ -25,14 +25,10 @@ _reported: set[str] = set()  # complaints that were printed; each is printed onc
 
 @dataclass
 class Progress:
-    """Tries of each exercise, and the last answer to each question of a quiz.
+    """What was tried, by exercise, and which questions were answered rightly, by notebook."""
 
-    exercises: by name, {"tries": n, "solved": bool, "shown": bool}. answers: by notebook, then
-    by the question's place from 1 on, whether the last answer was right.
-    """
-
-    exercises: dict[str, dict[str, Any]] = field(default_factory=dict)
-    answers: dict[str, dict[str, bool]] = field(default_factory=dict)
+    exercises: dict[str, dict[str, Any]] = field(default_factory=dict)  # tries, solved, shown
+    answers: dict[str, dict[str, bool]] = field(default_factory=dict)  # by the question's place
 
     def state(self, exercise: str) -> str:
         """Return "solved", "shown" (solved after the answer was shown), "tried" or "open".
@@ -46,10 +42,9 @@ class Progress:
         return "tried" if noted.get("tries") else "open"
 
     def rows(self) -> list[tuple[str, str, list[str], int, int]]:
-        """Return number, title, states of the exercises, right answers and number of questions.
+        """Return one row per notebook with exercises or a quiz, and per quiz that was begun.
 
-        One row per notebook with exercises or a quiz, then the lecturer's exercises, then the
-        quizzes of no notebook that were begun.
+        Number, title, states of the exercises, right answers, number of questions.
         """
         from align_edu.lab.quiz import QUIZZES, load_questions  # quiz imports this module
 

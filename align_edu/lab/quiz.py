@@ -10,7 +10,6 @@ from importlib import resources
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.lab.course import find_lesson
 from align_edu.lab.progress import note_answer
 
 LETTERS = "abcdefgh"
@@ -41,10 +40,7 @@ class Option:
 
 @dataclass(frozen=True)
 class Cell:
-    """A notebook's code cell that answers a question by a measurement.
-
-    heading: the last heading above the cell. snippet: code that no other cell of it contains.
-    """
+    """A code cell that answers a question: the heading above it, and code that only it contains."""
 
     notebook: str
     heading: str
@@ -53,28 +49,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Question:
-    """A question with one right option.
-
-    Parameters
-    ----------
-    question, paper, options : its text, the part of the paper that answers it, and the options.
-    kind : in the bank: "general", or "paper" for a question about ALIGN.
-    number : in the bank: its place among those of its kind, from 1.
-    answer : in the bank: the short answer.
-    corrected : how the answer differs from the usual one; empty where it does not.
-    cells : the notebook cells that answer it.
-    comes_later : the number of the lesson that will answer it, where no cell does so yet.
-    """
+    """A question with one right option; those of the bank also have what follows the options."""
 
     question: str
-    paper: str
+    paper: str  # the part of the paper that answers it
     options: tuple[Option, ...]
-    kind: str = ""
-    number: int = 0
-    answer: str = ""
-    corrected: str = ""
-    cells: tuple[Cell, ...] = ()
-    comes_later: str | None = None
+    kind: str = ""  # "general", or "paper" for a question about ALIGN
+    number: int = 0  # its place among those of its kind, from 1
+    answer: str = ""  # in short
+    corrected: str = ""  # how the answer differs from the usual one
+    cells: tuple[Cell, ...] = ()  # those that answer it
+    comes_later: str | None = None  # the number of the lesson that will answer it
 
     def feedback(self, letter: str) -> str:
         """Return the feedback for a choice.
@@ -82,7 +67,7 @@ class Question:
         >>> load_questions("00")[1].feedback("b")
         'No (b). A common belief. The paper trains both towers from scratch. (Section 4.1)'
         """
-        option = self._chosen(letter)
+        option = dict(zip(LETTERS, self.options)).get(letter.lower())
         if option is None:
             return f"{letter!r} is not an option; choose a to {LETTERS[len(self.options) - 1]}."
         verdict = "Right" if option.right else "No"
@@ -90,16 +75,7 @@ class Question:
 
     def is_right(self, letter: str) -> bool:
         """Return whether that letter is the right option."""
-        option = self._chosen(letter)
-        return option is not None and option.right
-
-    def notebooks(self) -> tuple[str, ...]:
-        """Return the numbers of the lessons that answer it, now or later."""
-        numbers = [*(cell.notebook for cell in self.cells), self.comes_later]
-        return tuple(dict.fromkeys(filter(None, numbers)))
-
-    def _chosen(self, letter: str) -> Option | None:
-        return dict(zip(LETTERS, self.options)).get(letter.lower())
+        return any(o.right and a == letter.lower() for a, o in zip(LETTERS, self.options))
 
 
 @dataclass(frozen=True)
@@ -117,7 +93,6 @@ class Quiz:
         return "\n".join(lines)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        """Return the text, and the widgets for a front end that can show them."""
         try:
             return {**self.widget()._repr_mimebundle_(), "text/plain": repr(self)}
         except ImportError:
@@ -178,8 +153,8 @@ def load_questions(number: str) -> tuple[Question, ...]:
     Raises InputError where it has none.
 
     >>> bank = load_questions("core")
-    >>> len(load_questions("00")), len(bank), bank[12].paper, bank[12].notebooks()
-    (4, 26, 'Section 4.1', ('05',))
+    >>> len(load_questions("00")), len(bank), bank[12].paper, bank[12].cells[0].notebook
+    (4, 26, 'Section 4.1', '05')
     """
     if number not in QUIZZES:
         raise InputError(f"notebook {number!r} has no quiz; choose one of {', '.join(QUIZZES)}")
@@ -188,15 +163,3 @@ def load_questions(number: str) -> tuple[Question, ...]:
         row["options"] = tuple(Option(**each) for each in row["options"])
         row["cells"] = tuple(Cell(**each) for each in row.get("cells", ()))
     return tuple(Question(**row) for row in rows)
-
-
-def find_questions(number: str) -> tuple[Question, ...]:
-    """Return the questions of the bank that a notebook answers, or will answer.
-
-    Raises InputError for a number that no notebook has.
-
-    >>> [(found.kind, found.number) for found in find_questions("11")]
-    [('paper', 12), ('paper', 14)]
-    """
-    find_lesson(number)
-    return tuple(question for question in load_questions("core") if number in question.notebooks())

@@ -48,11 +48,10 @@ class Towers(nn.Module):
 
 
 def train_shortly(step: Callable[..., Any], plan: str) -> Tensor:
-    """Call a student's training step for each batch of a plan, with label smoothing 0.1.
+    """Call a student's step(model, optimizer, batch, 0.1) for each batch of a plan.
 
-    step: (model, optimizer, batch, label smoothing) to the loss. plan: the optimiser, the pairs
-    of a batch, the batches, and a seed. Returns the loss that each step reported (nan for none),
-    the temperature, and all weights at the end: (batches + 33,).
+    plan: the optimiser, the pairs of a batch, the batches, and a seed. Returns the loss that each
+    step reported (nan for none), the temperature, and all weights at the end: (batches + 33,).
 
     >>> def no_step(model, optimizer, batch, smoothing):
     ...     return 1.0
@@ -60,8 +59,7 @@ def train_shortly(step: Callable[..., Any], plan: str) -> Tensor:
     tensor([1.0000, 0.5000])
     """
     found = _PLAN.fullmatch(plan)
-    if found is None:
-        raise ValueError(f"{plan!r} is no plan")
+    assert found is not None, plan
     name, (pairs, batches, seed) = found[1], map(int, found.groups()[1:])
     generator = torch.Generator().manual_seed(seed)
     model = Towers(generator)
@@ -162,10 +160,9 @@ def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
 def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     """Write a tiny random model as a folder of transformers' AlignModel; return the folder.
 
-    It has every part and convention of the released weights, untrained: their padding, their
-    pooler, σ itself and not its logarithm, and a side of 65 = 2 × 32 + 1 pixels where theirs is
-    289 = 9 × 32 + 1. Its word pieces are single letters and digits. The same seed gives the same
-    bytes; the global generator is untouched.
+    It has every part and convention of the released weights, untrained, and a side of 65 = 2 × 32
+    + 1 pixels where theirs is 289 = 9 × 32 + 1. Its word pieces are single letters and digits. The
+    same seed gives the same bytes.
 
     Raises InputError when the folder is not empty.
 

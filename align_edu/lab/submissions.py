@@ -1,18 +1,12 @@
-"""Finds submitted notebooks in a folder, whose they are, and reads the Python in their cells."""
+"""Finds submitted notebooks in a folder, whose they are, and reads their code cells."""
 
-import __future__
-
-import ast
 import json
 import re
-import warnings
 import zlib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from zipfile import BadZipFile, ZipFile
-
-from IPython.core.inputtransformer2 import TransformerManager
 
 from align_edu.io import InputError
 from align_edu.lab.course import COURSE
@@ -20,12 +14,8 @@ from align_edu.lab.exercises import EXERCISES
 
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
 MOST_CODE = 10**6  # characters
-FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | __future__.annotations.compiler_flag
 _PACKED = {".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
 _BROKEN = (OSError, RuntimeError, ValueError, EOFError, BadZipFile, zlib.error)
-_RUNS_AS_PYTHON = re.compile(r"\A(\s*%%(time|timeit|capture|prun)\b.*\n)+")  # after the magic
-_TIMED = re.compile(r"^([ \t]*(?:\w+[ \t]*=[ \t]*)?)%time[ \t]+(?=\S)", re.MULTILINE)  # too
-_LEFT_OUT = ("get_ipython().", "lab.")  # magics, and calls of the lab
 
 
 class Unreadable(ValueError):
@@ -34,16 +24,11 @@ class Unreadable(ValueError):
 
 @dataclass(frozen=True)
 class Submission:
-    """One submitted notebook.
+    """One submitted notebook: a file, or the member of a zip."""
 
-    student: a folder, or a file's name without the notebook's. notebook: the path below the
-    folder. number: of the notebook in the course (or the name of the lecturer's), if the file's
-    name contains it. file: the notebook, or the zip that holds it as ``member``.
-    """
-
-    student: str
-    notebook: str
-    number: str
+    student: str  # a folder, or a file's name without the notebook's
+    notebook: str  # the path below the folder
+    number: str  # in the course, or the name of the lecturer's, if the file's name contains it
     file: Path
     member: str = ""
 
@@ -110,10 +95,7 @@ def find_submissions(folder: Path, skip: Path | None = None) -> tuple[list[Submi
 
 
 def read_cells(submission: Submission) -> list[str]:
-    """Return the text of each code cell of a notebook.
-
-    Raises Unreadable.
-    """
+    """Return the text of each code cell of a notebook; raise Unreadable."""
     file = submission.file
     if not file.is_file():
         raise Unreadable("it is no file")
@@ -179,40 +161,8 @@ def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
 
 
-def parse_cell(text: str) -> list[ast.stmt] | None:
-    """Return the statements of a code cell, without magics, or None where it is not Python."""
-    text = _TIMED.sub(r"\1", _RUNS_AS_PYTHON.sub("", text))
-    for attempt in (text, _without_magics(text)):
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                plain = TransformerManager().transform_cell(attempt)
-                body = ast.parse(plain).body
-                compile(plain, "<cell>", "exec", FLAGS, dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        calls = [isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in body]
-        return [n for n, c in zip(body, calls) if not c or not ast.unparse(n).startswith(_LEFT_OUT)]
-    return None
-
-
-def _without_magics(text: str) -> str:
-    """The text of a cell without its magics, and without the lines that their brackets span."""
-    kept, depth = [], 0
-    for line in text.splitlines():
-        magic = re.match(r"(\s*)(\w+\s*=\s*)?[%!]", line)
-        if magic or depth > 0:
-            depth += len(re.findall(r"[(\[{]", line)) - len(re.findall(r"[)\]}]", line))
-            line = f"{magic[1]}pass" if magic else ""
-        kept.append(line)
-    return "\n".join(kept)
-
-
 def number_in(cells: list[str]) -> str:
-    """Return the number that a notebook is opened with, or nothing.
-
-    >>> number_in(['from align_edu import lab', 'lab.start("06")'])
-    '06'
-    """
+    """Return the number that a notebook is opened with by `lab.start`, or nothing."""
     found = re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", "\n".join(cells), re.MULTILINE)
     return found[1] if found else ""
 
@@ -224,11 +174,7 @@ def added_exercises() -> list[str]:
 
 
 def printable(text: str) -> str:
-    """Return the text with characters that UTF-8 cannot hold written out.
-
-    >>> printable("anna" + chr(0xDCFF)) == "anna" + chr(92) + "udcff"
-    True
-    """
+    """Return the text with characters that UTF-8 cannot hold written out."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
