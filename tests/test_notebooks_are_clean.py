@@ -140,6 +140,7 @@ def shown(kind: str, value: Any) -> dict[str, Any]:
     return {"output_type": "display_data", "data": {kind: value}, "metadata": {}}
 
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PNG = base64.b64encode(bytes(60_001)).decode()
 HEADER = "Difficulty 2 of 5, importance 4 of 5, about 10 minutes.\n\nWrite it."
 CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
@@ -159,7 +160,7 @@ CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
             ("plot(x);", "semicolon"),
         )),
         (with_cell(code("x", tags=["raises-exception"])), "canonical form"),
-        (with_cell(code("x", shown("application/vnd.jupyter.widget-view+json", {}))), "canonical form"),
+        (with_cell(code("x", shown(WIDGET, {}))), "canonical form"),
         (with_cell(code("x", shown("text/plain", "/home/me/file"))), "place of this machine"),
         (with_cell(code("x", shown("text/plain", "<at 0x7f3a2b1c>"))), "place of this machine"),
         (with_cell(code("x", shown("image/png", PNG))), "60,001 bytes"),

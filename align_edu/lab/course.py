@@ -59,10 +59,7 @@ def find_lesson(number: str) -> Lesson:
 def start(number: str) -> None:
     """Open a notebook: print its title, its minutes, and the versions it runs on.
 
-    Torch gets one thread: the toy's operations are too small to share, and waiting threads slow
-    each other down as soon as another program runs.
-
-    Raises InputError for a number that no notebook has.
+    Torch gets one thread: the toy's operations are too small to share.
 
     >>> start("00")
     Start here: What is ALIGN, and what will I build? ...
@@ -92,10 +89,8 @@ def model() -> "Run":
     """Return the newest finished run below `runs/`, else the bundled model, and say which.
 
     `runs/` lies beside the notebooks' folder or in the working folder; the environment variable
-    `ALIGN_EDU_RUNS` names another folder, or none if it is empty. Under pytest the bundled model
-    is used, so that stored outputs can be compared.
-
-    Raises InputError where neither exists.
+    `ALIGN_EDU_RUNS` names another folder, or none if it is empty. Under pytest it is always the
+    bundled model. Raises InputError where neither exists.
     """
     from align_edu.training import load_run
 

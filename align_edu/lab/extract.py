@@ -67,7 +67,7 @@ def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
 def find_function(statements: Sequence[Statement], name: str) -> list[Statement] | None:
     """Return the statements that a function needs, each after its own needs, itself the last.
 
-    Returns an empty list where the function is still to be written, None where it is missing.
+    The list is empty where the function is still to be written; None where it is missing.
 
     >>> code, _ = read_code(["def f(x):\\n    return g(x)", "def g(x): return x", "def h(): ..."])
     >>> [each.cell for each in find_function(code, "f")], find_function(code, "h")

@@ -1,13 +1,9 @@
 """Marks a folder of submitted notebooks: `align-edu grade`.
 
-Each function of an exercise is taken out of each notebook by its name (`align_edu.lab.extract`).
-The functions of one notebook run in one isolated process (`align_edu.lab.jail`), on the random
-cases of the lecturer's seed. The process returns what the functions returned, never a verdict; the
-verdict is made here, by the judge of `lab.check`, with answers that the process never had.
-
-Cells may be copied, split, moved or deleted; where a function is defined several times, the last
-definition counts and the note says so. A note also says where an answer uses this package: it
-stays right, and the lecturer decides.
+Each function of an exercise is taken out of each notebook by its name (`align_edu.lab.extract`):
+cells may be copied, split, moved or deleted. The functions of one notebook run in one isolated
+process (`align_edu.lab.jail`), on the random cases of the lecturer's seed. It returns what the
+functions returned; the verdict is made here, with answers that the process never had.
 
 The same folder and the same seed give the same bytes. No submission stops the others. Outcomes:
 
@@ -36,6 +32,7 @@ from align_edu.lab.extract import Statement, find_function, read_code, written
 from align_edu.lab.jail import Job, Limits, find_namespaces, run_jobs
 from align_edu.lab.judge import AnswerKey, answer_key
 from align_edu.lab.marks import (
+    TEXTS,
     Grades,
     Mark,
     Where,
@@ -53,14 +50,7 @@ from align_edu.lab.submissions import (
     read_cells,
 )
 
-# The course's imports, for a notebook that has lost the cell with them.
-_USUAL = {
-    "torch": "import torch", "math": "import math", "np": "import numpy as np", "re": "import re",
-    "F": "from torch.nn import functional as F", "Tensor": "from torch import Tensor",
-    "Counter": "from collections import Counter", "unicodedata": "import unicodedata",
-    "itertools": "import itertools", "collections": "import collections",
-    "numpy": "import numpy", "nn": "from torch import nn", "pl": "import polars as pl",
-}  # fmt: skip
+_USUAL = TEXTS["imports"]  # of the course, for a notebook that has lost the cell with them
 _MAKES_CODE = {"exec", "eval", "__import__", "importlib", "compile"}
 
 
@@ -118,10 +108,7 @@ def grade_folder(
 
 
 def read_exercises(file: str | Path) -> None:
-    """Run a lecturer's Python file, which adds exercises with `lab.add_exercise`.
-
-    Raises InputError where the file is missing or fails.
-    """
+    """Run a lecturer's Python file, which adds exercises; raise InputError where it fails."""
     try:
         runpy.run_path(str(file), run_name="exercises")
     except InputError:

@@ -82,10 +82,7 @@ class Report:
 
 
 def find_namespaces() -> tuple[str, ...]:
-    """Return the options of bubblewrap that isolate a process on this machine.
-
-    Raises InputError, with the remedy, where bubblewrap is missing or refuses.
-    """
+    """Return the options of bubblewrap that isolate a process here; raise InputError for none."""
     remedy = "or give --unprotected to run submissions without isolation"
     if sys.platform != "linux" or shutil.which("bwrap") is None:
         where = "Debian: apt install bubblewrap; macOS, Windows: grade in a Linux container or WSL"
@@ -113,9 +110,7 @@ def run_jobs(
 
     Where a function ends the process, another process runs those after it. namespaces: from
     `find_namespaces`; None isolates nothing, but the limits hold. private: folders that no
-    function may look into.
-
-    Raises InputError where the process does not start.
+    function may look into. Raises InputError where the process does not start.
     """
     private = [path.resolve() for path in private]
     command = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
@@ -198,10 +193,7 @@ def _cause(status: int, seconds: float, limits: Limits) -> str:
 def _isolated(
     program: Sequence[str], private: Sequence[Path], namespaces: Sequence[str]
 ) -> list[str]:
-    """The command that runs a program under bubblewrap.
-
-    /proc is read-only since a superuser without capabilities could still write kernel settings.
-    """
+    """The command that runs a program under bubblewrap."""
     places = [Path(sys.prefix), Path(sys.base_prefix), _PACKAGE, _SITE, *map(Path, _SYSTEM)]
     readable = sorted({p for path in places if path.exists() for p in (path, path.resolve())})
     command = ["bwrap", "--die-with-parent", "--new-session", "--cap-drop", "ALL", *namespaces]
@@ -212,6 +204,7 @@ def _isolated(
     for folder in private:
         if any(place in folder.parents for place in readable):
             command += ["--tmpfs", str(folder), "--remount-ro", str(folder)]
+    # A superuser without capabilities could still write kernel settings to /proc.
     command += ["--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev"]
     command += ["--perms", "0777", "--size", str(SCRATCH_BYTES), "--tmpfs", SCRATCH]
     command += ["--remount-ro", "/"]

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+import tomllib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,23 +23,7 @@ COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "not
 Where = tuple[str, str, str]  # student, notebook, exercise
 
 _NO_MEMORY = re.compile(r"MemoryError:|.*(can't allocate memory|not enough memory|bad_alloc)")
-# By how a function ended: its outcome, and the sentence for the student.
-_SENTENCES = {
-    "stub": ("not attempted", "still to be written."),
-    "missing": (
-        "missing",
-        "not in the notebook. Is it spelled like this, and was the file saved?{elsewhere}",
-    ),
-    "refused": ("forbidden", "it asked for {tried}. A function that is graded works alone."),
-    "time": ("time", "no answer after {seconds:g} s of computing. Does a loop ever end?"),
-    "memory": ("memory", "it asked for more than {megabytes} MB of memory."),
-    "exit": ("exit", "it ended the whole program. Return a value instead."),
-    "absent": ("error", "there is no function of that name once the cells have run."),
-    "crash": ("error", "it crashed the process that ran it."),
-    "garbage": ("error", "what came back cannot be read."),
-    "stopped": ("error", "it was stopped by an error."),
-    "done": ("right", "right."),
-}
+TEXTS = tomllib.loads(Path(__file__).with_name("grading.toml").read_text("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -124,12 +109,8 @@ def feedback_folder(out: Path) -> Path:
 
 
 def plain_mark(where: Where, ended: str, notes: Iterable[str], **values: Any) -> Mark:
-    """Return the mark of a function that ended so, with the values that its sentence mentions.
-
-    >>> plain_mark(("anna", "00.ipynb", "chance_loss"), "stub", []).said
-    'chance_loss: still to be written.'
-    """
-    outcome, sentence = _SENTENCES[ended]
+    """Return the mark of a function that ended so, with the values that its sentence mentions."""
+    outcome, sentence = TEXTS["sentences"][ended]
     return _mark(where, outcome, f"{where[2]}: {sentence.format(**values)}", notes)
 
 

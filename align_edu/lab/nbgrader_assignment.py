@@ -94,13 +94,9 @@ def write_assignment(
 
 
 def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
-    """Try a student's function as the exercise of that name; keep no progress.
+    """Try a student's function as the exercise of that name: nbgrader's hidden tests call it.
 
-    nbgrader's hidden tests call it. Raises CheckFailed where it is wrong or still to be written.
-
-    >>> import math
-    >>> assert_right("chance_loss", lambda n: 2 * math.log(n), seed=3)
-    chance_loss: right.
+    Raises CheckFailed where it is wrong or still to be written. Keeps no progress.
     """
     if mistake := find_mistake(find_exercise(name), function, seed):
         raise CheckFailed(mistake)
@@ -135,9 +131,6 @@ def _graded(
 
 def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
     """The exercise's cell with the reference as the body; nbgrader puts the stub back."""
-    names = [name.strip() for name in stub[2].split(",")]
-    if names != list(inspect.signature(exercise.reference).parameters):
-        raise InputError(f"{exercise.name}: the notebook's stub takes {names}; mend the stub")
     source = textwrap.dedent(inspect.getsource(exercise.reference))
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
@@ -156,12 +149,15 @@ def _tests(name: str, points: int, seed: int, added: str) -> Any:
     import nbformat
 
     unit = "point" if points == 1 else "points"
-    lines = [f"# {points} {unit}: here {name} is tried on cases that you do not see."]
-    lines += ["### BEGIN HIDDEN TESTS"]
-    lines += [f'exec({added!r}, {{"__name__": "exercises"}})', ""] if added else []
-    lines += ["from align_edu.lab.nbgrader_assignment import assert_right", ""]
-    lines += [f'assert_right("{name}", {name}, seed={seed})', "### END HIDDEN TESTS"]
-    cell = nbformat.v4.new_code_cell("\n".join(lines), id=f"tests-{name}"[:64])
+    first = f'exec({added!r}, {{"__name__": "exercises"}})\n\n' if added else ""
+    text = f"""\
+# {points} {unit}: here {name} is tried on cases that you do not see.
+### BEGIN HIDDEN TESTS
+{first}from align_edu.lab.nbgrader_assignment import assert_right
+
+assert_right("{name}", {name}, seed={seed})
+### END HIDDEN TESTS"""
+    cell = nbformat.v4.new_code_cell(text, id=f"tests-{name}"[:64])
     cell.metadata["nbgrader"] = _metadata(f"{name}-tests", solution=False) | {"points": points}
     return cell
 
@@ -190,11 +186,7 @@ def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write one assignment and return the exit status: 0 done, 2 bad input.
-
-    >>> main(["99", "--out", "/nowhere"])
-    2
-    """
+    """Write one assignment and return the exit status: 0 done, 2 bad input."""
     parser = argparse.ArgumentParser(prog="python -m align_edu.lab.nbgrader_assignment")
     add = parser.add_argument
     add("number", help="of the notebook, such as 06; or the name of your notebook")

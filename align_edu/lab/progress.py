@@ -95,8 +95,8 @@ class Progress:
 def progress() -> Progress:
     """Return what this student has solved and answered; a notebook shows it as a table.
 
-    It is read from a file in the home folder, or the one that ALIGN_EDU_PROGRESS names; nothing
-    leaves the machine. Remove the file to start afresh. A damaged file is renamed, not lost.
+    It is read from a file in the home folder, or the one that ALIGN_EDU_PROGRESS names. Remove the
+    file to start afresh. A damaged file is renamed, not lost.
     """
     file = progress_file()
     try:
@@ -115,11 +115,7 @@ def progress() -> Progress:
 
 
 def progress_file() -> Path | None:
-    """Return the file that keeps the progress, or None where none is kept.
-
-    >>> os.environ.get(VARIABLE) != "" or progress_file() is None
-    True
-    """
+    """Return the file that keeps the progress, or None where none is kept."""
     if os.environ.get("NBGRADER_EXECUTION") == "autograde":
         return None  # the progress on this machine is the lecturer's
     named = os.environ.get(VARIABLE)

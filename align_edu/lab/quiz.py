@@ -62,11 +62,7 @@ class Question:
     comes_later: str | None = None  # the number of the lesson that will answer it
 
     def feedback(self, letter: str) -> str:
-        """Return the feedback for a choice.
-
-        >>> load_questions("00")[1].feedback("b")
-        'No (b). A common belief. The paper trains both towers from scratch. (Section 4.1)'
-        """
+        """Return the feedback for a choice."""
         option = dict(zip(LETTERS, self.options)).get(letter.lower())
         if option is None:
             return f"{letter!r} is not an option; choose a to {LETTERS[len(self.options) - 1]}."
@@ -130,8 +126,6 @@ def _question_widget(number: str, place: int, question: Question) -> Any:
 
 def quiz(number: str, answers: str | None = None) -> Quiz | None:
     """Return the quiz of a notebook, or print the feedback to answers given as letters.
-
-    Raises InputError where a notebook has no quiz.
 
     >>> quiz("00", "ba")
     1. Right (b). Yes. The paper trades quality for scale, ... (Section 3)
