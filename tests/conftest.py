@@ -9,33 +9,29 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-NETWORK_CUT = ROOT / "tests" / "network_cut"
+NETWORK_CUT = Path(__file__).resolve().parent / "network_cut"
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 # Files that take minutes, longest first: begun last, one would keep a single worker busy.
 LONGEST = (
     "test_notebooks_filled.py",
+    "test_grade.py",
     "test_xla.py",
+    "test_local_processes.py",
     "test_processes.py",
     "test_training.py",
-    "08_training_on_toy_cc3m.ipynb",
-    "test_grade.py",
-    "test_loss_forms.py",
-    "test_lab.py",
-    "test_filters_oracle.py",
     "test_browser.py",
+    "08_training_on_toy_cc3m.ipynb",
+    "16_full_scale_on_tpu.ipynb",
+    "test_image_tower.py",
+    "test_loss_forms.py",
+    "test_filters_oracle.py",
+    "test_lab.py",
+    "test_nbgrader.py",
 )
-
-
-def _share_one_temporary_folder() -> Path:
-    """Make the folder in which this run's workers and their children put what is temporary."""
-    if not WORKER:
-        os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="align_edu_tests_")
-    tempfile.tempdir = os.environ["TMPDIR"]
-    return Path(tempfile.tempdir)
-
-
-TEMPORARY = _share_one_temporary_folder()
+if not WORKER:
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="align_edu_tests_")
+tempfile.tempdir = os.environ["TMPDIR"]  # of this run, its workers and their children
+TEMPORARY = Path(tempfile.tempdir)
 OFFENDERS = TEMPORARY / "refused.txt"
 
 
@@ -69,11 +65,6 @@ def copy(released: Path, tmp_path: Path) -> Path:
     return shutil.copytree(released, tmp_path / "copy")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker of tests that `make test-long` runs."""
-    config.addinivalue_line("markers", "long: takes minutes")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the longest files first; the rest stays in its order."""
     places = {name: place for place, name in enumerate(LONGEST)}
@@ -82,10 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A connection that some library tried, and hid, fails the run.
-
-    What is temporary is removed where all went well.
-    """
+    """Fail a run in which some library tried a connection; else remove what is temporary."""
     if OFFENDERS.exists():
         print(f"\nThe network was asked for:\n{OFFENDERS.read_text()}", file=sys.stderr)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -11,7 +11,7 @@ from align_edu.io import InputError
 from align_edu.lab import submissions
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.judge import answer_key, judge
-from align_edu.lab.outcomes import outcome_of
+from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import Unreadable, find_submissions, read_cells
 from tests.submissions import ODD, RIGHT, Cells, code_cell, taken_out
 
@@ -147,5 +147,6 @@ def test_a_check_and_grading_agree_however_a_function_is_made(
     function = taken_out([cell], monkeypatch)
     assert (function is None) == (words == "to be written")
     if function is not None:
-        problem = judge(KEY, [outcome_of(function, case) for case in KEY.cases])
+        outcomes = [encode(outcome_of(function, case)) for case in KEY.cases]
+        problem = judge(KEY, [decode(json.loads(json.dumps(each))) for each in outcomes])
         assert (problem is None) == (words == ": right.")
