@@ -39,36 +39,10 @@ def find_submissions(folder: Path, skip: Path | None = None) -> tuple[list[Submi
     A student is a folder, or a zip: of the first level, or below folders of sections, in which
     the same notebook lies more than once. Hidden files, links, and ``skip`` are left out.
     Raises InputError where no notebook is found.
-
-    >>> import tempfile
-    >>> folder = Path(tempfile.mkdtemp())
-    >>> for name in ("one/anna/00_start_here.ipynb", "one/ben/00_start_here.ipynb", "zoe/a.docx"):
-    ...     (folder / name).parent.mkdir(parents=True)
-    ...     _ = (folder / name).write_text("")
-    >>> found, notes = find_submissions(folder)
-    >>> [(each.student, each.number) for each in found], notes
-    ([('one/anna', '00'), ('one/ben', '00')], ['zoe: no notebook in it'])
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; name the one that holds the submissions")
-    found: dict[PurePosixPath, tuple[Path, str]] = {}
-    folders, notes = [], []
-    for file in sorted(folder.rglob("*")):
-        inside, kind = PurePosixPath(file.relative_to(folder).as_posix()), file.suffix.lower()
-        if _is_hidden(inside) or file.is_symlink() or skip in (file, *file.parents):
-            continue
-        if kind == ".ipynb":
-            found[inside] = (file, "")
-        elif file.is_dir():
-            folders.append(inside)
-        elif kind == ".zip":
-            try:
-                found |= {inside / name: (file, name) for name in _notebooks_in_zip(file)}
-                folders.append(inside)
-            except Unreadable as error:
-                notes.append(f"{inside}: {error}")
-        elif kind in _PACKED:
-            notes.append(f"{inside}: not opened; unpack it, or ask for a zip")
+    found, folders, notes = _notebooks_below(folder, skip)
     if not found:
         raise InputError(f"{folder}: no notebook (*.ipynb) in it; collect the submissions there")
     owners = _owners(list(found))
@@ -92,6 +66,31 @@ def find_submissions(folder: Path, skip: Path | None = None) -> tuple[list[Submi
         if number and len(names) > 1:
             notes.append(f"{student}: notebook {number} more than once: {', '.join(names)}")
     return submissions, [printable(note) for note in notes]
+
+
+def _notebooks_below(
+    folder: Path, skip: Path | None
+) -> tuple[dict[PurePosixPath, tuple[Path, str]], list[PurePosixPath], list[str]]:
+    """The notebooks with the file, or zip and member, that holds each; all folders; and notes."""
+    found: dict[PurePosixPath, tuple[Path, str]] = {}
+    folders, notes = [], []
+    for file in sorted(folder.rglob("*")):
+        inside, kind = PurePosixPath(file.relative_to(folder).as_posix()), file.suffix.lower()
+        if _is_hidden(inside) or file.is_symlink() or skip in (file, *file.parents):
+            continue
+        if kind == ".ipynb":
+            found[inside] = (file, "")
+        elif file.is_dir():
+            folders.append(inside)
+        elif kind == ".zip":
+            try:
+                found |= {inside / name: (file, name) for name in _notebooks_in_zip(file)}
+                folders.append(inside)
+            except Unreadable as error:
+                notes.append(f"{inside}: {error}")
+        elif kind in _PACKED:
+            notes.append(f"{inside}: not opened; unpack it, or ask for a zip")
+    return found, folders, notes
 
 
 def read_cells(submission: Submission) -> list[str]:
@@ -191,6 +190,5 @@ def _split(stem: str) -> tuple[str, str]:
 
 
 def _text(source: object) -> str:
-    if isinstance(source, list):
-        return "".join(line for line in source if isinstance(line, str))
-    return source if isinstance(source, str) else ""
+    lines = source if isinstance(source, list) else [source]
+    return "".join(line for line in lines if isinstance(line, str))
