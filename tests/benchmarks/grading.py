@@ -11,8 +11,14 @@ import time
 from pathlib import Path
 
 from align_edu.lab.grade import grade_folder
-from tests import hostile_submissions as hostile
-from tests.submissions import hand_in_code, hand_in_right, hand_in_wrong
+from tests.submissions import (
+    ODD,
+    hand_in_code,
+    hand_in_reordered,
+    hand_in_right,
+    hand_in_wrong,
+    hostile_rows,
+)
 
 
 def main() -> None:
@@ -20,12 +26,11 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     folder = Path(tempfile.mkdtemp(prefix="grading_"))
     (folder / "class").mkdir()
+    places = {"neighbour": "/no", "class": "/no", "outside": "/no", "marks": "/no", "port": 9}
+    rows = [(name, "right", cells) for name, cells in ODD.items()]
+    rows += [row for row in hostile_rows(**places) if row[0] != "spoilt"]
     expected = hand_in_right(folder / "class") + hand_in_wrong(folder / "class")
-    rows = [(name, "right", cells) for name, cells in hostile.ODD_BUT_RIGHT.items()]
-    for name, (outcome, body) in hostile.WRONG_OR_BROKEN.items():
-        if name != "spoilt":
-            rows.append((name, outcome, hostile.function(body)))
-    expected += hand_in_code(folder / "class", rows)
+    expected += hand_in_code(folder / "class", rows) + hand_in_reordered(folder / "class")
     began = time.perf_counter()
     grades = grade_folder(folder / "class", 12, folder / "grades.csv", seconds, workers=2)
     took = time.perf_counter() - began
