@@ -16,7 +16,7 @@ from align_edu.cli import main
 from align_edu.evaluation import evaluate_languages, evaluate_words, languages_table, words_table
 from align_edu.evaluation.languages import read_captions, read_word_pairs
 from align_edu.io import InputError
-from align_edu.world.foreign import toy_captions, toy_word_pairs
+from align_edu.world.tasks import toy_captions, toy_word_pairs
 from tests.colour_run import ColourRun
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"

@@ -23,7 +23,7 @@ DOCUMENTED = {
     "other_language": 1.2, "too_small": 1.4, "extreme_aspect": 0.8, "popular_image": 1.2,
     "near_duplicate": 0.4,
 }  # fmt: skip
-BOILERPLATE = WEB["texts"]["boilerplate"]
+BOILERPLATE = WEB["formats"]["boilerplate"]["format"]
 FROM_IMAGE = {"too_small", "extreme_aspect", "popular_image", "near_duplicate"}
 DOG = Scene(Thing("dog", "red"), 1, "large", "beach", "rain", "photo")
 

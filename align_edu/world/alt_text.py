@@ -19,6 +19,7 @@ from align_edu.world import catalog as w
 from align_edu.world.catalog import one_of, pick, with_article
 from align_edu.world.scene import Scene, Thing, Wheel, scene_facts
 
+USUAL = {"count": 1, "size": "medium", "weather": "clear", "style": "photo"}
 FEWEST_WORDS, MOST_WORDS = 3, 20
 COMPLETENESS_SHARES = {"full": 0.2, "most": 0.3, "brief": 0.5}
 FACT_WEIGHTS = {"colour": 1.5}  # a caption with room for few facts prefers the colour
@@ -28,10 +29,7 @@ ASIDE_RATES = {0: 0.95, 1: 0.95, 2: 0.6, 3: 0.3}
 ARTICLES = ("a", "an", "the")
 _PUNCTUATION = re.compile(r"[^\w\s]")
 
-# S is the subject, P the place, W the weather, C the colour; with their frequencies.
-_ORDERS = Wheel(
-    {"S P W": 0.53, "S W P": 0.18, "P, S W": 0.1, "W, S P": 0.1, "P W: S": 0.05, "S P is C W": 0.04}
-)
+_COMPLETENESS, _ORDERS = Wheel(COMPLETENESS_SHARES), Wheel(w.WORDS["orders"])
 
 
 def plain_words(text: str) -> list[str]:
@@ -43,17 +41,10 @@ def plain_words(text: str) -> list[str]:
 
 
 def tellable_facts(scene: Scene) -> list[str]:
-    """Return the names of the facts that a full caption mentions: all that are not usual.
-
-    Every caption names the kind of the main object, so the list leaves it out.
-    """
-    facts = ["colour", "place"]
-    facts += ["count"] if scene.count > 1 else []
-    facts += ["size"] if scene.size != "medium" else []
-    facts += ["weather"] if scene.weather != "clear" else []
-    facts += ["style"] if scene.style != "photo" else []
-    facts += ["other", "relation", "other_colour"] if scene.other is not None else []
-    return facts
+    """Return the facts that a full caption mentions besides the kind: all that are not usual."""
+    unusual = [name for name, value in USUAL.items() if getattr(scene, name) != value]
+    more = ["other", "relation", "other_colour"] if scene.other is not None else []
+    return ["colour", "place", *unusual, *more]
 
 
 def told_facts(
@@ -69,18 +60,17 @@ def told_facts(
     """
     facts = tellable_facts(scene)
     if completeness == "mixed":
-        u = rng.random()
-        full, most = COMPLETENESS_SHARES["full"], COMPLETENESS_SHARES["most"]
-        completeness = "full" if u < full else "most" if u < full + most else "brief"
+        completeness = _COMPLETENESS.pick(rng.random())
     u = rng.random()
     few, left_out = 0 if u < 0.1 else 1 if u < 0.45 else 2, 1 + int(u * 2)
     n = {"full": len(facts), "most": max(1, len(facts) - left_out), "brief": few}[completeness]
     # Facts with a larger weight come first more often (Efraimidis and Spirakis, 2006).
     lots = {fact: rng.random() ** (1 / FACT_WEIGHTS.get(fact, 1.0)) for fact in facts}
-    told = frozenset(sorted(facts, key=lambda fact: lots[fact], reverse=True)[:n])
-    if completeness == "brief" and told & {"relation", "other_colour"}:
+    told = frozenset(sorted(facts, key=lots.__getitem__, reverse=True)[:n])
+    about_other = {"relation", "other_colour"}
+    if completeness == "brief" and told & about_other:
         return told | {"other"}
-    return told if "other" in told else told - {"relation", "other_colour"}
+    return told if "other" in told else told - about_other
 
 
 def agree(facts: frozenset[str], scene: Scene, other: Scene) -> bool:
@@ -137,8 +127,7 @@ def _subject(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> s
 def _style_parts(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
     """Return what names the picture's style, before and after the rest."""
     u = rng.random()
-    silent = u < 0.82 if scene.style == "photo" else "style" not in facts
-    if silent:
+    if u < 0.82 if scene.style == "photo" else "style" not in facts:
         return "", ""
     if rng.random() < 0.65:
         return pick(rng, w.STYLE_PREFIXES[scene.style]) + " ", ""
@@ -177,11 +166,13 @@ def _letter_case(text: str, rng: np.random.Generator) -> str:
     u = rng.random()
     if u < 0.55:
         return text
-    if u < 0.90:
-        return text[0].upper() + text[1:] + ("." if u < 0.68 else "")
-    words = (word[0].upper() + word[1:] if len(word) > 2 else word for word in text.split())
-    titled = " ".join(words)
-    return titled[0].upper() + titled[1:]
+    if u >= 0.90:
+        text = " ".join(_capital(word) if len(word) > 2 else word for word in text.split())
+    return _capital(text) + ("." if u < 0.68 else "")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _caption_of(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str:

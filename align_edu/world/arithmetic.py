@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.ranks import best_ranks, bootstrap_interval, exact_vectors, recall_at
-from align_edu.io import InputError
 from align_edu.search.query import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
 from align_edu.world.scene import ATTRIBUTES, EDIT_STREAM, child_rng, distractors, sample_edit
+from align_edu.world.write import check_range
 
 KS = (1, 5)
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the words; the image has 1
@@ -32,21 +32,13 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Quiz:
-    """Queries about one attribute, embedded.
+    """Queries about one attribute, embedded."""
 
-    Attributes
-    ----------
-    image : (Q, D) pictures of the scenes before the change.
-    plus, minus : (Q, D) words; rows of zeros for no words.
-    gallery : (G, D) pictures: the answers among distractors, without the query's picture.
-    right : (Q, G) True where the gallery's scene has all facts of the answer.
-    """
-
-    image: Tensor
-    plus: Tensor
-    minus: Tensor
-    gallery: Tensor
-    right: Tensor
+    image: Tensor  # (Q, D) pictures of the scenes before the change
+    plus: Tensor  # (Q, D) words; rows of zeros for no words
+    minus: Tensor  # (Q, D)
+    gallery: Tensor  # (G, D) the answers among distractors, without the query's picture
+    right: Tensor  # (Q, G) True where the gallery's scene has all facts of the answer
 
 
 def ask(
@@ -69,8 +61,7 @@ def make_quiz(run: Encoder, attribute: str, queries: int, seed: int) -> Quiz:
 
     Raises InputError for fewer than one query.
     """
-    if queries < 1:
-        raise InputError(f"queries {queries}: ask at least one")
+    check_range("queries", queries, 1)
     edits, scenes, pictures, shown = [], [], [], []
     for i in range(queries):
         rng = child_rng(seed, EDIT_STREAM, ATTRIBUTES.index(attribute), i)
@@ -115,16 +106,7 @@ def measure_arithmetic(
         name: make_quiz(run, name, queries, seed)
         for name in tqdm(attributes, "attributes", disable=not progress)
     }
-    found: dict[str, dict[str, Any]] = {
-        name: {kind: _success(quiz, **weights) for kind, weights in QUERY_KINDS.items()}
-        | {
-            "chance": quiz.right.double().mean().item(),
-            "queries": len(quiz.image),
-            "gallery": len(quiz.gallery),
-            "centred": _success(_centred(quiz), text=1.0),
-        }
-        for name, quiz in quizzes.items()
-    }
+    found = {name: _measured(quiz) for name, quiz in quizzes.items()}
     sweep = {
         str(weight): {
             name: recall_at(ask(quiz, text=weight), (1,))["R@1"] for name, quiz in quizzes.items()
@@ -155,12 +137,20 @@ def arithmetic_table(result: Mapping[str, Any]) -> str:
     for name, part in result["attributes"].items():
         values = [part[kind]["success@1"] for kind in QUERY_KINDS] + [part["chance"]]
         lines.append(f"{name:<14}" + "".join(f"{100 * value:16.1f}" for value in values))
-    means = {
-        weight: sum(shares.values()) / len(shares) for weight, shares in result["sweep"].items()
+    means = ", ".join(
+        f"{weight}: {100 * sum(shares.values()) / len(shares):.1f}"
+        for weight, shares in result["sweep"].items()
+    )
+    return "\n".join([*lines, f"mean by weight of the words, the image at 1: {means}"])
+
+
+def _measured(quiz: Quiz) -> dict[str, Any]:
+    return {kind: _success(quiz, **weights) for kind, weights in QUERY_KINDS.items()} | {
+        "chance": quiz.right.double().mean().item(),
+        "queries": len(quiz.image),
+        "gallery": len(quiz.gallery),
+        "centred": _success(_centred(quiz), text=1.0),
     }
-    listed = ", ".join(f"{weight}: {100 * mean:.1f}" for weight, mean in means.items())
-    lines.append(f"mean by weight of the words, the image at 1: {listed}")
-    return "\n".join(lines)
 
 
 def _success(quiz: Quiz, **weights: Any) -> dict[str, Any]:
@@ -170,17 +160,15 @@ def _success(quiz: Quiz, **weights: Any) -> dict[str, Any]:
 
 def _centred(quiz: Quiz) -> Quiz:
     """Subtract the mean of each modality, and scale to length 1 again."""
-    x, words = quiz.gallery.mean(dim=0), torch.cat([quiz.plus, quiz.minus])
-    y = words[words.norm(dim=1) > 0].mean(dim=0)
+    words = torch.cat([quiz.plus, quiz.minus])
+    x, y = quiz.gallery.mean(dim=0), words[words.norm(dim=1) > 0].mean(dim=0)
 
     def moved(vectors: Tensor, mean: Tensor) -> Tensor:
         present = vectors.norm(dim=1, keepdim=True) > 0
         return torch.where(present, F.normalize(vectors - mean, dim=1), 0.0)
 
-    return Quiz(
-        moved(quiz.image, x), moved(quiz.plus, y), moved(quiz.minus, y), moved(quiz.gallery, x),
-        quiz.right,
-    )  # fmt: skip
+    plus, minus = moved(quiz.plus, y), moved(quiz.minus, y)
+    return Quiz(moved(quiz.image, x), plus, minus, moved(quiz.gallery, x), quiz.right)
 
 
 def _words(run: Encoder, texts: list[str]) -> Tensor:

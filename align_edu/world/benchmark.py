@@ -1,7 +1,6 @@
 """The toy benchmark: unique scenes, five captions each, Karpathy JSON, ratings; search by kind."""
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -25,7 +24,7 @@ from align_edu.world.scene import (
     is_held_out,
     sample_scene,
     scene_facts,
-)
+)  # fmt: skip
 from align_edu.world.web_noise import benchmark_scenes, jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
@@ -66,34 +65,29 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     tests, train, twins = (made_with.get(name, 0) for name in ("scenes", "train", "twins"))
     scenes = _unique_scenes(made_with["seed"], tests, train, twins)
     bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
-    rows, drawn = [], []
+    rows: list[dict[str, Any]] = []
+    drawn = []
     for image_id, (scene, twin_of, rng) in enumerate(bar):
-        row = _image_row(scene, full_captions(scene, rng, CAPTIONS), image_id)
-        row["split"] = "test" if image_id < tests else "train"
-        row |= {"twin_of": twin_of} if twins else {}
-        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
-        (folder / "images" / row["filename"]).write_bytes(jpeg)
-        rows.append(row)
+        sentences = [
+            {"raw": text, "tokens": plain_words(text), "imgid": image_id, "sentid": sentid}
+            for sentid, text in enumerate(full_captions(scene, rng, CAPTIONS), image_id * CAPTIONS)
+        ]
+        row = {
+            "filename": f"{image_id:06d}.jpg",
+            "imgid": image_id,
+            "split": "test" if image_id < tests else "train",
+            "sentids": [sentence["sentid"] for sentence in sentences],
+            "sentences": sentences,
+            "held_out": is_held_out(scene),
+            "scene": scene_facts(scene),
+        }
+        rows.append(row | ({"twin_of": twin_of} if twins else {}))
         drawn.append(scene)
+        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
+        (folder / "images" / f"{image_id:06d}.jpg").write_bytes(jpeg)
     names = [row["filename"] for row in rows[:tests]]
     write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
     write_json(folder / RECORD, {"images": rows, "dataset": "toy", "made_with": made_with})
-
-
-def _image_row(scene: Scene, captions: list[str], image_id: int) -> dict[str, Any]:
-    sentences = [
-        {"raw": text, "tokens": plain_words(text), "imgid": image_id, "sentid": sentid}
-        for sentid, text in enumerate(captions, image_id * CAPTIONS)
-    ]
-    return {
-        "filename": f"{image_id:06d}.jpg",
-        "imgid": image_id,
-        "split": "",
-        "sentids": [sentence["sentid"] for sentence in sentences],
-        "sentences": sentences,
-        "held_out": is_held_out(scene),
-        "scene": scene_facts(scene),
-    }
 
 
 def _unique_scenes(
@@ -101,8 +95,8 @@ def _unique_scenes(
 ) -> Iterator[tuple[Scene, int | None, np.random.Generator]]:
     """Yield n + train scenes, none of which satisfies another's full caption, and generators.
 
-    Each scene is followed by its near twins, which come with its number. The last ``train`` ones
-    show no held-out composition.
+    Each test scene is followed by its near twins, which come with its number. Train scenes show
+    no held-out composition.
     """
     near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
     first: Scene | None = None
@@ -110,16 +104,14 @@ def _unique_scenes(
         rng = child_rng(seed, BENCHMARK_STREAM, number)
         held_out = rng.random() < HELD_OUT_SHARE and number < n
         place = number % (twins + 1) if number < n else 0
+        first = first if place else None
         for tried in range(MOST_TRIES):
-            twin = bool(place) and first is not None and tried < len(TWIN_FACTS) * 20
+            twin = first is not None and tried < len(TWIN_FACTS) * 20
             if first is not None and twin:
                 scene = _near_twin(TWIN_FACTS[(place - 1 + tried) % len(TWIN_FACTS)], first, rng)
-                if scene is None:
-                    continue
             else:
                 scene = sample_scene(rng, held_out=held_out)
-            rivals = [old for thing in scene.things for old in near[scene.place, thing]]
-            if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
+            if scene is not None and not _confused(scene, near):
                 break
         else:
             raise InputError(
@@ -128,15 +120,19 @@ def _unique_scenes(
             )
         for thing in scene.things:
             near[scene.place, thing].append(scene)
-        first = scene if place == 0 else first
+        first = first or scene
         yield scene, number - place if twin else None, rng
+
+
+def _confused(scene: Scene, near: Mapping[tuple[str, Thing], Sequence[Scene]]) -> bool:
+    """Return True if a full caption of this or an earlier scene is true of the other, too."""
+    rivals = (old for thing in scene.things for old in near.get((scene.place, thing), ()))
+    return any(satisfies(old, scene) or satisfies(scene, old) for old in rivals)
 
 
 def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
     """The scene with another value of this fact; None where that changes no fact or several."""
-    twin = edited(fact, scene, rng)
-    if twin is None:
-        return None
+    twin = edited(fact, scene, rng) or scene
     before, after = scene_facts(scene), scene_facts(twin)
     return twin if sum(before[name] != after[name] for name in before) == 1 else None
 
@@ -151,12 +147,11 @@ def satisfies(scene: Scene, source: Scene) -> bool:
     >>> satisfies(wet_dog, source=dog), satisfies(dog, source=wet_dog)
     (True, False)
     """
-    around = (
+    if not (
         source.place == scene.place
         and source.weather in ("clear", scene.weather)
         and source.style in ("photo", scene.style)
-    )
-    if not around:
+    ):
         return False
     same_size = source.size in ("medium", scene.size)
     same_main = source.thing == scene.thing and source.count in (1, scene.count) and same_size
@@ -198,13 +193,12 @@ def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], s
     def caption(scene: int, number: int) -> str:
         return f"toy:sentid:{CAPTIONS * scene + number % CAPTIONS}"
 
+    ends = ("agg_score", "sampling_method")
     tables: dict[str, list[tuple[str, ...]]] = {
-        "sts": [("caption1", "caption2")],
-        "sis": [("image1", "image2")],
-        "sits": [("caption", "image")],
+        "sts": [("caption1", "caption2", *ends)],
+        "sis": [("image1", "image2", *ends)],
+        "sits": [("caption", "image", *ends)],
     }
-    for columns in tables.values():
-        columns[0] += ("agg_score", "sampling_method")
     for i, others in enumerate(_neighbours(scenes, seed)):
         captions = [caption(i, number) for number in range(CAPTIONS)]
         tables["sts"] += [(*two, "5.00", "c2c_cocaption") for two in combinations(captions, 2)]
@@ -216,16 +210,16 @@ def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], s
             tables["sis"].append((names[i], names[j], score, f"i2i_{method}"))
             tables["sits"].append((one, names[j], score, f"c2i_{method}"))
     for kind, rows in tables.items():
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        with written_whole(folder / f"{kind}_test.csv") as beside:
-            beside.write_text(text.getvalue(), encoding="utf-8")
+        with (
+            written_whole(folder / f"{kind}_test.csv") as beside,
+            beside.open("w", encoding="utf-8", newline="") as file,
+        ):
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, str]]]:
     """For each scene, the scenes that it is rated against, and how each was chosen."""
-    facts = [[s.thing.kind, s.thing.colour, s.place, s.weather, s.style] for s in scenes]
-    table = np.array(facts)  # (N, 5)
+    table = np.array([[s.thing.kind, s.thing.colour, s.place, s.weather, s.style] for s in scenes])
     weights = np.array([_OBJECTS * _KIND, _OBJECTS * _COLOUR, 1.25, 0.4, 0.4])
     for i in range(len(scenes)):
         rng = child_rng(seed, RATING_STREAM, i)

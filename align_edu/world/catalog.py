@@ -82,17 +82,6 @@ STYLE_SUFFIXES: Phrases = WORDS["style_suffixes"]
 MAIN_WORD_SHARE = 0.85
 
 
-def zipf_frequencies(n: int, exponent: float) -> list[float]:
-    """Return the frequencies of n ranks under Zipf's law, highest first; they add up to one.
-
-    >>> [round(f, 3) for f in zipf_frequencies(3, 1.0)]
-    [0.545, 0.273, 0.182]
-    """
-    weights = [(rank + 1) ** -exponent for rank in range(n)]
-    total = sum(weights)
-    return [weight / total for weight in weights]
-
-
 def one_of(options: Sequence[T], rng: np.random.Generator) -> T:
     """Pick one of the options, all equally likely."""
     return options[int(rng.random() * len(options))]

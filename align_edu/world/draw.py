@@ -1,15 +1,11 @@
-"""Draws a scene: background, objects, weather in front, and the finish of the style.
-
-Shades of parts: "body", "dark", "light" and "deep" follow the colour of the thing; the others
-are fixed accents, so that an object can be recognised in any colour.
-"""
+"""Draws a scene: background, objects, weather in front, and the finish of the style."""
 
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from align_edu.world import paint
 from align_edu.world.catalog import COLOURS, PICTURES, Colour
@@ -50,7 +46,7 @@ def draw(scene: Scene, rng: np.random.Generator, size: int = 58) -> Image.Image:
     """
     dice = Dice(rng)
     finer = 3 if size < 100 else 2
-    brush = Brush(size * finer)
+    brush = Brush(size * finer, flat=scene.style == "poster")
     paint.light(brush, scene, dice)
     PAINTERS[scene.place](brush, scene, dice, PICTURES[scene.place])
     paint.evening_light(brush, scene, dice)
@@ -75,11 +71,11 @@ def _lay_out(scene: Scene, dice: Dice) -> list[Spot]:
         return _alone(scene, dice)
     scale = LAYOUT["several"][scene.size]
     shake = LAYOUT["shake"] + (LAYOUT["several"]["large"] - scale) * 0.4
-    spots = []
-    for x, y in dice.pick(LAYOUT["slots"][str(scene.count)]):
-        x, y = x + dice.between(-shake, shake), y + dice.between(-shake, shake)
-        spots.append(_spot(scene.thing, x, y, scale, 0.5, dice))
-    return spots
+    return [
+        _spot(scene.thing, x + dice.between(-shake, shake), y + dice.between(-shake, shake),
+              scale, 0.5, dice)
+        for x, y in dice.pick(LAYOUT["slots"][str(scene.count)])
+    ]  # fmt: skip
 
 
 def _spot(thing: Thing, x: float, y: float, scale: float, turn: float, dice: Dice) -> Spot:
@@ -101,9 +97,8 @@ def _alone(scene: Scene, dice: Dice) -> list[Spot]:
 
 def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
     """The main object and the other one along one axis, as near or far as the room allows."""
-    scale, partner, margin = (
-        LAYOUT["paired"][scene.size], LAYOUT["partner"], LAYOUT["pair_margin"]
-    )  # fmt: skip
+    scale, partner = LAYOUT["paired"][scene.size], LAYOUT["partner"]
+    margin = LAYOUT["pair_margin"]
     room = 1.0 - 2 * margin - scale - partner
     gap = room * dice.between(0.2, 0.7)
     start = margin + (room - gap) * dice.between(0.2, 0.8)
@@ -112,12 +107,12 @@ def _paired(scene: Scene, other: Thing, dice: Dice) -> list[Spot]:
         first, second = 1.0 - first, 1.0 - second
     if scene.relation == "beside":
         level = dice.between(0.4, 0.62)
-        (x, y), (other_x, other_y) = (first, level), (second, level + dice.between(-0.05, 0.05))
+        at, other_at = (first, level), (second, level + dice.between(-0.05, 0.05))
     else:
         middle = dice.between(0.38, 0.62)
-        (x, y), (other_x, other_y) = (middle, first), (middle + dice.between(-0.09, 0.09), second)
-    main = _spot(scene.thing, x, y, scale, 0.5, dice)
-    return [main, _spot(other, other_x, other_y, partner, 0.5, dice)]
+        at, other_at = (middle, first), (middle + dice.between(-0.09, 0.09), second)
+    main = _spot(scene.thing, *at, scale, 0.5, dice)
+    return [main, _spot(other, *other_at, partner, 0.5, dice)]
 
 
 def _draw_shadow(brush: Brush, spot: Spot) -> None:
@@ -155,11 +150,11 @@ def _shades(colour: str, dice: Dice) -> dict[str, Colour]:
     body = mix(COLOURS[colour], WHITE if dice.unit() < 0.5 else BLACK, dice.between(0.0, 0.09))
     bright = _brightness(body)
     if bright < 60:
-        dark, deep = mix(body, WHITE, 0.14), mix(body, WHITE, 0.22)
+        dark, light, deep = (mix(body, WHITE, part) for part in (0.14, 0.34, 0.22))
     else:  # white would look gray in a darker shade
         dark, deep = mix(body, BLACK, 0.11 if bright > 215 else 0.17), mix(body, BLACK, 0.42)
-    pale = mix(body, WHITE, 0.34 if bright < 60 else 0.4)
-    return {"body": body, "dark": dark, "light": pale, "deep": deep, **PICTURES["accents"]}
+        light = mix(body, WHITE, 0.4)
+    return {"body": body, "dark": dark, "light": light, "deep": deep, **PICTURES["accents"]}
 
 
 def _rim(body: Colour, style: str, dark: bool) -> Colour:
@@ -183,8 +178,7 @@ def _finish(picture: Image.Image, scene: Scene, dice: Dice) -> Image.Image:
 def _photo(picture: Image.Image, dice: Dice) -> np.ndarray:
     size = picture.size[0]
     blurred = picture.filter(ImageFilter.BoxBlur(size * dice.between(0.002, 0.006)))
-    pixels = np.asarray(blurred) * _vignette(size)  # (size, size, 3)
-    return pixels + _window(_grain(), size, dice)
+    return np.asarray(blurred) * _vignette(size) + _window(_grain(), size, dice)  # (size, size, 3)
 
 
 def _sketch(picture: Image.Image, dice: Dice) -> np.ndarray:
@@ -200,8 +194,7 @@ def _sketch(picture: Image.Image, dice: Dice) -> np.ndarray:
 
 
 def _poster(picture: Image.Image, dice: Dice) -> np.ndarray:
-    gray = picture.convert("L").convert("RGB")
-    pixels = np.array(Image.blend(gray, picture, VIVID))
+    pixels = np.array(ImageEnhance.Color(picture).enhance(VIVID))
     edge = max(1, round(picture.size[0] * 0.035))
     for frame in (pixels[:edge], pixels[-edge:], pixels[:, :edge], pixels[:, -edge:]):
         frame[...] = PICTURES["poster_frame"]

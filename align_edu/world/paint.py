@@ -1,9 +1,9 @@
-"""Paint in unit coordinates, so that a picture can have any size; light, sky and weather.
+"""Paint in unit coordinates, so that a picture can have any size; light, sky, hills, weather.
 
 Random numbers are drawn in a fixed order: each statement below may move all that follow it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -19,7 +19,7 @@ MOST_NUMBERS = 512  # the busiest picture, snowfall in the night city, takes few
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 PAPER = (246, 241, 228)  # of a sketch
 DARK_PLACES = ("night city", "space", "stage")
-HUES = PICTURES["weather"]
+HUES, THINGS = PICTURES["weather"], PICTURES["things"]
 
 
 class Dice:
@@ -36,10 +36,6 @@ class Dice:
         """Return one of the options."""
         return options[int(self.unit() * len(options))]
 
-    def count(self, low: int, high: int) -> int:
-        """Return a whole number, low <= number <= high."""
-        return low + int(self.unit() * (high - low + 1))
-
     def spread(self, n: int, jitter: float = 1.0) -> Iterator[float]:
         """Yield n numbers from 0 to 1, one at a random point of each n-th."""
         return ((k + self.unit() * jitter) / n for k in range(n))
@@ -47,6 +43,14 @@ class Dice:
     def points(self, n: int, top: float, bottom: float) -> Iterator[tuple[float, float]]:
         """Yield n points (x, y) anywhere between two heights."""
         return ((self.unit(), self.between(top, bottom)) for _ in range(n))
+
+    def row(self, start: float, narrowest: float, widest: float) -> Iterator[tuple[float, float]]:
+        """Yield x and width of neighbours in a row from somewhere left of 0 until past 1."""
+        x = -self.unit() * start
+        while x < 1:
+            width = self.between(narrowest, widest)
+            yield x, width
+            x += width
 
     def between_colours(self, pair: Sequence[Colour]) -> Colour:
         """Return a mixture of two colours."""
@@ -75,8 +79,8 @@ class Brush:
     and paper change the colours of a whole scene at no cost.
     """
 
-    def __init__(self, side: int) -> None:
-        self.side = side
+    def __init__(self, side: int, flat: bool = False) -> None:
+        self.side, self.flat = side, flat
         self.picture = Image.new("RGB", (side, side))
         self._draw = ImageDraw.Draw(self.picture)
         self._soft = ImageDraw.Draw(self.picture, "RGBA")
@@ -100,41 +104,50 @@ class Brush:
         b = int(colour[2] * gain[2] + bias[2])
         return r if r < 255 else 255, g if g < 255 else 255, b if b < 255 else 255
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Numbers) -> None:
-        """Paint a rectangle; x0 <= x1 and y0 <= y1."""
+    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> Colour:
+        """Paint a rectangle and return its colour; x0 <= x1 and y0 <= y1."""
         s = self.side
         corners = (x0 * s, y0 * s, x1 * s - 1, y1 * s - 1)
         if corners[2] >= corners[0] and corners[3] >= corners[1]:
             self._draw.rectangle(corners, fill=self.ink(colour))
+        return colour
 
-    def oval(self, x: float, y: float, rx: float, ry: float, colour: Numbers) -> None:
-        """Paint an ellipse around (x, y)."""
+    def oval(self, x: float, y: float, rx: float, ry: float, colour: Colour) -> Colour:
+        """Paint an ellipse around (x, y) and return its colour."""
         s = self.side
         corners = ((x - rx) * s, (y - ry) * s, (x + rx) * s, (y + ry) * s)
         self._draw.ellipse(corners, fill=self.ink(colour))
+        return colour
 
     def ovals(
-        self, centres: Iterable[tuple[float, float]], rx: float, ry: float, colour: Numbers
+        self, centres: Iterable[tuple[float, float]], rx: float, ry: float, colour: Colour
     ) -> None:
         """Paint an ellipse around each point."""
         for x, y in centres:
             self.oval(x, y, rx, ry, colour)
 
-    def poly(self, corners: Numbers, colour: Numbers) -> None:
-        """Paint a polygon from x0, y0, x1, y1, ..."""
+    def poly(self, corners: Numbers, colour: Colour) -> Colour:
+        """Paint a polygon from x0, y0, x1, y1, ... and return its colour."""
         s = self.side
         self._draw.polygon([c * s for c in corners], fill=self.ink(colour))
+        return colour
 
-    def shape(self, at: Numbers, w: float, h: float, corners: Numbers, colour: Numbers) -> None:
-        """Paint a polygon whose corners are counted from the point `at` in units of w and h."""
-        s, (x, y) = self.side, at
-        pairs = zip(corners[::2], corners[1::2])
-        self._draw.polygon([((x + w * a) * s, (y + h * b) * s) for a, b in pairs], self.ink(colour))
-
-    def shapes(self, at: Numbers, several: Sequence[Numbers], colour: Numbers) -> None:
-        """Paint several polygons whose corners are counted from the point `at`."""
-        for corners in several:
-            self.shape(at, 1, 1, corners, colour)
+    def thing(
+        self, name: str, at: Numbers, colours: Mapping[str, Colour], w: float = 1, h: float = 0
+    ) -> None:
+        """Paint a thing of pictures.toml at this point; w and h (0 for w) are its units."""
+        (x, y), h = at, h or w
+        for colour, form, *numbers in THINGS[name]:
+            if form == "oval":
+                a, b, rx, ry = numbers
+                self.oval(x + w * a, y + h * b, w * rx, h * ry, colours[colour])
+                continue
+            pairs = zip(numbers[::2], numbers[1::2])
+            corners = [c for a, b in pairs for c in (x + w * a, y + h * b)]
+            if form == "poly":
+                self.poly(corners, colours[colour])
+            else:
+                self.box(corners[0], corners[1], corners[2], corners[3], colours[colour])
 
     def line(self, start: Numbers, end: Numbers, width: float, colour: Numbers) -> None:
         """Paint a straight line; the width is a part of the picture's side."""
@@ -154,7 +167,8 @@ class Brush:
         self._soft.ellipse(corners, fill=(*self.ink(colour), int(opacity * 255)))
 
     def fade(self, y0: float, y1: float, top: Numbers, bottom: Numbers, bands: int) -> None:
-        """Paint a vertical gradient over the whole width in bands."""
+        """Paint a vertical gradient over the whole width in bands, a quarter of them if flat."""
+        bands = -(-bands // 4) if self.flat else bands
         for k in range(bands):
             a = y0 + (y1 - y0) * k / bands
             self.box(0.0, a, 1.0, max(a, y1), mix(top, bottom, k / max(1, bands - 1)))
@@ -188,11 +202,18 @@ def sky(brush: Brush, scene: Scene, dice: Dice, horizon: float) -> float:
     if scene.style == "sketch":
         brush.tint(PAPER, 0.28)
     top = dice.varied(top, darkest=-0.1)
-    brush.fade(0.0, horizon, top, bottom, 3 if scene.style == "poster" else 12)
+    brush.fade(0.0, horizon, top, bottom, 12)
     brush.box(0.0, horizon, 1.0, min(1.0, horizon + 0.1), bottom)
     _sun_moon_clouds(brush, scene.weather, dice, horizon, mix(top, bottom, 0.3))
     brush.gain, brush.bias = kept
     return horizon
+
+
+def hills(brush: Brush, dice: Dice, base: float, height: float, colour: Colour) -> Colour:
+    """Paint a line of hills around y = base and all below it; return the colour."""
+    a, b, c, d = (base - height * dice.unit() for _ in range(4))
+    saddle = (b + c) / 2 - height * 0.3
+    return brush.poly((0, 1, 0, a, 0.18, b, 0.4, saddle, 0.65, c, 0.85, d, 1, a, 1, 1), colour)
 
 
 def _sun_moon_clouds(brush: Brush, weather: str, dice: Dice, horizon: float, dark: Colour) -> None:
@@ -201,12 +222,12 @@ def _sun_moon_clouds(brush: Brush, weather: str, dice: Dice, horizon: float, dar
     if weather == "clear":
         if dice.unit() < 0.6:
             brush.oval(x, y, 0.055, 0.055, HUES["sun"])
-        clouds = dice.count(0, 3)
+        clouds = dice.pick((0, 1, 2, 3))
     elif weather == "sunset":
         y = horizon - dice.between(0.0, 0.07)
         brush.glow((x, y), 0.24, 0.24, HUES["sunset_glow"], 0.35)
         brush.oval(x, y, 0.13, 0.13, HUES["sunset_sun"])
-        clouds = dice.count(1, 2)
+        clouds = dice.pick((1, 2))
     elif weather == "night":
         for _ in range(14):
             r = dice.between(0.005, 0.011)
@@ -220,8 +241,7 @@ def _sun_moon_clouds(brush: Brush, weather: str, dice: Dice, horizon: float, dar
     for _ in range(clouds):
         x, y = dice.unit(), dice.between(0.03, max(0.1, lowest * 0.75))
         r = dice.between(0.035, 0.075)
-        for dx, dy, k in PICTURES["layout"]["puffs"]:
-            brush.oval(x + dx * r, y + dy * r, k * r, k * r * 0.85, HUES["clouds"][weather])
+        brush.thing("cloud", (x, y), {"cloud": HUES["clouds"][weather]}, r, r)
 
 
 def evening_light(brush: Brush, scene: Scene, dice: Dice) -> None:

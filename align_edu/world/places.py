@@ -4,69 +4,49 @@ Random numbers are drawn in a fixed order: each statement below may move all tha
 """
 
 from collections.abc import Callable
+from itertools import islice
 
-from align_edu.world.catalog import PICTURES, Colour, Hues
-from align_edu.world.paint import BLACK, WHITE, Brush, Dice, mix, sky
+import numpy as np
+
+from align_edu.world.catalog import PLACES, Hues
+from align_edu.world.paint import BLACK, WHITE, Brush, Dice, hills, mix, sky
 from align_edu.world.scene import Scene
-
-SCENERY, SHAPES = PICTURES["scenery"], PICTURES["shapes"]
-Painter = Callable[[Brush, Scene, Dice, Hues], None]
-
-
-def _hills(brush: Brush, dice: Dice, base: float, height: float, colour: Colour) -> None:
-    """Paint a line of hills and all that lies below it; `base` is its mean y."""
-    a, b, c, d = (base - height * dice.unit() for _ in range(4))
-    saddle = (b + c) / 2 - height * 0.3
-    brush.poly((0, 1, 0, a, 0.18, b, 0.4, saddle, 0.65, c, 0.85, d, 1, a, 1, 1), colour)
-
-
-def _fir(brush: Brush, at: tuple[float, float], h: float, colour: Colour) -> None:
-    """Paint a fir of height h whose trunk ends at this point."""
-    x, foot = at
-    brush.box(x - h * 0.05, foot - h * 0.2, x + h * 0.05, foot, SCENERY["fir_trunk"])
-    brush.shape(at, h, h, SHAPES["fir_top"], colour)
-    brush.shape(at, h, h, SHAPES["fir_foot"], mix(colour, BLACK, 0.12))
 
 
 def _beach(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     horizon, shore = dice.between(0.3, 0.42), dice.between(0.58, 0.7)
     sky(brush, scene, dice, horizon)
-    bands = 2 if scene.style == "poster" else 6
-    brush.fade(horizon, shore + 0.08, hue["far_sea"], hue["near_sea"], bands)
+    brush.fade(horizon, shore + 0.08, hue["far_sea"], hue["near_sea"], 6)
     for x, y in dice.points(5, horizon + 0.03, shore - 0.04):
         brush.line((x, y), (x + 0.12, y), 0.009, hue["wave"])
     sand, lean = dice.varied(hue["sand"]), dice.between(-0.06, 0.06)
     for y, colour in ((shore, WHITE), (shore + 0.03, sand)):  # the surf, then the sand
         line = (0, y + lean, 0.33, y + 0.03, 0.66, y - 0.03, 1, y - lean, 1, 1, 0, 1)
         brush.poly(line, colour)
-    pebbles = dice.points(8, shore + 0.03 + 0.06, 1)
-    brush.ovals(pebbles, 0.012, 0.008, mix(sand, hue["pebble"], 0.35))
+    brush.ovals(dice.points(8, shore + 0.09, 1), 0.012, 0.008, mix(sand, hue["pebble"], 0.35))
     if dice.unit() < 0.6:
         x = dice.pick((0.06, 0.94)) + dice.between(-0.04, 0.04)
         crown, foot, top = x + (0.5 - x) * 0.25, shore + 0.03 + 0.1, dice.between(0.16, 0.28)
         trunk = (x - 0.02, foot, x + 0.025, foot, crown + 0.015, top, crown - 0.015, top)
-        brush.poly(trunk, SCENERY["palm_trunk"])
-        brush.shapes((crown, top), SHAPES["palm_leaves"], SCENERY["palm_leaf"])
+        brush.poly(trunk, hue["palm_trunk"])
+        brush.thing("palm_leaves", (crown, top), hue)
 
 
 def _forest(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     ground = dice.between(0.68, 0.78)
     sky(brush, scene, dice, 0.44)
-    far = dice.varied(hue["far"])
-    brush.box(0, 0.42, 1, ground + 0.02, far)
+    far = brush.box(0, 0.42, 1, ground + 0.02, dice.varied(hue["far"]))
     for x in dice.spread(8):
         brush.oval(x, dice.between(0.34, 0.44), 0.1, 0.13, far)
     for x in dice.spread(6):
         w = dice.between(0.012, 0.025)
         brush.box(x - w, 0.1, x + w, ground, hue["far_trunk"])
-    soil = dice.varied(hue["soil"])
-    brush.box(0, ground, 1, 1, soil)
+    soil = brush.box(0, ground, 1, 1, dice.varied(hue["soil"]))
     brush.ovals(dice.points(8, ground, 1), 0.06, 0.022, mix(soil, hue["moss"], 0.6))
     for x in dice.spread(4, jitter=0.8):
         w, foot = dice.between(0.025, 0.05), ground + dice.between(0.02, 0.12)
-        bark = dice.varied(hue["bark"])
         trunk = (x - w, 0, x + w, 0, x + w, foot - 0.05, x + w * 1.7, foot, x - w * 1.7, foot)
-        brush.poly(trunk, bark)
+        bark = brush.poly(trunk, dice.varied(hue["bark"]))
         brush.box(x - w * 0.6, 0, x - w * 0.2, foot - 0.04, mix(bark, WHITE, 0.15))
     leaf = dice.varied(hue["leaf"])
     for k in range(7):
@@ -78,8 +58,8 @@ def _forest(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
 def _meadow(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     horizon = sky(brush, scene, dice, dice.between(0.4, 0.54))
     green = dice.varied(hue["grass"])
-    _hills(brush, dice, horizon, 0.09, mix(green, hue["far"], 0.4))
-    _hills(brush, dice, horizon + 0.14, 0.08, green)
+    hills(brush, dice, horizon, 0.09, mix(green, hue["far"], 0.4))
+    hills(brush, dice, horizon + 0.14, 0.08, green)
     petals, stalk = dice.pick(hue["petals"]), mix(green, hue["stalk"], 0.5)
     for k in range(22):
         x, y = dice.unit(), horizon + 0.12 + (1 - horizon - 0.12) * (k + dice.unit()) / 22
@@ -90,13 +70,12 @@ def _meadow(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
 
 def _snow(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     horizon = sky(brush, scene, dice, dice.between(0.4, 0.52))
-    _hills(brush, dice, horizon, 0.08, hue["far"])
+    hills(brush, dice, horizon, 0.08, hue["far"])
+    firs = hue | {"shade": mix(hue["needles"], BLACK, 0.12)}
     for x in dice.spread(6):
         h, at = dice.between(0.16, 0.34), (x, horizon + dice.between(0.03, 0.1))
-        _fir(brush, at, h, hue["fir"])
-        brush.shape(at, h, h, SHAPES["snow_top"], hue["cap"])
-        brush.shape(at, h, h, SHAPES["snow_foot"], hue["cap"])
-    _hills(brush, dice, horizon + 0.18, 0.09, hue["near"])
+        brush.thing("snowy_fir", at, firs, h)
+    hills(brush, dice, horizon + 0.18, 0.09, hue["near"])
     for x, y in dice.points(6, horizon + 0.2, 1):
         brush.oval(x, y, dice.between(0.05, 0.12), 0.016, hue["drift"])
 
@@ -105,28 +84,27 @@ def _mountains(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     foot = sky(brush, scene, dice, dice.between(0.66, 0.76))
     rock, base = dice.varied(hue["rock"]), foot + 0.02
     for k in range(4):
-        x, w = (k + dice.unit() * 0.9) / 3.6, dice.between(0.24, 0.4)
-        top = dice.between(0.1, 0.34)
-        shade = mix(rock, hue["haze"], 0.5 if k % 2 == 0 else 0.0)
-        brush.poly((x, top, x + w, base, x - w, base), shade)
-        brush.poly((x, top, x + w, base, x + w * 0.1, base), mix(shade, BLACK, 0.22))
-        cap = SHAPES["mountain_cap"]
-        brush.shape((x, top), w * 0.34, (foot - top) * 0.34, cap, hue["cap"])
-    valley = dice.varied(hue["valley"])
-    _hills(brush, dice, foot + 0.06, 0.07, valley)
+        x, w, top = (k + dice.unit() * 0.9) / 3.6, dice.between(0.24, 0.4), dice.between(0.1, 0.34)
+        light = mix(rock, hue["haze"], 0.5 if k % 2 == 0 else 0.0)
+        colours = {"light": light, "dark": mix(light, BLACK, 0.22)}
+        brush.thing("mountain", (x, top), colours, w, base - top)
+        brush.thing("mountain_cap", (x, top), hue, w * 0.34, (foot - top) * 0.34)
+    valley = hills(brush, dice, foot + 0.06, 0.07, dice.varied(hue["valley"]))
+    needles = mix(valley, hue["fir"], 0.6)
+    firs = hue | {"needles": needles, "shade": mix(needles, BLACK, 0.12)}
     for x in dice.spread(7):
         at = x, foot + dice.between(0.06, 0.24)
-        _fir(brush, at, dice.between(0.1, 0.18), mix(valley, hue["fir"], 0.6))
+        brush.thing("fir", at, firs, dice.between(0.1, 0.18))
 
 
 def _desert(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     horizon = sky(brush, scene, dice, dice.between(0.42, 0.56))
     sand = dice.varied(hue["sand"])
     x, top, foot = dice.unit() * 0.8, horizon - dice.between(0.1, 0.2), horizon + 0.05
-    rock = dice.varied(hue["rock"])
-    brush.poly((x - 0.06, foot, x, top, x + 0.2, top, x + 0.28, foot), rock)
+    mesa = (x - 0.06, foot, x, top, x + 0.2, top, x + 0.28, foot)
+    rock = brush.poly(mesa, dice.varied(hue["rock"]))
     brush.box(x, top + 0.04, x + 0.2, top + 0.06, mix(rock, BLACK, 0.2))
-    _hills(brush, dice, horizon + 0.03, 0.06, mix(sand, hue["far"], 0.35))
+    hills(brush, dice, horizon + 0.03, 0.06, mix(sand, hue["far"], 0.35))
     for k in range(3):
         y, crest = horizon + 0.12 + k * 0.15, dice.between(0.2, 0.8)
         tone = mix(sand, WHITE, 0.05 + 0.07 * k)
@@ -139,49 +117,37 @@ def _desert(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
 def _street(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     kerb = dice.between(0.6, 0.7)
     sky(brush, scene, dice, 0.5)
-    x = -dice.unit() * 0.15
-    while x < 1:
-        w, top = dice.between(0.2, 0.32), dice.between(0.06, 0.3)
-        front = dice.varied(dice.pick(hue["fronts"]))
-        brush.box(x, top, x + w, kerb, front)
+    for x, w in dice.row(0.15, 0.2, 0.32):
+        top = dice.between(0.06, 0.3)
+        front = brush.box(x, top, x + w, kerb, dice.varied(dice.pick(hue["fronts"])))
         brush.box(x, top, x + w, top + 0.025, mix(front, BLACK, 0.3))
-        lit, y = scene.weather == "night" or dice.unit() < 0.15, top + 0.06
-        pane = hue["lit_window" if lit else "window"]
-        while y < kerb - 0.12:
-            for left in (x + w * 0.16, x + w * (0.16 + 0.42)):
-                brush.box(left, y, left + w * 0.26, y + 0.07, pane)
-            y += 0.13
+        lit = scene.weather == "night" or dice.unit() < 0.15
+        for y in np.arange(top + 0.06, kerb - 0.12, 0.13).tolist():
+            brush.thing("lit_windows" if lit else "windows", (x, y), hue, w, 1)
         brush.box(x + w * 0.36, kerb - 0.1, x + w * 0.62, kerb, mix(front, hue["door"], 0.6))
-        x += w
     brush.box(0, kerb, 1, kerb + 0.06, hue["pavement"])
     brush.box(0, kerb + 0.06, 1, 1, dice.varied(hue["road"]))
     y, shift = (kerb + 1.06) / 2, dice.unit() * 0.2
     for k in range(6):
-        left = k * 0.2 - shift
-        brush.box(left, y - 0.012, left + 0.11, y + 0.012, hue["line"])
+        brush.thing("dash", (k * 0.2 - shift, y), hue)
 
 
 def _night_city(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
-    low = dice.between_colours(hue["horizons"])
-    brush.fade(0, 0.8, hue["sky"], low, 3 if scene.style == "poster" else 10)
+    brush.fade(0, 0.8, hue["sky"], dice.between_colours(hue["horizons"]), 10)
     brush.ovals(dice.points(10, 0, 0.3), 0.006, 0.006, hue["star"])
-    x = -dice.unit() * 0.1
-    while x < 1:
-        w, top = dice.between(0.11, 0.2), dice.between(0.12, 0.5)
+    for x, w in dice.row(0.1, 0.11, 0.2):
+        top = dice.between(0.12, 0.5)
         brush.box(x, top, x + w - 0.008, 0.86, dice.between_colours(hue["towers"]))
         lamp, columns = dice.pick(hue["windows"]), 3 if w > 0.15 else 2
         for column in range(columns):
-            left, y = x + w * (column + 0.25) / columns, top + 0.04
-            while y < 0.8:
+            left = x + w * (column + 0.25) / columns
+            for y in np.arange(top + 0.04, 0.8, 0.075).tolist():
                 if dice.unit() < 0.62:
                     brush.box(left, y, left + 0.03, y + 0.038, lamp)
-                y += 0.075
-        x += w
     road = dice.between(0.8, 0.87)
     brush.box(0, road, 1, 1, hue["road"])
     for k, x in enumerate(dice.spread(7)):
-        colour = hue["tail_light" if k % 2 else "headlight"]
-        brush.box(x, road + 0.05, x + 0.07, road + 0.07, colour)
+        brush.box(x, road + 0.05, x + 0.07, road + 0.07, hue["lights"][k % 2])
 
 
 def _park(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
@@ -193,90 +159,69 @@ def _park(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     for x in dice.spread(4):
         foot, h = horizon + dice.between(0.06, 0.14), dice.between(0.3, 0.44)
         leaf = dice.varied(hue["tree"])
-        brush.box(x - h * 0.06, foot - h * 0.5, x + h * 0.06, foot, SCENERY["trunk"])
-        brush.oval(x, foot - h * 0.68, h * 0.3, h * 0.34, leaf)
-        brush.oval(x - h * 0.08, foot - h * 0.76, h * 0.16, h * 0.17, mix(leaf, WHITE, 0.14))
+        colours = hue | {"leaf": leaf, "light_leaf": mix(leaf, WHITE, 0.14)}
+        brush.thing("tree", (x, foot), colours, h)
     x, end, top = dice.between(0.3, 0.7), dice.between(0.1, 0.9), horizon + 0.03
     path = (x - 0.03, top, x + 0.03, top, x + 0.14, 0.7, end + 0.3, 1, end - 0.3, 1, x, 0.7)
     brush.poly(path, dice.varied(hue["path"]))
-    x, y = dice.pick((dice.between(0.03, 0.2), dice.between(0.62, 0.76))), dice.between(0.68, 0.8)
-    for k in range(3):
-        brush.box(x, y + k * 0.035, x + 0.22, y + k * 0.035 + 0.022, SCENERY["bench"])
-    for left, right in ((0.02, 0.04), (0.18, 0.2)):
-        brush.box(x + left, y, x + right, y + 0.17, SCENERY["bench_leg"])
+    x = dice.pick((dice.between(0.03, 0.2), dice.between(0.62, 0.76)))
+    brush.thing("bench", (x, dice.between(0.68, 0.8)), hue)
 
 
 def _farm(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     horizon = sky(brush, scene, dice, dice.between(0.46, 0.56))
-    field = dice.varied(hue["earth"])
-    brush.box(0, horizon, 1, 1, field)
+    field = brush.box(0, horizon, 1, 1, dice.varied(hue["earth"]))
     vanish = dice.between(0.2, 0.8)
     for k in range(-3, 13):
         x = k / 9
         row = (vanish + (x - vanish) * 0.1, horizon, x * 1.6 - 0.3, 1, x * 1.6 - 0.24, 1)
         brush.poly(row, mix(field, hue["crop"], 0.85))
-    x, top = dice.pick((dice.between(0.0, 0.12), dice.between(0.58, 0.7))), horizon - 0.2
-    brush.box(x, top, x + 0.3, horizon + 0.03, hue["barn"])
-    brush.shape((x, top), 1, 1, SHAPES["barn_roof"], hue["roof"])
-    brush.box(x + 0.1, top + 0.08, x + 0.2, horizon + 0.03, hue["door_frame"])
-    brush.box(x + 0.115, top + 0.095, x + 0.185, horizon + 0.03, hue["door"])
+    x = dice.pick((dice.between(0.0, 0.12), dice.between(0.58, 0.7)))
+    brush.thing("barn", (x, horizon - 0.2), hue)
     y = dice.between(0.76, 0.84)
     for k in range(6):
         brush.box(k / 5 - 0.02, y - 0.08, k / 5 + 0.02, y + 0.1, hue["fence"])
-    brush.box(0, y - 0.05, 1, y - 0.02, hue["fence"])
-    brush.box(0, y + 0.02, 1, y + 0.05, hue["fence"])
+    brush.thing("rails", (0, y), hue)
 
 
 def _room(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     floor = dice.between(0.66, 0.78)
-    wall = dice.varied(dice.pick(hue["walls"]))
-    brush.box(0, 0, 1, floor, wall)
+    wall = brush.box(0, 0, 1, floor, dice.varied(dice.pick(hue["walls"])))
     if dice.unit() < 0.5:
         for k in range(8):
             brush.box(k / 8, 0, k / 8 + 0.05, floor, mix(wall, WHITE, 0.3))
-    wood = dice.varied(hue["wood"])
-    brush.box(0, floor, 1, 1, wood)
+    wood = brush.box(0, floor, 1, 1, dice.varied(hue["wood"]))
     for k in range(1, 4):
         y = floor + (1 - floor) * k / 4
         brush.line((0, y), (1, y), 0.008, mix(wood, BLACK, 0.2))
     brush.box(0, floor - 0.03, 1, floor, hue["skirting"])
-    x, y = dice.between(0.04, 0.62), dice.between(0.05, 0.14)
-    brush.box(x - 0.02, y - 0.02, x + 0.34, y + 0.38, hue["window_frame"])
-    brush.box(x, y, x + 0.32, y + 0.36, hue["sky"])
-    brush.shape((x, y), 1, 1, SHAPES["garden"], hue["garden"])
-    brush.box(x + 0.15, y, x + 0.17, y + 0.36, hue["window_frame"])
-    brush.box(x, y + 0.17, x + 0.32, y + 0.19, hue["window_frame"])
-    brush.shapes((x, y), SHAPES["curtains"], dice.varied(dice.pick(hue["curtains"])))
+    at = dice.between(0.04, 0.62), dice.between(0.05, 0.14)
+    brush.thing("window", at, hue | {"curtain": dice.varied(dice.pick(hue["curtains"]))})
     brush.oval(dice.between(0.2, 0.8), 0.97, 0.36, 0.09, dice.varied(hue["rug"]))
 
 
 def _kitchen(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     counter = dice.between(0.6, 0.72)
-    tile = dice.varied(dice.pick(hue["tiles"]))
-    brush.box(0, 0, 1, counter, tile)
+    tile = brush.box(0, 0, 1, counter, dice.varied(dice.pick(hue["tiles"])))
     seam = mix(tile, hue["seam"], 0.4)
-    step, shift = dice.between(0.11, 0.15), dice.unit() * 0.1
-    for k in range(9):
-        at = k * step + shift
+    step, first = dice.between(0.11, 0.15), dice.unit() * 0.1
+    for at in (k * step + first for k in range(9)):
         brush.line((0, at), (1, at), 0.007, seam)
         brush.line((at, 0), (at, counter), 0.007, seam)
-    cupboard = dice.varied(dice.pick(hue["cupboards"]))
-    brush.box(0, 0, 1, 0.13, cupboard)
-    edge, door = mix(cupboard, BLACK, 0.3), mix(cupboard, WHITE, 0.12)
+    cupboard = brush.box(0, 0, 1, 0.13, dice.varied(dice.pick(hue["cupboards"])))
+    edge = mix(cupboard, BLACK, 0.3)
     for k in range(4):
         brush.box(k / 4 + 0.01, 0.12, k / 4 + 0.24, 0.14, edge)
         brush.line((k / 4, 0), (k / 4, 0.13), 0.01, edge)
     y = dice.between(0.24, 0.32)
     brush.box(0, y, 1, y + 0.02, hue["shelf"])
     for x in dice.spread(6, jitter=0.6):
-        brush.box(x, y - 0.08, x + 0.07, y, dice.varied(dice.pick(hue["jars"])))
-        brush.box(x + 0.01, y - 0.1, x + 0.06, y - 0.08, hue["lid"])
+        brush.thing("jar", (x, y), hue | {"jar": dice.varied(dice.pick(hue["jars"]))})
     brush.box(0, counter, 1, counter + 0.06, dice.varied(hue["counter"]))
     brush.box(0, counter + 0.06, 1, 1, cupboard)
+    colours = hue | {"edge": edge, "door": mix(cupboard, WHITE, 0.12)}
     for x in (0, 1 / 3, 2 / 3):
-        brush.box(x + 0.03, counter + 0.1, x + 0.3, 1, edge)
-        brush.box(x + 0.04, counter + 0.11, x + 0.29, 1, door)
-        brush.oval(x + 0.26, counter + 0.18, 0.014, 0.014, hue["knob"])
+        brush.thing("cupboard", (x, counter), colours)
 
 
 def _library(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
@@ -285,12 +230,11 @@ def _library(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     shelves = dice.pick((4, 5))
     height = 1 / shelves
     for row in range(shelves):
-        x, floor, books = -dice.unit() * 0.05, (row + 1) * height - 0.025, 0
-        while x <= 1 and books < 14:
-            width, top = dice.between(0.05, 0.1), floor - height * dice.between(0.6, 0.84)
+        floor = (row + 1) * height - 0.025
+        for x, width in islice(dice.row(0.05, 0.05, 0.1), 14):
+            top = floor - height * dice.between(0.6, 0.84)
             colour = mix(dice.pick(hue["spines"]), hue["shadow"], dice.between(0.1, 0.4))
             brush.box(x, top, x + width - 0.008, floor, colour)
-            x, books = x + width, books + 1
         brush.box(0, floor, 1, floor + 0.03, wood)
     brush.box(0, 0, 0.03, 1, wood)
     brush.box(0.97, 0, 1, 1, wood)
@@ -302,53 +246,43 @@ def _stage(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     cloth = dice.varied(dice.pick(hue["curtains"]))
     folds = dice.pick((12, 14, 16))
     for k in range(folds):
-        shade = 0.34 if k % 2 else 0.08
-        brush.box(k / folds, 0, (k + 1) / folds, floor, mix(cloth, BLACK, shade))
-    wood = dice.varied(hue["wood"])
-    brush.box(0, floor, 1, 1, wood)
+        fold = mix(cloth, BLACK, 0.34 if k % 2 else 0.08)
+        brush.box(k / folds, 0, (k + 1) / folds, floor, fold)
+    wood = brush.box(0, floor, 1, 1, dice.varied(hue["wood"]))
     for k in range(9):
-        end = ((k / 8 - 0.5) * 1.5 + 0.5, 1)
-        brush.line((k / 8, floor), end, 0.007, mix(wood, BLACK, 0.3))
+        brush.line((k / 8, floor), (k / 8 * 1.5 - 0.25, 1), 0.007, mix(wood, BLACK, 0.3))
+    colours = {"dark": mix(cloth, BLACK, 0.2), "light": mix(cloth, hue["fringe"], 0.16)}
     for k in range(7):
-        brush.oval((k + 0.5) / 7, 0.02, 0.09, 0.1, mix(cloth, BLACK, 0.2))
-        brush.oval((k + 0.5) / 7, 0.0, 0.09, 0.1, mix(cloth, hue["fringe"], 0.16))
-    x, lean = dice.between(0.35, 0.65), dice.between(-0.3, 0.3)
-    top = x + lean
+        brush.thing("fringe", ((k + 0.5) / 7, 0), colours)
+    x = dice.between(0.35, 0.65)
+    top = x + dice.between(-0.3, 0.3)
     beam = (top - 0.04, 0, top + 0.04, 0, x + 0.34, 0.9, x - 0.34, 0.9)
     brush.veil(beam, hue["spotlight"], 0.34)
-    lamps = (((k + 0.5) / 8, 0.985) for k in range(8))
-    brush.ovals(lamps, 0.02, 0.02, hue["footlight"])
+    for k in range(8):
+        brush.oval((k + 0.5) / 8, 0.985, 0.02, 0.02, hue["footlight"])
 
 
 def _underwater(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
-    deep = dice.varied(hue["deep"])
-    brush.fade(0, 1, hue["surface"], deep, 4 if scene.style == "poster" else 14)
+    brush.fade(0, 1, hue["surface"], dice.varied(hue["deep"]), 14)
     for _ in range(3):
         x, w = dice.unit(), dice.between(0.05, 0.12)
         brush.veil((x, 0, x + w, 0, x + w - 0.25, 1, x - w - 0.25, 1), hue["ray"], 0.16)
     sand = dice.between(0.84, 0.9)
-    floor = (0, 1, 0, sand, 0.3, sand - 0.04, 0.6, sand + 0.03, 1, sand - 0.02, 1, 1)
-    brush.poly(floor, dice.varied(hue["sand"]))
+    brush.thing("sea_floor", (0, sand), {"sand": dice.varied(hue["sand"])})
     for x, h in dice.points(6, 0.14, 0.4):
-        brush.shape((x, 1), 1, h, SHAPES["weed"], dice.between_colours(hue["weeds"]))
+        brush.thing("weed", (x, 1), {"weed": dice.between_colours(hue["weeds"])}, 1, h)
     for x, r in dice.points(3, 0.03, 0.07):
-        coral = dice.pick(hue["corals"])
-        brush.oval(x, sand + 0.05, r, r, coral)
+        coral = brush.oval(x, sand + 0.05, r, r, dice.pick(hue["corals"]))
         brush.oval(x + r, sand + 0.07, r * 0.7, r * 0.8, mix(coral, WHITE, 0.2))
-    for x, y in dice.points(12, 0, 0.85):
-        r = dice.between(0.008, 0.026)
-        brush.oval(x, y, r, r, hue["bubble"])
-        brush.oval(x, y, r * 0.65, r * 0.65, hue["inside_bubble"])
+    for at in dice.points(12, 0, 0.85):
+        brush.thing("bubble", at, hue, dice.between(0.008, 0.026))
 
 
 def _space(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     brush.box(0, 0, 1, 1, dice.between_colours(hue["skies"]))
     for _ in range(3):
-        colour, at, r = (
-            dice.pick(hue["nebulae"]),
-            (dice.unit(), dice.unit()),
-            dice.between(0.15, 0.32),
-        )
+        colour, at = dice.pick(hue["nebulae"]), (dice.unit(), dice.unit())
+        r = dice.between(0.15, 0.32)
         for k in (1.0, 0.8, 0.6):
             brush.glow(at, r * k, r * k * 0.7, colour, 0.16)
     for k in range(46):
@@ -357,15 +291,10 @@ def _space(brush: Brush, scene: Scene, dice: Dice, hue: Hues) -> None:
     planet = dice.pick(hue["planets"])
     x, y = dice.pick(((0.1, 0.12), (0.88, 0.12), (0.1, 0.88), (0.9, 0.86)))
     x, y, r = x + dice.between(-0.04, 0.04), y + dice.between(-0.04, 0.04), dice.between(0.09, 0.15)
-    brush.oval(x, y, r, r, planet)
-    brush.oval(x - r * 0.25, y - r * 0.3, r * 0.5, r * 0.4, mix(planet, WHITE, 0.25))
-    brush.shape((x, y), r, r, SHAPES["planet_ring"], mix(planet, hue["ring"], 0.55))
+    rings, shine = mix(planet, hue["ring"], 0.55), mix(planet, WHITE, 0.25)
+    brush.thing("planet", (x, y), {"planet": planet, "shine": shine, "rings": rings}, r)
 
 
-PAINTERS: dict[str, Painter] = {
-    paint.__name__[1:].replace("_", " "): paint
-    for paint in (
-        _beach, _street, _park, _forest, _snow, _meadow, _mountains, _farm, _desert, _night_city,
-        _room, _kitchen, _library, _stage, _underwater, _space,
-    )
-}  # fmt: skip
+PAINTERS: dict[str, Callable[[Brush, Scene, Dice, Hues], None]] = {
+    place: globals()[f"_{place.replace(' ', '_')}"] for place in PLACES
+}

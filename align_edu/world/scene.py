@@ -1,10 +1,10 @@
 """A scene: the facts behind one picture and its alt-text, how often each fact occurs, and edits."""
 
-import hashlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
+from hashlib import sha256
+from itertools import accumulate, product
 from typing import Any
 
 import numpy as np
@@ -70,7 +70,7 @@ class Wheel:
 
 
 def _zipf_wheel(names: Mapping[str, object], exponent: float) -> Wheel:
-    return Wheel(dict(zip(names, catalog.zipf_frequencies(len(names), exponent))))
+    return Wheel({name: rank**-exponent for rank, name in enumerate(names, start=1)})
 
 
 _KINDS = _zipf_wheel(catalog.KINDS, catalog.KIND_EXPONENT)
@@ -82,18 +82,11 @@ _DARK_WEATHER = Wheel(
     {k: f for k, f in catalog.WEATHER.items() if k not in catalog.DAYLIGHT_WEATHER}
 )
 
-
-def _composition_is_held_out(kind: str, colour: str) -> bool:
-    """Hold out one composition in sixteen, chosen by SHA-256 and so the same on every machine."""
-    digest = hashlib.sha256(f"{kind}|{colour}".encode()).digest()
-    return int.from_bytes(digest[:4], "big") % catalog.HELD_OUT_ONE_IN == 0
-
-
+# One composition in sixteen, chosen by SHA-256 and so the same on every machine.
 HELD_OUT = frozenset(
-    (kind, colour)
-    for kind in catalog.KINDS
-    for colour in catalog.COLOURS
-    if _composition_is_held_out(kind, colour)
+    pair
+    for pair in product(catalog.KINDS, catalog.COLOURS)
+    if int(sha256("|".join(pair).encode()).hexdigest()[:8], 16) % catalog.HELD_OUT_ONE_IN == 0
 )
 
 
@@ -133,17 +126,11 @@ def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
 
 # The facts of a scene, and the values that each can have.
 FACTS: dict[str, Mapping[Any, object]] = {
-    "kind": catalog.KINDS,
-    "colour": catalog.COLOURS,
-    "count": catalog.COUNTS,
-    "size": catalog.SIZES,
-    "place": catalog.PLACES,
-    "weather": catalog.WEATHER,
-    "style": catalog.STYLES,
-    "other_kind": catalog.KINDS,
-    "other_colour": catalog.COLOURS,
+    "kind": catalog.KINDS, "colour": catalog.COLOURS, "count": catalog.COUNTS,
+    "size": catalog.SIZES, "place": catalog.PLACES, "weather": catalog.WEATHER,
+    "style": catalog.STYLES, "other_kind": catalog.KINDS, "other_colour": catalog.COLOURS,
     "relation": catalog.RELATIONS,
-}
+}  # fmt: skip
 
 
 def scene_facts(scene: Scene) -> dict[str, str | int]:
@@ -166,17 +153,16 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     def get(key: str) -> Any:
         value = facts.get(key)
         if value not in FACTS[key]:
-            raise InputError(
-                f"scene facts, key {key!r}: {value!r} is not in the catalog; "
-                f"use one of: {', '.join(map(str, FACTS[key]))}"
-            )
+            choices = ", ".join(map(str, FACTS[key]))
+            raise InputError(f"scene facts, key {key!r}: {value!r} is none of: {choices}")
         return value
 
-    other, relation = None, None
+    things = [Thing(get("kind"), get("colour"))]
     if facts.get("other_kind"):
-        other, relation = Thing(get("other_kind"), get("other_colour")), get("relation")
+        things.append(Thing(get("other_kind"), get("other_colour")))
     around = {key: get(key) for key in ("count", "size", "place", "weather", "style")}
-    return Scene(Thing(get("kind"), get("colour")), **around, other=other, relation=relation)
+    relation = get("relation") if len(things) == 2 else None
+    return Scene(things[0], **around, other=things[-1] if relation else None, relation=relation)
 
 
 ATTRIBUTES = ("colour", "place", "object", "weather", "style", "count", "added", "removed")
@@ -242,20 +228,18 @@ def edited(attribute: str, scene: Scene, rng: np.random.Generator) -> Scene | No
         return None if twice else replace(scene, thing=replace(thing, kind=kind))
     if attribute == "place":
         return replace(scene, weather="clear", place=another(catalog.PLACES, scene.place))
-    if attribute == "weather":
-        if scene.weather == "clear" or not catalog.PLACES[scene.place].daylight:
-            return None
-        return replace(scene, weather=another(catalog.WEATHER_PHRASES, scene.weather))
     if attribute == "style":
         return replace(scene, style=another(catalog.STYLES, scene.style))
-    if attribute == "removed":
-        return None if other is None else replace(scene, other=None, relation=None)
-    if other is not None or (attribute == "added" and scene.count > 1):
-        return None
-    if attribute == "count":
+    if attribute == "weather" and catalog.PLACES[scene.place].daylight and scene.weather != "clear":
+        return replace(scene, weather=another(catalog.WEATHER_PHRASES, scene.weather))
+    if attribute == "removed" and other is not None:
+        return replace(scene, other=None, relation=None)
+    if attribute == "count" and other is None:
         return replace(scene, count=another(catalog.COUNTS, scene.count))
-    added = Thing(another(catalog.KINDS, thing.kind), another(catalog.COLOURS, ""))
-    return replace(scene, other=added, relation="beside")
+    if attribute == "added" and other is None and scene.count == 1:
+        added = Thing(another(catalog.KINDS, thing.kind), another(catalog.COLOURS, ""))
+        return replace(scene, other=added, relation="beside")
+    return None
 
 
 def _edit_words(attribute: str, scene: Scene) -> str:

@@ -1,9 +1,13 @@
-"""Classification tasks drawn by the toy world: one fact of the scene is the class."""
+"""What the toy world draws for evaluation: classification tasks; names in five languages.
+
+A classification task has one fact of the scene as the class.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -24,10 +28,16 @@ from align_edu.world.scene import (
 from align_edu.world.web_noise import jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
+if TYPE_CHECKING:
+    from align_edu.evaluation.languages import Captions, WordPairs
+
 SPLITS = ("train", "val", "test")
 JPEG_QUALITY = 92
 _ONE = tuple(names[0][0] for names in catalog.NOUNS.values())
 _PLACES = {place: phrases[0] for place, phrases in catalog.PLACE_PHRASES.items()}
+_FAMILIES = {name: kind.family for name, kind in catalog.KINDS.items()}
+LANGUAGES = ("de", "fr", "es", "it")  # the columns of web.toml's foreign_nouns
+SAME, RELATED, OTHER = 10.0, 5.0, 0.0  # one meaning; one family of kinds; neither
 _COUNTED = [names[0][1] for names in list(catalog.NOUNS.values())[:8]]
 
 
@@ -50,75 +60,40 @@ def _of_each(template: str, words: Iterable[str] = _ONE) -> tuple[str, ...]:
     return tuple(template.replace("NOUN", word) for word in words)
 
 
+# fmt: off
 TASKS: dict[str, Task] = {
-    "object": Task(
-        "natural",
-        dict(zip(catalog.NOUNS, _ONE)),
+    "object": Task("natural", dict(zip(catalog.NOUNS, _ONE)),
         lambda scene, kind: _alone(scene, thing=Thing(kind, scene.thing.colour)),
-        ("a photo of a {}", "a picture of a {}", "an image of a {}", "a drawing of a {}")
-        + tuple(f"a {colour} {{}}" for colour in catalog.COLOURS)
-        + ("a {}",)
-        + tuple(f"a {{}} {place}" for place in _PLACES.values()),
-    ),
-    "family": Task(
-        "natural",
-        {family: family for family in sorted({k.family for k in catalog.KINDS.values()})},
-        lambda scene, family: (
-            _alone(scene) if catalog.KINDS[scene.thing.kind].family == family else None
-        ),
-        ("a photo of a {}", "a picture of a {}", "a drawing of a {}"),
-    ),
-    "colour": Task(
-        "natural",
-        {name: name for name in catalog.COLOURS},
+        ("a photo of a {}", "a picture of a {}", "an image of a {}", "a drawing of a {}",
+         *(f"a {colour} {{}}" for colour in catalog.COLOURS), "a {}",
+         *(f"a {{}} {place}" for place in _PLACES.values()))),
+    "family": Task("natural", {name: name for name in sorted(set(_FAMILIES.values()))},
+        lambda scene, family: _alone(scene) if _FAMILIES[scene.thing.kind] == family else None,
+        ("a photo of a {}", "a picture of a {}", "a drawing of a {}")),
+    "colour": Task("natural", {name: name for name in catalog.COLOURS},
         lambda scene, colour: _alone(scene, thing=Thing(scene.thing.kind, colour)),
-        _of_each("a {} NOUN"),
-    ),
-    "place": Task(
-        "natural",
-        _PLACES,
-        lambda scene, place: _alone(scene, place=place, weather="clear"),
-        _of_each("a NOUN {}"),
-    ),
-    "weather": Task(
-        "specialised",
-        {name: phrases[0] for name, phrases in catalog.WEATHER_PHRASES.items()},
+        _of_each("a {} NOUN")),
+    "place": Task("natural", _PLACES,
+        lambda scene, place: _alone(scene, place=place, weather="clear"), _of_each("a NOUN {}")),
+    "weather": Task("specialised", {n: names[0] for n, names in catalog.WEATHER_PHRASES.items()},
         lambda scene, weather: (
             _alone(scene, weather=weather) if catalog.PLACES[scene.place].daylight else None
-        ),
-        _of_each("a NOUN {}"),
-    ),
-    "style": Task(
-        "specialised",
-        {name: name for name in catalog.STYLES},
-        lambda scene, style: replace(scene, style=style),
-        _of_each("a {} of a NOUN"),
-    ),
-    "count": Task(
-        "structured",
-        {1: "one", 2: "two", 3: "three", 4: "four"},
-        lambda scene, count: _alone(scene, count=count),
-        _of_each("{} NOUN", _COUNTED),
-    ),
-    "size": Task(
-        "structured",
-        {name: name for name in catalog.SIZES},
-        lambda scene, size: _alone(scene, size=size),
-        _of_each("a {} NOUN"),
-    ),
-    "relation": Task(
-        "structured",
-        {"above": "above", "below": "below", "beside": "next to"},
+        ), _of_each("a NOUN {}")),
+    "style": Task("specialised", {name: name for name in catalog.STYLES},
+        lambda scene, style: replace(scene, style=style), _of_each("a {} of a NOUN")),
+    "count": Task("structured", {1: "one", 2: "two", 3: "three", 4: "four"},
+        lambda scene, count: _alone(scene, count=count), _of_each("{} NOUN", _COUNTED)),
+    "size": Task("structured", {name: name for name in catalog.SIZES},
+        lambda scene, size: _alone(scene, size=size), _of_each("a {} NOUN")),
+    "relation": Task("structured", {"above": "above", "below": "below", "beside": "next to"},
         lambda scene, relation: replace(scene, relation=relation) if scene.other else None,
-        tuple(f"a {one} {{}} a {_ONE[i - 1]}" for i, one in enumerate(_ONE)),
-    ),
-    "rotated": Task(
-        "structured",
+        tuple(f"a {one} {{}} a {_ONE[i - 1]}" for i, one in enumerate(_ONE))),
+    # task_picture turns the finished picture.
+    "rotated": Task("structured",
         {0: "upright", 1: "on its left side", 2: "upside down", 3: "on its right side"},
-        lambda scene, quarters: scene,  # task_picture turns the finished picture
-        ("a photo {}", "a picture {}"),
-    ),
+        lambda scene, quarters: scene, ("a photo {}", "a picture {}")),
 }
+# fmt: on
 
 
 def write_task(out: Path, made_with: dict[str, Any], progress: bool = False) -> Path:
@@ -133,8 +108,7 @@ def write_task(out: Path, made_with: dict[str, Any], progress: bool = False) -> 
         raise InputError(f"task {task!r}: not a task of the toy world; choose {', '.join(TASKS)}")
     for split in SPLITS:
         check_range(f"task {task}: {split} pictures", made_with[split], 0)
-    if not any(made_with[split] for split in SPLITS):
-        raise InputError(f"task {task}: no pictures; give at least one split more than 0")
+    check_range(f"task {task}: pictures", sum(made_with[split] for split in SPLITS), 1)
     if made_with["held_out"] and task not in ("object", "colour"):
         raise InputError(f"task {task}: only object and colour have held-out compositions")
     made_with = made_with | {"kind": TASKS[task].kind}
@@ -186,3 +160,45 @@ def _values(task: str, held_out: bool) -> list[Any]:
     """The classes of a task; for held-out pictures only those that occur among them."""
     shown = {value for pair in HELD_OUT for value in pair}
     return [value for value in TASKS[task].classes if not held_out or value in shown]
+
+
+def toy_captions() -> "Captions":
+    """Draw a picture of each kind of object, named in English and four other languages.
+
+    >>> captions = toy_captions()
+    >>> captions.texts["en"][0], captions.texts["fr"][0], len(captions.files)
+    ('dog', 'chien', 40)
+    """
+    from align_edu.evaluation.languages import Captions
+
+    pictures = [
+        task_picture("object", kind, np.random.default_rng(number), 58)
+        for number, kind in enumerate(catalog.NOUNS)
+    ]
+    texts = {"en": [names[0][0] for names in catalog.NOUNS.values()]}
+    for column, language in enumerate(LANGUAGES):
+        texts[language] = [catalog.WEB["foreign_nouns"][kind][column] for kind in catalog.NOUNS]
+    return Captions([Path(kind) for kind in catalog.NOUNS], pictures.__getitem__, texts)
+
+
+def toy_word_pairs() -> "WordPairs":
+    """Pair the names of kinds (N) and of colours (A), each with its synonyms and with the others.
+
+    >>> pairs = toy_word_pairs()
+    >>> i = pairs.second.index("cat")
+    >>> pairs.first[i], pairs.scores[i], pairs.parts[i]
+    ('dog', 5.0, 'N')
+    """
+    from align_edu.evaluation.languages import WordPairs
+
+    nouns = {kind: [one for one, _ in names] for kind, names in catalog.NOUNS.items()}
+    family = _FAMILIES | {name: name for name in catalog.COLOUR_WORDS}
+    rows = []
+    for part, names_of in (("N", nouns), ("A", catalog.COLOUR_WORDS)):
+        rows += [
+            (names[0], other, SAME, part) for names in names_of.values() for other in names[1:]
+        ]
+        for one, two in combinations(names_of, 2):
+            score = RELATED if family[one] == family[two] else OTHER
+            rows.append((names_of[one][0], names_of[two][0], score, part))
+    return WordPairs(*(list(column) for column in zip(*rows, strict=True)))

@@ -9,16 +9,16 @@ and the model must live with it.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
 from align_edu.io import InputError, read_json
 from align_edu.world.alt_text import MOST_WORDS, caption, plain_words
-from align_edu.world.catalog import NOUNS, WEB, WORDS, one_of
+from align_edu.world.catalog import NOUNS, WEB, one_of
 from align_edu.world.draw import draw
 from align_edu.world.scene import (
     POPULAR_STREAM,
@@ -35,7 +35,6 @@ DEFAULT_NOISE = 0.25
 TEXTS_PER_POPULAR_IMAGE = 1_150
 JPEG_QUALITY = 90
 _TEXTS: dict[str, tuple[str, ...]] = WEB["texts"]
-_ADVERTS: dict[str, tuple[str, ...]] = WEB["adverts"]
 _LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz0123456789"))
 
 TextMaker = Callable[[Scene, np.random.Generator], str]
@@ -112,7 +111,7 @@ def _noise_wheel(settings: WorldSettings) -> Wheel:
 def _drawn(settings: WorldSettings, noise: str, scene: Scene, rng: np.random.Generator) -> Pair:
     noisy_text = None if noise == "clean" else NOISE[noise].text
     text = (noisy_text or caption)(scene, rng)
-    size, url = _size(noise, rng), _url(rng)
+    size, url = _size(noise, rng), _written("url", scene, rng)
     jpeg = jpeg_bytes(draw(scene, rng, settings.image_size))
     return Pair(text, jpeg, noise, scene, size, url)
 
@@ -133,7 +132,9 @@ def _near_duplicate(settings: WorldSettings, rng: np.random.Generator) -> Pair:
     image = ImageEnhance.Brightness(image).enhance(0.9 + 0.2 * rng.random())
     jpeg = jpeg_bytes(image, quality=70 + int(rng.random() * 25))
     text = caption(scene, rng)
-    return Pair(text, jpeg, "near_duplicate", scene, _size("usual", rng), _url(rng))
+    return Pair(
+        text, jpeg, "near_duplicate", scene, _size("usual", rng), _written("url", scene, rng)
+    )
 
 
 @lru_cache(maxsize=2)
@@ -143,27 +144,23 @@ def benchmark_scenes(folder: Path) -> tuple[tuple[Path, Scene], ...]:
     Raises InputError if the folder is not such a benchmark.
     """
     path = folder / "dataset_toy.json"
+    record = read_json(path)
     try:
-        images = read_json(path)["images"]
-        found = [
+        found = tuple(
             (folder / "images" / Path(row["filename"]).name, scene_from_facts(row["scene"]))
-            for row in images
-        ]
+            for row in record["images"]
+        )
     except (AttributeError, KeyError, TypeError):
-        found = []
+        found = ()
     except InputError as error:
-        raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        raise InputError(f"{path}: {error}") from None
     if not found:
         raise InputError(f"{path}: has no images with scenes; give a benchmark made by this world")
-    return tuple(found)
+    return found
 
 
 def _size(noise: str, rng: np.random.Generator) -> tuple[int, int]:
     return one_of(WEB["sizes"].get(noise, WEB["sizes"]["usual"]), rng)
-
-
-def _url(rng: np.random.Generator) -> str:
-    return f"https://{one_of(WEB['hosts'], rng)}/images/{int(rng.random() * 2**48):012x}.jpg"
 
 
 def jpeg_bytes(image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:
@@ -182,9 +179,21 @@ def _random_token(length: int, rng: np.random.Generator) -> str:
     return "".join(_LETTERS[rng.integers(0, len(_LETTERS), length)])
 
 
-def _any_of(name: str) -> TextMaker:
-    """Write one of these texts of web.toml, whatever the picture shows."""
-    return lambda scene, rng: one_of(_TEXTS[name], rng)
+def _written(name: str, scene: Scene, rng: np.random.Generator) -> str:
+    """Write a text of web.toml in its format, whatever the picture shows."""
+    fields = {key: _field(options, rng) for key, options in WEB["formats"][name].items()}
+    return fields.pop("format").format(**fields)
+
+
+def _field(options: Any, rng: np.random.Generator) -> Any:
+    """Draw one field of a format: a number, random letters, or one of the options."""
+    if isinstance(options, str):
+        return options
+    if not isinstance(options, dict):
+        return one_of(options, rng)
+    if "letters" in options:
+        return _random_token(options["letters"], rng)
+    return _between(options["least"], options["greatest"], rng)
 
 
 def _other_caption(scene: Scene, rng: np.random.Generator) -> str:
@@ -192,55 +201,10 @@ def _other_caption(scene: Scene, rng: np.random.Generator) -> str:
     return caption(sample_scene(rng), rng)
 
 
-def _file_name(scene: Scene, rng: np.random.Generator) -> str:
-    """Write the name of an image file, such as "IMG_20140812_104512.jpg"."""
-    number = _between(1, 99_999, rng)
-    forms = (
-        f"IMG_{number:04d}.jpg",
-        f"IMG_20{_between(5, 23, rng):02d}{_between(1, 12, rng):02d}{_between(1, 28, rng):02d}_"
-        f"{_between(0, 23, rng):02d}{_between(0, 59, rng):02d}{_between(0, 59, rng):02d}.jpg",
-        f"untitled-{number}.png",
-        f"photo-{_random_token(10, rng)}.jpeg",
-        f"file {_random_token(8, rng)} {number} jpg",
-    )
-    return one_of(forms, rng)
-
-
 def _camera_id(scene: Scene, rng: np.random.Generator) -> str:
-    """Write what a camera puts into the description field."""
     if rng.random() < 0.3:
         return "OLYMPUS DIGITAL CAMERA"
-    if rng.random() < 0.5:
-        return f"{one_of(('DSC', 'DSCF', 'DSCN', 'P'), rng)}{_between(1, 99_999, rng):05d}"
-    return f"{one_of(_TEXTS['cameras'], rng)} {_between(10_000, 9_999_999, rng)}"
-
-
-def _thumbnail_version(scene: Scene, rng: np.random.Generator) -> str:
-    """Write a wiki's note under an old version of a picture (Figure 2 of the paper shows one)."""
-    clock = f"{_between(0, 23, rng):02d} {_between(0, 59, rng):02d}"
-    month = WORDS["asides"]["months"][_between(0, 11, rng)]
-    day, year = _between(1, 28, rng), _between(2004, 2020, rng)
-    return f"thumbnail for version as of {clock} {day} {month} {year}"
-
-
-def _query_string(scene: Scene, rng: np.random.Generator) -> str:
-    """Write the tail of an address, as in the paper's Section 3."""
-    return (
-        f"image_tid {_between(1, 99, rng)}&id {_random_token(8, rng)}-{_random_token(4, rng)}"
-        f"&cache {_between(0, 1, rng)}&lan_code {_between(0, 9, rng)}"
-    )
-
-
-def _marketing(scene: Scene, rng: np.random.Generator) -> str:
-    """Write copy that sells something which the picture does not show."""
-    return one_of(_ADVERTS["texts"], rng).format(
-        adjective=one_of(_ADVERTS["adjective"], rng),
-        product=one_of(_ADVERTS["product"], rng),
-        city=one_of(_ADVERTS["city"], rng),
-        price=_between(5, 199, rng),
-        percent=_between(1, 9, rng) * 10,
-        year=_between(2008, 2021, rng),
-    )
+    return _written("camera_number" if rng.random() < 0.5 else "camera_name", scene, rng)
 
 
 def _keyword_list(scene: Scene, rng: np.random.Generator) -> str:
@@ -275,21 +239,20 @@ def _other_language(scene: Scene, rng: np.random.Generator) -> str:
     texts = WEB["foreign_texts"]
     if rng.random() < 0.25:
         return one_of(texts["sentences"], rng)
-    language = _between(0, 3, rng)
-    name = WEB["foreign_nouns"][scene.thing.kind][language]
-    return one_of(texts[("german", "french", "spanish", "italian")[language]], rng).format(name)
+    name, forms = one_of([*zip(WEB["foreign_nouns"][scene.thing.kind], texts["languages"])], rng)
+    return one_of(forms, rng).format(name)
 
 
-_TEXT_MAKERS: dict[str, TextMaker] = {
-    **{name: _any_of(name) for name in ("dimensions", "boilerplate")},
-    **{
-        make.__name__.removeprefix("_"): make
-        for make in (
-            _file_name, _camera_id, _thumbnail_version, _query_string, _marketing, _keyword_list,
-            _other_caption, _one_word, _over_long, _rare_junk, _other_language,
-        )
-    },
-}  # fmt: skip
+_WRITERS: dict[str, TextMaker] = {
+    "camera_id": _camera_id,
+    "keyword_list": _keyword_list,
+    "other_caption": _other_caption,
+    "one_word": _one_word,
+    "over_long": _over_long,
+    "rare_junk": _rare_junk,
+    "other_language": _other_language,
+    **{name: partial(_written, name) for name in WEB["formats"]},
+}
 NOISE: dict[str, Noise] = {
-    name: Noise(name, **facts, text=_TEXT_MAKERS.get(name)) for name, facts in WEB["noise"].items()
+    name: Noise(name, **facts, text=_WRITERS.get(name)) for name, facts in WEB["noise"].items()
 }

@@ -10,8 +10,9 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from align_edu.io import (
     written_whole,
 )
 from align_edu.world.scene import scene_facts
-from align_edu.world.web_noise import Pair, WorldSettings, benchmark_scenes, make_pair
+from align_edu.world.web_noise import WorldSettings, benchmark_scenes, make_pair
 
 SHARD_SIZE = 5_000
 LARGEST_SHARD = 10_000  # a key has four digits for the pair's number in its shard
@@ -41,28 +42,26 @@ def write_world(
     settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
 ) -> Path:
     """Write the missing shards of a world, see `World.write`; `world.json` holds the settings."""
+    workers = usable_cores() if workers is None else workers
     check_drawing(settings.seed, settings.image_size)
     check_range("pairs", settings.pairs, 1)
     check_range("shard size", settings.shard_size, 1, LARGEST_SHARD)
+    check_range("workers", workers, 1)
     if not 0 <= settings.noise <= MOST_NOISE:
         raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
-    check_range("workers", usable_cores() if workers is None else workers, 1)
     with only_writer(out):
-        _write_missing(settings, out, workers or usable_cores(), progress)
+        _claim_folder(settings, out)
+        shards = range(-(-settings.pairs // settings.shard_size))
+        missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
+        done = settings.pairs - sum(_pairs_in(settings, shard) for shard in missing)
+        bar = tqdm(
+            desc=f"writing {out.name}", total=settings.pairs, initial=done, unit=" pairs",
+            disable=not progress,
+        )  # fmt: skip
+        with bar:
+            for written in _written(settings, out, missing, workers):
+                bar.update(written)
     return out
-
-
-def _write_missing(settings: WorldSettings, out: Path, workers: int, progress: bool) -> None:
-    _claim_folder(settings, out)
-    shards = range(-(-settings.pairs // settings.shard_size))
-    missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
-    left = sum(_pairs_in(settings, shard) for shard in missing)
-    with tqdm(
-        desc=f"writing {out.name}", total=settings.pairs, initial=settings.pairs - left,
-        unit=" pairs", disable=not progress,
-    ) as bar:  # fmt: skip
-        for written in _written(settings, out, missing, workers):
-            bar.update(written)
 
 
 def write_once(
@@ -111,43 +110,37 @@ def _claim_folder(settings: WorldSettings, out: Path) -> None:
     record["benchmark_sha256"] = benchmark
     if path.exists():
         old = read_json(path)
+        old = old if isinstance(old, dict) else {}
         if old != record:
-            old = old if isinstance(old, dict) else {}
             differ = ", ".join(name for name in record if record[name] != old.get(name))
             raise InputError(
                 f"{path}: the folder holds a world with other settings ({differ}); "
                 "give another folder or delete this one"
             )
-        return
-    if out.is_dir() and (any(out.glob("*.tar")) or any(out.glob("*.parquet"))):
+    elif any(out.glob("*.tar")) or any(out.glob("*.parquet")):
         raise InputError(f"{out}: holds shards of another origin; give another folder")
-    write_json(path, record)
+    else:
+        write_json(path, record)
 
 
 def _written(
     settings: WorldSettings, out: Path, shards: Sequence[int], workers: int
 ) -> Iterator[int]:
     """Write the shards, and yield the number of pairs of each as it is done."""
-    workers = min(workers, len(shards))
+    write, workers = partial(_write_shard, settings, out), min(workers, len(shards))
     if workers <= 1:
-        for shard in shards:
-            yield _write_shard(settings, out, shard)
+        yield from map(write, shards)
         return
     # Forking a process that holds threads (torch, pyarrow) can hang, so workers start afresh.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        jobs = [pool.submit(_write_shard, settings, out, shard) for shard in shards]
         try:
-            for job in as_completed(jobs):
-                yield job.result()
+            yield from pool.map(write, shards)
         except BrokenProcessPool:
             raise InputError(
                 f"{out}: a worker process ended early; in a script, write worlds below "
                 "`if __name__ == '__main__':`, or use one worker"
             ) from None
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
@@ -181,26 +174,22 @@ def _pairs_in(settings: WorldSettings, shard: int) -> int:
 
 
 def _drawn(settings: WorldSettings, shard: int) -> Iterator[tuple[dict[str, Any], str, bytes]]:
-    """Yield row, ending and picture of each pair of a shard."""
+    """Yield row, ending and picture of each pair: img2dataset's columns, then the truth."""
     for index in range(_pairs_in(settings, shard)):
         pair = make_pair(settings, shard, index)
-        yield _row(pair, f"{shard:05d}{index:04d}", settings.image_size), ".jpg", pair.jpeg
-
-
-def _row(pair: Pair, key: str, image_size: int) -> dict[str, Any]:
-    """One row of the table: img2dataset's columns, then the truth."""
-    return {
-        "key": key,
-        "caption": pair.text,
-        "url": pair.url,
-        "sha256": hashlib.sha256(pair.jpeg).hexdigest(),
-        "original_width": pair.original_size[0],
-        "original_height": pair.original_size[1],
-        "width": image_size,
-        "height": image_size,
-        "status": "success",
-        "error_message": None,
-        "exif": "{}",
-        "noise": pair.noise,
-        "scene": json.dumps(scene_facts(pair.scene)),
-    }
+        row = {
+            "key": f"{shard:05d}{index:04d}",
+            "caption": pair.text,
+            "url": pair.url,
+            "sha256": hashlib.sha256(pair.jpeg).hexdigest(),
+            "original_width": pair.original_size[0],
+            "original_height": pair.original_size[1],
+            "width": settings.image_size,
+            "height": settings.image_size,
+            "status": "success",
+            "error_message": None,
+            "exif": "{}",
+            "noise": pair.noise,
+            "scene": json.dumps(scene_facts(pair.scene)),
+        }
+        yield row, ".jpg", pair.jpeg
