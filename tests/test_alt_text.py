@@ -44,7 +44,7 @@ def reader_of(table: dict[str, tuple[str, ...]]) -> Reader:
 
 
 NOUNS = Reader({form: kind for kind, names in words.NOUNS.items() for n in names for form in n})
-COLOUR, SIZE = reader_of(words.COLOUR_WORDS), reader_of(words.SIZE_WORDS)
+COLOUR, SIZE = reader_of(words.COLOUR_WORDS), reader_of(words.WORDS["sizes"])
 PLACE, WEATHER_PHRASE = reader_of(words.PLACE_PHRASES), reader_of(words.WEATHER_PHRASES)
 STYLE = Reader(STYLE_NAMES)
 RELATION = Reader(
@@ -225,7 +225,7 @@ def test_the_order_of_the_facts_and_the_writing_vary() -> None:
 
 
 def test_no_phrase_stands_for_two_facts() -> None:
-    tables = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.RELATION_WORDS)
+    tables = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.WORDS["relations"])
     phrases = [
         bare(p) for table in tables for group in table.values() for p in set(map(bare, group))
     ]
@@ -239,8 +239,8 @@ def test_no_phrase_stands_for_two_facts() -> None:
     assert set(words.COLOUR_WORDS) == set(COLOURS)
     assert set(words.PLACE_PHRASES) == set(PLACES)
     assert set(words.WEATHER_PHRASES) == set(WEATHER) - {"clear"}
-    assert set(words.SIZE_WORDS) == set(SIZES) - {"medium"}
-    assert set(words.STYLE_PREFIXES) == set(words.STYLE_SUFFIXES) == set(STYLES)
+    assert set(words.WORDS["sizes"]) == set(SIZES) - {"medium"}
+    assert set(words.WORDS["style_prefixes"]) == set(words.WORDS["style_suffixes"]) == set(STYLES)
 
 
 def test_an_unknown_completeness_is_refused() -> None:

@@ -139,7 +139,7 @@ def _mean_of(place: str, weather: str) -> np.ndarray:
     return mean[around]
 
 
-@pytest.mark.parametrize("place", [p.name for p in catalog.PLACES.values() if p.daylight])
+@pytest.mark.parametrize("place", [n for n, place in catalog.PLACES.items() if place.daylight])
 def test_weather_changes_the_light_as_it_should(place: str) -> None:
     clear = _mean_of(place, "clear")
     assert _mean_of(place, "rain").mean() < 1.02 * clear.mean()

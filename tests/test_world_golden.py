@@ -175,7 +175,7 @@ def test_the_golden_scenes_hold_every_value_of_every_fact() -> None:
         ("count", catalog.COUNTS), ("relation", catalog.RELATIONS),
     ):  # fmt: skip
         assert {row[name] for row in facts} - {""} == set(table), name
-    outdoor = {p.name for p in catalog.PLACES.values() if p.daylight}
+    outdoor = {n for n, place in catalog.PLACES.items() if place.daylight}
     shown = {(row["place"], row["weather"]) for row in facts}
     assert {(place, weather) for place in outdoor for weather in catalog.WEATHER} <= shown
 

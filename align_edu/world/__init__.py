@@ -60,15 +60,9 @@ class World:
         scenes: number of scenes. image_size: pixels of each side of a picture.
         train: number of further scenes, the split "train", for fine-tuning.
         twins: near twins after each scene, which differ from it in one fact.
-
-        >>> import tempfile
-        >>> out = World().write_benchmark(Path(tempfile.mkdtemp()) / "benchmark", scenes=3)
-        >>> sorted(path.name for path in out.iterdir())
-        ['cxc', 'dataset_toy.json', 'images']
         """
         made_with = {"seed": self.seed, "scenes": scenes, "image_size": image_size}
-        made_with |= {"train": train} if train else {}
-        made_with |= {"twins": twins} if twins else {}
+        made_with |= {name: n for name, n in (("train", train), ("twins", twins)) if n}
         return write_benchmark(Path(out), made_with, progress)
 
     def write_task(

@@ -1,13 +1,8 @@
 """Clean alt-text: what people might write beside a picture, in English, 3 to 20 words.
 
-A caption mentions some of the facts of its scene. A fact that it leaves out has its usual value:
-one object of medium size, clear weather, a photo. Completeness varies as on the web:
-
-| completeness | share | mentions |
-|---|---|---|
-| full | 20 % | every fact that is not usual |
-| most | 30 % | all but one or two of them |
-| brief | 50 % | the kind of object and at most two of them |
+A fact that a caption leaves out has its usual value. Completeness varies as on the web: a full
+caption mentions every fact that is not usual, most captions leave out one or two of them, and a
+brief one mentions the kind of object and at most two of them.
 """
 
 import re
@@ -27,7 +22,6 @@ FACT_WEIGHTS = {"colour": 1.5}  # a caption with room for few facts prefers the 
 # captions would repeat word for word, and the filters would take them for boilerplate.
 ASIDE_RATES = {0: 0.95, 1: 0.95, 2: 0.6, 3: 0.3}
 ARTICLES = ("a", "an", "the")
-_PUNCTUATION = re.compile(r"[^\w\s]")
 
 _COMPLETENESS, _ORDERS = Wheel(COMPLETENESS_SHARES), Wheel(w.WORDS["orders"])
 
@@ -37,7 +31,7 @@ def plain_words(text: str) -> list[str]:
 
     Paper: Section 3; these are the unigrams that its bounds of 3 and 20 count.
     """
-    return _PUNCTUATION.sub("", text).lower().split()
+    return re.sub(r"[^\w\s]", "", text).lower().split()
 
 
 def tellable_facts(scene: Scene) -> list[str]:
@@ -53,10 +47,6 @@ def told_facts(
     """Choose the facts that a caption mentions besides the kind of the main object.
 
     completeness: as for `caption`. Returns names from `tellable_facts`.
-
-    >>> scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
-    >>> sorted(told_facts(scene, np.random.default_rng(0), "full"))
-    ['colour', 'place']
     """
     facts = tellable_facts(scene)
     if completeness == "mixed":
@@ -92,7 +82,7 @@ def _object(
     """Word one object of a scene: how many, how large, which colour, what."""
     one, several = pick(rng, w.NOUNS[thing.kind])
     colour = pick(rng, w.COLOUR_WORDS[thing.colour]) if "colour" in facts else ""
-    words = [pick(rng, w.SIZE_WORDS[size])] if size else []
+    words = [pick(rng, w.WORDS["sizes"][size])] if size else []
     words += [colour] if colour else []
     words += [several if count > 1 else one]
     if colour and rng.random() < 0.04:
@@ -115,13 +105,14 @@ def _subject(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> s
     if scene.other is None or "other" not in facts:
         return thing
     other_facts = facts - {"colour"} | ({"colour"} if "other_colour" in facts else set())
-    other = _object(scene.other, 1, None, frozenset(other_facts), rng)
+    other = _object(scene.other, 1, None, other_facts, rng)
     if scene.relation is None or "relation" not in facts:
         return f"{thing} {'and' if rng.random() < 0.6 else 'with'} {other}"
+    relation = scene.relation
     if rng.random() < 0.2:
-        inverse = pick(rng, w.RELATION_WORDS[w.INVERSE_RELATIONS[scene.relation]])
-        return f"{other} {inverse} {thing}"
-    return f"{thing} {pick(rng, w.RELATION_WORDS[scene.relation])} {other}"
+        thing, other, relation = other, thing, w.INVERSE_RELATIONS[relation]
+    words = pick(rng, w.WORDS["relations"][relation])
+    return f"{thing} {words} {other}"
 
 
 def _style_parts(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> tuple[str, str]:
@@ -130,8 +121,8 @@ def _style_parts(scene: Scene, facts: frozenset[str], rng: np.random.Generator) 
     if u < 0.82 if scene.style == "photo" else "style" not in facts:
         return "", ""
     if rng.random() < 0.65:
-        return pick(rng, w.STYLE_PREFIXES[scene.style]) + " ", ""
-    return "", pick(rng, w.STYLE_SUFFIXES[scene.style])
+        return pick(rng, w.WORDS["style_prefixes"][scene.style]) + " ", ""
+    return "", pick(rng, w.WORDS["style_suffixes"][scene.style])
 
 
 def _predicate(scene: Scene, facts: frozenset[str], place: str, rng: np.random.Generator) -> str:
@@ -194,8 +185,8 @@ def _caption_of(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -
 def _with_aside(text: str, rng: np.random.Generator) -> str:
     """Add who took the picture, and when: true, and nothing that the picture shows."""
     asides = w.WORDS["asides"]
-    name = f"{one_of(asides['first_names'], rng)} {one_of(asides['last_names'], rng)}"
-    month, year = one_of(asides["months"], rng), one_of(range(2004, 2021), rng)
+    first, last, month = (one_of(asides[part], rng) for part in asides)
+    name, year = f"{first} {last}", one_of(range(2004, 2021), rng)
     if not text.islower():
         name, month = name.title(), month.title()
     u = rng.random()
@@ -226,10 +217,8 @@ def full_captions(scene: Scene, rng: np.random.Generator, n: int = 5) -> list[st
     No two of them are equal, not even without case and punctuation.
 
     >>> scene = Scene(Thing("dog", "red"), 1, "large", "snow", "clear", "sketch")
-    >>> for text in full_captions(scene, np.random.default_rng(0), n=2):
-    ...     print(text)
-    a sketch of a large crimson dog in the snow
-    A sketch of a large red hound in the snow.
+    >>> full_captions(scene, np.random.default_rng(0), n=1)
+    ['a sketch of a large crimson dog in the snow']
     """
     facts = frozenset(tellable_facts(scene))
     wordings: dict[str, str] = {}

@@ -25,7 +25,7 @@ from align_edu.world.scene import (
     sample_scene,
     scene_facts,
 )  # fmt: skip
-from align_edu.world.web_noise import benchmark_scenes, jpeg_bytes
+from align_edu.world.web_noise import CLEAN_QUALITY, benchmark_scenes, jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 CAPTIONS = 5
 HELD_OUT_SHARE = 0.15
-JPEG_QUALITY = 92
 RECORD = "dataset_toy.json"  # Karpathy's format
 MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
 # The facts in which near twins differ. A twin that cannot differ in one tries the next.
@@ -50,8 +49,7 @@ def write_benchmark(out: Path, made_with: dict[str, int], progress: bool = False
     """Write `dataset_toy.json`, `images/` and `cxc/` (ratings); see `World.write_benchmark`.
 
     made_with: "seed", "scenes" and "image_size"; "train" and "twins" where they are not 0.
-    About 15 % of the test scenes show a composition hidden from training. They are the same
-    whatever the number of train scenes; near twins count among them.
+    About 15 % of the test scenes, near twins among them, show a composition hidden from training.
     """
     check_drawing(made_with["seed"], made_with["image_size"])
     check_range("scenes", made_with["scenes"], 1)
@@ -83,7 +81,7 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
         }
         rows.append(row | ({"twin_of": twin_of} if twins else {}))
         drawn.append(scene)
-        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), JPEG_QUALITY)
+        jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), CLEAN_QUALITY)
         (folder / "images" / f"{image_id:06d}.jpg").write_bytes(jpeg)
     names = [row["filename"] for row in rows[:tests]]
     write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
@@ -111,7 +109,10 @@ def _unique_scenes(
                 scene = _near_twin(TWIN_FACTS[(place - 1 + tried) % len(TWIN_FACTS)], first, rng)
             else:
                 scene = sample_scene(rng, held_out=held_out)
-            if scene is not None and not _confused(scene, near):
+            if scene is None:
+                continue
+            rivals = [old for thing in scene.things for old in near[scene.place, thing]]
+            if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
                 break
         else:
             raise InputError(
@@ -124,12 +125,6 @@ def _unique_scenes(
         yield scene, number - place if twin else None, rng
 
 
-def _confused(scene: Scene, near: Mapping[tuple[str, Thing], Sequence[Scene]]) -> bool:
-    """Return True if a full caption of this or an earlier scene is true of the other, too."""
-    rivals = (old for thing in scene.things for old in near.get((scene.place, thing), ()))
-    return any(satisfies(old, scene) or satisfies(scene, old) for old in rivals)
-
-
 def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
     """The scene with another value of this fact; None where that changes no fact or several."""
     twin = edited(fact, scene, rng) or scene
@@ -138,15 +133,7 @@ def _near_twin(fact: str, scene: Scene, rng: np.random.Generator) -> Scene | Non
 
 
 def satisfies(scene: Scene, source: Scene) -> bool:
-    """Return True if a full caption of the scene `source` is also true of `scene`.
-
-    What the caption leaves out (the usual count, size, weather and style) may be anything.
-
-    >>> dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
-    >>> wet_dog = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
-    >>> satisfies(wet_dog, source=dog), satisfies(dog, source=wet_dog)
-    (True, False)
-    """
+    """Return True if a full caption of `source`, which omits what is usual, is true of `scene`."""
     if not (
         source.place == scene.place
         and source.weather in ("clear", scene.weather)
@@ -159,7 +146,7 @@ def satisfies(scene: Scene, source: Scene) -> bool:
     as_other = source.thing == scene.other and source.count == 1 and source.size == "medium"
     if source.other is None or source.relation is None:
         return same_main or as_other
-    if same_main and source.other == scene.other and source.relation == scene.relation:
+    if same_main and (source.other, source.relation) == (scene.other, scene.relation):
         return True
     turned = INVERSE_RELATIONS[source.relation] == scene.relation
     return as_other and source.other == scene.thing and turned
@@ -186,26 +173,22 @@ def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], s
     """Write sts_test.csv, sis_test.csv and sits_test.csv, in the form that CxC publishes.
 
     names: the image file of each scene; scene i has the captions with ``sentid`` 5 i to 5 i + 4.
-    Each scene is rated against the three most similar others and three random ones; besides,
-    captions of one image are rated against each other and against their image.
+    It is rated against three similar others and three random ones; so are captions of one image.
     """
-
-    def caption(scene: int, number: int) -> str:
-        return f"toy:sentid:{CAPTIONS * scene + number % CAPTIONS}"
-
     ends = ("agg_score", "sampling_method")
     tables: dict[str, list[tuple[str, ...]]] = {
         "sts": [("caption1", "caption2", *ends)],
         "sis": [("image1", "image2", *ends)],
         "sits": [("caption", "image", *ends)],
     }
+    ids = [f"toy:sentid:{number}" for number in range(CAPTIONS * len(scenes))]
     for i, others in enumerate(_neighbours(scenes, seed)):
-        captions = [caption(i, number) for number in range(CAPTIONS)]
+        captions = ids[CAPTIONS * i : CAPTIONS * (i + 1)]
         tables["sts"] += [(*two, "5.00", "c2c_cocaption") for two in combinations(captions, 2)]
         tables["sits"] += [(one, names[i], "5.00", "c2i_original") for one in captions]
         for turn, (j, method) in enumerate(others):
             score = f"{rate(scenes[i], scenes[j]):.2f}"
-            one, two = caption(i, turn), caption(j, turn + 1)
+            one, two = captions[turn % CAPTIONS], ids[CAPTIONS * j + (turn + 1) % CAPTIONS]
             tables["sts"].append((one, two, score, f"c2c_{method}"))
             tables["sis"].append((names[i], names[j], score, f"i2i_{method}"))
             tables["sits"].append((one, names[j], score, f"c2i_{method}"))
@@ -266,10 +249,7 @@ def measure_kind_search(
 
 
 def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
-    """Return the kinds of object that each picture of a toy benchmark shows, by its file name.
-
-    Raises InputError for a benchmark whose record names no scenes.
-    """
+    """Return the kinds of object that each picture of a toy benchmark shows, by its file name."""
     scenes = benchmark_scenes(Path(benchmark))
     return {path.name: {thing.kind for thing in scene.things} for path, scene in scenes}
 

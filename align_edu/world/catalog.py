@@ -1,8 +1,6 @@
 """What the toy world holds, how often, and what it is called, read from this folder's TOML files.
 
-The order inside each table is the order of frequency. Web data is long-tailed, so kinds,
-colours and places follow Zipf's law (the frequency of rank r is proportional to
-r ** -exponent). In a list of words the main word comes first.
+Kinds, colours and places follow Zipf's law in their order: web data is long-tailed.
 """
 
 import tomllib
@@ -21,17 +19,15 @@ Phrases = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of object and the family it belongs to, such as "animal"."""
+    """A kind of object."""
 
-    name: str
-    family: str
+    family: str  # that it belongs to, such as "animal"
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place where a scene happens."""
 
-    name: str
     outdoor: bool  # shows weather; otherwise it is always "clear"
     daylight: bool  # can turn to "sunset" or "night"
 
@@ -56,9 +52,9 @@ PICTURES = _read("pictures.toml")
 KIND_EXPONENT, COLOUR_EXPONENT, PLACE_EXPONENT = _CATALOG["exponents"].values()
 SECOND_OBJECT_RATE, HELD_OUT_ONE_IN = _CATALOG["rates"].values()
 _FAMILIES = {name: family for family, names in WORDS["families"].items() for name in names}
-KINDS: dict[str, Kind] = {name: Kind(name, _FAMILIES[name]) for name in WORDS["nouns"]}
+KINDS: dict[str, Kind] = {name: Kind(_FAMILIES[name]) for name in WORDS["nouns"]}
 COLOURS: dict[str, Colour] = PICTURES["objects"]
-PLACES: dict[str, Place] = {n: Place(n, **facts) for n, facts in _CATALOG["places"].items()}
+PLACES: dict[str, Place] = {n: Place(**facts) for n, facts in _CATALOG["places"].items()}
 WEATHER: dict[str, float] = _CATALOG["weather"]
 DAYLIGHT_WEATHER = ("sunset", "night")
 SIZES: dict[str, float] = _CATALOG["sizes"]
@@ -72,13 +68,9 @@ NOUNS: dict[str, tuple[tuple[str, ...], ...]] = {
     kind: tuple(tuple(name.split("/")) for name in names) for kind, names in WORDS["nouns"].items()
 }
 COLOUR_WORDS: Phrases = WORDS["colours"]
-SIZE_WORDS: Phrases = WORDS["sizes"]
 COUNT_WORDS: dict[int, tuple[str, ...]] = {int(n): each for n, each in WORDS["counts"].items()}
 PLACE_PHRASES: Phrases = WORDS["places"]
 WEATHER_PHRASES: Phrases = WORDS["weather"]
-RELATION_WORDS: Phrases = WORDS["relations"]
-STYLE_PREFIXES: Phrases = WORDS["style_prefixes"]
-STYLE_SUFFIXES: Phrases = WORDS["style_suffixes"]
 MAIN_WORD_SHARE = 0.85
 
 
@@ -96,11 +88,5 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
 
 
 def with_article(words: str) -> str:
-    """Put "a" or "an" before words, by their first letter.
-
-    No word of the toy world has a silent h or begins like "unicorn".
-
-    >>> with_article("orange cat"), with_article("red umbrella")
-    ('an orange cat', 'a red umbrella')
-    """
+    """Put "a" or "an" before words, by their first letter: none here has a silent h."""
     return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"

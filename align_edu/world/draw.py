@@ -132,7 +132,7 @@ def _draw_spot(brush: Brush, spot: Spot, scene: Scene, dice: Dice) -> None:
     pixels = (art.points * (spot.scale * side)) @ turn + centre  # (n, 2)
     fatter = pixels + (art.outward * (RIMS["width"][scene.style] * side)) @ turn
     shades = _shades(spot.thing.colour, dice)
-    rim = brush.ink(_rim(shades["body"], scene.style, paint.is_dark(scene)))
+    rim = brush.ink(_rim(shades["body"], scene))
     starts = (0, *art.ends)
     for part in art.rims:
         brush.outline(fatter[starts[part] : art.ends[part]], rim)
@@ -157,11 +157,12 @@ def _shades(colour: str, dice: Dice) -> dict[str, Colour]:
     return {"body": body, "dark": dark, "light": light, "deep": deep, **PICTURES["accents"]}
 
 
-def _rim(body: Colour, style: str, dark: bool) -> Colour:
+def _rim(body: Colour, scene: Scene) -> Colour:
     """A colour that sets the body off against any place."""
-    bright = _brightness(body)
+    bright, style = _brightness(body), scene.style
     if style != "photo":
         return RIMS["dark_poster" if style == "poster" and bright > 205 else style]
+    dark = scene.weather == "night" or (scene.place in LAYOUT["dark"] and scene.weather != "fog")
     return mix(body, WHITE if bright < 70 or (dark and bright < 175) else BLACK, 0.72)
 
 

@@ -1,7 +1,4 @@
-"""The outlines of each kind of object, read from outlines.txt and made ready for drawing.
-
-An outline is an (n, 2) array of x to the right and y downwards.
-"""
+"""The outlines of each kind of object, read from outlines.txt and made ready for drawing."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -9,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-Points = np.ndarray  # (n, 2) float
+Points = np.ndarray  # (n, 2) float: x to the right and y downwards
 Part = tuple[str, Points]  # a shade and the outline that it fills
-
 STEPS = 5  # points between two corners of a smooth line
 SHARPEST_RIM = 1.6
 BARE = ("string", "steam")  # too thin for a rim
@@ -19,10 +15,7 @@ BARE = ("string", "steam")  # too thin for a rim
 
 @dataclass(frozen=True, slots=True)
 class Artwork:
-    """The parts of one kind of object, placed on a picture by one matrix product.
-
-    Their bounding box has its centre at (0, 0), and its longer side is 1.
-    """
+    """The parts of one kind of object, around (0, 0); the longer side of their box is 1."""
 
     points: np.ndarray  # (n, 2) float32, the corners of all parts
     outward: np.ndarray  # (n, 2) float32, direction in which a corner moves to fatten the part
@@ -38,7 +31,7 @@ def artwork(kind: str) -> Artwork:
     parts = [part for line in _blocks()[kind] for part in _parts(line)]
     points = np.concatenate([outline for _, outline in parts])
     low, high = points.min(axis=0), points.max(axis=0)
-    longest = float((high - low).max())
+    longest = (high - low).max()
     width, height = ((high - low) / longest / 2).tolist()
     return Artwork(
         points=((points - (low + high) / 2) / longest).astype(np.float32),
@@ -61,10 +54,8 @@ def _blocks() -> dict[str, list[str]]:
 def _parts(line: str) -> list[Part]:
     """Read one line of outlines.txt: a part, and its mirror image after an asterisk."""
     shade, form, *words = line.split()
-    points = _outline(form, words)
-    if shade.endswith("*"):
-        return [(shade[:-1], points), (shade[:-1], points * (-1.0, 1.0))]
-    return [(shade, points)]
+    points, name = _outline(form, words), shade.removesuffix("*")
+    return [(name, points)] + ([(name, points * (-1.0, 1.0))] if shade != name else [])
 
 
 def _outline(form: str, words: list[str]) -> Points:
@@ -80,8 +71,8 @@ def _outline(form: str, words: list[str]) -> Points:
         return corners if form == "poly" else _spline(corners, closed=True)
     width, _, end = words[0].partition(">")
     line = _corners(words[1:])
-    line = _spline(line, closed=False) if form == "curve" else line
-    return _thick(line, float(width) / 100, float(end or width) / 100)
+    path = _spline(line, closed=False) if form == "curve" else line
+    return _thick(path, float(width) / 100, float(end or width) / 100)
 
 
 def _hundredths(word: str) -> list[float]:
@@ -92,13 +83,13 @@ def _corners(words: list[str]) -> Points:
     """The corners that these words name, one point each or those of an arc: (n, 2)."""
     found = []
     for word in words:
-        name, _, numbers = word.rpartition(":")
+        name, _, text = word.rpartition(":")
         if name == "arc":
-            x, y, rx, ry, *_ = _hundredths(numbers)
-            start, end, n = numbers.split(",")[4:]
-            found.append(_arc(x, y, rx, ry, float(start), float(end), int(n)))
+            x, y, rx, ry, *_ = _hundredths(text)
+            start, end, n = map(float, text.split(",")[4:])
+            found.append(_arc(x, y, rx, ry, start, end, int(n)))
         else:
-            found.append(np.array([_hundredths(numbers)]))
+            found.append(np.array([_hundredths(text)]))
     return np.concatenate(found)
 
 
@@ -130,40 +121,38 @@ def _spline(corners: Points, closed: bool) -> Points:
 def _thick(line: Points, width: float, end_width: float) -> Points:
     """The outline of a thick line along a path."""
     along = np.gradient(line, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-9)
+    across = _unit(np.stack([-along[:, 1], along[:, 0]], axis=1))
     widths = np.linspace(width, end_width, len(line))[:, None]
     return np.concatenate([line + across * widths / 2, (line - across * widths / 2)[::-1]])
 
 
 def _outward(points: Points) -> Points:
     """Mitred outward normals of a closed outline, (n, 2)."""
-    x, y = points[:, 0], points[:, 1]
+    x, y = points.T
     area = np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y)
-    along = np.roll(points, -1, axis=0) - points
-    along /= np.maximum(np.linalg.norm(along, axis=1, keepdims=True), 1e-9)
+    along = _unit(np.roll(points, -1, axis=0) - points)
     after = np.stack([along[:, 1], -along[:, 0]], axis=1) * (1.0 if area > 0 else -1.0)
     middle = after + np.roll(after, 1, axis=0)
     length = np.maximum(np.linalg.norm(middle, axis=1, keepdims=True), 1e-9)
-    return middle / length * np.minimum(2.0 / length, SHARPEST_RIM)
+    return _unit(middle) * np.minimum(2.0 / length, SHARPEST_RIM)
+
+
+def _unit(vectors: Points) -> Points:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
 
 
 def _rims(parts: list[Part]) -> tuple[int, ...]:
     """The parts of which at least one corner lies inside no other part."""
     found = []
     for i, (shade, points) in enumerate(parts):
-        others = [outline for j, (_, outline) in enumerate(parts) if i != j]
-        hidden = np.any([_inside(points, outline) for outline in others], axis=0)
-        if shade not in BARE and not np.all(hidden):
+        hidden = [_inside(points, other) for j, (_, other) in enumerate(parts) if i != j]
+        if shade not in BARE and not np.any(hidden, axis=0).all():
             found.append(i)
     return tuple(found)
 
 
 def _inside(points: Points, outline: Points) -> np.ndarray:
-    """Whether each point lies inside the outline, by the even-odd rule, (n,) bool.
-
-    matplotlib.path decides otherwise for points on an edge, which would change the pictures.
-    """
+    """Whether each point lies inside the outline, (n,) bool; matplotlib.path differs on edges."""
     x, y = points[:, :1], points[:, 1:]
     x0, y0 = outline[:, 0], outline[:, 1]
     x1, y1 = np.roll(x0, -1), np.roll(y0, -1)

@@ -1,7 +1,4 @@
-"""Paint in unit coordinates, so that a picture can have any size; light, sky, hills, weather.
-
-Random numbers are drawn in a fixed order: each statement below may move all that follow it.
-"""
+"""Paint in unit coordinates, so that a picture can have any size; light, sky, hills, weather."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -18,7 +15,6 @@ Numbers = Sequence[float]
 MOST_NUMBERS = 512  # the busiest picture, snowfall in the night city, takes fewer than 440
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 PAPER = (246, 241, 228)  # of a sketch
-DARK_PLACES = ("night city", "space", "stage")
 HUES, THINGS = PICTURES["weather"], PICTURES["things"]
 
 
@@ -178,11 +174,6 @@ class Brush:
         self._draw.polygon(pixels, fill=colour)  # type: ignore[arg-type]
 
 
-def is_dark(scene: Scene) -> bool:
-    """Return True if the background is dark, so that objects need a light rim."""
-    return scene.weather == "night" or (scene.place in DARK_PLACES and scene.weather != "fog")
-
-
 def light(brush: Brush, scene: Scene, dice: Dice) -> None:
     """Set the light in which the background is painted; exposure and warmth vary a little."""
     exposure, warmth = dice.between(0.9, 1.06), dice.between(-0.05, 0.05)
@@ -218,30 +209,23 @@ def hills(brush: Brush, dice: Dice, base: float, height: float, colour: Colour) 
 
 def _sun_moon_clouds(brush: Brush, weather: str, dice: Dice, horizon: float, dark: Colour) -> None:
     x, y = dice.between(0.1, 0.9), dice.between(0.06, 0.2)
-    clouds, lowest = 0, horizon
-    if weather == "clear":
-        if dice.unit() < 0.6:
-            brush.oval(x, y, 0.055, 0.055, HUES["sun"])
-        clouds = dice.pick((0, 1, 2, 3))
+    if weather == "clear" and dice.unit() < 0.6:
+        brush.oval(x, y, 0.055, 0.055, HUES["sun"])
     elif weather == "sunset":
         y = horizon - dice.between(0.0, 0.07)
         brush.glow((x, y), 0.24, 0.24, HUES["sunset_glow"], 0.35)
         brush.oval(x, y, 0.13, 0.13, HUES["sunset_sun"])
-        clouds = dice.pick((1, 2))
     elif weather == "night":
         for _ in range(14):
             r = dice.between(0.005, 0.011)
             brush.oval(dice.unit(), dice.between(0.0, horizon), r, r, HUES["star"])
-        brush.oval(x, y, 0.075, 0.075, HUES["moon"])
-        brush.oval(x + 0.03, y - 0.015, 0.065, 0.065, dark)
-    elif weather == "rain":
-        clouds, lowest = 3, horizon * 0.5
-    elif weather == "snowfall":
-        clouds, lowest = 2, horizon * 0.6
-    for _ in range(clouds):
-        x, y = dice.unit(), dice.between(0.03, max(0.1, lowest * 0.75))
+        brush.thing("moon", (x, y), {"moon": HUES["moon"], "dark": dark})
+    clouds = HUES["clouds"].get(weather, {"number": 0, "lowest": 1})
+    numbers = clouds["number"]
+    for _ in range(numbers if isinstance(numbers, int) else dice.pick(numbers)):
+        x, y = dice.unit(), dice.between(0.03, max(0.1, horizon * clouds["lowest"] * 0.75))
         r = dice.between(0.035, 0.075)
-        brush.thing("cloud", (x, y), {"cloud": HUES["clouds"][weather]}, r, r)
+        brush.thing("cloud", (x, y), {"cloud": clouds["colour"]}, r)
 
 
 def evening_light(brush: Brush, scene: Scene, dice: Dice) -> None:

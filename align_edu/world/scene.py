@@ -1,7 +1,7 @@
 """A scene: the facts behind one picture and its alt-text, how often each fact occurs, and edits."""
 
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import accumulate, product
@@ -95,19 +95,6 @@ def is_held_out(scene: Scene) -> bool:
     return any((thing.kind, thing.colour) in HELD_OUT for thing in scene.things)
 
 
-def _any_scene(u: Sequence[float]) -> Scene:
-    facts = catalog.PLACES[_PLACES.pick(u[0])]
-    weather = (_WEATHER if facts.daylight else _DARK_WEATHER).pick(u[1])
-    weather = weather if facts.outdoor else "clear"
-    thing = Thing(_KINDS.pick(u[2]), _COLOURS.pick(u[3]))
-    other, relation, count = None, None, _COUNTS.pick(u[4])
-    if u[5] < catalog.SECOND_OBJECT_RATE:
-        other = Thing(_KINDS.pick(u[6]), _COLOURS.pick(u[7]))
-        relation, count = _RELATIONS.pick(u[8]), 1
-    size, style = _SIZES.pick(u[9]), _STYLES.pick(u[10])
-    return Scene(thing, count, size, facts.name, weather, style, other, relation)
-
-
 def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
     """Draw a random scene, with or without a held-out composition, by the catalog's frequencies.
 
@@ -118,8 +105,18 @@ def sample_scene(rng: np.random.Generator, *, held_out: bool = False) -> Scene:
     (True, False)
     """
     while True:
-        scene = _any_scene(rng.random(11).tolist())
-        one_kind = scene.other is not None and scene.other.kind == scene.thing.kind
+        u = rng.random(11).tolist()
+        place = _PLACES.pick(u[0])
+        weather = (_WEATHER if catalog.PLACES[place].daylight else _DARK_WEATHER).pick(u[1])
+        weather = weather if catalog.PLACES[place].outdoor else "clear"
+        thing = Thing(_KINDS.pick(u[2]), _COLOURS.pick(u[3]))
+        other, relation, count = None, None, _COUNTS.pick(u[4])
+        if u[5] < catalog.SECOND_OBJECT_RATE:
+            other = Thing(_KINDS.pick(u[6]), _COLOURS.pick(u[7]))
+            relation, count = _RELATIONS.pick(u[8]), 1
+        size, style = _SIZES.pick(u[9]), _STYLES.pick(u[10])
+        scene = Scene(thing, count, size, place, weather, style, other, relation)
+        one_kind = other is not None and other.kind == thing.kind
         if not one_kind and is_held_out(scene) == held_out:
             return scene
 
@@ -134,10 +131,7 @@ FACTS: dict[str, Mapping[Any, object]] = {
 
 
 def scene_facts(scene: Scene) -> dict[str, str | int]:
-    """Return the scene as a flat dictionary for JSON with the keys of `FACTS`.
-
-    A missing second object, and its relation, are written as "".
-    """
+    """Return the scene as a flat dictionary for JSON: `FACTS`, "" for those of no second object."""
     other = scene.other or Thing("", "")
     around = (scene.count, scene.size, scene.place, scene.weather, scene.style)
     second = (other.kind, other.colour, scene.relation or "")
@@ -150,19 +144,16 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
     Raises InputError if a value is missing or is not in the catalog.
     """
 
-    def get(key: str) -> Any:
-        value = facts.get(key)
-        if value not in FACTS[key]:
-            choices = ", ".join(map(str, FACTS[key]))
-            raise InputError(f"scene facts, key {key!r}: {value!r} is none of: {choices}")
-        return value
-
-    things = [Thing(get("kind"), get("colour"))]
-    if facts.get("other_kind"):
-        things.append(Thing(get("other_kind"), get("other_colour")))
-    around = {key: get(key) for key in ("count", "size", "place", "weather", "style")}
-    relation = get("relation") if len(things) == 2 else None
-    return Scene(things[0], **around, other=things[-1] if relation else None, relation=relation)
+    values: dict[str, Any] = {key: facts.get(key) for key in FACTS}
+    second = bool(values["other_kind"])
+    for key, options in FACTS.items():
+        needed = second or key not in ("other_kind", "other_colour", "relation")
+        if needed and values[key] not in options:
+            choices = ", ".join(map(str, options))
+            raise InputError(f"scene facts, key {key!r}: {values[key]!r} is none of: {choices}")
+    kind, colour, count, size, place, weather, style, *rest = values.values()
+    scene = Scene(Thing(kind, colour), count, size, place, weather, style)
+    return replace(scene, other=Thing(*rest[:2]), relation=rest[2]) if second else scene
 
 
 ATTRIBUTES = ("colour", "place", "object", "weather", "style", "count", "added", "removed")
@@ -196,11 +187,7 @@ def sample_edit(attribute: str, rng: np.random.Generator) -> Edit:
 
 
 def distractors(edit: Edit, rng: np.random.Generator) -> list[Scene]:
-    """Return scenes that are easily mistaken for the edited one, none of which equals it.
-
-    One has another value of the edited fact; one has another fact changed; one has the edited
-    fact but another object; one is drawn at random.
-    """
+    """Return scenes that are easily mistaken for the edited one, none of which equals it."""
     others = [name for name in ("colour", "place", "object", "style") if name != edit.attribute]
     same = edited(edit.attribute, edit.before, rng)
     changed = edited(others[rng.integers(len(others))], edit.before, rng)
@@ -210,10 +197,7 @@ def distractors(edit: Edit, rng: np.random.Generator) -> list[Scene]:
 
 
 def edited(attribute: str, scene: Scene, rng: np.random.Generator) -> Scene | None:
-    """Return the scene with another value of one fact, or None if the fact cannot change.
-
-    A change of place also clears the weather.
-    """
+    """Return the scene with another value of one fact (of place in clear weather), if it can."""
 
     def another(options: Mapping[Any, object], now: Any) -> Any:
         rest = [option for option in options if option != now]

@@ -1,7 +1,4 @@
-"""What the toy world draws for evaluation: classification tasks; names in five languages.
-
-A classification task has one fact of the scene as the class.
-"""
+"""What the toy world draws for evaluation: classification tasks, and names in five languages."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -25,14 +22,13 @@ from align_edu.world.scene import (
     is_held_out,
     sample_scene,
 )
-from align_edu.world.web_noise import jpeg_bytes
+from align_edu.world.web_noise import CLEAN_QUALITY, jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
     from align_edu.evaluation.languages import Captions, WordPairs
 
 SPLITS = ("train", "val", "test")
-JPEG_QUALITY = 92
 _ONE = tuple(names[0][0] for names in catalog.NOUNS.values())
 _PLACES = {place: phrases[0] for place, phrases in catalog.PLACE_PHRASES.items()}
 _FAMILIES = {name: kind.family for name, kind in catalog.KINDS.items()}
@@ -99,8 +95,7 @@ TASKS: dict[str, Task] = {
 def write_task(out: Path, made_with: dict[str, Any], progress: bool = False) -> Path:
     """Write class folders, `classes.txt`, `templates.txt` and `task.json`; see `World.write_task`.
 
-    made_with: "task", "seed", the number of pictures of each split, "image_size", "held_out".
-    All classes are equally frequent, or differ by one picture.
+    made_with: "task", "seed", the pictures of each split (classes alike), "image_size", "held_out".
     """
     task = made_with["task"]
     check_drawing(made_with["seed"], made_with["image_size"])
@@ -128,7 +123,7 @@ def _fill(folder: Path, made_with: dict[str, Any], progress: bool) -> None:
             picture = task_picture(name, value, rng, made_with["image_size"], unseen)
             file = folder / split / str(value) / f"{i:05d}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(jpeg_bytes(picture, JPEG_QUALITY))
+            file.write_bytes(jpeg_bytes(picture, CLEAN_QUALITY))
             bar.update()
     bar.close()
     classes = "".join(f"{value}\t{words}\n" for value, words in task.classes.items())
@@ -163,41 +158,26 @@ def _values(task: str, held_out: bool) -> list[Any]:
 
 
 def toy_captions() -> "Captions":
-    """Draw a picture of each kind of object, named in English and four other languages.
-
-    >>> captions = toy_captions()
-    >>> captions.texts["en"][0], captions.texts["fr"][0], len(captions.files)
-    ('dog', 'chien', 40)
-    """
+    """Draw a picture of each kind of object, named in English and four other languages."""
     from align_edu.evaluation.languages import Captions
 
-    pictures = [
-        task_picture("object", kind, np.random.default_rng(number), 58)
-        for number, kind in enumerate(catalog.NOUNS)
-    ]
-    texts = {"en": [names[0][0] for names in catalog.NOUNS.values()]}
-    for column, language in enumerate(LANGUAGES):
-        texts[language] = [catalog.WEB["foreign_nouns"][kind][column] for kind in catalog.NOUNS]
+    rngs = map(np.random.default_rng, range(len(catalog.NOUNS)))
+    pictures = [task_picture("object", kind, rng, 58) for kind, rng in zip(catalog.NOUNS, rngs)]
+    foreign = zip(*(catalog.WEB["foreign_nouns"][kind] for kind in catalog.NOUNS))
+    texts = {"en": list(_ONE)} | {name: list(nouns) for name, nouns in zip(LANGUAGES, foreign)}
     return Captions([Path(kind) for kind in catalog.NOUNS], pictures.__getitem__, texts)
 
 
 def toy_word_pairs() -> "WordPairs":
-    """Pair the names of kinds (N) and of colours (A), each with its synonyms and with the others.
-
-    >>> pairs = toy_word_pairs()
-    >>> i = pairs.second.index("cat")
-    >>> pairs.first[i], pairs.scores[i], pairs.parts[i]
-    ('dog', 5.0, 'N')
-    """
+    """Pair names of kinds (N) and of colours (A), each with its synonyms and with the others."""
     from align_edu.evaluation.languages import WordPairs
 
-    nouns = {kind: [one for one, _ in names] for kind, names in catalog.NOUNS.items()}
+    nouns = {kind: tuple(one for one, _ in names) for kind, names in catalog.NOUNS.items()}
     family = _FAMILIES | {name: name for name in catalog.COLOUR_WORDS}
     rows = []
     for part, names_of in (("N", nouns), ("A", catalog.COLOUR_WORDS)):
-        rows += [
-            (names[0], other, SAME, part) for names in names_of.values() for other in names[1:]
-        ]
+        for main, *synonyms in names_of.values():
+            rows += [(main, synonym, SAME, part) for synonym in synonyms]
         for one, two in combinations(names_of, 2):
             score = RELATED if family[one] == family[two] else OTHER
             rows.append((names_of[one][0], names_of[two][0], score, part))

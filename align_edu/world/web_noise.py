@@ -1,12 +1,11 @@
 """One raw pair of the toy web: picture, alt-text and the truth; noise of many named kinds.
 
-`NOISE` is the one table of kinds. A `share` is the part of all pairs that has this noise at
-the default rate of 25 %; another rate scales all shares alike. `rules` names the rules of the
-paper's Section 3 that should catch the kind; where it is empty, no rule can see the noise
-and the model must live with it.
+A rate other than the default of 25 % scales the shares of all kinds of `NOISE` alike. Where no rule
+of the paper's Section 3 can see a kind of noise, the model must live with it.
 """
 
 import io
+import string
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -33,10 +32,8 @@ from align_edu.world.scene import (
 DEFAULT_NOISE = 0.25
 # A popular image needs over 1,000 alt-texts; this mean makes fewer practically impossible.
 TEXTS_PER_POPULAR_IMAGE = 1_150
-JPEG_QUALITY = 90
-_TEXTS: dict[str, tuple[str, ...]] = WEB["texts"]
-_LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz0123456789"))
-
+JPEG_QUALITY, CLEAN_QUALITY = 90, 92  # of the shards; of benchmarks and tasks
+_ALPHABET = np.array(list(string.ascii_lowercase + string.digits))
 TextMaker = Callable[[Scene, np.random.Generator], str]
 
 
@@ -109,9 +106,8 @@ def _noise_wheel(settings: WorldSettings) -> Wheel:
 
 
 def _drawn(settings: WorldSettings, noise: str, scene: Scene, rng: np.random.Generator) -> Pair:
-    noisy_text = None if noise == "clean" else NOISE[noise].text
-    text = (noisy_text or caption)(scene, rng)
-    size, url = _size(noise, rng), _written("url", scene, rng)
+    text = ((noise in NOISE and NOISE[noise].text) or caption)(scene, rng)
+    size, url = _origin(noise, scene, rng)
     jpeg = jpeg_bytes(draw(scene, rng, settings.image_size))
     return Pair(text, jpeg, noise, scene, size, url)
 
@@ -131,18 +127,12 @@ def _near_duplicate(settings: WorldSettings, rng: np.random.Generator) -> Pair:
         image = picture.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
     image = ImageEnhance.Brightness(image).enhance(0.9 + 0.2 * rng.random())
     jpeg = jpeg_bytes(image, quality=70 + int(rng.random() * 25))
-    text = caption(scene, rng)
-    return Pair(
-        text, jpeg, "near_duplicate", scene, _size("usual", rng), _written("url", scene, rng)
-    )
+    return Pair(caption(scene, rng), jpeg, "near_duplicate", scene, *_origin("usual", scene, rng))
 
 
 @lru_cache(maxsize=2)
 def benchmark_scenes(folder: Path) -> tuple[tuple[Path, Scene], ...]:
-    """Read (picture file, scene) of a benchmark that `World.write_benchmark` made.
-
-    Raises InputError if the folder is not such a benchmark.
-    """
+    """Read (picture file, scene) of a folder of `World.write_benchmark`; refuse other folders."""
     path = folder / "dataset_toy.json"
     record = read_json(path)
     try:
@@ -159,8 +149,10 @@ def benchmark_scenes(folder: Path) -> tuple[tuple[Path, Scene], ...]:
     return found
 
 
-def _size(noise: str, rng: np.random.Generator) -> tuple[int, int]:
-    return one_of(WEB["sizes"].get(noise, WEB["sizes"]["usual"]), rng)
+def _origin(noise: str, scene: Scene, rng: np.random.Generator) -> tuple[tuple[int, int], str]:
+    """Draw the size and the address that a picture has on the web."""
+    size = one_of(WEB["sizes"].get(noise, WEB["sizes"]["usual"]), rng)
+    return size, _written("url", scene, rng)
 
 
 def jpeg_bytes(image: Image.Image, quality: int = JPEG_QUALITY) -> bytes:
@@ -175,8 +167,8 @@ def _between(low: int, high: int, rng: np.random.Generator) -> int:
     return low + int(rng.random() * (high - low + 1))
 
 
-def _random_token(length: int, rng: np.random.Generator) -> str:
-    return "".join(_LETTERS[rng.integers(0, len(_LETTERS), length)])
+def _letters(n: int, rng: np.random.Generator) -> str:
+    return "".join(_ALPHABET[rng.integers(0, len(_ALPHABET), n)])
 
 
 def _written(name: str, scene: Scene, rng: np.random.Generator) -> str:
@@ -192,7 +184,7 @@ def _field(options: Any, rng: np.random.Generator) -> Any:
     if not isinstance(options, dict):
         return one_of(options, rng)
     if "letters" in options:
-        return _random_token(options["letters"], rng)
+        return _letters(options["letters"], rng)
     return _between(options["least"], options["greatest"], rng)
 
 
@@ -210,32 +202,32 @@ def _camera_id(scene: Scene, rng: np.random.Generator) -> str:
 def _keyword_list(scene: Scene, rng: np.random.Generator) -> str:
     """Write search words, of which only the name of the object is about the picture."""
     n = _between(4, 9, rng)
-    words = rng.permutation(_TEXTS["keywords"])[:n].tolist()
+    words = rng.permutation(WEB["texts"]["keywords"])[:n].tolist()
     words.insert(_between(0, n, rng), NOUNS[scene.thing.kind][0][0])
     return (", " if rng.random() < 0.7 else " ").join(words)
 
 
 def _one_word(scene: Scene, rng: np.random.Generator) -> str:
-    """Write a single word, right or not."""
-    return one_of(_TEXTS["one_word"], rng) if rng.random() < 0.6 else scene.thing.kind.split()[-1]
+    if rng.random() < 0.6:
+        return one_of(WEB["texts"]["one_word"], rng)
+    return scene.thing.kind.split()[-1]
 
 
 def _over_long(scene: Scene, rng: np.random.Generator) -> str:
     """Lose a caption in more than 20 words."""
     text = caption(scene, rng)
     while len(plain_words(text)) <= MOST_WORDS:
-        text = f"{text} {one_of(_TEXTS['filler'], rng)}"
+        text = f"{text} {one_of(WEB['texts']['filler'], rng)}"
     return text
 
 
 def _rare_junk(scene: Scene, rng: np.random.Generator) -> str:
     """Write product codes and identifiers around the name of the object."""
-    codes = [_random_token(_between(5, 10, rng), rng) for _ in range(_between(2, 4, rng))]
+    codes = [_letters(_between(5, 10, rng), rng) for _ in range(_between(2, 4, rng))]
     return " ".join([codes[0], NOUNS[scene.thing.kind][0][0], "ref", *codes[1:]])
 
 
 def _other_language(scene: Scene, rng: np.random.Generator) -> str:
-    """Write German, French, Spanish or Italian."""
     texts = WEB["foreign_texts"]
     if rng.random() < 0.25:
         return one_of(texts["sentences"], rng)
@@ -243,16 +235,11 @@ def _other_language(scene: Scene, rng: np.random.Generator) -> str:
     return one_of(forms, rng).format(name)
 
 
-_WRITERS: dict[str, TextMaker] = {
-    "camera_id": _camera_id,
-    "keyword_list": _keyword_list,
-    "other_caption": _other_caption,
-    "one_word": _one_word,
-    "over_long": _over_long,
-    "rare_junk": _rare_junk,
+_WRITERS: dict[str, TextMaker] = {name: partial(_written, name) for name in WEB["formats"]} | {
+    "camera_id": _camera_id, "keyword_list": _keyword_list, "other_caption": _other_caption,
+    "one_word": _one_word, "over_long": _over_long, "rare_junk": _rare_junk,
     "other_language": _other_language,
-    **{name: partial(_written, name) for name in WEB["formats"]},
-}
+}  # fmt: skip
 NOISE: dict[str, Noise] = {
     name: Noise(name, **facts, text=_WRITERS.get(name)) for name, facts in WEB["noise"].items()
 }

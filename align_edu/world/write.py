@@ -1,9 +1,7 @@
 """Writes a toy world as shards in img2dataset's webdataset layout.
 
-A shard is three files: `00000.tar` with KEY.jpg, KEY.txt and KEY.json for each pair,
-`00000_stats.json`, and last `00000.parquet`, which marks the shard as complete.
-Each shard depends on the settings and its own number only, so any number of workers writes
-the same bytes, and an interrupted writer resumes where it stopped.
+Each shard depends on the settings and its own number only, so any number of workers writes the
+same bytes. The file `00000.parquet` comes last: an interrupted writer resumes where it stopped.
 """
 
 import hashlib
@@ -35,7 +33,6 @@ from align_edu.world.web_noise import WorldSettings, benchmark_scenes, make_pair
 SHARD_SIZE = 5_000
 LARGEST_SHARD = 10_000  # a key has four digits for the pair's number in its shard
 MOST_NOISE = 0.95
-SETTINGS_FILE = "world.json"
 
 
 def write_world(
@@ -81,12 +78,7 @@ def write_once(
 
 
 def check_range(name: str, value: object, low: int, high: int | None = None) -> None:
-    """Refuse a value that is not a whole number from `low` to `high`.
-
-    >>> check_range("seed", -1, 0, 9)
-    Traceback (most recent call last):
-    align_edu.io.InputError: seed -1: give a whole number from 0 to 9
-    """
+    """Refuse a value that is not a whole number from `low` to `high`."""
     whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not (whole and low <= value and (high is None or value <= high)):  # type: ignore[operator]
         allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
@@ -103,7 +95,7 @@ def _claim_folder(settings: WorldSettings, out: Path) -> None:
     """Write the settings into the folder; raise InputError if it holds something else."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder to write the shards to")
-    record, path = settings._asdict(), out / SETTINGS_FILE
+    record, path = settings._asdict(), out / "world.json"
     if (benchmark := record.pop("benchmark")) is not None:
         benchmark_scenes(benchmark)  # refuses a folder that is no benchmark
         benchmark = hashlib.sha256((benchmark / "dataset_toy.json").read_bytes()).hexdigest()
