@@ -9,8 +9,7 @@ import pytest
 from align_edu import lab
 from align_edu.io import InputError
 from align_edu.lab import submissions
-from align_edu.lab.exercises import find_exercise
-from align_edu.lab.judge import answer_key, judge
+from align_edu.lab.exercises import answer_key, find_exercise, judge
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import Unreadable, find_submissions, read_cells
 from tests.submissions import ODD, RIGHT, Cells, code_cell, taken_out

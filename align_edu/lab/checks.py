@@ -15,8 +15,7 @@ from types import FrameType
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.lab.exercises import EXERCISES, Exercise, find_exercise
-from align_edu.lab.judge import Problem, answer_key, judge
+from align_edu.lab.exercises import EXERCISES, Exercise, Problem, answer_key, find_exercise, judge
 from align_edu.lab.outcomes import UNWRITTEN, Failure, is_stub, outcome_of
 from align_edu.lab.progress import note_try
 

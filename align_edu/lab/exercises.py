@@ -1,11 +1,14 @@
 """Exercises: a function to write, cases to try it on, hints, and mistakes with their names.
 
-`EXERCISES` registers those of the course, which `answers/nNN.py` make, and a lecturer's.
+`EXERCISES` registers those of the course, which `answers/nNN.py` make, and a lecturer's. `judge`
+compares what a function returned with what the right answer and the wrong ones return.
 """
 
 import functools
 import inspect
+import linecache
 import pkgutil
+import textwrap
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import torch
 from torch import Tensor
 
 from align_edu.io import InputError
+from align_edu.lab.outcomes import Outcome, outcome_of, said, same, shown
 
 Answer = Callable[..., Any]
 Cases = list[tuple[Any, ...]]
@@ -86,22 +90,18 @@ EXERCISES: dict[str, Exercise] = {}
 def exercise(
     reference: Answer,
     random_cases: Callable[[torch.Generator], Sequence[Sequence[Any]]],
-    *,
     observe: str = "",
-    times: Mapping[str, float] | None = None,
-    **wrong: Answer,
 ) -> Exercise:
     """Make and register an exercise of the course; `answers/nNN.py` calls this.
 
-    `answers/nNN.toml` has its hand-worked cases, its hints, and a sentence for each wrong answer.
-    A list in such a case becomes a tensor where the reference takes a Tensor. times: wrong
-    answers that are the right one times a factor.
+    `answers/nNN.toml` has its hand-worked cases, its hints and its mistakes. A list in such a case
+    becomes a tensor where the reference takes a Tensor. A mistake has a sentence (`says`) and what
+    the student wrote: `edit` replaces parts of the reference's source, `code` its whole body.
     """
     notebook = reference.__module__[-2:]
-    file = resources.files("align_edu.lab") / "answers" / f"n{notebook}.toml"
-    texts = tomllib.loads(file.read_text(encoding="utf-8"))[reference.__name__]
+    data = _data(notebook)[reference.__name__]
     types = [each.annotation for each in inspect.signature(reference).parameters.values()]
-    dtype = getattr(torch, texts["dtype"]) if "dtype" in texts else None
+    dtype = getattr(torch, data["dtype"]) if "dtype" in data else None
 
     def cases(generator: torch.Generator) -> Cases:
         """Return the hand-worked cases, then the random ones."""
@@ -109,17 +109,52 @@ def exercise(
         def argument(value: Any, kind: Any) -> Any:
             return torch.tensor(value, dtype=dtype) if kind is Tensor else value
 
-        by_hand = [tuple(map(argument, row, types)) for row in texts["cases"]]
+        by_hand = [tuple(map(argument, row, types)) for row in data["cases"]]
         return [*by_hand, *map(tuple, random_cases(generator))]
 
-    wrong |= {name: _multiplied(reference, factor) for name, factor in (times or {}).items()}
-    mistakes = texts["mistakes"]
-    if wrong.keys() != mistakes.keys():
-        raise KeyError(f"{file.name}: {sorted(wrong.keys() ^ mistakes.keys())}")
-    made = tuple(WrongAnswer(wrong[name], sentence) for name, sentence in mistakes.items())
-    hints = tuple(Hint(*hint) for hint in texts["hints"])
-    new = Exercise(notebook, reference, cases, made, hints, observe)
+    wrong = tuple(
+        WrongAnswer(_mistaken(reference, name, mistake), mistake["says"])
+        for name, mistake in data["mistakes"].items()
+    )
+    hints = tuple(Hint(*hint) for hint in data["hints"])
+    new = Exercise(notebook, reference, cases, wrong, hints, observe)
     return EXERCISES.setdefault(new.name, new)
+
+
+@functools.cache
+def _data(notebook: str) -> dict[str, Any]:
+    file = resources.files("align_edu.lab") / "answers" / f"n{notebook}.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+def _mistaken(reference: Answer, name: str, mistake: Mapping[str, Any]) -> Answer:
+    """Return the function with a mistake; its first call compiles it."""
+
+    @functools.cache
+    def compiled() -> Answer:
+        source, file = mistaken_source(reference, mistake), f"<{reference.__name__}: {name}>"
+        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+        made: dict[str, Answer] = {}
+        exec(compile(source, file, "exec"), reference.__globals__, made)
+        return made[reference.__name__]
+
+    return lambda *case: compiled()(*case)
+
+
+def mistaken_source(reference: Answer, mistake: Mapping[str, Any]) -> str:
+    """Return the source of the reference with a mistake of `answers/nNN.toml`.
+
+    >>> print(mistaken_source(find_exercise("scaled").reference, {"code": "return value"}))
+    def scaled(value: int) -> float:
+        return value
+    """
+    source = inspect.getsource(reference)
+    if "code" in mistake:
+        signature, _, _ = source.partition('    """')
+        return signature + textwrap.indent(mistake["code"], "    ")
+    for right, wrong in mistake["edit"].items():
+        source = source.replace(right, wrong)
+    return source
 
 
 def find_exercise(name: str) -> Exercise:
@@ -180,5 +215,65 @@ def add_exercise(exercise: Exercise) -> None:
     EXERCISES[name] = exercise
 
 
-def _multiplied(reference: Answer, factor: float) -> Answer:
-    return lambda *case: reference(*case) * factor
+@dataclass(frozen=True)
+class AnswerKey:
+    """An exercise with the cases of one seed, and what the right answer returns for them."""
+
+    exercise: Exercise
+    cases: list[tuple[Any, ...]]
+    expected: list[Outcome]
+
+    @functools.cached_property
+    def mistakes(self) -> list[tuple[str, list[Outcome]]]:
+        """Each known mistake: its sentence, and what it returns for the cases."""
+        watched = self.exercise.watched
+        return [
+            (wrong.mistake, [outcome_of(watched(wrong.function), case) for case in self.cases])
+            for wrong in self.exercise.wrong
+        ]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with an answer.
+
+    sentence: for the student; it ends with the mistake. mistake: empty where it is unknown. got,
+    case: what the function returned for the first case that is wrong, and that case.
+    """
+
+    sentence: str
+    mistake: str
+    got: Outcome
+    case: tuple[Any, ...] = ()
+
+
+def answer_key(exercise: Exercise, seed: int) -> AnswerKey:
+    """Return the key of an exercise for the random cases of a seed.
+
+    >>> answer_key(find_exercise("chance_loss"), 0).expected[0]
+    1.3862943611198906
+    """
+    cases = exercise.cases(torch.Generator().manual_seed(seed))
+    right = exercise.watched(exercise.reference)
+    return AnswerKey(exercise, cases, [outcome_of(right, case) for case in cases])
+
+
+def judge(key: AnswerKey, got: Sequence[Outcome]) -> Problem | None:
+    """Return what is wrong with the outcomes, one for each case of the key, or None.
+
+    >>> key = answer_key(find_exercise("chance_loss"), 0)
+    >>> judge(key, key.expected)
+    >>> judge(key, [7.0] * len(key.cases)).sentence
+    'chance_loss(2): expected 1.38629, got 7.'
+    """
+    wrong = (i for i, pair in enumerate(zip(key.expected, got, strict=True)) if not same(*pair))
+    first = next(wrong, None)
+    if first is None:
+        return None
+    case = key.cases[first]
+    call = f"{key.exercise.name}({', '.join(map(shown, case))})"
+    sentence = f"{call}: expected {said(key.expected[first])}, got {said(got[first])}."
+    for mistake, outcomes in key.mistakes:
+        if all(map(same, outcomes, got)):
+            return Problem(f"{sentence} {mistake}", mistake, got[first], case)
+    return Problem(sentence, "", got[first], case)

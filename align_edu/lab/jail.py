@@ -23,8 +23,8 @@ from typing import Any
 import torch
 
 from align_edu.io import InputError
-from align_edu.lab.judge import AnswerKey
-from align_edu.lab.outcomes import Outcome, decode, encode_case
+from align_edu.lab.exercises import AnswerKey
+from align_edu.lab.outcomes import Outcome, decode, encode
 
 LEAST_WALL_SECONDS = 60.0  # for one function, however little it may compute
 IMPORT_WALL_SECONDS = 120.0  # for torch at the start, and for the imports of each function
@@ -66,7 +66,7 @@ class Job:
     @property
     def request(self) -> dict[str, Any]:
         """What jailed.py reads: no answer is in it."""
-        cases = [list(map(encode_case, case)) for case in self.key.cases]
+        cases = [list(map(encode, case)) for case in self.key.cases]
         observe = self.key.exercise.observe
         return {"name": self.where[2], "steps": self.steps, "cases": cases, "observe": observe}
 

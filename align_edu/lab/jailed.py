@@ -95,7 +95,7 @@ def _run(job: dict[str, Any], observer: Any, begin: Callable[[], None], outcomes
     """Run the statements, then the function for each case; report the outcomes."""
     before = set(sys.modules)
     try:
-        cases = [tuple(map(outcomes.decode_case, case)) for case in job["cases"]]
+        cases = [tuple(map(outcomes.decode, case)) for case in job["cases"]]
         function = build(job, begin)
         if not callable(function):
             report(ended="absent")

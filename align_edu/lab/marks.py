@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import written_whole
-from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.exercises import EXERCISES, judge
 from align_edu.lab.jail import Job, Limits, Report
-from align_edu.lab.judge import judge
 from align_edu.lab.outcomes import Failure
 from align_edu.lab.submissions import printable
 

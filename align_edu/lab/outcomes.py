@@ -168,42 +168,25 @@ def shown(value: Any) -> str:
     return repr(rounded.tolist())
 
 
-def encode(outcome: Outcome) -> Any:
-    """Return an outcome as JSON can hold it, marked as one.
-
-    >>> encode([1, torch.ones(2)])
-    {'outcome': [1, {'dtype': 'float32', 'shape': [2], 'numbers': [1.0, 1.0]}]}
-    """
-    return {"outcome": encode_case(outcome)}
-
-
-def decode(data: Any) -> Outcome:
-    """Return the outcome that `encode` wrote; raise ValueError for anything else."""
-    match data:
-        case {"outcome": outcome, **rest} if not rest:
-            return decode_case(outcome)
-    raise ValueError("not an outcome")
-
-
-def encode_case(value: Any) -> Any:
+def encode(value: Any) -> Any:
     """Return an argument of an exercise, or a part of an outcome, as JSON can hold it.
 
     Raises TypeError for what an exercise cannot have.
 
-    >>> encode_case((1, ["a"])), decode_case(encode_case((1, [2.5])))
+    >>> encode((1, ["a"])), decode(encode((1, [2.5])))
     ({'tuple': [1, ['a']]}, (1, [2.5]))
     """
     match value:
         case None | bool() | int() | float() | str():
             return value
         case list():
-            return list(map(encode_case, value))
+            return list(map(encode, value))
         case Failure():
             return {"error": list(value)}
         case Thing(kind, contents):
-            return {"thing": kind, "contents": encode_case(contents)}
+            return {"thing": kind, "contents": encode(contents)}
         case tuple():
-            return {"tuple": list(map(encode_case, value))}
+            return {"tuple": list(map(encode, value))}
         case Tensor():
             kind = str(value.dtype).removeprefix("torch.")
             flat = value.flatten().tolist()
@@ -211,19 +194,19 @@ def encode_case(value: Any) -> Any:
     raise TypeError(f"an exercise's argument is a {type(value).__name__}")
 
 
-def decode_case(data: Any) -> Any:
-    """Return the value that `encode_case` wrote; raise ValueError for anything else."""
+def decode(data: Any) -> Any:
+    """Return the value that `encode` wrote; raise ValueError for anything else."""
     match data:
         case None | bool() | int() | float() | str():
             return data
         case list():
-            return list(map(decode_case, data))
+            return list(map(decode, data))
         case {"error": [str(kind), str(message), str(line)]}:
             return Failure(kind, message, line)
         case {"thing": str(kind), "contents": contents}:
-            return Thing(kind, decode_case(contents))
+            return Thing(kind, decode(contents))
         case {"tuple": list(items)}:
-            return tuple(map(decode_case, items))
+            return tuple(map(decode, items))
         case {"dtype": str(kind), "shape": list(shape), "numbers": list(flat)}:
             dtype = getattr(torch, kind, None)
             sizes = len(shape) <= 20 and all(type(n) is int and n >= 0 for n in shape)

@@ -1,10 +1,6 @@
 """Exercises of notebook 01: the words of an alt-text, and texts that many images share."""
 
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 
@@ -68,60 +64,6 @@ def _shared_cases(g: torch.Generator) -> Cases:
     return cases
 
 
-def _nfkc(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).lower()
+exercise(count_words, _word_cases)
 
-
-def _spaced(text: str, gap: str = " ") -> str:
-    return "".join(c if unicodedata.category(c)[0] in "LNM" or c == " " else gap for c in text)
-
-
-def _normal(text: str) -> str:
-    return " ".join(_spaced(_nfkc(text)).split())
-
-
-def _sharing(
-    texts: Sequence[str],
-    images: Iterable[Any],
-    enough: Callable[[int], bool],
-    form: Callable[[str], str] = _normal,
-) -> set[str]:
-    """Return the texts, in that form, whose number of different images is enough."""
-    counts = Counter(text for text, _ in {(form(t), i) for t, i in zip(texts, images)})
-    return {text for text, count in counts.items() if enough(count)}
-
-
-exercise(
-    count_words,
-    _word_cases,
-    white_space=lambda text: len(text.split()),
-    single_spaces=lambda text: len(text.split(" ")),
-    underscore_no_nfkc=lambda text: len(re.findall(r"\w+", text.lower())),
-    underscore=lambda text: len(re.findall(r"\w+", _nfkc(text))),
-    english_letters=lambda text: len(re.findall(r"[a-z0-9]+", _nfkc(text))),
-    no_marks=lambda text: len(re.findall(r"[^\W_]+", _nfkc(text))),
-    no_marks_no_nfkc=lambda text: len(re.findall(r"[^\W_]+", text.lower())),
-    no_digits=lambda text: len(re.findall(r"[^\W\d_]+", _nfkc(text))),
-    no_nfkc=lambda text: len(_spaced(text.lower()).split()),
-    joins_words=lambda text: len(_spaced(_nfkc(text), gap="").split()),
-    apostrophe=lambda text: len(_spaced(_nfkc(text).replace("'", "")).split()),
-    different_words=lambda text: len(set(_normal(text).split())),
-    letters=lambda text: len(_normal(text)),
-    gaps=lambda text: _normal(text).count(" "),
-    empty_text=lambda text: len(_normal(text).split(" ")),
-)
-
-exercise(
-    shared_texts,
-    _shared_cases,
-    raw_texts=lambda t, i, k: _sharing(t, i, lambda n: n > k, str),
-    lower_case=lambda t, i, k: _sharing(t, i, lambda n: n > k, str.lower),
-    pairs=lambda t, i, k: _sharing(t, range(len(t)), lambda n: n > k),
-    bound=lambda t, i, k: _sharing(t, i, lambda n: n >= k),
-    always_10=lambda t, i, k: _sharing(t, i, lambda n: n > 10),
-    what_stays=lambda t, i, k: _sharing(t, i, lambda n: n <= k),
-    texts_of_images=lambda t, i, k: _sharing(i, t, lambda n: n > k, str),
-    as_written=lambda t, i, k: {s for s in t if _normal(s) in shared_texts(t, i, k)},
-    images=lambda t, i, k: {x for s, x in zip(t, i) if _normal(s) in shared_texts(t, i, k)},
-    places=lambda t, i, k: {n for n, s in enumerate(t) if _normal(s) in shared_texts(t, i, k)},
-)
+exercise(shared_texts, _shared_cases)

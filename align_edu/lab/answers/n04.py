@@ -1,7 +1,5 @@
 """Exercises of notebook 04: the channels of a wider tower, and the places of a filter."""
 
-import math
-
 import torch
 
 from align_edu.lab.exercises import Cases, exercise
@@ -53,49 +51,6 @@ def _side_cases(g: torch.Generator) -> Cases:
     return cases
 
 
-def _nearest(exact: float) -> int:
-    """Return the nearest multiple of 8, halves rounded up."""
-    return int(exact + 4) // 8 * 8
+exercise(round_channels, _channel_cases)
 
-
-def _kept(rounded: int, exact: float) -> int:
-    """Apply the rule of the tenth, and the least of 8."""
-    rounded = max(8, rounded)
-    return rounded + 8 if rounded < 0.9 * exact else rounded
-
-
-exercise(
-    round_channels,
-    _channel_cases,
-    product=lambda c, m: c * m,
-    cut=lambda c, m: int(c * m),
-    rounded=lambda c, m: round(c * m),
-    rounded_up=lambda c, m: math.ceil(c * m),
-    down=lambda c, m: max(8, int(c * m) // 8 * 8),
-    down_with_tenth=lambda c, m: _kept(int(c * m) // 8 * 8, c * m),
-    up=lambda c, m: 8 * math.ceil(c * m / 8),
-    no_tenth=lambda c, m: max(8, _nearest(c * m)),
-    nearest_only=lambda c, m: _nearest(c * m),
-    tenth_of_old=lambda c, m: _kept(_nearest(c * m), c),
-    half_to_even=lambda c, m: _kept(8 * round(c * m / 8), c * m),
-    rounds_first=lambda c, m: int(_kept(_nearest(c), c) * m),
-    eighths=lambda c, m: round_channels(c, m) // 8,
-)
-
-exercise(
-    output_side,
-    _side_cases,
-    steps=lambda n, k, s, a, b: (n + a + b - k) // s,
-    one_too_early=lambda n, k, s, a, b: (n + a + b - k + 1) // s,
-    up=lambda n, k, s, a, b: math.ceil((n + a + b - k) / s) + 1,
-    fractions=lambda n, k, s, a, b: (n + a + b - k) / s + 1,
-    no_padding=lambda n, k, s, a, b: (n - k) // s + 1,
-    before_twice=lambda n, k, s, a, b: (n + 2 * a - k) // s + 1,
-    no_after=lambda n, k, s, a, b: (n + a - k) // s + 1,
-    padding_twice=lambda n, k, s, a, b: (n + 2 * (a + b) - k) // s + 1,
-    no_stride=lambda n, k, s, a, b: n + a + b - k + 1,
-    same_padding=lambda n, k, s, a, b: math.ceil(n / s),
-    side_by_stride=lambda n, k, s, a, b: n // s,
-    no_kernel=lambda n, k, s, a, b: (n + a + b) // s,
-    one_too_many=lambda n, k, s, a, b: (n + a + b - k - 1) // s + 1,
-)
+exercise(output_side, _side_cases)

@@ -1,15 +1,12 @@
 """Exercises of notebook 08: the learning rate, and one training step."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from align_edu.lab.exercises import Answer, Cases, exercise
-from align_edu.loss import contrastive_loss
+from align_edu.lab.exercises import Cases, exercise
 
 Batch = Sequence[Tensor]
 Optimizer = torch.optim.Optimizer
@@ -60,74 +57,6 @@ def _step_cases(g: torch.Generator) -> Cases:
     return [(f"{plan}, seed {seed}",) for plan, seed in zip(plans, seeds)]
 
 
-def _warm(then: Callable[[int, int, int], float]) -> Answer:
-    """Return a schedule with the right warm-up and another part after it."""
-    return lambda t, n, w, peak: peak * (t / w if t < w else then(t, n, w))
+exercise(learning_rate_at, _rate_cases)
 
-
-def _loss(
-    m: Any, batch: Batch, e: float, sigma: Any = None, of: Callable[[Tensor], Tensor] = Tensor.clone
-) -> Tensor:
-    image, text = map(of, m(*batch))
-    sigma = m.temperature() if sigma is None else sigma
-    return contrastive_loss(image, text, sigma, label_smoothing=e)
-
-
-def _one_direction(m: Any, batch: Batch, e: float) -> Tensor:
-    image, text = m(*batch)
-    logits = image @ text.T / m.temperature()
-    return F.cross_entropy(logits, torch.arange(len(image)), label_smoothing=e)
-
-
-def _step(loss_of: Answer = _loss, order: str = "clear backward step") -> Answer:
-    """Return a step with another loss, or with its three acts in another order."""
-
-    def step(m: Any, optimizer: Optimizer, batch: Batch, e: float) -> float:
-        """Take the step and return the loss."""
-        loss = loss_of(m, batch, e)
-        acts = {"clear": optimizer.zero_grad, "backward": loss.backward, "step": optimizer.step}
-        for act in order.split():
-            acts[act]()
-        return loss.item()
-
-    return step
-
-
-def _after(result: Answer) -> Answer:
-    """Return the right step with another result."""
-    return lambda m, o, batch, e: result(training_step(m, o, batch, e), m, o, batch, e)
-
-
-exercise(
-    learning_rate_at,
-    _rate_cases,
-    no_warmup=lambda t, n, w, peak: peak * (n - t) / n,
-    no_decay=_warm(lambda t, n, w: 1.0),
-    jumps=_warm(lambda t, n, w: 1 - t / n),
-    ends_too_high=_warm(lambda t, n, w: 1 - (t - w) / n),
-    whole_division=lambda t, n, w, peak: peak * (t // w if t < w else (n - t) // (n - w)),
-    cosine=_warm(lambda t, n, w: (1 + math.cos(math.pi * (t - w) / (n - w))) / 2),
-    one_ahead=lambda t, n, w, peak: peak * ((t + 1) / w if t < w else (n - t) / (n - w)),
-    zero_division=lambda t, n, w, peak: peak * min(t / w, (n - t) / (n - w)),
-    no_peak=lambda t, n, w, peak: t / w if t < w else (n - t) / (n - w),
-    rises_again=_warm(lambda t, n, w: (t - w) / (n - w)),
-)
-
-exercise(
-    training_step,
-    _step_cases,
-    observe="align_edu.lab.stand_ins:train_shortly",
-    not_cleared=_step(order="backward step"),
-    step_first=_step(order="step clear backward"),
-    no_step=_step(order="clear backward"),
-    one_direction=_step(_one_direction),
-    no_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=1.0)),
-    fixed_temperature=_step(lambda m, b, e: _loss(m, b, e, sigma=m.temperature().item())),
-    not_smoothed=_step(lambda m, b, e: _loss(m, b, 0.0)),
-    detached=_step(lambda m, b, e: _loss(m, b, e, of=Tensor.detach)),
-    climbs=_step(lambda m, b, e: -_loss(m, b, e)),
-    halved=_step(lambda m, b, e: _loss(m, b, e) / 2),
-    loss_after=_after(lambda loss, m, o, b, e: _loss(m, b, e).item()),
-    two_steps=_after(lambda loss, m, o, b, e: (training_step(m, o, b, e), loss)[1]),
-    nothing_returned=_after(lambda loss, m, o, b, e: None),
-)
+exercise(training_step, _step_cases, observe="align_edu.lab.stand_ins:train_shortly")

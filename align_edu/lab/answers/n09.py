@@ -1,11 +1,11 @@
 """Exercises of notebook 09: recall at k with several texts for each image, and average ranks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from align_edu.lab.exercises import Answer, Cases, exercise
+from align_edu.lab.exercises import Cases, exercise
 
 Values = Sequence[float]
 
@@ -59,93 +59,9 @@ def _recall_cases(g: torch.Generator) -> Cases:
     return cases
 
 
-def _matching(s: Tensor, owner: Tensor) -> Tensor:
-    return owner[None] == torch.arange(len(s))[:, None]  # (I, T)
-
-
-def _best(s: Tensor, owner: Tensor) -> Tensor:
-    return s.masked_fill(~_matching(s, owner), -torch.inf).amax(dim=1, keepdim=True)  # (I, 1)
-
-
-def _found(s: Tensor, owner: Tensor, k: int) -> Tensor:
-    """Return which texts are among the first k of their image: (I, T), ties against them."""
-    matching = _matching(s, owner)
-    wrong = s.masked_fill(matching, -torch.inf)
-    return matching & ((wrong[:, None, :] >= s[:, :, None]).sum(dim=2) < k)
-
-
-def _share(hits: Callable[[Tensor, Tensor, int], Tensor]) -> Answer:
-    """Return a recall that is the mean of these hits."""
-    return lambda s, t, k: float(hits(s, t, k).double().mean())
-
-
-def _first_text(s: Tensor, owner: Tensor, k: int) -> Tensor:
-    first = _matching(s, owner).double().argmax(dim=1, keepdim=True)  # (I, 1)
-    return _found(s, owner, k).gather(1, first)
-
-
-def _text_to_image(s: Tensor, owner: Tensor, k: int) -> Tensor:
-    return (s >= s[owner, torch.arange(len(owner))]).sum(dim=0) <= k
-
-
-def _in_order(s: Tensor, owner: Tensor, k: int) -> float:
-    """Assume that the texts are sorted by image, with the same number for each."""
-    return recall_at_k(s, torch.arange(s.shape[1]) * len(s) // s.shape[1], k)
-
-
-def _mean_of_texts(s: Tensor, owner: Tensor, k: int) -> Tensor:
-    matching = _matching(s, owner)
-    mean = (s * matching).sum(dim=1, keepdim=True) / matching.sum(dim=1, keepdim=True)
-    return ((s >= mean) & ~matching).sum(dim=1) < k
-
-
-def _ranks(rank: Callable[[int, int], float]) -> Answer:
-    """Return ranks computed from how many values lie below, and how many are equal."""
-    return lambda v: [rank(sum(o < x for o in v), sum(o == x for o in v)) for x in v]
-
-
-def _order(values: Values) -> list[int]:
-    return sorted(range(len(values)), key=lambda place: values[place])
-
-
-exercise(
-    recall_at_k,
-    _recall_cases,
-    times={"per_cent": 100},
-    ties_win=_share(lambda s, t, k: (s > _best(s, t)).sum(dim=1) < k),
-    own_ties_lose=_share(lambda s, t, k: (s >= _best(s, t)).sum(dim=1) <= k),
-    all_of_them=_share(lambda s, t, k: (_found(s, t, k) | ~_matching(s, t)).all(dim=1)),
-    first_text=_share(_first_text),
-    share_of_texts=_share(lambda s, t, k: _found(s, t, k).sum(1) / _matching(s, t).sum(1)),
-    by_text=lambda s, t, k: float(_found(s, t, k).sum() / len(t)),
-    text_to_image=_share(_text_to_image),
-    in_order=_in_order,
-    mean_of_texts=_share(_mean_of_texts),
-    first_place=lambda s, t, k: recall_at_k(s, t, 1),
-    one_too_many=lambda s, t, k: recall_at_k(s, t, k + 1),
-    one_too_few=lambda s, t, k: recall_at_k(s, t, k - 1),
-    least_similar=lambda s, t, k: recall_at_k(-s, t, k),
-    number_of_hits=lambda s, t, k: recall_at_k(s, t, k) * len(s),
-    by_k=lambda s, t, k: recall_at_k(s, t, k) / k,
-    absolute=lambda s, t, k: recall_at_k(s.abs(), t, k),
-)
+exercise(recall_at_k, _recall_cases)
 
 exercise(
     average_ranks,
     lambda g: [((torch.randint(-4, 5, (n,), generator=g) / 2).tolist(),) for n in (6, 9, 12, 15)],
-    by_place=lambda v: [_order(v).index(place) + 1 for place in range(len(v))],
-    lowest=_ranks(lambda below, equal: below + 1),
-    highest=_ranks(lambda below, equal: below + equal),
-    dense=lambda v: [sorted(set(v)).index(value) + 1 for value in v],
-    from_0=lambda v: [rank - 1 for rank in average_ranks(v)],
-    from_largest=lambda v: average_ranks([-value for value in v]),
-    argsort=_order,
-    argsort_from_1=lambda v: [place + 1 for place in _order(v)],
-    rising=lambda v: sorted(average_ranks(v)),
-    sorted_values=sorted,
-    rounded_down=_ranks(lambda below, equal: below + (equal + 1) // 2),
-    half_of_equals=_ranks(lambda below, equal: below + equal / 2),
-    divided=lambda v: [rank / len(v) for rank in average_ranks(v)],
-    absolute=lambda v: average_ranks([abs(value) for value in v]),
-    tensor=lambda v: torch.tensor(average_ranks(v)),
 )

@@ -1,14 +1,10 @@
 """Exercises of notebook 10: prompt ensembles, and top-k accuracy."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.lab.exercises import Cases, exercise
-
-unit = partial(F.normalize, dim=-1)
 
 
 def ensemble(prompts: Tensor) -> Tensor:
@@ -61,41 +57,6 @@ def _accuracy_cases(g: torch.Generator) -> Cases:
     return cases
 
 
-def _by_class(s: Tensor, labels: Tensor, k: int) -> float:
-    classes = [labels == label for label in labels.unique()]
-    return sum(top_k_accuracy(s[some], labels[some], k) for some in classes) / len(classes)
+exercise(ensemble, _ensemble_cases)
 
-
-exercise(
-    ensemble,
-    _ensemble_cases,
-    prompts_not_normalised=lambda p: unit(p.mean(dim=1)),
-    mean_not_normalised=lambda p: unit(p).mean(dim=1),
-    nothing_normalised=lambda p: p.mean(dim=1),
-    over_classes=lambda p: unit(unit(p).mean(dim=0)),
-    first_prompt=lambda p: unit(p)[:, 0],
-    largest=lambda p: unit(unit(p).amax(dim=1)),
-    one_for_all=lambda p: unit(unit(p).sum(dim=1) / p.shape[2]).sum(dim=0, keepdim=True),
-    along_prompts=lambda p: unit(F.normalize(p, dim=1).mean(dim=1)),
-    along_classes=lambda p: F.normalize(unit(p).mean(dim=1), dim=0),
-    l1=lambda p: unit(unit(p).mean(dim=1), p=1),
-    softmax=lambda p: torch.softmax(unit(p).mean(dim=1), dim=1),
-    not_averaged=lambda p: unit(p),
-)
-
-exercise(
-    top_k_accuracy,
-    _accuracy_cases,
-    times={"per_cent": 100},
-    ties_win=lambda s, y, k: ((s > s.gather(1, y[:, None])).sum(dim=1) < k).double().mean().item(),
-    best_only=lambda s, y, k: top_k_accuracy(s, y, 1),
-    number_of_hits=lambda s, y, k: top_k_accuracy(s, y, k) * len(s),
-    error=lambda s, y, k: 1 - top_k_accuracy(s, y, k),
-    least_similar=lambda s, y, k: top_k_accuracy(-s, y, k),
-    one_too_many=lambda s, y, k: top_k_accuracy(s, y, k + 1),
-    one_too_few=lambda s, y, k: top_k_accuracy(s, y, k - 1),
-    own_number=lambda s, y, k: top_k_accuracy(s, torch.arange(len(y)) % s.shape[1], k),
-    by_class=_by_class,
-    by_k=lambda s, y, k: top_k_accuracy(s, y, k) / k,
-    absolute=lambda s, y, k: top_k_accuracy(s.abs(), y, k),
-)
+exercise(top_k_accuracy, _accuracy_cases)

@@ -1,14 +1,9 @@
 """Exercises of notebook 11: an image plus words, and the best matches without the query image."""
 
-from functools import partial
-
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from align_edu.lab.exercises import Cases, exercise
-
-unit = partial(F.normalize, dim=0)
 
 
 def combine(image: Tensor, plus: Tensor, minus: Tensor, weight: float) -> Tensor:
@@ -60,52 +55,6 @@ def _top_cases(g: torch.Generator) -> Cases:
     return cases
 
 
-def _order(s: Tensor) -> list[int]:
-    return s.argsort(descending=True, stable=True).tolist()
+exercise(combine, _combine_cases)
 
-
-def _set(s: Tensor, query: int, value: float) -> Tensor:
-    return s.index_fill(0, torch.tensor(query), value)
-
-
-exercise(
-    combine,
-    _combine_cases,
-    as_they_come=lambda i, p, m, w: unit(i + w * (p - m)),
-    sum_not_normalised=lambda i, p, m, w: unit(i) + w * (unit(p) - unit(m)),
-    nothing_normalised=lambda i, p, m, w: i + w * (p - m),
-    image_weighed=lambda i, p, m, w: unit(w * unit(i) + unit(p) - unit(m)),
-    plus_weighed=lambda i, p, m, w: unit(unit(i) + w * unit(p) - unit(m)),
-    both_added=lambda i, p, m, w: combine(i, p, -m, w),
-    signs=lambda i, p, m, w: combine(i, m, p, w),
-    no_minus=lambda i, p, m, w: unit(unit(i) + w * unit(p)),
-    difference_normalised=lambda i, p, m, w: unit(unit(i) + w * unit(p - m)),
-    normalised_again=lambda i, p, m, w: unit(unit(i) + w * unit(unit(p) - unit(m))),
-    only_image=lambda i, p, m, w: unit(unit(i) + w * (p - m)),
-    only_texts=lambda i, p, m, w: unit(i + w * (unit(p) - unit(m))),
-    no_weight=lambda i, p, m, w: combine(i, p, m, 1.0),
-    mixed=lambda i, p, m, w: unit((1 - w) * unit(i) + w * (unit(p) - unit(m))),
-    l1=lambda i, p, m, w: unit(unit(i) + w * (unit(p) - unit(m)), p=1),
-)
-
-exercise(
-    top_k_without,
-    _top_cases,
-    with_query=lambda s, q, k: _order(s)[:k],
-    drops_best=lambda s, q, k: _order(s)[1 : k + 1],
-    cut_first=lambda s, q, k: [place for place in _order(s)[:k] if place != q],
-    shifted=lambda s, q, k: _order(torch.cat([s[:q], s[q + 1 :]]))[:k],
-    set_to_zero=lambda s, q, k: _order(_set(s, q, 0.0))[:k],
-    comes_back=lambda s, q, k: _order(_set(s, q, -torch.inf))[:k],
-    topk=lambda s, q, k: _set(s, q, -torch.inf).topk(k).indices.tolist(),
-    last_of_equals=lambda s, q, k: [
-        place for place in s.argsort(stable=True).flip(0).tolist() if place != q
-    ][:k],
-    least_similar=lambda s, q, k: top_k_without(-s, q, k),
-    tensor=lambda s, q, k: torch.tensor(top_k_without(s, q, k)),
-    values=lambda s, q, k: s[top_k_without(s, q, k)].tolist(),
-    absolute=lambda s, q, k: top_k_without(s.abs(), q, k),
-    without_equals=lambda s, q, k: [place for place in _order(s) if s[place] != s[q]][:k],
-    rising=lambda s, q, k: sorted(top_k_without(s, q, k)),
-    from_1=lambda s, q, k: [place + 1 for place in top_k_without(s, q, k)],
-)
+exercise(top_k_without, _top_cases)

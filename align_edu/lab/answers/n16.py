@@ -30,18 +30,4 @@ exercise(
         (10 * a + 1, 1e9 * (b + 0.1), int(1000 * c) + 2, 100 * d + 5, 0.2 + 0.6 * e)
         for a, b, c, d, e in torch.rand(5, 5, generator=g).tolist()
     ],
-    times={
-        "forward_only": 1 / 3,
-        "two_passes": 2 / 3,
-        "four_passes": 4 / 3,
-        "seconds": 86_400,
-        "hours": 24,
-        "gflop_kept": 1000,
-        "gflop_turned": 1 / 1000,
-    },  # fmt: skip
-    share_multiplied=lambda g, n, c, p, share: days_of_run(g, n, c, p, 1 / share),
-    no_share=lambda g, n, c, p, share: days_of_run(g, n, c, p, 1),
-    no_chips=lambda g, n, chips, p, share: days_of_run(g, n, 1, p, share),
-    chips_twice=lambda g, n, chips, p, share: days_of_run(g, n, chips * chips, p, share),
-    one_pair=lambda g, n, c, p, share: days_of_run(g, 1, c, p, share),
 )
