@@ -13,13 +13,12 @@ from align_edu.io import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "data_samples" / "toy_model"
-FILES = ("config.json", "tokenizer.json", "model.safetensors")
 
 
-def own_run(folder: Path, age: float, name: str = "toy") -> Path:
+def own_run(folder: Path, age: float = 1, name: str = "toy") -> Path:
     """A copy of the bundled run, finished ``age`` seconds ago."""
     folder.mkdir(parents=True)
-    for file in FILES:
+    for file in ("config.json", "tokenizer.json", "model.safetensors"):
         shutil.copyfile(BUNDLED / file, folder / file)
     config = json.loads((folder / "config.json").read_text())
     config["preset"]["name"] = name
@@ -36,27 +35,18 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-def test_the_newest_own_toy_run_is_taken_however_deep_it_lies(
+def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own_run(runs / "old", age=9)
-    newest = own_run(runs / "demo" / "run", age=1)
-    own_run(runs / "middle", age=5)
+    newest = own_run(runs / "demo" / "run", age=5)
+    own_run(runs / "photographs", name="cc3m")
+    (own_run(runs / "unfinished") / "tokenizer.json").unlink()
+    (own_run(runs / "broken") / "config.json").write_text("{")
+    (own_run(runs / "strange") / "config.json").write_text('{"preset": 3}')
+    (own_run(runs / "younger", age=0) / "model.safetensors").unlink()
     assert lab.model().folder == newest
     assert capsys.readouterr().out == f"model: your run {newest}\n"
-
-
-def test_runs_that_are_unfinished_or_of_other_pictures_are_passed_over(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = own_run(runs / "good", age=9)
-    own_run(runs / "photographs", age=1, name="cc3m")
-    (own_run(runs / "unfinished", age=1) / "tokenizer.json").unlink()
-    (own_run(runs / "broken", age=1) / "config.json").write_text("{")
-    (own_run(runs / "strange", age=1) / "config.json").write_text('{"preset": 3}')
-    (own_run(runs / "younger", age=0) / "model.safetensors").unlink()
-    assert lab.model().folder == good
-    assert "your run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("made", [False, True])
@@ -71,32 +61,30 @@ def test_without_an_own_run_it_is_the_bundled_one(
     assert capsys.readouterr().out == "model: the bundled one, data_samples/toy_model\n"
 
 
-@pytest.mark.parametrize("name", [None, ""])
 def test_tests_see_the_bundled_one_unless_a_folder_is_named(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, name: str | None
+    runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own_run(runs / "own", age=1)
-    if name is None:
-        monkeypatch.delenv("ALIGN_EDU_RUNS")
-    else:
-        monkeypatch.setenv("ALIGN_EDU_RUNS", name)
+    own_run(runs / "own")
+    monkeypatch.setenv("ALIGN_EDU_RUNS", "")
+    assert lab.model().folder.samefile(BUNDLED)
+    monkeypatch.delenv("ALIGN_EDU_RUNS")
     assert lab.model().folder.samefile(BUNDLED)
 
 
 @pytest.mark.parametrize("where", ["runs/own", "../runs/own"])
 def test_a_student_needs_name_no_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    runs: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    notebooks = tmp_path / "notebooks"
+    notebooks = runs.parent / "notebooks"
     notebooks.mkdir()
     monkeypatch.chdir(notebooks)
-    monkeypatch.delenv("ALIGN_EDU_RUNS", raising=False)
+    monkeypatch.delenv("ALIGN_EDU_RUNS")
     monkeypatch.delenv("PYTEST_VERSION")
-    own = own_run(notebooks / where, age=1)
+    own = own_run(notebooks / where)
     assert lab.model().folder.samefile(own)
 
 
-def test_where_neither_is_there_one_sentence_says_so(
+def test_where_neither_exists_one_sentence_says_so(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     module = sys.modules["align_edu.lab.course"]

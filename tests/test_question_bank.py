@@ -1,4 +1,4 @@
-"""The core questions: complete, answered by cells that are there, each number accounted for."""
+"""The core questions: complete, answered by cells that exist, each number accounted for."""
 
 import json
 import math
@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from align_edu import lab
-from align_edu.lab.course import find_lesson
-from align_edu.lab.quiz import LETTERS, Cell, Question, load_questions
+from align_edu.io import InputError
+from align_edu.lab.course import COURSE, find_lesson
+from align_edu.lab.quiz import Cell, Question, find_questions, load_questions
 from align_edu.loss import chance_loss
 from align_edu.presets import IMAGE_SIZES, get_preset
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = ROOT.parent / "shared" / "seeds"
-BANK = load_questions("core")
+BANK = {f"{question.kind}-{question.number}": question for question in load_questions("core")}
+each_question = pytest.mark.parametrize("question", BANK.values(), ids=BANK)
 
 # Each number that the bank quotes from the paper, with the words around it there.
 PAPER = {
@@ -67,17 +68,13 @@ NAMES = re.compile(  # what holds digits and is no number of ours
 NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[/:]\d+)?(?:e-\d+|k\b|B\b|%)?")
 
 
-def squared_error_slope(right: float) -> float:
-    """The slope of the mean squared error in the right logit, when its class has this chance."""
+def slopes_in_the_right_logit(right: float) -> tuple[float, float]:
+    """Of the cross-entropy and of the mean squared error, when the class has this chance."""
     logits = torch.tensor([0.0, math.log(1 / right - 1)], requires_grad=True)
     error = (logits.softmax(dim=0) - torch.tensor([1.0, 0.0])).square().mean()
-    return torch.autograd.grad(error, logits)[0][0].item()
-
-
-def cross_entropy_slope(right: float) -> float:
-    logits = torch.tensor([0.0, math.log(1 / right - 1)], requires_grad=True)
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(0))
-    return torch.autograd.grad(loss, logits)[0][0].item()
+    losses = (-logits.log_softmax(dim=0)[0], error)
+    entropy, squared = (torch.autograd.grad(each, logits)[0][0].item() for each in losses)
+    return entropy, squared
 
 
 def best_guess(values: list[float], power: int) -> float:
@@ -85,47 +82,28 @@ def best_guess(values: list[float], power: int) -> float:
     return min(tries, key=lambda guess: sum(abs(value - guess) ** power for value in values))
 
 
-def worked_out() -> dict[tuple[str, int], set[str]]:
+def worked_out() -> dict[str, set[str]]:
     """The numbers that follow from others, worked out here; and those that a question assumes."""
     full = (24 * 24 * 64) * (24 * 24 * 128)
-    sizes = IMAGE_SIZES["L2"]
-    blocks = sum(math.ceil(repeats * sizes.depth) for repeats in (1, 2, 2, 3, 3, 4, 1))
+    depth = IMAGE_SIZES["L2"].depth
+    blocks = sum(math.ceil(repeats * depth) for repeats in (1, 2, 2, 3, 3, 4, 1))
     others = 16_383 * math.exp(-2)  # cosine 1 for the pair, -1 for the others
     batch = get_preset("l2_large").recipe.batch_size
+    lost = (f"{2 * math.log(1 + others):.2f}", f"{chance_loss(batch):.2f}")
+    guesses = {f"{best_guess([1, 2, 9], power):g}" for power in (1, 2)}
     return {
-        ("general", 7): {"3", "24", "64", "128", f"{9 * 64 * 128:,}", f"{full / 1e9:.1f}"},
-        ("general", 8): {f"{blocks}"},
-        ("general", 11): {
-            "0.01",
-            f"{cross_entropy_slope(0.01):.2f}",
-            f"{squared_error_slope(0.01):.2f}",
-        },
-        ("general", 12): {
-            *("1", "2", "9"),
-            f"{best_guess([1, 2, 9], 2):g}",
-            f"{best_guess([1, 2, 9], 1):g}",
-        },
-        ("paper", 5): {
-            f"{1 / (1 + others):.4f}",
-            f"{2 * math.log(1 + others):.2f}",
-            f"{chance_loss(batch):.2f}",
-        },
-        ("paper", 11): {f"{batch - 1:,}", f"{batch // 1024 - 1}"},
+        "general-7": {"3", "24", "64", "128", f"{9 * 64 * 128:,}", f"{full / 1e9:.1f}"},
+        "general-8": {f"{blocks}"},
+        "general-11": {"0.01", *(f"{slope:.2f}" for slope in slopes_in_the_right_logit(0.01))},
+        "general-12": {"1", "2", "9", *guesses},
+        "paper-5": {f"{1 / (1 + others):.4f}", *lost},
+        "paper-11": {f"{batch - 1:,}", f"{batch // 1024 - 1}"},
     }
 
 
 def texts_of(question: Question) -> list[str]:
-    options = question.options
-    said = [text for option in options for text in (option.text, option.feedback)]
+    said = [text for option in question.options for text in (option.text, option.feedback)]
     return [question.question, question.answer, question.corrected, *said]
-
-
-def named(question: Question) -> str:
-    return f"{question.kind}-{question.number}"
-
-
-def plain(text: str) -> str:
-    return " ".join(text.split())
 
 
 @pytest.fixture(scope="module")
@@ -133,40 +111,7 @@ def paper() -> str:
     found = sorted(SEEDS.glob("004_*.txt"))
     if not found:
         pytest.skip("the paper's text (../shared/seeds) is not here")
-    return plain(found[0].read_text(encoding="utf-8"))
-
-
-def test_there_are_twelve_general_questions_and_fourteen_about_the_paper() -> None:
-    numbers = [("general", n) for n in range(1, 13)] + [("paper", n) for n in range(1, 15)]
-    assert [(question.kind, question.number) for question in BANK] == numbers
-
-
-@pytest.mark.parametrize("question", BANK, ids=named)
-def test_a_question_has_a_short_answer_and_the_cell_or_lesson_that_measures_it(
-    question: Question,
-) -> None:
-    assert question.answer.endswith(".") and len(question.answer.split()) <= 100
-    assert bool(question.corrected) == (question.kind == "paper")
-    assert bool(question.cells) != bool(question.comes_later)
-    for cell in question.cells:
-        assert [heading for heading, _ in stored(cell)] == [cell.heading]
-    if question.comes_later is not None:  # only until the lesson is written
-        assert find_lesson(question.comes_later).minutes is None
-
-
-def test_the_right_option_is_told_neither_by_its_length_nor_by_its_letter() -> None:
-    letters: Counter[str] = Counter()
-    longest = shortest = 0
-    for question in BANK:
-        sizes = [len(option.text) for option in question.options]
-        right = [option.right for option in question.options].index(True)
-        letters[LETTERS[right]] += 1
-        longest += sizes[right] == max(sizes)
-        shortest += sizes[right] == min(sizes)
-    assert set(letters) == {"a", "b", "c"}
-    assert all(5 <= count <= 13 for count in letters.values())
-    assert 4 <= longest <= 13
-    assert 4 <= shortest <= 13
+    return " ".join(found[0].read_text(encoding="utf-8").split())
 
 
 def stored(cell: Cell) -> list[tuple[str, str]]:
@@ -184,11 +129,34 @@ def stored(cell: Cell) -> list[tuple[str, str]]:
     return found
 
 
-def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
-    bank = {named(question): question for question in BANK}
+@each_question
+def test_a_question_has_a_short_answer_and_the_cell_or_lesson_that_measures_it(
+    question: Question,
+) -> None:
+    assert question.answer.endswith(".") and len(question.answer.split()) <= 100
+    assert bool(question.corrected) == (question.kind == "paper")
+    assert bool(question.cells) != bool(question.comes_later)
+    for cell in question.cells:
+        assert [heading for heading, _ in stored(cell)] == [cell.heading]
+    if question.comes_later is not None:  # only until the lesson is written
+        assert find_lesson(question.comes_later).minutes is None
 
+
+def test_the_right_option_is_told_neither_by_its_length_nor_by_its_place() -> None:
+    counts: Counter[object] = Counter()
+    for question in BANK.values():
+        sizes = [len(option.text) for option in question.options]
+        right = [option.right for option in question.options].index(True)
+        counts[right] += 1
+        counts["longest"] += sizes[right] == max(sizes)
+        counts["shortest"] += sizes[right] == min(sizes)
+    assert counts.keys() == {0, 1, 2, "longest", "shortest"}
+    assert all(4 <= count <= 13 for count in counts.values()), counts
+
+
+def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
     def printed(name: str, place: int = 0) -> str:
-        return stored(bank[name].cells[place])[0][1]
+        return stored(BANK[name].cells[place])[0][1]
 
     hardest = re.findall(r"hardest negative (-?[\d.]+)", printed("paper-10"))
     assert len(hardest) > 3 and hardest == sorted(hardest, key=float)
@@ -205,45 +173,35 @@ def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
     assert int(ours) < int(words)  # other texts
 
 
-@pytest.mark.parametrize("question", BANK, ids=named)
-def test_every_number_is_the_papers_or_worked_out_here(question: Question) -> None:
-    known = {*PAPER, *BOUNDS, *worked_out().get((question.kind, question.number), set())}
-    for text in texts_of(question):
-        numbers = {number.rstrip(",") for number in NUMBER.findall(NAMES.sub("", text))}
-        assert numbers <= known, text
-
-
-@pytest.mark.parametrize("key", worked_out(), ids=str)
-def test_every_number_that_is_worked_out_is_told(key: tuple[str, int]) -> None:
-    (question,) = (each for each in BANK if (each.kind, each.number) == key)
-    told = " ".join(texts_of(question))
-    for number in worked_out()[key]:
-        assert re.search(rf"(?<![\d.]){re.escape(number)}(?!\d)", told), number
+@pytest.mark.parametrize("name", BANK)
+def test_every_number_is_the_papers_or_worked_out_here(name: str) -> None:
+    here, told = worked_out().get(name, set()), set()
+    for text in texts_of(BANK[name]):
+        told |= {number.rstrip(",") for number in NUMBER.findall(NAMES.sub("", text))}
+    assert told <= {*PAPER, *BOUNDS, *here}
+    assert here <= told  # what is worked out is said
 
 
 @pytest.mark.parametrize("number", PAPER)
 def test_a_number_of_the_paper_stands_there(number: str, paper: str) -> None:
     words = PAPER[number]
-    assert words in paper
-    assert number.replace(",", "") in words
-    assert any(number in text for question in BANK for text in texts_of(question))
+    assert words in paper and number.replace(",", "") in words
+    assert any(number in text for question in BANK.values() for text in texts_of(question))
 
 
 def test_what_is_quoted_is_the_papers(paper: str) -> None:
-    quotes = [
-        quote
-        for question in BANK
-        for text in texts_of(question)
-        for quote in re.findall("“([^”]+)”", text)
-    ]
+    texts = [text for question in BANK.values() for text in texts_of(question)]
+    quotes = [quote for text in texts for quote in re.findall("“([^”]+)”", text)]
     assert len(quotes) > 12
-    for quote in quotes:
-        assert quote in paper, quote
+    assert not [quote for quote in quotes if quote not in paper]
 
 
-def test_the_core_quiz_works_as_the_others_do(capsys: pytest.CaptureFixture[str]) -> None:
-    rights = [[option.right for option in question.options].index(True) for question in BANK]
-    lab.quiz("core", "".join(LETTERS[place] for place in rights))
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 26
-    assert all(re.match(r"\d+\. Right \([abc]\)\.", line) for line in lines)
+def test_questions_are_found_by_the_notebook_that_answers_them() -> None:
+    numbers = [f"general-{n}" for n in range(1, 13)] + [f"paper-{n}" for n in range(1, 15)]
+    assert list(BANK) == numbers
+    assert find_questions("11") == (BANK["paper-12"], BANK["paper-14"])
+    assert find_questions("17") == ()
+    everywhere = [q for lesson in COURSE for q in find_questions(lesson.number)]
+    assert all(question in everywhere for question in BANK.values())
+    with pytest.raises(InputError, match="99"):
+        find_questions("99")

@@ -1,7 +1,9 @@
 """TEACHING.md: its example runs, its exercises exist, and its table covers the course."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,25 +65,22 @@ def test_the_example_of_an_exercise_of_ones_own_runs(capsys: pytest.CaptureFixtu
         EXERCISES.pop("mean_square", None)
 
 
-def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused() -> None:
-    hints = find_exercise("cosine").hints
-
-    def cosine(x: float) -> float:
-        return x
-
-    def twice(x: float) -> float:
-        return 2 * x
-
-    def add(notebook: str, function: object, case: float = 3.0) -> None:
-        square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
-        lab.add_exercise(lab.Exercise(notebook, function, lambda _: [(case,)], (square,), hints))  # type: ignore[arg-type]
-
-    with pytest.raises(InputError, match="an exercise of notebook 05; choose another name"):
-        add("mine", cosine)
-    with pytest.raises(InputError, match="'06' is part of the course"):
-        add("06", twice)
-    with pytest.raises(InputError, match="use def"):
-        add("mine", lambda x: x)
-    with pytest.raises(InputError, match="no case tells the right answer.*the square.*add a case"):
-        add("mine", twice, 2.0)  # 2 + 2 = 2 * 2
-    assert "twice" not in EXERCISES
+@pytest.mark.parametrize(
+    ("notebook", "name", "function", "words"),
+    [
+        ("mine", "cosine", lambda x: x, "an exercise of notebook 05; choose another name"),
+        ("06", "thrice", lambda x: 3 * x, "'06' is part of the course"),
+        ("mine", "<lambda>", lambda x: 3 * x, "use def"),
+        ("mine", "twice", lambda x: 2 * x, "no case tells the right answer.*square.*add a case"),
+        ("mine", "numbers", lambda x: (i for i in range(x)), "its results cannot be compared"),
+    ],
+)
+def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused(
+    notebook: str, name: str, function: Callable[[int], Any], words: str
+) -> None:
+    function.__name__ = name
+    square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
+    hints, before = find_exercise("cosine").hints, dict(EXERCISES)
+    with pytest.raises(InputError, match=words):
+        lab.add_exercise(lab.Exercise(notebook, function, lambda _: [(2,)], (square,), hints))
+    assert before == EXERCISES
