@@ -79,11 +79,6 @@ def share_by_building_bert(vocabulary: int, width: int, layers: int, positions: 
     return bert.embeddings.word_embeddings.weight.numel() / total
 
 
-def side_by_torch(side: int, kernel: int, stride: int, before: int, after: int) -> int:
-    padded = F.pad(torch.zeros(1, 1, side), (before, after))
-    return F.conv1d(padded, torch.zeros(1, 1, kernel), stride=stride).shape[-1]
-
-
 def loss_in_numpy(
     image: Tensor,
     text: Tensor,
@@ -121,11 +116,6 @@ def best_by_root(n: int, label_smoothing: float, gap: float) -> float:
     return 1 / root
 
 
-def rate_by_interpolation(step: int, total: int, warmup: int, peak: float) -> float:
-    points, values = ([0, warmup, total], [0, peak, 0]) if warmup else ([0, total], [peak, 0])
-    return float(np.interp(step, points, values))
-
-
 def step_by_autograd(
     model: Any, optimizer: torch.optim.Optimizer, batch: Any, smoothing: float
 ) -> float:
@@ -137,25 +127,13 @@ def step_by_autograd(
     return float(before)
 
 
-def name_by_loop(similarity: Tensor) -> int:
-    totals = [math.fsum(column) for column in similarity.T.tolist()]
-    return totals.index(max(totals))
-
-
-def recall_by_sorting(similarity: Tensor, owner: Tensor, k: int) -> float:
+def recall_by_sorting(similarity: Tensor, matching: Tensor, k: int) -> float:
+    """The share of rows with a match among the first k, where matches come last in a tie."""
     hits = 0
-    for image, row in enumerate(similarity.tolist()):
-        order = sorted(range(len(row)), key=lambda t: (-row[t], int(owner[t]) == image))
-        hits += any(int(owner[t]) == image for t in order[:k])
+    for row, right in zip(similarity.tolist(), matching.tolist(), strict=True):
+        order = sorted(range(len(row)), key=lambda t: (-row[t], right[t]))
+        hits += any(right[t] for t in order[:k])
     return hits / len(similarity)
-
-
-def accuracy_by_sorting(similarity: Tensor, labels: Tensor, k: int) -> float:
-    hits = 0
-    for row, label in zip(similarity.tolist(), labels.tolist(), strict=True):
-        order = sorted(range(len(row)), key=lambda c: (-row[c], c == label))
-        hits += label in order[:k]
-    return hits / len(labels)
 
 
 def top_by_lexsort(similarity: Tensor, query: int, k: int) -> tuple[int, ...]:
@@ -165,12 +143,7 @@ def top_by_lexsort(similarity: Tensor, query: int, k: int) -> tuple[int, ...]:
     return tuple(order[: min(k, len(values) - 1)].tolist())
 
 
-def days_in_logarithms(*given: float) -> Tensor:
-    gflop, pairs, chips, peak, share = torch.tensor(given, dtype=torch.float64).log()
-    units = math.log(3e9) - math.log(1e12 * 86_400)
-    return (gflop + pairs - chips - peak - share + units).exp()
-
-
+R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
 RIGHT: list[tuple[str, Answer]] = [
     ("chance_loss", loss.chance_loss),
     ("chance_loss", lambda n: 2 * F.cross_entropy(torch.zeros(1, n), torch.tensor([0]))),
@@ -182,7 +155,7 @@ RIGHT: list[tuple[str, Answer]] = [
     ("wordpieces", pieces_by_the_library),
     ("embedding_share", share_by_building_bert),
     ("round_channels", MBConvConfig.adjust_channels),
-    ("output_side", side_by_torch),
+    ("output_side", lambda n, k, s, *pads: len(F.pad(torch.zeros(n), pads).unfold(0, k, s))),
     ("cosine", lambda x, y: F.cosine_similarity(torch.tensor(x), torch.tensor(y), dim=0)),
     ("cosine_matrix", lambda x, y: F.cosine_similarity(x[:, None], y[None], dim=2)),
     ("best_matches", lambda s: tuple(row.index(max(row)) for row in s.tolist())),
@@ -191,20 +164,20 @@ RIGHT: list[tuple[str, Answer]] = [
     ("temperature_gradient", gradient_by_autograd),
     ("best_temperature", best_by_root),
     ("best_temperature", loss.best_temperature),
-    ("learning_rate_at", rate_by_interpolation),
+    ("learning_rate_at", lambda t, n, w, peak: np.interp(t, [min(0, w - 1), w, n], [0, peak, 0])),
     ("learning_rate_at", lambda t, n, w, peak: peak * learning_rate_factor(t / n, w / n)),
     ("training_step", step_by_autograd),
     ("scaled", lambda value: Fraction(value - (255 - value), 255)),
-    ("name_index", name_by_loop),
-    ("recall_at_k", recall_by_sorting),
+    ("name_index", lambda s: max(range(s.shape[1]), key=lambda k: math.fsum(s[:, k].tolist()))),
+    ("recall_at_k", lambda s, t, k: recall_by_sorting(s, t == torch.arange(len(s))[:, None], k)),
     ("recall_at_k", library_recall),
     ("average_ranks", lambda values: rankdata(values).tolist()),
     ("ensemble", lambda p: F.normalize(torch.stack([F.normalize(each).sum(0) for each in p]))),
-    ("top_k_accuracy", accuracy_by_sorting),
+    ("top_k_accuracy", lambda s, y, k: recall_by_sorting(s, F.one_hot(y, s.shape[1]), k)),
     ("combine", lambda i, p, m, w: combine_query([(1.0, i), (w, p), (-w, m)])),
     ("top_k_without", top_by_lexsort),
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
-    ("days_of_run", days_in_logarithms),
+    ("days_of_run", lambda g, n, c, p, s: math.exp(math.log(g * n / c) - math.log(p * s) - R)),
 ]
 
 
@@ -235,36 +208,9 @@ def counts_pairs(texts: list[str], images: list[str], most: int) -> set[str]:
     return {text for text in counts if counts[text] > most}
 
 
-def looks_at_words(texts: list[str], size: int) -> list[int]:
-    counts = Counter(" ".join(texts).split())
-    order = sorted(sorted(counts), key=lambda word: -counts[word])
-    return [i for i, text in enumerate(texts) if not set(text.split()) <= set(order[:size])]
-
-
 def searches_from_zero(similarity: Tensor) -> list[int]:
     rows = [[max(value, 0.0) for value in row] for row in similarity.tolist()]
     return [row.index(max(row)) for row in rows]
-
-
-def ntxent(image: Tensor, text: Tensor, sigma: float) -> float:
-    z = F.normalize(torch.cat([image, text])).double()
-    total, n = 0.0, len(image)
-    for i in range(2 * n):
-        others = [float(z[i] @ z[j]) / sigma for j in range(2 * n) if j != i]
-        total += logsumexp(others) - float(z[i] @ z[(i + n) % (2 * n)]) / sigma
-    return total / n
-
-
-def trusts_exp(image: Tensor, text: Tensor, sigma: float) -> Tensor:
-    weights = torch.exp(F.cosine_similarity(image[:, None], text[None], dim=2) / sigma)
-    shares = (torch.diag(weights / weights.sum(dim)) for dim in (0, 1))
-    return -sum(share.log().mean() for share in shares)
-
-
-def decays_by_a_cosine(step: int, total: int, warmup: int, peak: float) -> float:
-    if step < warmup:
-        return peak * step / warmup
-    return peak * math.cos(0.5 * math.pi * (step - warmup) / (total - warmup)) ** 2
 
 
 def counts_votes(similarity: Tensor) -> int:
@@ -276,11 +222,8 @@ MISTAKES: list[tuple[str, Answer, str]] = [
     ("recall_at_1", lambda s: s.amax(1).eq(s.diagonal()).double().mean(), "a tie as a hit"),
     ("count_words", lambda text: len(re.findall(r"\S+", text)), "white space only"),
     ("shared_texts", counts_pairs, "You count pairs"),
-    ("rare_texts", looks_at_words, "unigrams only"),
     ("cosine", lambda x, y: torch.corrcoef(torch.tensor([x, y]))[0, 1], "a correlation"),
     ("best_matches", searches_from_zero, "begins at 0"),
-    ("align_loss", ntxent, "as in SimCLR"),
-    ("align_loss", trusts_exp, "exp overflows"),
     ("align_loss", in_numpy(normal=False), "You do not normalise"),
     ("align_loss", in_numpy(parts=(1, 0)), "eq. (1) alone"),
     ("align_loss", in_numpy(parts=(2, 0)), "eq. (1) twice"),
@@ -288,7 +231,6 @@ MISTAKES: list[tuple[str, Answer, str]] = [
     ("align_loss", in_numpy(power=1), "You multiply by σ"),
     ("align_loss", in_numpy(power=0), "σ is not used"),
     ("align_loss", in_numpy(shift=1), "off by one"),
-    ("learning_rate_at", decays_by_a_cosine, "cosine decay"),
     ("name_index", counts_votes, "count the votes"),
 ]
 

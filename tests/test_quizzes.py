@@ -143,7 +143,7 @@ RIGHT = [
     ("17", "AlignModel gives the loss 1.5", f"{2 * 1.5:g}"),
     ("17", "the byte 51", f"{ours('scaled', 51):g}"),
 ]
-# The notebook, another option, and words of its feedback (none: only the option itself).
+# The notebook, an option, and words of its feedback.
 OTHERS = [
     ("01", str(len(ALT_TEXT.split())), "splitting at spaces"),
     ("01", str(len(re.findall(r"\w+", ALT_TEXT))), "\\w+"),
@@ -152,7 +152,6 @@ OTHERS = [
     ("04", str(ours("round_channels", 1280, 1.6)), "head would give"),
     ("04", str(ours("round_channels", 320, 2.0)), "to match B7"),
     ("04", "About 8 times", f"{FULL:,} against {DEPTHWISE} + {POINTWISE:,}"),
-    ("04", f"{FULL // DEPTHWISE} times", ""),
     ("05", f"{3 * 4 + 4 * 3}", "dot product. "),
     ("05", f"{(3 * 4 + 4 * 3) / 5:g}", "divided by one length"),
     ("05", f"{np.corrcoef([3, 4], [4, 3])[0, 1]:g}", "correlation"),
@@ -160,7 +159,6 @@ OTHERS = [
     ("06", f"{math.log(2):.2f}", "one direction"),
     ("06", f"{4 * math.log(2):.2f}", "4 ln 2"),
     ("06", "0.925", f"{0.1 / 4:g} each"),
-    ("06", f"The one with batches of 128: its chance level is {chance_loss(128):.2f}.", ""),
     ("07", f"{likely(2):.2f}", "N = 2"),
     ("07", f"Near 1/{1 / ours('best_temperature', N, 0.1, 1.0):.0f}", "a gap of 1."),
     ("07", f"{1 - 500 * 0.001:.2f}", "one length"),
@@ -178,13 +176,6 @@ OTHERS = [
     ("11", query(3, 2 * 0.5), "as they come"),
     ("11", query(2, 1), "the image the weight 2"),
     ("11", query(1, 1), "1 : 1"),
-    ("15", f"{N - 1:,}", ""),
-    ("15", f"{1024 * (CORE - 1):,}", ""),
-    ("15", f"{4 * N / 2**10:.0f} KiB and {4 * 256 / 2**10:.0f} KiB", ""),
-    ("15", f"{N * N / 2**20:.0f} MiB and {N * 256 / 2**20:.0f} MiB", ""),
-    ("16", f"{1024 * STEPS / 1e9:.2f} billion", ""),
-    ("16", f"{4 * 16 * 16 / 2**10:.0f} KiB", ""),
-    ("16", f"{4 * N * N / 2**30:.0f} GiB", ""),
     ("17", places("same"), '"same"'),
     ("17", f"{51 / 255:g}", "scale from 0 to 1"),
     ("17", f"{(51 / 255 - 0.485) / 0.229:.2f}", "ImageNet"),
