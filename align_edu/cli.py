@@ -125,22 +125,21 @@ def _demo(out: Path, **options: Any) -> Answer:
 
     results = run_demo(out, **options)
     seconds = results["seconds"]
-    text = (
+    return results, (
         f"{demo_table(results)}\n"
         f"{sum(seconds.values()):.0f} seconds in total, {seconds['train']:.0f} of them training.\n"
         f"Report: {out / 'report.html'}\n"
         f"Search it yourself: align-edu search {out / 'index'} 'a cat'"
     )
-    return results, text
 
 
 def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
-    world = align_edu.World(seed=seed)
+    world, task, tsv = align_edu.World(seed=seed), options["task"], options["tsv"]
     if options["benchmark"]:
-        train, twins = options["train"], options["twins"]
-        world.write_benchmark(out, pairs, train=train, twins=twins, progress=True)
+        more = {"train": options["train"], "twins": options["twins"]}
+        world.write_benchmark(out, pairs, **more, progress=True)
         return {"out": str(out), "scenes": pairs}, f"{pairs} scenes in {out}"
-    if (task := options["task"]) is not None:
+    if task is not None:
         world.write_task(out, task, test=pairs, progress=True)
         text = f"the task {task}: 800 + 200 training and {pairs} test pictures in {out}"
         return {"out": str(out), "task": task}, text
@@ -148,10 +147,10 @@ def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any
         world = align_edu.World(seed, noise)
     workers, against = options["workers"], options["against"]
     world.write(out, pairs, workers=workers, benchmark=against, progress=True)
-    if options["tsv"] is not None:
+    if tsv is not None:
         from align_edu.pairs import write_tsv
 
-        write_tsv(align_edu.read_pairs(out), options["tsv"])
+        write_tsv(align_edu.read_pairs(out), tsv)
     return {"out": str(out), "pairs": pairs}, f"{pairs} pairs in {out}"
 
 
@@ -221,11 +220,10 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     index.save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
+    answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
     text = f"{len(index)} images indexed in {out} for {index.kind} search"
     text += f"; {len(skipped)} could not be read" if skipped else ""
-    answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
-    answer["left_out"] = dict(index.left_out)
-    return answer, text
+    return answer | {"left_out": dict(index.left_out)}, text
 
 
 def _search(index: Path, picture: Path | None, device: str | None, **query: Any) -> Any:
@@ -233,7 +231,7 @@ def _search(index: Path, picture: Path | None, device: str | None, **query: Any)
     from align_edu.search.query import load_model
 
     opened, picture = ImageIndex.load(index), picture or index / "search.png"
-    query["run"] = load_model(opened, query["image"] is not None, device)
+    query["run"] = load_model(opened, device)
     if any(query[name] for name in ("text", "image", "plus", "minus")):
         return _answer(opened, picture, query)
     return _answers(opened, picture, query)

@@ -3,15 +3,15 @@
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from align_edu.cores import usable_cores
 from align_edu.evaluation import evaluate_retrieval, retrieval_table, write_result
 from align_edu.evaluation.zero_shot import evaluate_zero_shot
 from align_edu.filters import filter_pairs
-from align_edu.io import InputError, read_json, write_json
+from align_edu.io import holds_already, read_json, usable_cores, write_json
 from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
 from align_edu.presets import Preset, get_preset
@@ -22,8 +22,6 @@ from align_edu.training.metrics import read_metrics
 from align_edu.training.run import software_versions
 from align_edu.world import World
 from align_edu.world.benchmark import kinds_shown, measure_kind_search
-
-T = TypeVar("T")
 
 # Searches in the report, with the kind of object that a correct answer shows.
 QUERIES = {
@@ -67,54 +65,47 @@ def run_demo(
     if (out / "results.json").exists():  # written last
         return read_json(out / "results.json")
     _make_data(stage, out, recipe, progress)
-    options: dict[str, Any] = {"minutes": minutes, "seed": seed, "progress": progress}
-    options |= {"resume": True, "tokenizer": load_wordpiece(out / "tokenizer.json")}
-    run = stage("train", lambda: train(recipe, [out / "filtered"], out / "run", **options))
-    measures = stage("evaluate", lambda: measure(run, out))
+    with stage("train"):
+        run = train(
+            recipe, [out / "filtered"], out / "run", minutes=minutes, seed=seed, resume=True,
+            tokenizer=load_wordpiece(out / "tokenizer.json"), progress=progress,
+        )  # fmt: skip
+    with stage("evaluate"):
+        measures = measure(run, out)
     write_result(out / "run", "retrieval", measures["retrieval"])
-    pictures = [file for exam in EXAMS for file in read_split(out / exam).images]
-    index = stage("index", lambda: ImageIndex.build(run, pictures))
+    with stage("index"):
+        index = ImageIndex.build(run, [f for e in EXAMS for f in read_split(out / e).images])
     index.save(out / "index")
     results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, measures)
-    stage("report", lambda: _report(out, run, index, results))
+    with stage("report"):
+        _report(out, run, index, results)
     write_json(out / "results.json", results)
     return results
 
 
 def _make_data(stage: "_Stages", out: Path, recipe: Preset, progress: bool) -> None:
     """Draw the benchmarks and the raw pairs, filter the pairs, train the vocabulary."""
-    seed, scenes, pairs = (stage.made_with[name] for name in ("seed", "scenes", "pairs"))
-    world, exam = World(seed=seed, image_size=recipe.image.resize), World(seed=2**32 - 1 - seed)
-    kept, benchmark = out / "filtered", out / "benchmark"
-
-    def write_exam() -> None:
-        exam.write_benchmark(benchmark, scenes, progress=progress)
-        twins = min(TWINS, scenes - 1)
-        exam.write_benchmark(out / "hard", scenes, twins=twins, progress=progress)
-        numbers: Any = {
-            "train": 0,
-            "val": 0,
-            "test": NAMED_PICTURES,
-            "image_size": recipe.image.resize,
-        }
+    seed, scenes, side = stage.made_with["seed"], stage.made_with["scenes"], recipe.image.resize
+    with stage("benchmark"):
+        exam = World(seed=2**32 - 1 - seed)
+        exam.write_benchmark(out / "benchmark", scenes, progress=progress)
+        exam.write_benchmark(out / "hard", scenes, twins=min(TWINS, scenes - 1), progress=progress)
         for task in NAMED:
-            exam.write_task(out / "tasks" / task, task, **numbers, progress=progress)
-
-    def write_world() -> None:
-        world.write(out / "world", pairs, benchmark=benchmark, progress=progress)
-
-    def filter_world() -> None:
-        filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
-
-    def write_vocabulary() -> None:
+            exam.write_task(
+                out / "tasks" / task, task, train=0, val=0, test=NAMED_PICTURES, image_size=side,
+                progress=progress,
+            )  # fmt: skip
+    benchmark, kept = out / "benchmark", out / "filtered"
+    with stage("world"):
+        world = World(seed=seed, image_size=side)
+        world.write(out / "world", stage.made_with["pairs"], benchmark=benchmark, progress=progress)
+    if "filter" not in stage.seconds:
+        with stage("filter"):
+            filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
+    with stage("vocabulary"):
         captions = read_pairs(kept)["caption"].drop_null().to_pylist()
         tokenizer = train_wordpiece(captions, recipe.text.vocabulary_size, at_most=True)
         save_wordpiece(tokenizer, out / "tokenizer.json")
-
-    stage.once("benchmark", write_exam)
-    stage.once("world", write_world)
-    stage.once("filter", filter_world)
-    stage.once("vocabulary", write_vocabulary)
 
 
 def measure(run: Any, out: Path) -> dict[str, Any]:
@@ -140,34 +131,23 @@ def demo_table(results: Mapping[str, Any]) -> str:
 
 
 class _Stages:
-    """Report and time each stage; refuse a folder that holds something else."""
+    """Name and time each stage, and keep the times in the demo's folder."""
 
     def __init__(self, out: Path, made_with: dict[str, Any]) -> None:
         self.path, self.made_with = out / "demo.json", made_with
-        self.seconds: dict[str, float] = {}
-        if self.path.exists():
-            earlier = read_json(self.path)
-            if earlier.get("made_with") != made_with:
-                raise InputError(f"{out}: holds another demo; choose another folder with --out")
-            self.seconds = earlier["seconds"]
-        elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out}: is not empty and holds no demo; choose another with --out")
+        begun = holds_already(out, self.path, made_with)
+        self.seconds: dict[str, float] = read_json(self.path)["seconds"] if begun else {}
         self._store()
 
-    def __call__(self, name: str, act: Callable[[], T]) -> T:
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
         sys.stderr.write(f"{name} …\n")
         started = time.perf_counter()
-        result = act()
+        yield
         # A stage that an earlier call finished is quick now; its real time is the longer one.
         now = round(time.perf_counter() - started, 1)
         self.seconds[name] = max(now, self.seconds.get(name, 0.0))
         self._store()
-        return result
-
-    def once(self, name: str, act: Callable[[], object]) -> None:
-        """Run a stage that returns nothing, unless an earlier call finished it."""
-        if name not in self.seconds:
-            self(name, act)
 
     def _store(self) -> None:
         write_json(self.path, {"made_with": self.made_with, "seconds": self.seconds})
@@ -215,12 +195,12 @@ def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     )
 
 
-def _samples(world: Path, each: int = 1, clean: int = 6) -> list[Sample]:
-    """Return clean pairs of the first shard, and ``each`` pairs of every kind of noise."""
+def _samples(world: Path) -> list[Sample]:
+    """Return six clean pairs of the first shard, and one pair of every kind of noise."""
     table = read_pairs(world / "00000.parquet")
     kinds = dict(zip(table["key"].to_pylist(), table["noise"].to_pylist(), strict=True))
     source = open_pairs([world / "00000.tar"])
-    left = dict.fromkeys(kinds.values(), each) | {"clean": clean}
+    left = dict.fromkeys(kinds.values(), 1) | {"clean": 6}
     samples = []
     for i, key in enumerate(source.keys):
         if left[kinds[key]] > 0:

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from align_edu import cores
-from align_edu.io import InputError
+from align_edu.io import InputError, _container_quota, control_groups
 from align_edu.lab import doctor, jail
 from align_edu.lab.doctor import Finding, diagnose, print_report, report
 
@@ -140,10 +139,10 @@ def test_memory_and_cores_are_those_of_the_narrowest_control_group(
     inner = tmp_path / "cg" / "slice" / "student"
     inner.mkdir(parents=True)
     (tmp_path / "own").write_text("0::/slice/student\n")
-    groups = cores.control_groups(tmp_path / "cg", tmp_path / "own")
+    groups = control_groups(tmp_path / "cg", tmp_path / "own")
     assert groups == [inner, inner.parent, inner.parent.parent]
     monkeypatch.setattr(doctor, "control_groups", lambda: groups)
-    assert cores._container_quota(groups) is None and doctor._free_memory() is not None
+    assert _container_quota(groups) is None and doctor._free_memory() is not None
     files = {
         inner / "memory.max": "max", inner / "memory.current": 0, inner / "cpu.max": "max 100000",
         inner.parent / "memory.max": 2**29, inner.parent / "memory.current": 2**28,
@@ -157,7 +156,7 @@ def test_memory_and_cores_are_those_of_the_narrowest_control_group(
     for file, text in files.items():
         file.write_text(f"{text}\n" if text != "" else "")
     assert doctor._free_memory() == pytest.approx(0.375)  # GiB: 0.5 - 0.25 + 0.125
-    assert cores._container_quota(groups) == 1.5
+    assert _container_quota(groups) == 1.5
     monkeypatch.setattr(doctor, "control_groups", lambda: [tmp_path / "v1"])
     assert doctor._free_memory() == pytest.approx(0.125)
 

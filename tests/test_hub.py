@@ -4,15 +4,18 @@ import dataclasses
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from transformers import AlignConfig, AlignModel, AlignProcessor
+from transformers.models.efficientnet.image_processing_pil_efficientnet import (
+    EfficientNetImageProcessorPil,
+)
 
-from align_edu.hub.align_model import load_hf, save_hf
-from align_edu.hub.trunk_weights import trunk_names
+from align_edu.hub.align_model import _names, load_hf, save_hf
+from align_edu.lab.stand_ins import tiny_hf
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
-from align_edu.search import ImageIndex
 from tests.tiny_released import (
     PIECES,
     TEXTS,
@@ -36,42 +39,19 @@ def test_alignmodel_to_ours_to_alignmodel_gives_the_same_bytes(released, tmp_pat
 
 
 def test_a_loaded_run_gives_alignmodels_embeddings(released):
-    run = load_hf(released)
-    theirs = AlignModel.from_pretrained(released).eval()
+    run, theirs = load_hf(released), AlignModel.from_pretrained(released).eval()
     processor = AlignProcessor.from_pretrained(released)
-    words = processor(text=TEXTS, return_tensors="pt")
-    assert words["input_ids"].shape == (4, 64)  # they pad to 64, we to the longest
-    pixels = theirs_prepared(released)
+    texts = [*TEXTS, "red cat " * 50]  # the last one is cut
+    words = processor(text=texts, truncation=True, return_tensors="pt")
+    assert words["input_ids"].shape == (5, 64)  # they pad to 64, we to the longest
+    prepare = EfficientNetImageProcessorPil.from_pretrained(released)
     with torch.no_grad():
-        out = theirs(pixel_values=pixels, **words)
-    image, text = run.encode_images(pictures()), run.encode_texts(TEXTS)
-    assert (image - out.image_embeds).abs().max() <= 1e-5
-    assert (text - out.text_embeds).abs().max() <= 1e-5
-    assert (text[0] - text[1]).abs().max() > 1e-3 and (image[0] - image[1]).abs().max() > 1e-4
-
-
-def theirs_prepared(folder):
-    """Pixels as transformers prepares them with Pillow."""
-    from transformers.models.efficientnet.image_processing_pil_efficientnet import (
-        EfficientNetImageProcessorPil,
-    )
-
-    processor = EfficientNetImageProcessorPil.from_pretrained(folder)
-    return processor(pictures(), return_tensors="pt").pixel_values
-
-
-def test_a_long_text_is_cut_as_transformers_cuts_it(released):
-    run = load_hf(released)
-    theirs = AlignModel.from_pretrained(released).eval()
-    text = "red cat " * 50
-    words = AlignProcessor.from_pretrained(released)(
-        text=text, truncation=True, return_tensors="pt"
-    )
-    assert words["input_ids"].shape[-1] == 64
-    with torch.no_grad():
-        expected = theirs.get_text_features(**words).pooler_output
-    expected = nn.functional.normalize(expected, dim=1)
-    assert (run.encode_texts([text]) - expected).abs().max() <= 1e-5
+        text = theirs.get_text_features(**words).pooler_output
+        pixels = prepare(pictures(), return_tensors="pt").pixel_values
+        image = theirs.get_image_features(pixels).pooler_output
+    for ours, expected in ((run.encode_images(pictures()), image), (run.encode_texts(texts), text)):
+        assert (ours - nn.functional.normalize(expected, dim=1)).abs().max() <= 1e-5
+        assert (ours[0] - ours[1]).abs().max() > 1e-4
 
 
 def test_the_preset_of_a_loaded_run_holds_sizes_padding_and_preprocessing(released):
@@ -82,15 +62,6 @@ def test_the_preset_of_a_loaded_run_holds_sizes_padding_and_preprocessing(releas
     assert (image.resize, image.crop, image.batch_norm_momentum) == (77, 64, 0.01)
     assert (text.layers, text.width, text.positions, text.max_length) == (2, 32, 512, 64)
     assert run.model.temperature().item() == pytest.approx(0.05)
-
-
-def test_a_loaded_run_searches_pictures(released, tmp_path):
-    for i, picture in enumerate(pictures()):
-        picture.save(tmp_path / f"{i}.png")
-    run = load_hf(released)
-    index = ImageIndex.build(run, tmp_path)
-    hit = index.search(run.encode_images(pictures()[2:3])[0], k=1)[0]
-    assert hit.path.name == "2.png"
 
 
 def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
@@ -104,30 +75,18 @@ def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
     assert loss.item() == pytest.approx(2 * half.item(), rel=1e-7)
     loss.backward()
     (2 * half).backward()
-    theirs_by_name = dict(theirs.named_parameters())
-    own_by_name = dict(ours.image_tower.trunk.named_parameters())
-    trunk = trunk_names(ours.image_tower, "transformers")
-    pairs = [(own_by_name[a], theirs_by_name[f"vision_model.{trunk[a]}"]) for a in own_by_name]
-    pairs += [
-        (p, theirs_by_name[f"text_model.{name}"])
-        for name, p in ours.text_tower.bert.named_parameters()
-        if not name.startswith("pooler")
-    ]
-    pairs += [
-        (ours.text_tower.projection.weight, theirs.text_projection.weight),
-        (ours.text_tower.projection.bias, theirs.text_projection.bias),
-        (ours.temperature.value, theirs.temperature),
-    ]
-    assert len(pairs) == len(theirs_by_name) - 2  # all but the pooler
-    for own, other in pairs:
+    others = dict(theirs.named_parameters())
+    names = _names(ours, "tiny") | {"temperature.value": "temperature"}
+    learned = [(own, others[names[name]]) for name, own in ours.named_parameters()]
+    unused = [other for _, other in learned if other.grad is None]  # the pooler's two
+    assert len(learned) == len(others) and len(unused) == 2
+    for own, other in learned:
         # Attention's key biases have no gradient but rounding: softmax ignores a shift.
-        assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-9
-    assert theirs.text_model.pooler.dense.weight.grad is None
+        if other.grad is not None:
+            assert (own.grad - other.grad).norm() <= 1e-6 * other.grad.norm() + 1e-9
 
 
 def test_the_full_size_has_the_names_and_the_size_of_the_released_weights():
-    from align_edu.hub.align_model import _names
-
     config = AlignConfig(vision_config={"image_size": 289, "hidden_dim": 640}, projection_dim=640)
     preset = get_preset("b7_base")
     preset = dataclasses.replace(preset, text=dataclasses.replace(preset.text, pooler=True))
@@ -170,16 +129,39 @@ def test_weights_in_several_files_and_pieces_in_a_list_are_read(copy, released):
     assert torch.equal(one.encode_images(pictures()), many.encode_images(pictures()))
 
 
-def test_the_counters_of_older_files_are_passed_over(copy):
-    def add(tensors):
-        tensors["text_model.embeddings.position_ids"] = torch.arange(512)[None]
-
-    change_weights(copy, add)
-    load_hf(copy)
-
-
-def test_without_a_processors_file_pictures_are_prepared_in_the_papers_ratio(copy):
+def test_files_of_other_ages_are_read(copy):
+    change_weights(  # an older file's counters
+        copy, lambda t: t.update({"text_model.embeddings.position_ids": torch.arange(512)[None]})
+    )
     (copy / "processor_config.json").unlink()
     change_config(copy, "vision_config", image_size=289)
     image = load_hf(copy).preset.image
-    assert (image.resize, image.crop) == (346, 289)
+    assert (image.resize, image.crop) == (346, 289)  # the paper's ratio
+
+
+def test_the_tiny_stand_in_has_the_released_weights_conventions_and_the_same_bytes(tmp_path):
+    before = torch.get_rng_state()
+    tiny, again = tiny_hf(tmp_path / "tiny"), tiny_hf(tmp_path / "again")
+    other = tiny_hf(tmp_path / "other", seed=1)
+    assert torch.equal(before, torch.get_rng_state())
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (tiny, again, other)]
+    assert weights[0] == weights[1] != weights[2]
+    run = load_hf(tiny)
+    image = run.preset.image
+    assert (image.crop % 32, image.padding, run.preset.text.pooler) == (1, "tf_static", True)
+    assert image.resize == round(image.crop * 346 / 289)
+    assert run.model.temperature().item() == pytest.approx(0.05)
+    assert run.model.text_tower.bert.pooler.dense.weight.any()
+    colours = [Image.new("RGB", (80, 60), colour) for colour in ("red", "blue", "white")]
+    for vectors in (
+        run.encode_images(colours),
+        run.encode_texts(["a red cat", "two dogs", "snow"]),
+    ):
+        cosines = vectors @ vectors.T
+        assert cosines[~torch.eye(3, dtype=torch.bool)].max() < 0.999
+    theirs = AlignModel.from_pretrained(tiny).eval().double()
+    pixels = 2 * torch.rand(2, 3, 65, 65, generator=torch.Generator().manual_seed(0)) - 1
+    with torch.no_grad():
+        expected = theirs.get_image_features(pixels.double()).pooler_output
+        ours = run.model.double().encode_image(pixels.double())
+    assert (ours - nn.functional.normalize(expected, dim=1)).abs().max() <= 1e-9

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from align_edu import World, train
-from align_edu.cores import _container_quota, usable_cores
-from align_edu.io import InputError
+from align_edu.io import InputError, _container_quota, usable_cores
 from align_edu.model.align import Align
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import processes as local_processes
@@ -190,7 +189,7 @@ def test_a_process_counts_the_cores_that_it_may_run_on() -> None:
     one = min(os.sched_getaffinity(0))
     code = (
         f"import os; os.sched_setaffinity(0, [{one}]);"
-        "from align_edu.cores import usable_cores; print(usable_cores())"
+        "from align_edu.io import usable_cores; print(usable_cores())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "1\n"
@@ -222,7 +221,7 @@ def test_the_limit_of_a_container_is_read_in_both_versions(
 def test_the_smaller_of_affinity_and_quota_counts_and_at_least_one(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cores: int
 ) -> None:
-    monkeypatch.setattr("align_edu.cores._container_quota", lambda: quota)
+    monkeypatch.setattr("align_edu.io._container_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert usable_cores() == cores
 

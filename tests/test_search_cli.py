@@ -5,19 +5,25 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
-from align_edu import load_run
+from align_edu import Align, load_run
 from align_edu.cli import main
 from align_edu.io import InputError, read_json, write_json
+from align_edu.presets import IMAGE_SIZES, get_preset
 from align_edu.search import Hit, ImageIndex
-from align_edu.search.words import load_text_encoder
+from align_edu.search.towers import PlainTowers, load_plain_towers
 from align_edu.show.sheet import save_search_picture
+from align_edu.training.run import Run
 from tests.colour_run import ColourRun, write_photos
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
@@ -33,20 +39,42 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "index"
 
 
-def test_the_text_tower_in_plain_torch_equals_the_whole_model() -> None:
-    words = load_text_encoder(MODEL)
-    assert words is not None
-    whole = load_run(MODEL).encode_texts(TEXTS)
-    assert (words.encode_texts(TEXTS) - whole).abs().max() <= 1e-5
-    assert (whole[0] - whole[1]).abs().max() > 0.01
+def test_the_towers_in_plain_torch_equal_the_whole_model() -> None:
+    towers, run = load_plain_towers(MODEL), load_run(MODEL)
+    assert towers is not None
+    texts = run.encode_texts(TEXTS)
+    assert (towers.encode_texts(TEXTS) - texts).abs().max() <= 1e-5
+    assert (texts[0] - texts[1]).abs().max() > 0.01
+    noise = np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), np.uint8)
+    pictures = [*map(Image.fromarray, noise), Image.new("RGB", (40, 200), "red")]
+    assert (towers.encode_images(pictures) - run.encode_images(pictures)).abs().max() <= 1e-5
 
 
-def test_a_search_by_words_imports_neither_transformers_nor_torchvision(index: Path) -> None:
+@pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
+def test_plain_towers_take_every_padding_depth_and_projection(padding: Any) -> None:
+    image = replace(
+        IMAGE_SIZES["B1"], width=0.3, padding=padding, projection=24, resize=77, crop=65
+    )
+    preset = replace(get_preset("toy"), image=image)
+    model = Align(preset, 50).eval()
+    with torch.no_grad():
+        for tensor in model.image_tower.state_dict().values():  # BatchNorm's are 0 and 1
+            if tensor.ndim == 1:
+                tensor.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
+    towers = PlainTowers(MODEL, preset, Tokenizer(WordPiece()), model.state_dict())
+    run = Run(MODEL, preset, None, model)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (77, 77, 3), np.uint8))
+    ours, theirs = towers.encode_images([picture]), run.encode_images([picture])
+    assert ours.shape == (1, 24) and (ours - theirs).abs().max() <= 1e-5
+
+
+def test_a_search_imports_neither_transformers_nor_torchvision(index: Path) -> None:
     """tests/benchmarks/search_start.py counts its seconds of CPU."""
     code = CODE.replace("sys.exit(main())", "main(); print(*sorted(sys.modules))")
+    command = [sys.executable, "-c", code, "search", str(index), "--image", "red.png"]
     done = subprocess.run(
-        [sys.executable, "-c", code, "search", str(index), "a red cat", "--top", "2"],
-        capture_output=True, text=True, check=True,
+        [*command, "--plus", "snow", "--top", "2"],
+        capture_output=True, text=True, check=True, cwd=index.parent / "photos",
     )  # fmt: skip
     *hits, _, modules = done.stdout.splitlines()
     assert len(hits) == 2

@@ -16,8 +16,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError, read_json, weights_of, written_whole
+from align_edu.io import InputError, read_json, usable_cores, weights_of, written_whole
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import resize_picture
 from align_edu.training.run import Run, load_run

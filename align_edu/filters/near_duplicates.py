@@ -26,8 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError, lfs_remedy
+from align_edu.io import InputError, lfs_remedy, usable_cores
 from align_edu.pairs.images import BrokenImage, decode_image, find_every_image
 from align_edu.pairs.shards import Place, read_part
 from align_edu.pairs.splits import is_benchmark, read_split

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError
+from align_edu.io import InputError, usable_cores
 
 if TYPE_CHECKING:
     from align_edu.training import Run

@@ -14,8 +14,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from align_edu.cores import control_groups, usable_cores
-from align_edu.io import InputError
+from align_edu.io import InputError, control_groups, usable_cores
 
 INSTALL = "run `make setup` (conda: `conda env update -f environment.yml`)"
 PACKAGE = "align-edu"

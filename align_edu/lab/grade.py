@@ -25,8 +25,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError
+from align_edu.io import InputError, usable_cores
 from align_edu.lab.exercises import EXERCISES, AnswerKey, answer_key
 from align_edu.lab.extract import Statement, find_function, read_code, written
 from align_edu.lab.jail import Job, Limits, find_namespaces, run_jobs

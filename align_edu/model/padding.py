@@ -26,6 +26,15 @@ def edge_zeros(size: int, kernel: int, padding: Padding) -> tuple[int, int]:
     return kernel // 2 - 1, kernel // 2
 
 
+def stride_two(x: Tensor, kernels: Tensor, padding: Padding, groups: int) -> Tensor:
+    """Return the convolution of x (B, C, H, W) with square kernels and stride 2, padded so."""
+    rows, columns = (edge_zeros(size, kernels.shape[-1], padding) for size in x.shape[-2:])
+    inside = (rows[0], columns[0])
+    if rows[0] != rows[1] or columns[0] != columns[1]:
+        x, inside = F.pad(x, (*columns, *rows)), (0, 0)
+    return F.conv2d(x, kernels, None, 2, inside, groups=groups)
+
+
 class StrideTwoConv2d(nn.Conv2d):
     """A stride-2 convolution that chooses its zero padding by the size of its input.
 
@@ -50,17 +59,11 @@ class StrideTwoConv2d(nn.Conv2d):
             device="meta",  # no memory: the weight is replaced below
         )
         self.weight = like.weight
-        self.kernel = kernel
         self.rule = padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (B, C, H, W)."""
-        rows = edge_zeros(x.shape[-2], self.kernel, self.rule)
-        columns = edge_zeros(x.shape[-1], self.kernel, self.rule)
-        inside = (rows[0], columns[0])
-        if rows[0] != rows[1] or columns[0] != columns[1]:
-            x, inside = F.pad(x, (*columns, *rows)), (0, 0)
-        return F.conv2d(x, self.weight, None, self.stride, inside, groups=self.groups)
+        return stride_two(x, self.weight, self.rule, self.groups)
 
     def extra_repr(self) -> str:
         """Return torch's line about a convolution, and the padding rule."""

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as v2
 
 from align_edu.presets import ImageSettings
 
@@ -17,7 +16,7 @@ def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
     >>> resize_picture(Image.new("RGB", (80, 60)), ImageSettings(resize=58, crop=48)).shape
     torch.Size([3, 58, 58])
     """
-    picture = v2.resize(picture, [settings.resize] * 2)  # bilinear
+    picture = picture.resize((settings.resize, settings.resize), Image.Resampling.BILINEAR)
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
@@ -67,7 +66,9 @@ def central_crops(pictures: Tensor, settings: ImageSettings) -> Tensor:
     >>> central_crops(torch.zeros(2, 3, 58, 58, dtype=torch.uint8), ImageSettings(crop=48)).shape
     torch.Size([2, 3, 48, 48])
     """
-    return scale_pixels(v2.center_crop_image(pictures, [settings.crop, settings.crop]))
+    size = settings.crop
+    corner = round((pictures.shape[-1] - size) / 2)
+    return scale_pixels(pictures[..., corner : corner + size, corner : corner + size])
 
 
 def scale_pixels(pictures: Tensor) -> Tensor:

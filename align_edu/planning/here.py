@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from align_edu.cores import usable_cores
+from align_edu.io import usable_cores
 from align_edu.planning.chips import Chip
 from align_edu.planning.count import (
     Counting,

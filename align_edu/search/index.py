@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from align_edu.io import InputError, weights_of
-from align_edu.pairs.images import SUFFIXES, decode_image, find_images
-from align_edu.pairs.shards import open_pairs, read_part
 
 if TYPE_CHECKING:
-    from align_edu.evaluation.embed import EmbeddedImages, Encoder
+    from align_edu.evaluation.embed import Encoder
 
 EXACT_UP_TO = 1_000_000  # images; an exact search of more is too slow
 
@@ -78,8 +74,7 @@ class ImageIndex:
         self.left_out = Counter[str]()
         self._home = Path(os.sep)  # names are relative to it
         self._names = [self._name(file) for file in files]
-        self._vectors = Vectors.empty(embeddings.shape[1], self.kind)
-        self._vectors.add(self._checked("embeddings", embeddings))
+        self._vectors = Vectors.of(_finite_rows("embeddings", embeddings), self.kind)
 
     def __len__(self) -> int:
         return len(self._names)
@@ -111,21 +106,14 @@ class ImageIndex:
         finished embeddings, with which the same call continues after an interruption.
         Raises InputError when no image is found, a listed file is missing, or none can be read.
         """
-        _kind(kind, 1)
+        from align_edu.search.sources import embed_source
+
+        _kind(kind, 1)  # before the work
         found = embed_source(run, images, progress=progress, resume=resume)
-        if not found.files:
-            place = images if isinstance(images, str | Path) else "the list of images"
-            raise InputError(f"{place}: no image can be read ({found.reasons() or 'none given'})")
         folder = getattr(run, "folder", None)
         index = cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
         index.left_out = found.left_out
         return index
-
-    def run_folder(self) -> Path:
-        """Return the folder of the model that built the index; InputError if it names none."""
-        if self.run is None:
-            raise InputError("the index names no run; give the run that built it")
-        return self.run
 
     def search(self, query: Tensor, k: int, exclude: Sequence[str | Path] = ()) -> list[Hit]:
         """Return the k images most similar to a query, the best first.
@@ -140,7 +128,13 @@ class ImageIndex:
         self, queries: Tensor, k: int, exclude: Sequence[str | Path] = ()
     ) -> list[list[Hit]]:
         """Return the k most similar images of each query (B, D), as :meth:`search` does."""
-        rows = self._checked("queries", torch.as_tensor(queries))
+        queries = torch.as_tensor(queries)
+        if queries.ndim != 2 or queries.shape[1] != self.width:
+            raise InputError(
+                f"queries {tuple(queries.shape)}: this index holds vectors of width"
+                f" {self.width}; use the run that built it"
+            )
+        rows = _finite_rows("queries", queries)
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one image")
         left_out = {self._name(file) for file in exclude}
@@ -154,31 +148,13 @@ class ImageIndex:
             hits.append([Hit(self._file(i), -minus, n) for n, (minus, i) in enumerate(best, 1)])
         return hits
 
-    def add(self, embeddings: Tensor, files: Sequence[str | Path]) -> None:
-        """Add images to the index in memory; :meth:`save` writes them.
-
-        embeddings: (M, D) unit vectors. files: their M files. Raises InputError when widths or
-        numbers do not fit, or a file is already indexed.
-        """
-        rows = self._checked("embeddings", embeddings)
-        if len(rows) != len(files):
-            raise InputError(f"{len(rows)} embeddings for {len(files)} files: one per file")
-        names = dict.fromkeys(self._names)
-        for name in map(self._name, files):
-            if name in names:
-                raise InputError(f"{name}: already in the index; add each image once")
-            names[name] = None
-        self._vectors.add(rows)
-        self._names += list(names)[len(self._names) :]
-
     def save(self, folder: str | Path) -> Path:
         """Write the index into a folder, with paths relative to it; return the folder.
 
         A process killed meanwhile leaves the older index, the new one, or none.
         Raises InputError when the folder cannot be written.
         """
-        folder = Path(folder)
-        home = folder.resolve()
+        home = Path(folder).resolve()
         described = {
             "kind": self.kind,
             "run": None if self.run is None else os.path.relpath(self.run, home),
@@ -188,39 +164,25 @@ class ImageIndex:
             "images": [os.path.relpath(file, home) for file in self.files],
             "skipped": {os.path.relpath(file, home): why for file, why in self.skipped.items()},
         }
-        self._vectors.write(folder, described)
-        return folder
+        self._vectors.write(Path(folder), described)
+        return Path(folder)
 
     @classmethod
-    def load(cls, folder: str | Path, *, check_all: bool = False) -> ImageIndex:
+    def load(cls, folder: str | Path) -> ImageIndex:
         """Open an index that :meth:`save` wrote; its vectors stay on disk until searched.
 
-        check_all: read every byte to look for damage, not only 64 MiB of each larger file.
         Raises InputError when the folder is missing, or a file of it is missing or damaged.
         """
         from align_edu.search.vectors import Vectors
 
-        index = cls.__new__(cls)
-        index._vectors, described = Vectors.read(Path(folder), whole=check_all)
-        index._home, index._names = Path(folder).resolve(), described["images"]
-        index.kind, index.model = described["kind"], described.get("model")
-        run, skipped = described.get("run"), described.get("skipped", {})
-        index.run = None if run is None else _place_of(index._home / run)
-        index.left_out = Counter(described.get("left_out", {}))
-        index.skipped = {_place_of(index._home / name): why for name, why in skipped.items()}
+        index, home = cls.__new__(cls), Path(folder).resolve()
+        index._vectors, described = Vectors.read(Path(folder))
+        index._home, index._names = home, described["images"]
+        index.kind, index.model, run = (described[name] for name in ("kind", "model", "run"))
+        index.run = None if run is None else _place_of(home / run)
+        index.left_out = Counter(described["left_out"])
+        index.skipped = {_place_of(home / name): why for name, why in described["skipped"].items()}
         return index
-
-    def _checked(self, name: str, vectors: Tensor) -> np.ndarray:
-        """Return vectors as float32 rows; raise InputError for another width or NaN."""
-        if vectors.ndim != 2 or vectors.shape[1] != self.width:
-            raise InputError(
-                f"{name} {tuple(vectors.shape)}: this index holds vectors of width"
-                f" {self.width}; use the run that built it"
-            )
-        rows = vectors.detach().to("cpu", torch.float32).contiguous().numpy()
-        if not np.isfinite(rows).all():
-            raise InputError(f"{name}: not finite; the model or its input is broken")
-        return rows
 
     def _name(self, file: str | Path) -> str:
         return os.path.relpath(_place_of(file), self._home)
@@ -235,95 +197,15 @@ def _kind(kind: str | None, images: int) -> str:
     return kind or ("exact" if images <= EXACT_UP_TO else "approximate")
 
 
+def _finite_rows(name: str, vectors: Tensor) -> np.ndarray:
+    """Return vectors as rows of float32; raise InputError for NaN and infinity."""
+    rows = vectors.detach().to("cpu", torch.float32).contiguous().numpy()
+    if not np.isfinite(rows).all():
+        raise InputError(f"{name}: not finite; the model or its input is broken")
+    return rows
+
+
 def _place_of(file: str | Path) -> Path:
     """Return the absolute path with its folders resolved; the file itself may be a link."""
     path = Path(file).absolute()
     return path.parent.resolve() / path.name
-
-
-def embed_source(
-    run: Encoder,
-    images: str | Path | Sequence[str | Path],
-    *,
-    progress: bool = False,
-    resume: Path | None = None,
-) -> EmbeddedImages:
-    """Return the embeddings of images of any source; broken ones are skipped and named.
-
-    images: a folder of images, with the folders in it, or a list of files; a folder of
-    webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg (a folder may hold
-    both; with `progress`, what was left out is counted on standard error); or embeddings that
-    the same model made: NAME.npy, float32 or float16 (N, D), beside NAME.txt, a name per line.
-    Raises InputError when no image is found, or the embeddings do not fit the names or the run.
-    """
-    from align_edu.evaluation.embed import embed_pictures
-
-    left_out = Counter[str]()
-    if not isinstance(images, str | Path):
-        files = [Path(file) for file in images]
-        if missing := [file for file in files if not file.is_file()]:
-            raise InputError(f"{missing[0]}: no such image file; check the list")
-        places = [(file, 0, file.stat().st_size) for file in files]
-    elif Path(images).suffix == ".npy":
-        return _read_embeddings(Path(images), run.encode_texts(["a"]).shape[1])
-    else:
-        files, places = _found_in(Path(images), left_out)
-    if left_out and progress:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        tqdm.write(f"left out: {reasons}", file=sys.stderr)
-    found = embed_pictures(
-        run, files, lambda i: decode_image(read_part(*places[i])), progress=progress, resume=resume
-    )
-    return replace(found, left_out=left_out)
-
-
-def _found_in(path: Path, left_out: Counter[str]) -> tuple[list[Path], list[tuple[Path, int, int]]]:
-    """Return the images of a folder or shard: names, and the place of each one's bytes."""
-    if path.suffix != ".tar" and not path.is_dir():
-        raise InputError(f"{path}: no such folder; give a folder of images")
-    files = find_images(path, left_out)
-    places = [(file, 0, file.stat().st_size) for file in files]
-    if path.suffix == ".tar" or any(path.glob("*.tar")):
-        try:
-            source = open_pairs([path], texts=False)
-        except InputError:  # its tars hold no pictures
-            if not files:
-                raise
-        else:
-            files += [source.place(i)[0] / name for i, name in enumerate(source.names)]
-            places += map(source.place, range(len(source)))
-            for suffix in (".tar", ".parquet", ".json"):
-                left_out.pop(f"{suffix} (no picture)", None)
-            left_out.update(source.skipped)
-    if not files:
-        raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
-    return files, places
-
-
-def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
-    """Read NAME.npy as unit vectors of this width, and the names in NAME.txt beside it."""
-    from align_edu.evaluation.embed import EmbeddedImages
-
-    beside = path.with_suffix(".txt")
-    try:
-        rows = np.load(path, mmap_mode="r", allow_pickle=False)
-        listed = beside.read_text(encoding="utf-8-sig", errors="surrogateescape")
-        names = listed.removesuffix("\n").split("\n")  # a name may hold U+2028
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: not readable embeddings ({error}); they are NAME.npy and NAME.txt"
-        ) from None
-    if rows.dtype not in (np.float32, np.float16) or rows.shape[1:] != (width,) or not len(rows):
-        raise InputError(
-            f"{path}: {rows.dtype} {rows.shape}; this run's embeddings are float32 or float16"
-            f" (N, {width}), N > 0"
-        )
-    if len(names) != len(rows) or "" in names:
-        count = len(names) - names.count("")
-        raise InputError(f"{beside}: {count} names for {len(rows)} embeddings; write one per line")
-    vectors = np.array(rows, np.float32)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if broken := np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))).tolist():
-        raise InputError(f"{path}: row {broken[0]} is zero or not finite; make it again")
-    vectors /= lengths
-    return EmbeddedImages(torch.from_numpy(vectors), [path.parent / name for name in names])

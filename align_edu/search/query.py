@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.io import InputError, weights_of
+from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.search.index import Hit, ImageIndex
-from align_edu.search.words import TextEncoder, load_text_encoder
 
 if TYPE_CHECKING:
     from align_edu.evaluation.embed import Encoder
@@ -66,7 +66,7 @@ def search(
     plus: Sequence[str] = (),
     minus: Sequence[str] = (),
     top: int = 10,
-    run: Encoder | TextEncoder | None = None,
+    run: Encoder | None = None,
     device: str | None = None,
 ) -> list[Hit]:
     """Find images by a text, an image, or an image with texts added and subtracted.
@@ -75,8 +75,7 @@ def search(
     text, plus: words that describe the images, weight 2. minus: texts to subtract, weight -2.
     image: a picture to start from; weight 1, and never among its own results.
     top: how many images to find.
-    run: the model that built the index; None: loaded from the folder that the index names, on
-    device "cpu" or "cuda"; by default a GPU if there is one.
+    run: the model that built the index; None: see `load_model`, with `device`.
 
     A text may end in a factor of its weight: "snow::1.5" weighs 1.5 times as much as "snow".
 
@@ -91,10 +90,8 @@ def search(
     words += [(-weight, one) for weight, one in map(weighted, minus)]
     if any(not one.strip() for _, one in words):
         raise InputError("a text of the query is empty; write at least one word")
-    if not isinstance(index, ImageIndex):
-        index = ImageIndex.load(index)
-    if run is None:
-        run = load_model(index, image is not None, device)
+    index = index if isinstance(index, ImageIndex) else ImageIndex.load(index)
+    run = run or load_model(index, device)
     folder = getattr(run, "folder", None)
     weights = None if folder is None else weights_of(folder)
     if None not in (index.model, weights) and weights != index.model:
@@ -104,27 +101,33 @@ def search(
         vectors = run.encode_texts([one for _, one in words])
         terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
     if image is not None:
-        from align_edu.evaluation.embed import embed_images
-
-        if isinstance(run, TextEncoder):
-            raise InputError("a text encoder cannot read a picture; give the whole model")
-        found = embed_images(run, [file := Path(image)])
-        if found.skipped:
-            reason = found.skipped[file]
-            raise InputError(f"{file}: not a readable image ({reason}); give another one")
-        terms.append((IMAGE_WEIGHT, found.embeddings[0]))
+        try:
+            picture = decode_image(Path(image).read_bytes())
+        except (BrokenImage, OSError) as error:
+            reason = getattr(error, "reason", "unreadable file")
+            raise InputError(
+                f"{image}: not a readable image ({reason}); give another one"
+            ) from None
+        terms.append((IMAGE_WEIGHT, run.encode_images([picture])[0]))
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
-def load_model(index: ImageIndex, pictures: bool, device: str | None) -> Encoder | TextEncoder:
-    """Return the model that built an index; for words alone, on a CPU, only its text tower."""
-    folder = index.run_folder()
-    words = None if pictures or device == "cuda" else load_text_encoder(folder)
-    if words is None:
+def load_model(index: ImageIndex, device: str | None) -> Encoder:
+    """Return the model that built an index: a run's on the CPU, unless `device` is "cuda".
+
+    The models of other folders are loaded as `load_encoder` does.
+    Raises InputError when the index names no model or its folder cannot be read.
+    """
+    from align_edu.search.towers import load_plain_towers
+
+    if index.run is None:
+        raise InputError("the index names no run; give the run that built it")
+    towers = None if device == "cuda" else load_plain_towers(index.run)
+    if towers is None:
         from align_edu.evaluation.embed import load_encoder
 
-        return load_encoder(folder, device)
-    return words
+        return load_encoder(index.run, device)
+    return towers
 
 
 def weighted(text: str) -> tuple[float, str]:

@@ -1,8 +1,7 @@
 """The vectors of an index in FAISS: searched exactly or by a graph, and kept on disk."""
 
-import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +18,8 @@ HALVED_FROM = 100_000  # vectors; a smaller index is quick enough in float32
 ERROR = 2.0**-10  # of a cosine: float16 rounds a component by up to 2^-11 of it; twice that
 _FIRST, _MOST, _GROWTH = 64, 16_384, 8  # candidates of the first pass
 _BLAS_QUERIES = 20  # from this many on FAISS multiplies matrices and reads each vector once
-_ROWS = 65_536
-_BLOCK, _POSITIONS = 1 << 20, 64  # of a file above 64 MiB, 64 samples of 1 MiB are checked
-_IMAGES, _FORMAT = "images.json", 2
+_HASHED = 1 << 26  # bytes; of a larger file only the size is checked, because it opens at once
+_IMAGES, _FORMAT = "images.json", 3
 _REBUILD = "build the index again with `align-edu index RUN IMAGES OUT`"
 
 
@@ -38,29 +36,22 @@ class Vectors:
     halves: Any = None
 
     @classmethod
-    def empty(cls, width: int, kind: str) -> "Vectors":
-        """Return an index without vectors."""
-        made = cls(faiss.IndexFlatIP(width))
-        if kind == "approximate":
-            made.graph = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
-            made.graph.hnsw.efConstruction = BUILD_CANDIDATES
-            made._share()
+    def of(cls, rows: np.ndarray, kind: str) -> "Vectors":
+        """Return the indexes of float32 vectors (N, D)."""
+        flat = faiss.IndexFlatIP(rows.shape[1])
+        if kind == "exact":
+            flat.add(rows)
+            return cls(flat, halves=_halves(rows))
+        made = cls(flat, faiss.IndexHNSWFlat(flat.d, LINKS, faiss.METRIC_INNER_PRODUCT))
+        made.graph.hnsw.efConstruction = BUILD_CANDIDATES
+        made._share()
+        made.graph.add(rows)
         return made
 
     def _share(self) -> None:
         """Let the graph use ``vectors``, so that they are stored once."""
         if self.graph is not None:
             self.graph.storage, self.graph.own_fields = self.vectors, False
-
-    def add(self, rows: np.ndarray) -> None:
-        """Append rows (M, D), and renew the float16 copy."""
-        if self.vectors.ntotal:  # may lie on disk, where FAISS cannot append
-            older, self.vectors = self.vectors, faiss.IndexFlatIP(self.vectors.d)
-            for block in _blocks(older):
-                self.vectors.add(block)
-            self._share()
-        (self.graph or self.vectors).add(rows)
-        self.halves = None if self.graph else _halve(self.vectors)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and rows (Q, k) of the vectors most similar to each query, best first.
@@ -124,10 +115,9 @@ class Vectors:
             raise cannot_write(folder, error) from error
 
     @classmethod
-    def read(cls, folder: Path, *, whole: bool) -> tuple["Vectors", dict[str, Any]]:
+    def read(cls, folder: Path) -> tuple["Vectors", dict[str, Any]]:
         """Return what :meth:`write` wrote; the vectors stay on disk until they are searched.
 
-        whole: check all bytes; otherwise only 64 MiB of each larger file.
         Raises InputError when a file is missing or damaged.
         """
         path = folder / _IMAGES
@@ -139,7 +129,7 @@ class Vectors:
                 raise KeyError("format")
             parts, graph = described["parts"], described["kind"] == "approximate"
             names = ["vectors", *["graph"] * graph, *{"halves"} & parts.keys()]
-            read = cls(**{name: _read_part(folder, parts[name], name, whole) for name in names})
+            read = cls(**{name: _read_part(folder, parts[name], name) for name in names})
             sizes = {part.ntotal for part in vars(read).values() if part is not None}
             fits = sizes == {len(described["images"])} and read.vectors.d == described["width"]
         except (KeyError, TypeError, AttributeError) as error:
@@ -152,23 +142,14 @@ class Vectors:
         return read, described
 
 
-def _blocks(vectors: Any) -> Iterator[np.ndarray]:
-    """Yield the rows of a flat index in blocks of up to 65,536."""
-    for start in range(0, vectors.ntotal, _ROWS):
-        yield vectors.reconstruct_n(start, min(_ROWS, vectors.ntotal - start))
-
-
-def _halve(vectors: Any) -> Any:
-    """Return a float16 copy of a flat index; None if it is small or not of unit vectors."""
-    if vectors.ntotal < HALVED_FROM:
+def _halves(rows: np.ndarray) -> Any:
+    """Return a float16 copy of many unit vectors (N, D); None for few, and for others."""
+    if len(rows) < HALVED_FROM or np.einsum("nd,nd->n", rows, rows).max() > 1.002:
         return None
     halves = faiss.IndexScalarQuantizer(
-        vectors.d, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        rows.shape[1], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
     )
-    for rows in _blocks(vectors):
-        if np.linalg.norm(rows, axis=1).max() > 1.001:
-            return None
-        halves.add(rows)
+    halves.add(rows)
     return halves
 
 
@@ -178,37 +159,24 @@ def _write_part(folder: Path, name: str, part: Any) -> dict[str, Any]:
     flags = faiss.IO_FLAG_SKIP_STORAGE if name == "graph" else 0
     try:
         faiss.write_index(part, str(beside), flags)  # type: ignore[call-overload]
-        whole, places = fingerprint(beside), _sampled_hash(beside)
-        path = beside.replace(folder / f"{name}-{whole[:12]}.faiss")
+        size, digest = beside.stat().st_size, fingerprint(beside)
+        path = beside.replace(folder / f"{name}-{digest[:12]}.faiss")
     except RuntimeError as error:  # FAISS's report of a full disk
         raise cannot_write(folder, OSError(0, str(error).splitlines()[-1])) from error
     finally:
         beside.unlink(missing_ok=True)
-    return {"file": path.name, "sha256": whole, "places": places}
+    return {"file": path.name, "size": size, "sha256": digest}
 
 
-def _read_part(folder: Path, entry: Mapping[str, str], name: str, whole: bool) -> Any:
+def _read_part(folder: Path, entry: Mapping[str, Any], name: str) -> Any:
     path = folder / Path(entry["file"]).name
     try:
-        whole_hash = fingerprint(path) if whole else entry["sha256"]
-        if (_sampled_hash(path), whole_hash) != (entry["places"], entry["sha256"]):
+        size = path.stat().st_size
+        if size != entry["size"] or (size <= _HASHED and fingerprint(path) != entry["sha256"]):
             raise InputError(f"{path}: damaged or of another index; {_REBUILD}")
-        # The graph is small beside the vectors, and FAISS can add only to a graph in memory.
+        # FAISS maps vectors into memory; the graph is small beside them.
         return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
     except FileNotFoundError:
         raise InputError(f"{path}: missing from the index; {_REBUILD}") from None
     except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError
         raise InputError(f"{path}: cannot be read as a FAISS index; {_REBUILD}") from error
-
-
-def _sampled_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, or of 64 evenly spaced MiB of a larger one."""
-    size = path.stat().st_size
-    if size <= _BLOCK * _POSITIONS:
-        return fingerprint(path)
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for position in range(_POSITIONS):
-            file.seek(position * (size - _BLOCK) // (_POSITIONS - 1))
-            digest.update(file.read(_BLOCK))
-    return digest.hexdigest()

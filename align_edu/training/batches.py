@@ -18,8 +18,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError, cannot_write, read_json, write_json
+from align_edu.io import InputError, cannot_write, read_json, usable_cores, write_json
 from align_edu.model.wordpiece import encode_texts
 from align_edu.pairs.images import BrokenImage, decode_image
 from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels

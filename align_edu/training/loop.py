@@ -20,8 +20,14 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError, TrainingStopped, fingerprint, only_writer, write_json
+from align_edu.io import (
+    InputError,
+    TrainingStopped,
+    fingerprint,
+    only_writer,
+    usable_cores,
+    write_json,
+)
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs.shards import PairSource, open_pairs

@@ -16,8 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from align_edu.cores import usable_cores
-from align_edu.io import InputError, TrainingStopped, read_json, write_json
+from align_edu.io import InputError, TrainingStopped, read_json, usable_cores, write_json
 from align_edu.loss.gather import gather_replicated
 from align_edu.model.align import Align
 from align_edu.presets import Preset

@@ -17,13 +17,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from align_edu.cores import usable_cores
 from align_edu.io import (
     InputError,
     folder_written_whole,
     holds_already,
     only_writer,
     read_json,
+    usable_cores,
     write_json,
     written_whole,
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from align_edu import World, train
-from align_edu.cores import usable_cores
+from align_edu.io import usable_cores
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.metrics import read_metrics
 

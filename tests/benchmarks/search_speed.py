@@ -1,12 +1,11 @@
 """Search in many images: milliseconds, recall for text queries, build, file and load.
 
-    python tests/benchmarks/search_speed.py [--images 1000000] [--approximate 100000] [--keep DIR]
+    python tests/benchmarks/search_speed.py [--images 1000000] [--approximate 100000]
 
 Made 640-d vectors with a modality gap: meaning in 64 dimensions around 2,000 centres, and a mean
 of its own for pictures and for texts, whose cosines are printed. The exact index holds
 `--images`; the approximate one, whose graph takes long to build, `--approximate`, and is compared
-with exact search of the same; beside it lists around centroids (IVF), trained on pictures alone,
-up to 100,000. An index that is kept in DIR is opened there next time.
+with exact search of the same; beside it lists around centroids (IVF), trained on pictures alone.
 """
 
 import argparse
@@ -25,45 +24,41 @@ from align_edu.search import ImageIndex
 WIDTH, MEANING, CENTRES, QUERIES, K = 640, 64, 2_000, 200, 10
 GAP, NOISE, SPREAD = 8.0, 0.1, 0.6
 PROBES = (4, 16, 64)
-LISTED = 100_000
+RNG = np.random.default_rng(0)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-class Space:
-    """Pictures and texts of random meanings, each modality around a mean of its own."""
+def noise(rows: int, width: int, scale: float) -> np.ndarray:
+    return scale * RNG.standard_normal((rows, width)).astype(np.float32)
 
-    def __init__(self) -> None:
-        self.rng = np.random.default_rng(0)
-        self.axes = unit(self.rng.standard_normal((MEANING, WIDTH)))
-        self.centres = self.rng.standard_normal((CENTRES, MEANING)).astype(np.float32)
-        self.means = unit(self.rng.standard_normal((2, WIDTH)))
 
-    def meanings(self, n: int) -> np.ndarray:
-        drawn = self.centres[self.rng.integers(CENTRES, size=n)]
-        return drawn + SPREAD * self.rng.standard_normal((n, MEANING)).astype(np.float32)
-
-    def pictures(self, meaning: np.ndarray) -> np.ndarray:
-        noise = NOISE * self.rng.standard_normal((len(meaning), WIDTH)).astype(np.float32)
-        return unit(GAP * self.means[0] + meaning @ self.axes + noise)
-
-    def texts(self, meaning: np.ndarray) -> np.ndarray:
-        told = meaning + SPREAD * self.rng.standard_normal(meaning.shape).astype(np.float32)
-        noise = NOISE * self.rng.standard_normal((len(meaning), WIDTH)).astype(np.float32)
-        return unit(GAP * self.means[1] + told @ self.axes + noise)
+def vectors(images: int, answers: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures (N, D), and texts (Q, D) whose meanings are those of the first pictures."""
+    axes, means = unit(noise(MEANING, WIDTH, 1)), unit(noise(2, WIDTH, 1))
+    centres = noise(CENTRES, MEANING, 1)
+    parts, meanings = [], []
+    for rows in np.array_split(np.arange(images), 20):
+        meaning = centres[RNG.integers(CENTRES, size=len(rows))] + noise(len(rows), MEANING, SPREAD)
+        parts.append(unit(GAP * means[0] + meaning @ axes + noise(len(rows), WIDTH, NOISE)))
+        meanings.append(meaning)
+    some = np.concatenate(meanings)[RNG.integers(answers, size=QUERIES)]
+    said = some + noise(QUERIES, MEANING, SPREAD)
+    texts = unit(GAP * means[1] + said @ axes + noise(QUERIES, WIDTH, NOISE))
+    return np.concatenate(parts), texts
 
 
 def timed(act: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds of a call, and what it gives."""
+    """Return the seconds of a call, and what it gives."""
     started = time.perf_counter()
     result = act()
     return time.perf_counter() - started, result
 
 
-def one_by_one(search: Callable[[np.ndarray], np.ndarray], queries: np.ndarray) -> tuple:
-    """Milliseconds of one query, and all found rows (Q, K)."""
+def one_by_one(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[float, Any]:
+    """Return the milliseconds of one query, and all found rows (Q, K)."""
     search(queries[:1])
     seconds, found = timed(lambda: [search(queries[i : i + 1])[0] for i in range(len(queries))])
     return 1000 * seconds / len(queries), np.array(found)
@@ -73,82 +68,63 @@ def recall(found: np.ndarray, true: np.ndarray) -> float:
     return float(np.mean([len(set(a) & set(b)) / K for a, b in zip(found, true, strict=True)]))
 
 
-def rows_of(index: ImageIndex) -> Callable[[np.ndarray], np.ndarray]:
+def rows_of(index: ImageIndex) -> Callable[[np.ndarray], list[list[int]]]:
     """Search an index of ours, whose files are named by their row."""
-
-    def search(queries: np.ndarray) -> np.ndarray:
-        hits = index.search_many(torch.from_numpy(queries), K)
-        return np.array([[int(hit.path.name) for hit in row] for row in hits])
-
-    return search
+    return lambda queries: [
+        [int(hit.path.name) for hit in hits]
+        for hits in index.search_many(torch.from_numpy(queries), K)
+    ]
 
 
 def build(pictures: np.ndarray, kind: str, folder: Path) -> ImageIndex:
     """Build, save and open again; print how long each takes."""
-    if not (folder / kind).exists():
-        names = [f"/made/{row}" for row in range(len(pictures))]
-        vectors = torch.from_numpy(pictures)
-        seconds, index = timed(lambda: ImageIndex(vectors, names, kind=kind))
-        saved, _ = timed(lambda: index.save(folder / kind))
-        print(f"{kind}: built in {seconds:.1f} s, saved in {saved:.1f} s", flush=True)
-    loaded, again = timed(lambda: ImageIndex.load(folder / kind))
+    names = [f"/made/{row}" for row in range(len(pictures))]
+    built, index = timed(lambda: ImageIndex(torch.from_numpy(pictures), names, kind=kind))
+    saved, _ = timed(lambda: index.save(folder / kind))
+    opened, again = timed(lambda: ImageIndex.load(folder / kind))
     size = sum(file.stat().st_size for file in (folder / kind).iterdir()) / 2**30
-    print(
-        f"{kind}, {len(again)} images: {size:.2f} GiB, opened in {loaded:.2f} s,"
-        f" the same as built: {len(again) == len(pictures)}",
-        flush=True,
-    )
+    print(f"{kind}, {len(again)} images: built in {built:.1f} s, saved in {saved:.1f} s,", end=" ")
+    print(f"{size:.2f} GiB, opened in {opened:.2f} s", flush=True)
     return again
-
-
-def lists_around_centroids(pictures: np.ndarray, queries: np.ndarray, true: np.ndarray) -> None:
-    lists = int(4 * len(pictures) ** 0.5)
-    flat = faiss.IndexFlatIP(WIDTH)
-    index = faiss.IndexIVFFlat(flat, WIDTH, lists, faiss.METRIC_INNER_PRODUCT)
-    index.train(pictures[: 40 * lists])
-    index.add(pictures)
-    for probes in PROBES:
-        index.nprobe = probes
-        ms, found = one_by_one(lambda q: index.search(q, K)[1], queries)
-        print(f"IVF, {lists} lists, {probes} probed: {ms:.2f} ms, recall {recall(found, true):.3f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=int, default=1_000_000)
     parser.add_argument("--approximate", type=int, default=100_000)
-    parser.add_argument("--keep", type=Path, metavar="DIR")
     args = parser.parse_args()
-    space = Space()
-    meaning = space.meanings(args.images)
-    pictures = np.concatenate([space.pictures(part) for part in np.array_split(meaning, 20)])
-    queries = space.texts(meaning[space.rng.integers(args.approximate, size=QUERIES)])
+    pictures, queries = vectors(args.images, args.approximate)
     some = pictures[:1_000]
     print(f"{faiss.omp_get_max_threads()} threads; mean cosines: two pictures", end=" ")
     print(f"{(some @ some.T).mean():.2f}, two texts {(queries @ queries.T).mean():.2f},", end=" ")
     print(f"picture and text {(some @ queries.T).mean():.2f}")
-    with tempfile.TemporaryDirectory() as made:
-        folder = args.keep or Path(made)
-        exact = build(pictures, "exact", folder)
-        ms, found = one_by_one(rows_of(exact), queries)
-        full = exact._vectors.vectors.search(queries, K)[1]
-        seconds, _ = timed(
-            lambda flat=exact._vectors.vectors: [flat.search(q[None], K) for q in queries[:30]]
-        )
-        print(f"exact: {ms:.1f} ms a query; all in float32: {1000 * seconds / 30:.1f} ms;", end=" ")
-        print(f"the same images found: {recall(found, full):.4f}", flush=True)
-        del exact
+    flat = faiss.IndexFlatIP(WIDTH)
+    with tempfile.TemporaryDirectory() as folder:
+        flat.add(pictures)
+        whole, true = one_by_one(lambda q: flat.search(q, K)[1], queries[:30])
+        ms, found = one_by_one(rows_of(build(pictures, "exact", Path(folder))), queries)
+        print(f"exact: {ms:.1f} ms a query; all in float32: {whole:.1f} ms;", end=" ")
+        print(f"the same images found: {recall(found[:30], true):.4f}", flush=True)
+
         pictures = pictures[: args.approximate]
-        flat = faiss.IndexFlatIP(WIDTH)
+        flat.reset()
         flat.add(pictures)
         true = flat.search(queries, K)[1]
-        index = build(pictures, "approximate", folder)
+        index = build(pictures, "approximate", Path(folder))
         first, _ = one_by_one(rows_of(index), queries)  # its vectors come in from disk meanwhile
         ms, found = one_by_one(rows_of(index), queries)
         print(f"approximate: {ms:.2f} ms a query ({first:.2f} when just opened),", end=" ")
-        print(f"recall@{K} of texts {recall(found, true):.3f}")
-        if args.approximate <= LISTED:
-            lists_around_centroids(pictures, queries, true)
+        print(f"recall@{K} of texts {recall(found, true):.3f}", flush=True)
+    flat.reset()
+    lists = faiss.IndexIVFFlat(
+        flat, WIDTH, int(4 * len(pictures) ** 0.5), faiss.METRIC_INNER_PRODUCT
+    )
+    lists.train(pictures[: 40 * lists.nlist])
+    lists.add(pictures)
+    for lists.nprobe in PROBES:
+        ms, found = one_by_one(lambda q: lists.search(q, K)[1], queries)
+        print(f"IVF, {lists.nlist} lists, {lists.nprobe} probed: {ms:.2f} ms, ", end="")
+        print(f"recall {recall(found, true):.3f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CPU seconds of `align-edu search INDEX TEXT`, from the start of Python to its end.
+"""CPU seconds of `align-edu search`, by words and by a picture, with the start of Python.
 
     python tests/benchmarks/search_start.py [--rounds 3]
 

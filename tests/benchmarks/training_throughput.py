@@ -20,7 +20,7 @@ from both_cores import pairs_per_second
 from transformers import AlignConfig, AlignModel
 
 from align_edu import World
-from align_edu.cores import usable_cores
+from align_edu.io import usable_cores
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
 
