@@ -14,7 +14,6 @@ from align_edu import load_run
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.search import combine_query
-from align_edu.world import arithmetic as measure
 from align_edu.world.arithmetic import Quiz, ask, measure_arithmetic
 from align_edu.world.scene import ATTRIBUTES, child_rng, distractors, is_held_out, sample_edit
 
@@ -144,8 +143,3 @@ def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(
         (["probe"], "needs --benchmark DIR"),
     ):
         assert main([*command, *words]) == 2 and told in capsys.readouterr().err
-
-
-def test_no_words_are_a_vector_of_zeros() -> None:
-    vectors = measure._words(load_run(MODEL), ["a red cat", ""])
-    assert vectors[0].norm() == pytest.approx(1.0, abs=1e-5) and vectors[1].norm() == 0

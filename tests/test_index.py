@@ -1,17 +1,14 @@
 """The index: exact, what it is built from, and on disk whole or absent, never half taken."""
 
-import io
 import json
 import os
 import signal
-import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +16,7 @@ from align_edu.io import InputError
 from align_edu.search import ImageIndex
 from align_edu.search import vectors as faiss_vectors
 from tests.colour_run import COLOURS, ColourRun, names, write_photos
+from tests.tar_writer import image_file, write_tar
 
 THREE = ["a.jpg", "b.jpg", "c.jpg"]
 
@@ -145,21 +143,6 @@ def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound
 # --- what an index is built from
 
 
-def test_a_folder_is_indexed_with_the_folders_in_it_and_a_list_in_its_order(
-    photos: Path, run: ColourRun
-) -> None:
-    (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
-    (photos / "fake.jpg").write_text("I am no picture")
-    index = ImageIndex.build(run, photos)
-    assert sorted(file.stem for file in index.files) == sorted(COLOURS)
-    reasons = {"cut.png": "truncated", "fake.jpg": "not an image"}
-    assert index.skipped == {photos / name: reason for name, reason in reasons.items()}
-    (first,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
-    assert first.path == photos / "blue.png" and first.score == pytest.approx(1.0)
-    files = [photos / "blue.png", photos / "red.png"]
-    assert ImageIndex.build(run, files).files == files
-
-
 @pytest.mark.parametrize(
     ("files", "images", "sentence"),
     [
@@ -198,19 +181,14 @@ def test_embeddings_that_cannot_be_indexed_are_refused(
 
 
 def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) -> None:
-    with tarfile.open(tmp_path / "00000.tar", "w") as tar:
-        for colour in ("red", "blue", "cut"):
-            data = io.BytesIO()
-            Image.new("RGB", (9, 9), COLOURS.get(colour, (0, 0, 0))).save(data, "PNG")
-            picture = b"no picture" if colour == "cut" else data.getvalue()
-            for name, part in [(f"{colour}.png", picture), (f"{colour}.txt", b"a text")]:
-                member = tarfile.TarInfo(name)
-                member.size = len(part)
-                tar.addfile(member, io.BytesIO(part))
+    pictures = {name: image_file(COLOURS[name]) for name in ("red", "blue")} | {
+        "cut": b"no picture"
+    }
+    write_tar(tmp_path / "00000.tar", [(f"{name}.jpg", data) for name, data in pictures.items()])
     index = ImageIndex.build(run, tmp_path)
     (hit,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
-    assert hit.path == tmp_path / "00000.tar" / "blue.png"
-    assert index.skipped == {tmp_path / "00000.tar" / "cut.png": "not an image"}
+    assert hit.path == tmp_path / "00000.tar" / "blue.jpg"
+    assert index.skipped == {tmp_path / "00000.tar" / "cut.jpg": "not an image"}
 
 
 @pytest.mark.parametrize(
@@ -250,8 +228,12 @@ def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
 def test_a_saved_index_gives_the_same_hits_and_moves_together_with_its_images(
     kind: str, photos: Path, run: ColourRun, tmp_path: Path
 ) -> None:
-    (photos / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
+    (photos / "fake.jpg").write_text("I am no picture")
     index = ImageIndex.build(run, photos, kind=kind)
+    assert sorted(file.stem for file in index.files) == sorted(COLOURS)
+    reasons = {"cut.png": "truncated", "fake.jpg": "not an image"}
+    assert index.skipped == {photos / name: reason for name, reason in reasons.items()}
     folder = index.save(tmp_path / "index")
     loaded, queries = ImageIndex.load(folder), unit(9, 3)
     assert loaded.kind == kind
@@ -277,12 +259,9 @@ OTHER = "not of an index that this version reads"
     [
         ("vectors-*", None, "missing from the index"),
         ("images.json", None, "no index in it"),
-        ("vectors-*", lambda data: data[:-5], "damaged"),
         ("vectors-*", lambda data: data[::-1], "damaged"),
         ("images.json", lambda data: b"{", "not readable JSON"),
-        ("images.json", lambda data: b"[]", OTHER),
         ("images.json", described_as(parts=None), OTHER),
-        ("images.json", described_as(parts={"vectors": {}}), OTHER),
         ("images.json", described_as(kind="approximate"), OTHER),
         ("images.json", described_as(format=2), OTHER),
         ("images.json", described_as(images=["one.jpg"]), "do not fit"),

@@ -112,22 +112,20 @@ def search(
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
-def load_model(index: ImageIndex, device: str | None) -> Encoder:
-    """Return the model that built an index: a run's on the CPU, unless `device` is "cuda".
+def load_model(index: ImageIndex, device: str | None = None) -> Encoder:
+    """Return the model that built an index, on the CPU unless `device` is "cuda".
 
-    The models of other folders are loaded as `load_encoder` does.
     Raises InputError when the index names no model or its folder cannot be read.
     """
     from align_edu.search.towers import load_plain_towers
 
     if index.run is None:
         raise InputError("the index names no run; give the run that built it")
-    towers = None if device == "cuda" else load_plain_towers(index.run)
-    if towers is None:
-        from align_edu.evaluation.embed import load_encoder
+    if device != "cuda" and (towers := load_plain_towers(index.run)) is not None:
+        return towers
+    from align_edu.evaluation.embed import load_encoder
 
-        return load_encoder(index.run, device)
-    return towers
+    return load_encoder(index.run, device or "cpu")
 
 
 def weighted(text: str) -> tuple[float, str]:
