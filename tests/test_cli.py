@@ -159,7 +159,7 @@ def test_every_command_explains_itself(capsys):
         with pytest.raises(SystemExit) as stop:
             main([name, "--help"])
         assert stop.value.code == 0 and "usage: align-edu" in capsys.readouterr().out
-        assert f"    {name} " in listed
+        assert f"\n    {name}" in listed
 
 
 def parsed(*words):
