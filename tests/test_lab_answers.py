@@ -124,7 +124,7 @@ def step_by_autograd(
     for weight, gradient in zip(weights, torch.autograd.grad(before, weights), strict=True):
         weight.grad = gradient
     optimizer.step()
-    return float(before)
+    return before.item()
 
 
 def recall_by_sorting(similarity: Tensor, matching: Tensor, k: int) -> float:
@@ -183,7 +183,7 @@ RIGHT: list[tuple[str, Answer]] = [
 
 @pytest.mark.parametrize(("name", "function"), RIGHT)
 def test_an_unusual_right_answer_passes(name: str, function: Answer) -> None:
-    for seed in range(3):
+    for seed in (0, 1):
         assert find_mistake(find_exercise(name), function, seed) is None
 
 

@@ -49,12 +49,12 @@ def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(
     assert capsys.readouterr().out == f"model: your run {newest}\n"
 
 
-@pytest.mark.parametrize("made", [False, True])
 def test_without_an_own_run_it_is_the_bundled_one(
-    runs: Path, capsys: pytest.CaptureFixture[str], made: bool
+    runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if made:
-        (runs / "nothing").mkdir(parents=True)
+    assert lab.model().folder.samefile(BUNDLED)
+    (runs / "nothing").mkdir(parents=True)
+    capsys.readouterr()
     run = lab.model()
     assert run.folder.samefile(BUNDLED)
     assert run.encode_texts(["a cat"]).norm().item() == pytest.approx(1.0, abs=1e-5)

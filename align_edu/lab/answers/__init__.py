@@ -1,4 +1,4 @@
-"""The exercises, one file per notebook: the right answer, cases, and realistic wrong answers."""
+"""The exercises of each notebook: right answers in `nNN.py`, mistakes and hints in `nNN.toml`."""
 
 import pkgutil
 from importlib import import_module
