@@ -9,7 +9,6 @@ from typing import Any
 import nbformat
 import pytest
 
-from align_edu import lab
 from align_edu.lab.exercises import EXERCISES
 from align_edu.lab.write_notebooks import run
 
@@ -31,25 +30,16 @@ def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-def answer(exercise: lab.Exercise) -> str:
-    """The shipped answer as a student would write it, without annotations."""
-    (function,) = ast.parse(inspect.getsource(exercise.reference)).body
-    assert isinstance(function, ast.FunctionDef)
-    function.returns = None
-    for argument in function.args.args:
-        argument.annotation = None
-    return ast.unparse(function)
-
-
 def fill(notebook: Any) -> list[str]:
-    """Replace each stub by the answer; return the names."""
+    """Write the body of the shipped answer into each stub; return the names."""
     filled = []
     for cell in code_cells(notebook):
-        stub = re.match(r"def (\w+)\(.*\n    \.\.\.\n", cell.source)
+        stub = re.match(r"def (\w+)\((.*)\):\n    \.\.\.\n", cell.source)
         if stub and stub[1] in SHIPPED:
-            source = answer(SHIPPED[stub[1]])
-            assert source.splitlines()[0] == stub[0].splitlines()[0]
-            cell.source = cell.source.replace(stub[0], source + "\n", 1)
+            reference = SHIPPED[stub[1]].reference
+            assert stub[2].split(", ") == list(inspect.signature(reference).parameters)
+            _, _, body = inspect.getsource(reference).split('"""')
+            cell.source = cell.source.replace("    ...\n", body, 1)
             filled.append(stub[1])
     return filled
 
