@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from align_edu.hub.trunk_weights import load_trunk
+from align_edu.hub.names import load_trunk
 from align_edu.io import InputError
 from align_edu.model.image_tower import ImageTower
 from align_edu.model.padding import edge_zeros

@@ -7,8 +7,15 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from align_edu.hub import configuration
-from align_edu.hub.trunk_weights import copy_weights, trunk_names
+from align_edu.hub.names import (
+    MAX_LENGTH,
+    copy_weights,
+    hf_from_preset,
+    pixels_from_preset,
+    preset_from_hf,
+    read_config,
+    trunk_names,
+)
 from align_edu.io import InputError, cannot_write, read_json
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
@@ -39,8 +46,8 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     """
     folder = _find_folder(path_or_name)
     where = folder / "config.json"
-    config = configuration.read_config(where)
-    preset = configuration.preset_from_hf(config, where, Path(path_or_name).name)
+    config = read_config(where)
+    preset = preset_from_hf(config, where, Path(path_or_name).name)
     tokenizer = _read_tokenizer(folder, preset.text.vocabulary_size)
     weights = _read_weights(folder)
     model = Align(preset, preset.text.vocabulary_size)
@@ -71,7 +78,7 @@ def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
     model = run_or_model.model if isinstance(run_or_model, Run) else run_or_model
     folder = Path(folder)
     bert = model.text_tower.bert.config
-    config = configuration.hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
+    config = hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
     names = _names(model, "this model")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; choose a new folder")
@@ -172,14 +179,14 @@ def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> No
     """Write the files of an AlignProcessor; without a tokenizer, only those of its image part."""
     from transformers import AlignProcessor, EfficientNetImageProcessor, PreTrainedTokenizerFast
 
-    pictures = EfficientNetImageProcessor(**configuration.pixels_from_preset(model.preset))
+    pictures = EfficientNetImageProcessor(**pixels_from_preset(model.preset))
     if not isinstance(run_or_model, Run) or run_or_model.tokenizer is None:
         pictures.save_pretrained(folder)
         return
     names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
     words = PreTrainedTokenizerFast(
         tokenizer_object=run_or_model.tokenizer,
-        model_max_length=configuration.MAX_LENGTH,
+        model_max_length=MAX_LENGTH,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
     AlignProcessor(pictures, words).save_pretrained(folder)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from align_edu.loss.contrastive import check_pairs
 from align_edu.loss.gather import first_row, gather_rows, sum_over_processes
-from align_edu.recompute import recomputed
+from align_edu.loss.tiled import recomputed
 
 
 def sigmoid_loss(

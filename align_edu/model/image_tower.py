@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torchvision.models.efficientnet import EfficientNet, MBConvConfig
 
 from align_edu.io import InputError
+from align_edu.loss.tiled import recomputed
 from align_edu.model.batch_norm import GhostBatchNorm2d
 from align_edu.model.padding import set_padding
 from align_edu.presets import ImageSettings
-from align_edu.recompute import recomputed
 
 SMALLEST = 32  # pixels per side: halved five times, one is left
 
