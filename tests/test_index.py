@@ -71,20 +71,6 @@ def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_im
     assert len(index.search(query, 1000)) == 4
 
 
-@pytest.mark.parametrize(
-    "query,k,sentence",
-    [
-        (torch.ones(3), 0, "k is 0"),
-        (torch.ones(4), 1, "width 3"),
-        (torch.ones(1, 3), 1, r"\(1, 1, 3\)"),
-        (torch.tensor([1.0, float("nan"), 0.0]), 1, "not finite"),
-    ],
-)
-def test_a_query_that_does_not_fit_is_refused(query: Tensor, k: int, sentence: str) -> None:
-    with pytest.raises(InputError, match=sentence):
-        ImageIndex(torch.eye(3), THREE).search(query, k)
-
-
 def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> None:
     rng = np.random.default_rng(6)
     # Meaning in 8 dimensions; each modality around a separate mean, at right angles.
@@ -143,41 +129,46 @@ def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound
 # --- what an index is built from
 
 
-@pytest.mark.parametrize(
-    ("files", "images", "sentence"),
-    [
-        (None, None, "no such folder"),
-        (["readme.txt"], None, "no images in it"),
-        (["broken.jpg"], None, r"no image can be read \(1 empty file\)"),
-        (None, [], r"no image can be read \(none given\)"),
-        (None, ["gone.jpg"], "no such image file"),
-    ],
-)
-def test_nothing_to_index_is_reported_in_one_sentence(
-    files: list | None, images: list | None, sentence: str, tmp_path: Path, run: ColourRun
-) -> None:
-    folder = tmp_path / "some"
-    for name in files or []:
-        folder.mkdir()
-        (folder / name).touch()
-    with pytest.raises(InputError, match=sentence):
-        ImageIndex.build(run, folder if images is None else images)
+def searched(query: Tensor, k: int = 1) -> Any:
+    return lambda folder: ImageIndex(torch.eye(3), THREE).search(query, k)
+
+
+def indexed(rows: Tensor, files: list[str], **options: Any) -> Any:
+    return lambda folder: ImageIndex(rows, files, **options)
+
+
+def built(*names: str, of: list[str] | None = None) -> Any:
+    def act(folder: Path) -> None:
+        for name in names:
+            (folder / name).touch()
+        ImageIndex.build(ColourRun(folder), folder if of is None else of)
+
+    return act
 
 
 @pytest.mark.parametrize(
-    ("embeddings", "files", "kind", "sentence"),
+    ("act", "sentence"),
     [
-        (torch.eye(3), ["a.jpg"], None, "one per file"),
-        (torch.zeros(0, 3), [], None, "one per file"),
-        (torch.full((1, 3), torch.nan), ["a.jpg"], None, "not finite"),
-        (torch.eye(3), THREE, "fast", "exact or approximate"),
+        (searched(torch.ones(3), 0), "k is 0"),
+        (searched(torch.ones(4)), "width 3"),
+        (searched(torch.ones(1, 3)), r"\(1, 1, 3\)"),
+        (searched(torch.tensor([1.0, float("nan"), 0.0])), "not finite"),
+        (indexed(torch.eye(3), ["a.jpg"]), "one per file"),
+        (indexed(torch.zeros(0, 3), []), "one per file"),
+        (indexed(torch.full((1, 3), torch.nan), ["a.jpg"]), "not finite"),
+        (indexed(torch.eye(3), THREE, kind="fast"), "exact or approximate"),
+        (built("readme.txt"), "no images in it"),
+        (built("broken.jpg"), r"no image can be read \(1 empty file\)"),
+        (built(of=[]), r"no image can be read \(none given\)"),
+        (built(of=["gone.jpg"]), "no such image file"),
+        (lambda folder: ImageIndex.build(ColourRun(folder), folder / "x"), "no such folder"),
     ],
 )
-def test_embeddings_that_cannot_be_indexed_are_refused(
-    embeddings: Tensor, files: list, kind: str | None, sentence: str
+def test_what_cannot_be_indexed_or_searched_is_refused(
+    act: Any, sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match=sentence):
-        ImageIndex(embeddings, files, kind=kind)
+        act(tmp_path)
 
 
 def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) -> None:
