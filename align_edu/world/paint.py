@@ -15,7 +15,11 @@ Numbers = Sequence[float]
 MOST_NUMBERS = 512  # the busiest picture, snowfall in the night city, takes fewer than 440
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 PAPER = (246, 241, 228)  # of a sketch
-HUES, THINGS = PICTURES["weather"], PICTURES["things"]
+HUES = PICTURES["weather"]
+THINGS = {
+    name: [(colour, form, [*zip(n[::2], n[1::2])]) for colour, form, *n in parts]
+    for name, parts in PICTURES["things"].items()
+}
 
 
 class Dice:
@@ -132,18 +136,17 @@ class Brush:
         self, name: str, at: Numbers, colours: Mapping[str, Colour], w: float = 1, h: float = 0
     ) -> None:
         """Paint a thing of pictures.toml at this point; w and h (0 for w) are its units."""
-        (x, y), h = at, h or w
-        for colour, form, *numbers in THINGS[name]:
-            if form == "oval":
-                a, b, rx, ry = numbers
-                self.oval(x + w * a, y + h * b, w * rx, h * ry, colours[colour])
-                continue
-            pairs = zip(numbers[::2], numbers[1::2])
-            corners = [c for a, b in pairs for c in (x + w * a, y + h * b)]
+        (x, y), h, s = at, h or w, self.side
+        for colour, form, pairs in THINGS[name]:
             if form == "poly":
-                self.poly(corners, colours[colour])
+                corners = [((x + w * a) * s, (y + h * b) * s) for a, b in pairs]
+                self._draw.polygon(corners, self.ink(colours[colour]))
+            elif form == "box":
+                (a, b), (c, d) = pairs
+                self.box(x + w * a, y + h * b, x + w * c, y + h * d, colours[colour])
             else:
-                self.box(corners[0], corners[1], corners[2], corners[3], colours[colour])
+                (a, b), (rx, ry) = pairs
+                self.oval(x + w * a, y + h * b, w * rx, h * ry, colours[colour])
 
     def line(self, start: Numbers, end: Numbers, width: float, colour: Numbers) -> None:
         """Paint a straight line; the width is a part of the picture's side."""

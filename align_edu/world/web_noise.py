@@ -189,7 +189,6 @@ def _field(options: Any, rng: np.random.Generator) -> Any:
 
 
 def _other_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Write a good caption of another picture; no rule on texts or pictures can see it."""
     return caption(sample_scene(rng), rng)
 
 
@@ -214,7 +213,6 @@ def _one_word(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _over_long(scene: Scene, rng: np.random.Generator) -> str:
-    """Lose a caption in more than 20 words."""
     text = caption(scene, rng)
     while len(plain_words(text)) <= MOST_WORDS:
         text = f"{text} {one_of(WEB['texts']['filler'], rng)}"
