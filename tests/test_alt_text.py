@@ -1,4 +1,3 @@
-import itertools
 import re
 
 import numpy as np
@@ -47,14 +46,7 @@ NOUNS = Reader({form: kind for kind, names in words.NOUNS.items() for n in names
 COLOUR, SIZE = reader_of(words.COLOUR_WORDS), reader_of(words.WORDS["sizes"])
 PLACE, WEATHER_PHRASE = reader_of(words.PLACE_PHRASES), reader_of(words.WEATHER_PHRASES)
 STYLE = Reader(STYLE_NAMES)
-RELATION = Reader(
-    {
-        **dict.fromkeys(("above", "over", "higher than"), "above"),
-        **dict.fromkeys(("below", "under", "underneath"), "below"),
-        **dict.fromkeys(("beside", "next to", "by side of"), "beside"),
-        **dict.fromkeys(("and", "with"), "with"),
-    }
-)
+RELATION = reader_of(words.WORDS["relations"] | {"with": ("and", "with")})
 
 
 def read_object(text: str) -> dict[str, str | int | None]:
@@ -106,44 +98,38 @@ def plain_photo(reading: dict[str, object]) -> dict[str, object]:
     return reading | {"style": None} if reading["style"] in ("photo", "any") else reading
 
 
-def test_every_fact_of_a_scene_can_be_read_back_from_each_full_caption() -> None:
+def test_every_fact_of_a_scene_can_be_read_back_from_a_full_caption() -> None:
     rng = np.random.default_rng(11)
-    for number in range(1_000):
+    for number in range(600):
         scene = sample_scene(rng, held_out=number % 5 == 0)
-        for text in full_captions(scene, rng, n=1):
-            assert plain_photo(read(text)) in expected_readings(scene), (text, scene)
+        (text,) = full_captions(scene, rng, n=1)
+        assert plain_photo(read(text)) in expected_readings(scene), (text, scene)
 
 
 def test_every_caption_is_true_and_has_3_to_20_words_and_the_right_articles() -> None:
     rng = np.random.default_rng(12)
-    for number in range(2_000):
+    for number in range(1_200):
         scene = sample_scene(rng)
         text = caption(scene, rng, ("full", "most", "brief", "mixed")[number % 4])
         assert 3 <= len(re.sub(r"[^\w\s]", "", text).split()) <= 20, text
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text.lower()), text
         found = read(text)
-        things = [scene.thing] + ([scene.other] if scene.other else [])
         assert found["place"] in (None, scene.place), text
         assert found["weather"] in (None, scene.weather), text
         assert found["style"] in (None, "any", scene.style), text
-        for read_thing in filter(None, (found["first"], found["second"])):
-            kind, colour = read_thing["kind"], read_thing["colour"]
-            match = [thing for thing in things if thing.kind == kind]
-            assert match and colour in (None, match[0].colour), text
-            assert read_thing["count"] in (None, scene.count), text
-            assert read_thing["size"] in (None, scene.size), text
+        colours = {thing.kind: thing.colour for thing in scene.things}
+        for thing in filter(None, (found["first"], found["second"])):
+            assert thing["kind"] in colours, text
+            assert thing["colour"] in (None, colours[thing["kind"]]), text
+            assert thing["count"] in (None, scene.count), text
+            assert thing["size"] in (None, scene.size), text
 
 
 def test_the_wordiest_scene_still_has_five_full_captions_within_20_words() -> None:
-    rng = np.random.default_rng(14)
-    for kind, other in itertools.permutations(("pizza slice", "ice cream", "scissors"), 2):
-        scene = Scene(
-            Thing(kind, "turquoise"), 1, "large", "night city", "snowfall", "sketch",
-            Thing(other, "orange"), "beside",
-        )  # fmt: skip
-        texts = full_captions(scene, rng)
-        assert len({" ".join(plain_words(text)) for text in texts}) == 5
-        assert all(len(plain_words(text)) <= 20 for text in texts)
+    first, second = Thing("pizza slice", "turquoise"), Thing("scissors", "orange")
+    scene = Scene(first, 1, "large", "night city", "snowfall", "sketch", second, "beside")
+    texts = [plain_words(text) for text in full_captions(scene, np.random.default_rng(14))]
+    assert len(set(map(tuple, texts))) == 5 and max(map(len, texts)) <= 20
 
 
 def test_about_a_fifth_of_the_captions_tell_every_fact() -> None:
@@ -177,16 +163,11 @@ def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothi
 @pytest.mark.parametrize(
     ("kind", "forms"),
     [
-        ("butterfly", "butterflies|moths"),
-        ("cactus", "cacti|succulents"),
-        ("mushroom", "mushrooms|toadstools|fungi"),
-        ("fish", "fish"),
-        ("bus", "buses|coaches"),
+        ("butterfly", "butterflies|moths"), ("cactus", "cacti|succulents"), ("fish", "fish"),
         ("pizza slice", "pizza slices|slices of pizza"),
         ("scissors", "pairs of scissors|pairs of shears"),
-        ("rabbit", "rabbits|bunnies|hares"),
     ],
-)
+)  # fmt: skip
 def test_several_things_are_told_in_the_plural(kind: str, forms: str) -> None:
     scene = Scene(Thing(kind, "red"), 3, "medium", "farm", "clear", "photo")
     for text in full_captions(scene, np.random.default_rng(17), n=20):
@@ -194,53 +175,36 @@ def test_several_things_are_told_in_the_plural(kind: str, forms: str) -> None:
         assert re.search(forms, found) and {"three", "3", "trio"} & set(found.split()), text
 
 
-def test_one_pair_of_scissors_is_no_scissors_and_an_article_follows_the_sound() -> None:
-    scene = Scene(Thing("scissors", "red"), 1, "medium", "farm", "clear", "photo")
-    for text in full_captions(scene, np.random.default_rng(18), n=20):
-        assert re.search(r"pair of (scissors|shears)", text.lower()), text
-    scene = Scene(Thing("umbrella", "orange"), 1, "medium", "beach", "clear", "photo")
-    texts = " ".join(full_captions(scene, np.random.default_rng(16), n=100)).lower()
-    assert "an orange umbrella" in texts and "a tangerine umbrella" in texts
-
-
-def test_the_main_word_is_used_in_about_seven_of_ten_captions() -> None:
-    rng = np.random.default_rng(19)
-    scene = Scene(Thing("car", "blue"), 1, "medium", "forest", "clear", "photo")
-    texts = [bare(caption(scene, rng, "full")).split() for _ in range(1_500)]
-    for word in ("car", "blue"):
-        assert sum(word in text for text in texts) / 1_500 == pytest.approx(0.85, abs=0.04)
-
-
-def test_the_order_of_the_facts_and_the_writing_vary() -> None:
+def test_the_words_their_order_and_the_writing_vary() -> None:
     rng = np.random.default_rng(20)
     scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
-    texts = [caption(scene, rng, "full") for _ in range(600)]
-    assert len(set(texts)) > 300
+    texts = [caption(scene, rng, "full") for _ in range(1_200)]
+    assert len(set(texts)) > 600
     for pattern in (  # the place first, the colour last, the style first or last, the case
         r"^(on|at|by) ", r"is (red|crimson|scarlet)", r"^(a|A) (photo|photograph|picture) of",
         r"photo$", r"\.$", r"^[A-Z]", r"^[a-z]", r" Red Dog ",
     ):  # fmt: skip
-        share = sum(bool(re.search(pattern, text)) for text in texts) / 600
+        share = sum(bool(re.search(pattern, text)) for text in texts) / 1_200
         assert 0.005 < share < 0.75, pattern
+    for word in ("dog", "red"):  # the main words
+        share = sum(word in bare(text).split() for text in texts) / 1_200
+        assert share == pytest.approx(0.85, abs=0.04)
 
 
-def test_no_phrase_stands_for_two_facts() -> None:
-    tables = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.WORDS["relations"])
-    phrases = [
-        bare(p) for table in tables for group in table.values() for p in set(map(bare, group))
-    ]
-    assert len(phrases) == len(set(phrases))
-    nouns = [form for names in words.NOUNS.values() for form in {f for name in names for f in name}]
-    assert len(nouns) == len(set(nouns))
-    colours = [word for group in words.COLOUR_WORDS.values() for word in group]
-    assert len(colours) == len(set(colours))
-    # Everything in the catalog has words.
+def test_no_phrase_stands_for_two_facts_and_all_of_the_catalog_has_words() -> None:
+    around = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.WORDS["relations"])
+    for tables in (around, (words.COLOUR_WORDS,)):
+        groups = [set(map(bare, group)) for table in tables for group in table.values()]
+        assert sum(map(len, groups)) == len(set().union(*groups))
+    nouns = [{form for name in names for form in name} for names in words.NOUNS.values()]
+    assert sum(map(len, nouns)) == len(set().union(*nouns))
     assert set(words.NOUNS) == set(WEB["foreign_nouns"]) == set(KINDS)
     assert set(words.COLOUR_WORDS) == set(COLOURS)
     assert set(words.PLACE_PHRASES) == set(PLACES)
     assert set(words.WEATHER_PHRASES) == set(WEATHER) - {"clear"}
     assert set(words.WORDS["sizes"]) == set(SIZES) - {"medium"}
-    assert set(words.WORDS["style_prefixes"]) == set(words.WORDS["style_suffixes"]) == set(STYLES)
+    for part in ("style_prefixes", "style_suffixes"):
+        assert set(words.WORDS[part]) == set(STYLES)
 
 
 def test_an_unknown_completeness_is_refused() -> None:

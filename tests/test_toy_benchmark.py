@@ -1,6 +1,5 @@
 import itertools
 import json
-import resource
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from align_edu.pairs import open_pairs
 from align_edu.world import World, benchmark
 from align_edu.world.benchmark import satisfies
 from align_edu.world.scene import Scene, Thing, is_held_out, scene_from_facts
-from align_edu.world.web_noise import WorldSettings, make_pair
 
 SCENES, TWINS = 200, 4
 
@@ -67,18 +65,16 @@ def statements(facts: dict[str, Any]) -> set[tuple[Any, ...]]:
     return found
 
 
-def assert_captions_tell_scenes_apart(images: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", ["dataset", "hard"])
+def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(
+    name: str, request: pytest.FixtureRequest
+) -> None:
+    found = request.getfixturevalue(name)
+    images = found["images"] if name == "dataset" else found
     for one, two in itertools.permutations([statements(row["scene"]) for row in images], 2):
         assert not one <= two, (one, two)
     texts = [tuple(s["tokens"]) for row in images for s in row["sentences"]]
     assert len(set(texts)) == len(texts) == 5 * len(images)
-
-
-def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(
-    dataset: dict[str, Any], hard: list[dict[str, Any]]
-) -> None:
-    assert_captions_tell_scenes_apart(dataset["images"])
-    assert_captions_tell_scenes_apart(hard)
 
 
 def scene(**changes: Any) -> Scene:
@@ -124,9 +120,6 @@ def test_about_15_per_cent_show_compositions_that_training_never_sees(
     scenes = [scene_from_facts(image["scene"]) for image in dataset["images"]]
     assert marks == [is_held_out(scene) for scene in scenes]
     assert sum(marks) / SCENES == pytest.approx(0.15, abs=0.06)
-    settings = WorldSettings(seed=21, noise=0.0, image_size=58, pairs=40, shard_size=40)
-    of_the_same_seed = [make_pair(settings, 0, i).scene for i in range(40)]
-    assert sum(one == two for one, two in zip(scenes, of_the_same_seed)) < 2
 
 
 def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path: Path) -> None:
@@ -139,49 +132,8 @@ def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path
     World(seed=4).write_benchmark(out, 5)
     assert {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file()} == stamps
     assert [f.name for f in tmp_path.iterdir()] == ["a"]
-    for changes in ({"twins": 1}, {"train": 1}, {"image_size": 64}):
-        with pytest.raises(InputError, match="something else"):
-            World(seed=4).write_benchmark(out, 5, **changes)
-
-
-@pytest.mark.parametrize(
-    ("seed", "changes", "message"),
-    [
-        (0, {"scenes": 0}, "scenes 0: give a whole number of at least 1"),
-        (-2, {}, "seed -2"),
-        (0, {"train": -1}, "train -1"),
-        (0, {"image_size": 4}, "image size 4"),
-        *[
-            (0, {"twins": twins}, f"twins {twins}: give a whole number from 0 to 4")
-            for twins in (-1, 5, 6)
-        ],
-    ],
-)
-def test_arguments_out_of_range_are_refused(
-    tmp_path: Path, seed: int, changes: dict[str, int], message: str
-) -> None:
-    with pytest.raises(InputError, match=message):
-        World(seed=seed).write_benchmark(tmp_path / "benchmark", **({"scenes": 5} | changes))
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    for path, message in ((tmp_path / "notes.txt", "is a file"), (tmp_path, "something else")):
-        with pytest.raises(InputError, match=message):
-            World().write_benchmark(path, 5)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
-
-
-def test_a_full_disk_is_an_input_error_and_leaves_nothing(tmp_path: Path) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
-    try:
-        with pytest.raises(InputError, match="cannot be written"):
-            World().write_benchmark(tmp_path / "benchmark", 5)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="something else"):
+        World(seed=4).write_benchmark(out, 5, twins=1)
 
 
 def test_more_scenes_than_captions_can_tell_apart_are_refused(

@@ -1,6 +1,7 @@
 import io
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import imagehash
@@ -35,7 +36,7 @@ def pairs_of(n: int, **changes: object) -> list[Pair]:
 
 
 @pytest.fixture
-def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What the picture shows does not matter to most tests here, and drawing takes time."""
     blank = Image.new("RGB", (58, 58))
     monkeypatch.setattr(web_noise, "draw", lambda scene, rng, size: blank)
@@ -44,16 +45,15 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     web_noise._popular_pair.cache_clear()
 
 
-def test_the_default_mix_is_the_documented_one() -> None:
+def test_the_mix_is_the_documented_one_and_its_rules_are_those_of_the_filters(
+    tmp_path: Path,
+) -> None:
     assert {name: noise.share * 100 for name, noise in NOISE.items()} == pytest.approx(DOCUMENTED)
     assert sum(DOCUMENTED.values()) == pytest.approx(25.0)
-
-
-def test_the_rules_that_noise_names_are_rules_of_the_filters(tmp_path: Path) -> None:
+    assert {name for name, noise in NOISE.items() if noise.side == "image"} == FROM_IMAGE
     raw = World(seed=1).write(tmp_path / "raw", pairs=20, workers=1)
     known = {step.rule for step in filter_pairs(raw, tmp_path / "kept").steps}
     assert {rule for noise in NOISE.values() for rule in noise.rules} <= known
-    assert {name for name, noise in NOISE.items() if noise.side == "image"} == FROM_IMAGE
 
 
 @pytest.mark.usefixtures("blank_pictures")
@@ -76,11 +76,11 @@ def test_each_noise_has_its_documented_share_of_a_world() -> None:
 
 
 @pytest.mark.usefixtures("blank_pictures")
-@pytest.mark.parametrize("rate", [0.0, 0.5, 0.95])
+@pytest.mark.parametrize("rate", [0.0, 0.95])
 def test_the_rate_scales_all_noise_and_no_picture_shows_a_held_out_composition(rate: float) -> None:
-    pairs = pairs_of(2_000, noise=rate)
+    pairs = pairs_of(1_500, noise=rate)
     seen = Counter(p.noise for p in pairs)
-    assert 1 - seen["clean"] / 2_000 == pytest.approx(rate, abs=0.035)
+    assert 1 - seen["clean"] / 1_500 == pytest.approx(rate, abs=0.035)
     assert rate == 0 or seen["boilerplate"] > seen["one_word"] > seen["extreme_aspect"] > 0
     assert not any(is_held_out(p.scene) for p in pairs)
 
@@ -120,27 +120,20 @@ def test_noisy_text_looks_like_its_kind(name: str, pattern: str) -> None:
         assert re.fullmatch(pattern, text), text
 
 
-def test_noise_without_a_rule_has_3_to_20_words_so_that_it_is_kept_and_copy_seldom_repeats() -> (
-    None
-):
-    def texts(name: str, n: int) -> list[str]:
-        assert NOISE[name].text is not None and NOISE[name].rules == ()
-        return [NOISE[name].text(DOG, np.random.default_rng(seed)) for seed in range(n)]
-
-    for name in ("marketing", "other_language", "thumbnail_version"):
-        words = [re.sub(r"[^\w\s]", "", text).split() for text in texts(name, 200)]
-        assert all(3 <= len(found) <= 20 for found in words)
-    assert max(Counter(texts("marketing", 2_000)).values()) <= 10
+@pytest.mark.parametrize("name", ["marketing", "other_language", "thumbnail_version"])
+def test_noise_that_no_rule_sees_has_3_to_20_words_and_seldom_repeats(name: str) -> None:
+    make = NOISE[name].text
+    assert make is not None and NOISE[name].rules == ()
+    texts = [make(DOG, np.random.default_rng(seed)) for seed in range(2_000)]
+    assert all(3 <= len(re.sub(r"[^\w\s]", "", text).split()) <= 20 for text in texts)
+    assert name != "marketing" or max(Counter(texts).values()) <= 10
 
 
 def test_a_popular_image_has_over_1000_alt_texts_in_a_world_of_100_000_pairs() -> None:
-    settings = WorldSettings(5, 0.25, 58, 100_000, 5_000)
-    assert popular_images(settings) == 1
-    share = 0.25 * 1.2 / 24.6  # without near-duplicates, whose 0.4 % go to the others
-    spread = (100_000 * share) ** 0.5
-    assert 100_000 * share - 5 * spread > 1_000
-    assert popular_images(WorldSettings(5, 0.25, 58, 90_000, 5_000)) == 0
-    assert popular_images(WorldSettings(5, 0.25, 58, 1_000_000, 5_000)) == 10
+    images = {n: popular_images(WorldSettings(5, 0.25, 58, n, 5_000)) for n in (90_000, 100_000)}
+    assert images == {90_000: 0, 100_000: 1}
+    texts = 100_000 * 0.25 * 1.2 / 24.6  # without near-duplicates, whose 0.4 % go to the others
+    assert texts - 5 * texts**0.5 > 1_000
 
 
 def test_near_duplicates_look_like_a_benchmark_picture_but_are_other_files(tmp_path: Path) -> None:

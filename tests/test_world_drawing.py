@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from align_edu.world import catalog
 from align_edu.world.draw import draw
@@ -30,22 +31,8 @@ def object_mask(scene: Scene, seed: int = 0, size: int = 58) -> np.ndarray:
 
 def components(mask: np.ndarray) -> int:
     """How many connected areas of at least 12 pixels the mask has."""
-    left = {(int(y), int(x)) for y, x in np.argwhere(mask)}
-    found = 0
-    while left:
-        front, area = [left.pop()], 0
-        while front:
-            y, x = front.pop()
-            area += 1
-            near = {(y + dy, x + dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)} & left
-            left -= near
-            front.extend(near)
-        found += area >= 12
-    return found
-
-
-def centre(mask: np.ndarray) -> np.ndarray:
-    return np.argwhere(mask).mean(axis=0)  # y, x
+    areas, n = ndimage.label(mask, np.ones((3, 3)))
+    return int((np.bincount(areas.ravel(), minlength=n + 1)[1:] >= 12).sum())
 
 
 @pytest.mark.parametrize("kind", catalog.KINDS)
@@ -61,12 +48,6 @@ def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
         nearest = np.argmin(((body[:, None] - palette) ** 2).sum(axis=2), axis=1)
         votes = np.bincount(nearest, minlength=len(names))
         assert names[int(votes.argmax())] == colour
-
-
-def test_many_drawings_of_one_scene_are_all_different() -> None:
-    for style in catalog.STYLES:
-        scene = replace(PLAIN, style=style)
-        assert len({draw(scene, child_rng(3, i)).tobytes() for i in range(100)}) == 100
 
 
 def test_a_picture_is_the_same_at_any_size() -> None:
@@ -108,10 +89,10 @@ def test_the_relation_can_be_seen_from_the_centres(relation: str, size: str) -> 
     sides = set()
     for seed in range(12):
         scene = replace(PLAIN, thing=cup, size=size, other=dog, relation=relation)
-        first = centre(object_mask(scene, seed))
+        first = np.argwhere(object_mask(scene, seed)).mean(axis=0)  # y, x
         swapped = replace(scene, other=Thing("dog", "red"))
         changed = np.abs(pixels(scene, seed) - pixels(swapped, seed)).sum(axis=2) > 90
-        down, right = first - centre(changed)
+        down, right = first - np.argwhere(changed).mean(axis=0)
         if relation == "beside":
             assert abs(right) > 2 * abs(down)
             sides.add(right > 0)
@@ -123,11 +104,9 @@ def test_the_relation_can_be_seen_from_the_centres(relation: str, size: str) -> 
 
 def test_objects_of_usual_size_keep_clear_of_the_edge() -> None:
     for seed, kind in enumerate(catalog.KINDS):
-        for count in (1, 4):
-            scene = replace(PLAIN, thing=Thing(kind, "red"), count=count)
-            where = np.argwhere(object_mask(scene, seed))
-            assert where.min() >= 2
-            assert where.max() <= 55
+        scene = replace(PLAIN, thing=Thing(kind, "red"), count=seed % 4 + 1)
+        where = np.argwhere(object_mask(scene, seed))
+        assert where.min() >= 2 and where.max() <= 55
 
 
 def _mean_of(place: str, weather: str) -> np.ndarray:
@@ -145,28 +124,26 @@ def test_weather_changes_the_light_as_it_should(place: str) -> None:
     assert _mean_of(place, "rain").mean() < 1.02 * clear.mean()
     assert _mean_of(place, "night").mean() < 0.65 * clear.mean()
     assert _mean_of(place, "fog").std() < 0.75 * clear.std()
-    sunset = _mean_of(place, "sunset").mean(axis=0)
-    warmth = clear.mean(axis=0)
+    sunset, warmth = _mean_of(place, "sunset").mean(axis=0), clear.mean(axis=0)
     assert sunset[0] / sunset[2] > 1.25 * warmth[0] / warmth[2]
 
 
 def test_snowfall_leaves_white_flakes_on_the_picture() -> None:
-    clear, snowy = (
-        (pixels(replace(PLAIN, place="forest", weather=weather)).min(axis=2) > 225).mean()
+    forest = replace(PLAIN, place="forest")
+    white = [
+        (pixels(replace(forest, weather=weather)).min(axis=2) > 225).mean()
         for weather in ("clear", "snowfall")
-    )
-    assert snowy > clear + 0.01
+    ]
+    assert white[1] > white[0] + 0.01
 
 
-def test_styles_can_be_told_apart_by_their_frame_their_colours_and_their_grain() -> None:
+def test_styles_differ_in_their_frame_their_colours_and_their_grain() -> None:
     def look(style: str) -> tuple[float, float, float]:
-        picture = np.mean([pixels(replace(PLAIN, style=style), i) for i in range(5)], axis=0)
-        one = pixels(replace(PLAIN, style=style), 0, 116)
-        frame = picture[0].mean()
+        scene = replace(PLAIN, style=style)
+        picture = np.mean([pixels(scene, seed) for seed in range(5)], axis=0)
+        sky = pixels(scene, 0, 116)[6:16, 40:70].mean(axis=2)
         saturation = (picture.max(axis=2) - picture.min(axis=2)).mean()
-        sky = one[6:16, 40:70].mean(axis=2)
-        grain = float(np.median(np.abs(np.diff(sky, axis=1))))
-        return float(frame), float(saturation), grain
+        return picture[0].mean(), saturation, float(np.median(np.abs(np.diff(sky, axis=1))))
 
     photo, sketch, poster = look("photo"), look("sketch"), look("poster")
     assert poster[0] > 240 > max(photo[0], sketch[0])
@@ -183,9 +160,6 @@ def test_places_can_be_told_apart_by_their_mean_look() -> None:
 
     places = list(catalog.PLACES)
     means = np.array([np.mean([thumbnail(p, s) for s in range(12)], axis=0) for p in places])
-    right = 0
-    for number, place in enumerate(places):
-        for seed in range(100, 106):
-            far = ((means - thumbnail(place, seed)) ** 2).sum(axis=1)
-            right += int(far.argmin()) == number
-    assert right / (6 * len(places)) > 0.8
+    seen = np.array([[thumbnail(p, s) for s in range(100, 106)] for p in places])  # (P, 6, 192)
+    nearest = ((seen[:, :, None] - means) ** 2).sum(axis=3).argmin(axis=2)  # (P, 6)
+    assert (nearest == np.arange(len(places))[:, None]).mean() > 0.8

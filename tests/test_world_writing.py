@@ -1,13 +1,15 @@
+"""Shards, benchmarks and tasks of the toy world: layout, resuming, and what is refused."""
+
 import hashlib
 import io
 import json
-import os
 import resource
 import signal
 import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,11 @@ COLUMNS = [
     "key", "caption", "url", "sha256", "original_width", "original_height", "width", "height",
     "status", "error_message", "exif", "noise", "scene",
 ]  # fmt: skip
-FACTS = (
-    "kind", "colour", "count", "size", "place", "weather", "style", "other_kind",
-    "other_colour", "relation",
-)  # fmt: skip
+WRITE: dict[str, Callable[..., Path]] = {
+    "shards": lambda out, **options: World().write(out, **({"pairs": 10} | options)),
+    "benchmark": lambda out, **options: World().write_benchmark(out, **({"scenes": 5} | options)),
+    "task": lambda out, **options: World().write_task(out, **({"task": "style"} | options)),
+}
 
 
 def write(out: Path, seed: int = 3, **changes: object) -> Path:
@@ -76,15 +79,15 @@ def test_the_truth_is_recorded_for_each_pair(world: Path) -> None:
     assert len({row["key"] for row in rows}) == len({row["sha256"] for row in rows}) == PAIRS
     kinds = {row["noise"] for row in rows}
     assert "clean" in kinds and len(kinds) > 5
-    assert {tuple(json.loads(row["scene"])) for row in rows} == {FACTS}
-    hosts = {f"https://example.{end}" for end in ("org", "com", "net")}
-    assert {row["url"][:19] for row in rows} == hosts
+    assert all(json.loads(row["scene"])["kind"] for row in rows)
 
 
 def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(
-    world: Path, tmp_path: Path
+    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert digests(write(tmp_path / "two", workers=2)) == digests(world)
+    assert digests(write(tmp_path / "two", workers=2, progress=True)) == digests(world)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "130/130" in captured.err
     other = write(tmp_path / "other", seed=4, pairs=30)
     mine = pq.read_table(world / "00000.parquet").column("sha256").to_pylist()
     assert not set(mine) & set(pq.read_table(other / "00000.parquet").column("sha256").to_pylist())
@@ -115,18 +118,14 @@ def test_a_killed_writer_goes_on_to_the_same_bytes(world: Path, tmp_path: Path) 
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (out / "00001.parquet").exists() and not (out / "00004.parquet").exists()
-    write(out)
-    assert digests(out) == digests(world)
+    assert digests(write(out)) == digests(world)
 
 
-def test_a_second_writer_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_second_writer_into_the_same_folder_is_refused(tmp_path: Path, kind: str) -> None:
     out = tmp_path / "raw"
-    with only_writer(out):
-        for second in (World().write, World().write_benchmark):
-            with pytest.raises(InputError, match="another process is writing to it"):
-                second(out, 10)
-        with pytest.raises(InputError, match="another process is writing to it"):
-            World().write_task(out, "style")
+    with only_writer(out), pytest.raises(InputError, match="another process is writing to it"):
+        WRITE[kind](out)
     assert not out.exists()
 
 
@@ -138,7 +137,7 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
         ({"pairs": 0}, "pairs 0: give a whole number of at least 1"),
         ({"pairs": 12.5}, "pairs 12.5: give a whole number"),
@@ -150,43 +149,71 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> No
         *[({"noise": rate}, "give a rate from 0 to 0.95") for rate in (-0.1, 0.96, float("nan"))],
         *[
             ({"image_size": size}, f"image size {size}: give a whole number from 8 to 4096")
-            for size in (7, 0, -58, 4097, 10**9, 58.5, "58", None)
+            for size in (7, 0, -58, 4097, 58.5, "58", None)
         ],
     ],
 )
 def test_arguments_out_of_range_are_refused_before_anything_is_written(
-    tmp_path: Path, arguments: dict[str, Any], message: str
+    tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    every: dict[str, Any] = {"seed": 0, "noise": 0.1, "image_size": 58, "pairs": 10} | arguments
+    every: dict[str, Any] = {"seed": 0, "noise": 0.1, "image_size": 58, "pairs": 10} | options
     world = World(*(every.pop(name) for name in ("seed", "noise", "image_size")))
     with pytest.raises(InputError, match=message):
         world.write(tmp_path / "raw", **every)
     assert not (tmp_path / "raw").exists()
 
 
-@pytest.mark.parametrize(("path", "message"), [("", "another origin"), ("00007.tar", "is a file")])
-def test_what_is_not_a_world_is_refused_and_left_alone(
-    tmp_path: Path, path: str, message: str
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("benchmark", {"scenes": 0}, "scenes 0: give a whole number of at least 1"),
+        ("benchmark", {"train": -1}, "train -1"),
+        ("benchmark", {"image_size": 4}, "image size 4"),
+        ("benchmark", {"twins": -1}, "twins -1: give a whole number from 0 to 4"),
+        ("benchmark", {"twins": 5}, "twins 5: give a whole number from 0 to 4"),
+        ("task", {"train": -1}, "train pictures -1"),
+        ("task", {"train": 0, "val": 0, "test": 0}, "pictures 0"),
+        ("task", {"image_size": 0}, "image size 0"),
+    ],
+)
+def test_benchmarks_and_tasks_that_make_no_sense_are_refused(
+    tmp_path: Path, kind: str, options: dict[str, int], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        WRITE[kind](tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("shards", "", "another origin"), ("benchmark", "", "something else"),
+        ("shards", "00007.tar", "is a file"), ("benchmark", "00007.tar", "is a file"),
+    ],
+)  # fmt: skip
+def test_a_path_that_holds_something_else_is_refused_and_left_alone(
+    tmp_path: Path, kind: str, path: str, message: str
 ) -> None:
     (tmp_path / "00007.tar").write_text("mine")
     with pytest.raises(InputError, match=message):
-        write(tmp_path / path)
-    assert [f.name for f in tmp_path.iterdir()] == ["00007.tar"]
-    assert (tmp_path / "00007.tar").read_text() == "mine"
+        WRITE[kind](tmp_path / path)
+    assert [f.read_text() for f in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path: Path) -> None:
-    """The operating system refuses to let files grow over 64 KiB, as a full disk would."""
+@pytest.mark.parametrize(("kind", "left"), [("shards", ["world.json"]), ("benchmark", [])])
+def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(
+    tmp_path: Path, kind: str, left: list[str]
+) -> None:
+    """The operating system refuses to let files grow over 2,000 bytes, as a full disk would."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, limit[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
     try:
-        with pytest.raises(InputError, match="00000.tar: cannot be written"):
-            write(tmp_path / "raw", pairs=100, shard_size=100)
+        with pytest.raises(InputError, match="cannot be written"):
+            WRITE[kind](tmp_path / "raw")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert [f.name for f in (tmp_path / "raw").iterdir()] == ["world.json"]
-    write(tmp_path / "raw", pairs=100, shard_size=100)
-    assert (tmp_path / "raw" / "00000.parquet").exists()
+    assert [f.name for f in tmp_path.glob("raw/*")] == left
+    assert any(WRITE[kind](tmp_path / "raw").iterdir())
 
 
 def test_a_script_that_workers_cannot_import_ends_with_the_remedy(tmp_path: Path) -> None:
@@ -200,25 +227,3 @@ def test_a_script_that_workers_cannot_import_ends_with_the_remedy(tmp_path: Path
         [sys.executable, "-"], input=script, cwd=tmp_path, capture_output=True, text=True
     )
     assert "in a script, write worlds below `if __name__ == '__main__':`" in result.stdout
-
-
-def test_memory_does_not_grow_with_the_number_of_shards(tmp_path: Path) -> None:
-    code = (
-        "import resource, sys; from align_edu.world import World\n"
-        "World(0).write(sys.argv[1], 40, workers=1, shard_size=20)\n"
-        "first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "World(0).write(sys.argv[2], 600, workers=1, shard_size=20)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - first)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "a"), str(tmp_path / "b")]
-    grown = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    assert grown * (1024 if sys.platform != "darwin" else 1) < 30e6
-
-
-def test_progress_goes_to_standard_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write(tmp_path / "raw", pairs=30, progress=True)
-    captured = capsys.readouterr()
-    assert captured.out == "" and "30/30" in captured.err
-    assert os.listdir(tmp_path) == ["raw"]
