@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import align_edu
-from align_edu.io import InputError, TrainingStopped
+from align_edu.io import InputError, TrainingStopped, write_json
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 
 _TYPES = {"N": int, "X": float, "TEXT": str}
@@ -107,6 +107,7 @@ def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
         from align_edu.evaluation.protocols import PROTOCOLS
 
         settings["choices"] = list(PROTOCOLS)
+        help = "; ".join(f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())
     if settings.get("action") == "append":
         settings["default"] = []
     elif "default" in settings:
@@ -198,16 +199,16 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
 
 
 def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> Answer:
-    from align_edu.evaluation import evaluate_run, result_file, write_result
+    from align_edu.evaluation import evaluate_run, result_file
     from align_edu.evaluation.embed import load_encoder
 
     name = options.pop("name")
     name = task if name is None else f"{task}-{name}"
-    result_file(run, name)  # refuses a bad name before the work
+    file = result_file(run, name)  # refuses a bad name before the work
     encoder = load_encoder(run, options.pop("device"))
     options["own_pairs"] = options["own_pairs"] or None  # None: not given
     record, table = evaluate_run(encoder, task, benchmark, **options, progress=True)
-    write_result(run, name, record)
+    write_json(file, record)
     return record, table
 
 

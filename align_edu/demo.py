@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from align_edu.evaluation import evaluate_retrieval, retrieval_table, write_result
+from align_edu.evaluation import evaluate_retrieval, result_file, retrieval_table
 from align_edu.evaluation.zero_shot import evaluate_zero_shot
 from align_edu.filters import filter_pairs
 from align_edu.io import holds_already, read_json, usable_cores, write_json
@@ -72,7 +72,7 @@ def run_demo(
         )  # fmt: skip
     with stage("evaluate"):
         measures = measure(run, out)
-    write_result(out / "run", "retrieval", measures["retrieval"])
+    write_json(result_file(out / "run", "retrieval"), measures["retrieval"])
     with stage("index"):
         index = ImageIndex.build(run, [f for e in EXAMS for f in read_split(out / e).images])
     index.save(out / "index")

@@ -24,11 +24,8 @@ class ColourRun:
         return F.normalize(torch.tensor(np.array(means)), dim=1)
 
     def encode_texts(self, texts: list[str]) -> Tensor:
-        sums = [
-            sum((torch.tensor(COLOURS[word]).float() for word in text.split()), torch.zeros(3))
-            for text in texts
-        ]
-        return F.normalize(torch.stack(sums), dim=1)
+        sums = [np.sum([COLOURS[word] for word in text.split()], axis=0) for text in texts]
+        return F.normalize(torch.tensor(np.array(sums)).float(), dim=1)
 
 
 def write_photos(folder: Path) -> Path:

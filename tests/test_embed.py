@@ -1,7 +1,7 @@
 """Embedding pictures: the same bits however they are read; a broken one costs nothing else."""
 
 import os
-import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 
 from align_edu import load_run
 from align_edu.evaluation import embed
-from align_edu.evaluation.embed import embed_images, embed_pictures, read_ahead
+from align_edu.evaluation.embed import embed_images, read_ahead
 from align_edu.pairs.images import decode_image
 from tests.colour_run import ColourRun
 
@@ -65,41 +65,39 @@ def test_an_interrupted_embedding_continues_to_the_same_bits(
 
     stop = True
     with pytest.raises(KeyboardInterrupt):
-        embed_pictures(run, files, read, resume=folder)
+        embed_images(run, files, read, resume=folder)
     stop = False
     opened.clear()
-    again = embed_pictures(run, files, read, resume=folder)
+    again = embed_images(run, files, read, resume=folder)
     assert min(opened) == 48  # three blocks of sixteen were kept
     assert torch.equal(again.embeddings, expected.embeddings)
     assert (again.files, again.skipped) == (expected.files, expected.skipped)
     opened.clear()
-    assert torch.equal(
-        embed_pictures(run, files, read, resume=folder).embeddings, expected.embeddings
-    )
-    assert not opened  # all was there
+    whole = embed_images(run, files, read, resume=folder)
+    assert torch.equal(whole.embeddings, expected.embeddings)
+    assert not opened  # nothing was left to embed
     Image.new("RGB", (9, 9)).save(files[0])  # another picture of that name
-    embed_pictures(run, files, read, resume=folder)
+    embed_images(run, files, read, resume=folder)
     assert sorted(opened) == list(range(75))
 
 
-def test_nothing_readable_gives_no_embeddings(tmp_path: Path) -> None:
-    found = embed_images(ColourRun(tmp_path), [tmp_path / "a.png", tmp_path / "b.png"])
-    assert found.embeddings.shape == (0, 0) and found.reasons() == "2 unreadable file"
+def test_unreadable_files_are_skipped_and_other_colour_modes_become_rgb(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("red.jpg", "missing.jpg", "again.jpg")]
+    for file in files[::2]:
+        Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(file)
+    found = embed_images(ColourRun(tmp_path), files)
+    assert found.files == files[::2] and (found.embeddings[:, 0] > 0.99).all()
+    nothing = embed_images(ColourRun(tmp_path), [tmp_path / "a.png", tmp_path / "b.png"])
+    assert nothing.embeddings.shape == (0, 0) and nothing.reasons() == "2 unreadable file"
 
 
 def test_reading_runs_ahead_of_the_model_but_only_so_far() -> None:
-    started = []
-    release = threading.Event()
-
-    def read(i: int) -> int:
-        started.append(i)
-        return i
-
-    batches = read_ahead(read, range(4, 100), 10, "numbers", False)
-    assert next(batches) == list(range(4, 14))
-    release.wait(0.2)
+    started: list[int] = []
+    batches = read_ahead(started.append, range(4, 100), 10, "numbers", False)
+    assert len(next(batches)) == 10
+    time.sleep(0.2)
     assert max(started) <= 4 + 10 * (2 + embed.AHEAD)
-    assert [i for batch in batches for i in batch] == list(range(14, 100))
+    assert sum(map(len, batches)) == 86 and sorted(started) == list(range(4, 100))
 
 
 def test_a_batch_that_does_not_fit_is_halved(files: list[Path]) -> None:

@@ -15,6 +15,8 @@ from align_edu import World
 from align_edu.cli import main
 from align_edu.evaluation import read_labelled
 from align_edu.io import InputError
+from align_edu.world import tasks
+from align_edu.world.scene import child_rng, is_held_out
 from align_edu.world.tasks import TASKS
 
 DATA = Path(__file__).parents[1] / "data_samples"
@@ -36,53 +38,40 @@ def test_folders_give_classes_in_order_and_words(tmp_path: Path) -> None:
     assert data.classes == ["the second", "the first", "not shown"]
     assert data.labels.tolist() == [0, 1] and data.templates == ["a photo of {}"]
     assert data.open(0).getpixel((0, 0)) == (255, 0, 0)
-
-
-def test_a_folder_without_splits_is_read_as_it_is(tmp_path: Path) -> None:
-    picture(tmp_path / "cat" / "1.jpg")
-    picture(tmp_path / "dog" / "deep" / "2.PNG")
-    assert len(read_labelled(tmp_path)) == 2
+    picture(tmp_path / "bare" / "cat" / "1.jpg")  # without splits
+    picture(tmp_path / "bare" / "dog" / "deep" / "2.PNG")
+    assert len(read_labelled(tmp_path / "bare")) == 2
 
 
 @pytest.mark.parametrize(
-    ("prepare", "message"),
+    ("files", "message"),
     [
-        (lambda f: None, "no class folder"),
-        (lambda f: (f / "cat").mkdir(), "no picture in its class folders"),
-        (lambda f: picture(f / "train" / "cat" / "1.png"), "no split 'test'; it has train"),
-        (
-            lambda f: (picture(f / "cat" / "1.png"), (f / "classes.txt").write_text("dog\tdog\n")),
-            "does not name the class folder 'cat'",
-        ),
-        (
-            lambda f: (picture(f / "cat" / "1.png"), (f / "classes.txt").write_text("cat cat\n")),
-            "line 1: write it as folder, tab, words",
-        ),
-        (lambda f: picture(f / "cat" / "1.png"), "all its pictures are of one class"),
-        (  # a retrieval benchmark: "images" and "cxc" are no classes
-            lambda f: (picture(f / "images" / "1.png"), (f / "dataset_toy.json").write_text("{}")),
-            "holds captions .* measure it with --task retrieval",
-        ),
-        (lambda f: picture(f / os.fsdecode(b"caf\xe9") / "1.png"), "not UTF-8 text; rename it"),
-        (
-            lambda f: (picture(f / "cat" / "1.png"), (f / "templates.txt").write_text("a cat\n")),
-            r"line 1: a template holds \{\} once",
-        ),
+        ([], "no class folder"),
+        (["cat/"], "no picture in its class folders"),
+        (["train/cat/1.png"], "no split 'test'; it has train"),
+        (["cat/1.png", ("classes.txt", "dog\tdog\n")], "does not name the class folder 'cat'"),
+        (["cat/1.png", ("classes.txt", "cat cat\n")], "'cat cat': write it as folder, tab, words"),
+        (["cat/1.png"], "all its pictures are of one class"),
+        # a retrieval benchmark: "images" and "cxc" are no classes
+        (["images/1.png", ("dataset_toy.json", "{}")], "holds captions .* --task retrieval"),
+        ([os.fsdecode(b"caf\xe9/1.png")], "not UTF-8 text; rename it"),
+        (["cat/1.png", ("templates.txt", "a cat\n")], "'a cat' is no template; write one"),
+        (["cat/1.png", ("templates.txt", "# none\n")], "no template in it; write one"),
+        ([("cat/1.jpg", "no picture"), "dog/1.png"], r"cat/1\.jpg: not a readable image"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_said_in_one_line(
-    tmp_path: Path, prepare, message: str
+    tmp_path: Path, files: list, message: str
 ) -> None:
-    prepare(tmp_path)
+    for file in files:
+        if isinstance(file, tuple):
+            (tmp_path / file[0]).parent.mkdir(exist_ok=True)
+            (tmp_path / file[0]).write_text(file[1])
+        elif file.endswith("/"):
+            (tmp_path / file).mkdir()
+        else:
+            picture(tmp_path / file)
     with pytest.raises(InputError, match=message):
-        read_labelled(tmp_path)
-
-
-def test_a_broken_picture_is_named(tmp_path: Path) -> None:
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / "1.jpg").write_bytes(b"no picture")
-    picture(tmp_path / "dog" / "1.png")
-    with pytest.raises(InputError, match=r"cat/1\.jpg: not a readable image"):
         read_labelled(tmp_path).open(0)
 
 
@@ -116,15 +105,13 @@ def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "flowers102", "oxford_pets", "food101"])
 def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"no {name} in it; get it from https://"):
-        read_labelled(f"{name}:{tmp_path}")
-
-
-def test_unknown_sets_and_splits_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="choose cifar10"):
-        read_labelled("mnist:/data")
-    with pytest.raises(InputError, match="no split 'val'"):
-        read_labelled(f"food101:{tmp_path}", "val")
+    for path, split, message in (
+        (f"{name}:{tmp_path}", "test", rf"no {name} in it; get it from https://"),
+        (f"{name}:{tmp_path}", "all", "no split 'all'"),
+        ("mnist:/data", "test", "choose cifar10"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_labelled(path, split)
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
@@ -152,10 +139,7 @@ def test_a_task_is_the_same_for_one_seed_and_another_for_another(tmp_path: Path)
         World(seed=2).write_task(tmp_path / "a", "style", train=3, val=0, test=3)
 
 
-def test_held_out_pictures_show_unseen_compositions_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    from align_edu.world import tasks
-    from align_edu.world.scene import child_rng, is_held_out
-
+def test_held_out_pictures_show_unseen_compositions_only() -> None:
     for held_out in (False, True):
         for value in tasks._values("colour", held_out):
             scene = tasks._scene("colour", value, child_rng(0, 9, 1), held_out)
@@ -163,16 +147,20 @@ def test_held_out_pictures_show_unseen_compositions_only(monkeypatch: pytest.Mon
             assert scene.other is None
 
 
-def test_a_task_that_makes_no_sense_is_refused(tmp_path: Path) -> None:
-    world = World(seed=1)
-    with pytest.raises(InputError, match="choose object, family"):
-        world.write_task(tmp_path / "a", "smell")
-    with pytest.raises(InputError, match="train pictures -1"):
-        world.write_task(tmp_path / "a", "size", train=-1)
-    with pytest.raises(InputError, match="image size 0"):
-        world.write_task(tmp_path / "a", "size", image_size=0)
-    with pytest.raises(InputError, match="only object and colour"):
-        world.write_task(tmp_path / "a", "size", held_out=True)
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("smell", {}, "choose object, family"),
+        ("size", {"train": -1}, "train pictures -1"),
+        ("size", {"image_size": 0}, "image size 0"),
+        ("size", {"held_out": True}, "only object and colour"),
+    ],
+)
+def test_a_task_that_makes_no_sense_is_refused(
+    tmp_path: Path, task: str, options: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        World(seed=1).write_task(tmp_path / "a", task, **options)
 
 
 def test_the_command_line_writes_a_task_and_measures_it(

@@ -15,7 +15,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from align_edu import Align, ImageIndex, load_run
 from align_edu.cli import main
+from align_edu.evaluation import evaluate_retrieval
+from align_edu.search import search
+from align_edu.training import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "real"
@@ -153,7 +157,7 @@ def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(
     assert Path(best["path"]) == place and best["score"] > 0.999
 
 
-def test_karpathys_file_is_evaluated_whole(call: Call) -> None:
+def test_karpathys_file_is_evaluated_whole_and_a_random_model_is_at_chance(call: Call) -> None:
     texts: dict[str, list[dict[str, str]]] = {}
     for name, text in coco():
         texts.setdefault(name, []).append({"raw": text})
@@ -169,3 +173,27 @@ def test_karpathys_file_is_evaluated_whole(call: Call) -> None:
         assert recalls == sorted(recalls) and recalls[-1] <= 1
         assert all(abs(r * queries - round(r * queries)) < 1e-6 for r in recalls)
     assert json.loads(Path("run/results/retrieval.json").read_text(encoding="utf-8")) == record
+
+    run, results = load_run(MODEL), []
+    for seed in range(3):
+        model = Align(run.preset, run.tokenizer.get_vocab_size(), seed=seed).eval()
+        new = Run(run.folder, run.preset, run.tokenizer, model)
+        results.append(evaluate_retrieval(new, "coco")["text_to_image"])
+    for k in (1, 10):
+        found, chance = sum(result[f"R@{k}"] for result in results) / 3, k / 51
+        # Captions of one image are not independent: five deviations of as many images.
+        assert abs(found - chance) < 5 * (chance * (1 - chance) / (3 * 51)) ** 0.5
+
+
+def test_photographs_food_and_emoji_are_indexed_and_found(tmp_path: Path) -> None:
+    files = [
+        *sorted((REAL / "coco" / "images").iterdir())[:20],
+        *sorted((REAL / "recipes" / "images").iterdir())[:20],
+        *sorted((REAL / "emoji" / "images").iterdir())[:40],
+    ]
+    odd, run = tmp_path / "odd.jpg", load_run(MODEL)
+    odd.write_bytes(files[0].read_bytes()[:900])  # cut off
+    index = ImageIndex.build(run, [*files, odd])
+    assert len(index) + len(index.skipped) == 81 and odd in index.skipped
+    hits = search(index, image=files[3], plus=["a red cat"], top=5, run=run)
+    assert len(hits) == 5 and files[3] not in [hit.path for hit in hits]

@@ -63,11 +63,6 @@ def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark: Pa
         )
 
 
-def test_a_benchmark_without_a_training_split_is_refused() -> None:
-    with pytest.raises(InputError, match=r"dataset_toy\.json: no image of split 'train'"):
-        open_pairs([DATA / "benchmark"])
-
-
 def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(
     benchmark: Path, tmp_path: Path
 ) -> None:
@@ -99,14 +94,15 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
 ) -> None:
     words = load_run(MODEL).tokenizer
     wider = replace_fields(short(), {"image.width": "0.5"})
-    for preset, start, tokenizer, message in (
-        (short(), tmp_path, None, r"model\.safetensors: no such file"),
-        (short(), MODEL, words, "takes its vocabulary; leave yours out"),
-        (wider, MODEL, None, "weights of another preset"),
+    for preset, data, start, tokenizer, message in (
+        (short(), benchmark, tmp_path, None, r"model\.safetensors: no such file"),
+        (short(), benchmark, MODEL, words, "takes its vocabulary; leave yours out"),
+        (wider, benchmark, MODEL, None, "weights of another preset"),
+        (short(), DATA / "benchmark", MODEL, None, "no image of split 'train'"),
     ):
         out = tmp_path / "run"
         with pytest.raises(InputError, match=message):
-            train(preset, [benchmark], out, start=start, tokenizer=tokenizer, progress=False)
+            train(preset, [data], out, start=start, tokenizer=tokenizer, progress=False)
 
 
 def test_the_command_line_fine_tunes_a_run(

@@ -1,8 +1,7 @@
 """Classifiers on a trained image tower: a linear probe, and all layers fine-tuned."""
 
 import copy
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,31 +19,15 @@ from align_edu.model.image_tower import ImageTower
 from align_edu.pairs.pixels import scale_pixels
 from align_edu.training.run import Run
 
-# Paper: Section 5.2, frozen features.
-LEARNING_RATE, MOMENTUM, EPOCHS, DECAY_EPOCHS, DECAY = 0.1, 0.9, 100, 30, 0.2
-LARGEST_BATCH = 1_024
+# Paper: Section 5.2, but 100 epochs for both, batches of 1,024, and crops of 0.08 and more.
+MOMENTUM, EPOCHS, TUNING_EPOCHS = 0.9, 100, 10
+FALLS, DECAY = (0.3, 0.6, 0.9), 0.2  # shares of the epochs after which the rate falls to a fifth
+PROBE_BATCH, TUNING_BATCH, STEPS = 1_024, 256, 16  # a sixteenth of few pictures
 SMALLEST_BATCH = 32  # in fine-tuning; smaller batches are so noisy that a run can fall to chance
-_STEPS = 16  # per epoch, at least: small data sets get smaller batches
+VIEWS = 4  # random crops of each picture that train the classifier of the first stage
+SMALLEST_AREA = 0.35  # of a crop; a smaller one can cut away what the class depends on
+HEAD_WEIGHT_DECAY = 0.03  # without it, the head's first mistakes on new crops damage the tower
 _PICTURES = 64  # at a time, outside of training
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """The recipe of fine-tuning; the paper's, except epochs, views, areas and small batches."""
-
-    learning_rate: float = 0.01  # of the classifier; a fifth from 30, 60 and 90 % of the epochs on
-    backbone: float = 0.1  # the tower's learning rate as a share of that
-    # Of the first stage. Without it a classifier trained on few pictures is overconfident, and
-    # its first mistakes on new crops damage the tower.
-    head_weight_decay: float = 0.03
-    weight_decay: float = 0.0  # of the second stage
-    epochs: int = 10  # of the second stage; 100 in the paper
-    batch_size: int = 256  # pictures; of small data sets a sixteenth, but 32 or more
-    views: int = 4  # random crops of each picture that train the first classifier
-    # Of a random crop, as a share of the picture; the paper's 0.08 can cut away what the class
-    # depends on, such as a number of things.
-    smallest_area: float = 0.35
-    flip: bool = True  # mirror half of the pictures; not where left and right are the answer
 
 
 class Probe(nn.Module):
@@ -93,14 +76,13 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, data: LabelledImages, *, progress: bool = False) -> Tensor:
         """Return the class of each picture, by one central crop: (N,)."""
-        self.eval()
 
         def crop(i: int) -> Tensor:
             return evaluation_crop(data.open(i), self.crop)
 
         label = f"classifying {data.name}"
         batches = read_ahead(crop, range(len(data)), _PICTURES, label, progress)
-        logits = [self(scale_pixels(torch.stack(crops))) for crops in batches]
+        logits = [self.eval()(scale_pixels(torch.stack(crops))) for crops in batches]
         return torch.cat(logits).argmax(dim=1).cpu()
 
 
@@ -109,18 +91,15 @@ def train_probe(
     labels: Tensor,
     classes: int,
     *,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float = 0.1,
     weight_decay: float = 0.0,
     epochs: int = EPOCHS,
     seed: int = 0,
 ) -> Probe:
-    """Return a linear layer trained on frozen features by SGD with momentum 0.9.
+    """Return a linear layer trained on frozen features.
 
-    features: (N, D). labels: (N,) below classes. seed: of the order of the rows. The rate falls
-    to a fifth every 30 of 100 epochs. The batch is 1,024, or a sixteenth of fewer pictures.
-    Features are scaled, so that one rate suits all models.
-    Raises InputError where only one class is present.
-
+    features: (N, D), scaled inside, so that one rate suits all models. labels: (N,) below
+    ``classes``. seed: of the order of the rows. Raises InputError where only one class is present.
     Paper: Section 5.2 (frozen visual features, Table 4).
 
     >>> x = torch.tensor([[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.2]])
@@ -130,86 +109,71 @@ def train_probe(
     if len(labels.unique()) < 2:
         raise InputError("a probe needs pictures of at least two classes; give more classes")
     probe = Probe(features, classes)
-    optimizer = torch.optim.SGD(
-        probe.parameters(), lr=learning_rate, momentum=MOMENTUM, weight_decay=weight_decay
-    )
-    every = max(1, DECAY_EPOCHS * epochs // EPOCHS)
-    size = max(1, min(LARGEST_BATCH, len(features) // _STEPS))
+    groups = [{"params": list(probe.parameters())}]
+    optimizer = torch.optim.SGD(groups, learning_rate, MOMENTUM, weight_decay=weight_decay)
 
     def loss(rows: Tensor) -> Tensor:
         return F.cross_entropy(probe(features[rows]), labels[rows])
 
-    _descend(loss, optimizer, len(labels), size, epochs, range(every, epochs, every), seed)
+    batch = max(1, min(PROBE_BATCH, len(features) // STEPS))
+    _descend(loss, optimizer, len(labels), batch, epochs, seed)
     return probe
 
 
 def train_head(
-    run: Run,
-    data: LabelledImages,
-    settings: FineTuning | None = None,
-    *,
-    seed: int = 0,
-    progress: bool = False,
+    run: Run, data: LabelledImages, *, seed: int = 0, progress: bool = False
 ) -> Classifier:
-    """Return the first stage: a classifier on frozen features of random crops.
+    """Return the first stage: a frozen copy of the tower, and a probe trained on random crops.
 
-    run: a trained model; its tower is copied. data: the training pictures.
     Raises InputError for fewer than two classes and for a broken picture.
-
     Paper: Section 5.2 (289 / 360 pixels with frozen visual features).
     """
-    settings = settings or FineTuning()
     tower = copy.deepcopy(run.model.image_tower).eval()
-    device, crop, views = next(tower.parameters()).device, run.preset.image.crop, []
-    batches = torch.arange(len(data)).split(_PICTURES) * settings.views
+    device, crop, features = next(tower.parameters()).device, run.preset.image.crop, []
+    batches = torch.arange(len(data)).split(_PICTURES) * VIEWS
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for rows in tqdm(batches, desc="features", disable=not progress):
-            pixels = _random_views(data, rows, crop, settings).to(device)
-            views.append(F.normalize(tower(pixels), dim=1).float().cpu())
-    features, labels = torch.cat(views), data.labels.repeat(settings.views)
-    decay = settings.head_weight_decay
-    probe = train_probe(features, labels, len(data.classes), weight_decay=decay, seed=seed)
+            pixels = random_views(data, rows, crop).to(device)
+            features.append(F.normalize(tower(pixels), dim=1).float().cpu())
+    labels, classes, decay = data.labels.repeat(VIEWS), len(data.classes), HEAD_WEIGHT_DECAY
+    probe = train_probe(torch.cat(features), labels, classes, weight_decay=decay, seed=seed)
     return Classifier(tower, probe, crop).eval()
 
 
 def train_all(
     head: Classifier,
     data: LabelledImages,
-    settings: FineTuning | None = None,
     *,
+    learning_rate: float = 0.01,
+    backbone: float = 0.1,
+    epochs: int = TUNING_EPOCHS,
     seed: int = 0,
     progress: bool = False,
 ) -> Classifier:
-    """Return the second stage: a copy of ``head`` with all layers trained.
+    """Return the second stage: a copy of ``head``, from `train_head`, with all layers trained.
 
-    head: returned by :func:`train_head`; it stays unchanged. data: the training pictures.
-    SGD with momentum 0.9; the statistics of BatchNorm stay frozen. The same seed gives the
-    same classifier.
-
+    learning_rate: of the classifier. backbone: the tower's rate as a share of that.
     Paper: Section 5.2 (fine-tuning; frozen statistics as for the fine-grained data sets).
     """
-    settings = settings or FineTuning()
-    model, rate, epochs = copy.deepcopy(head), settings.learning_rate, settings.epochs
+    model = copy.deepcopy(head)
     groups: list[dict[str, Any]] = [
         {"params": list(model.probe.parameters())},
-        {"params": list(model.tower.parameters()), "lr": rate * settings.backbone},
+        {"params": list(model.tower.parameters()), "lr": learning_rate * backbone},
     ]
-    decay = settings.weight_decay
-    optimizer = torch.optim.SGD(groups, lr=rate, momentum=MOMENTUM, weight_decay=decay)
-    falls = [round(epochs * share) for share in (0.3, 0.6, 0.9)]
-    size = min(settings.batch_size, max(SMALLEST_BATCH, len(data) // _STEPS))
+    optimizer = torch.optim.SGD(groups, learning_rate, MOMENTUM)
     bar = tqdm(total=epochs * len(data), desc="fine-tuning", unit=" pictures", disable=not progress)
 
     def loss(rows: Tensor) -> Tensor:
-        pixels = _random_views(data, rows, model.crop, settings)
+        pixels = random_views(data, rows, model.crop)
         bar.update(len(rows))
         return F.cross_entropy(model(pixels), data.labels[rows].to(model.device))
 
+    batch = min(TUNING_BATCH, max(SMALLEST_BATCH, len(data) // STEPS))
     with torch.random.fork_rng(), bar:
         torch.manual_seed(seed)
         model.train()
-        _descend(loss, optimizer, len(data), size, epochs, falls, seed)
+        _descend(loss, optimizer, len(data), batch, epochs, seed)
     return model.eval()
 
 
@@ -224,13 +188,12 @@ def evaluation_crop(picture: Image.Image, crop: int) -> Tensor:
     return torch.from_numpy(np.array(part)).permute(2, 0, 1)
 
 
-def _random_views(data: LabelledImages, rows: Tensor, crop: int, settings: FineTuning) -> Tensor:
-    """Return a random part of each picture, mirrored or not: (B, 3, C, C) in [-1, 1].
+def random_views(data: LabelledImages, rows: Tensor, crop: int) -> Tensor:
+    """Return a random part of each picture, half of them mirrored: (B, 3, C, C) in [-1, 1].
 
     Paper: Section 5.2 (random cropping, same as in Szegedy et al., 2015).
     """
-    area = (settings.smallest_area, 1.0)
-    change = [v2.RandomResizedCrop(crop, area), v2.RandomHorizontalFlip(settings.flip / 2)]
+    change = [v2.RandomResizedCrop(crop, (SMALLEST_AREA, 1.0)), v2.RandomHorizontalFlip()]
     view = v2.Compose([*change, v2.PILToTensor()])
     return scale_pixels(torch.stack([view(data.open(i)) for i in rows.tolist()]))
 
@@ -241,12 +204,12 @@ def _descend(
     rows: int,
     batch: int,
     epochs: int,
-    falls: Iterable[int],
     seed: int,
 ) -> None:
-    """Minimise the loss of shuffled batches of rows; the rate falls to a fifth at ``falls``."""
+    """Minimise the loss of shuffled batches of rows; the rate falls to a fifth at ``FALLS``."""
     generator = torch.Generator().manual_seed(seed)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, list(falls), DECAY)
+    falls = [round(epochs * share) for share in FALLS]
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, DECAY)
     for _ in range(epochs):
         for some in torch.randperm(rows, generator=generator).split(batch):
             loss = loss_of(some)

@@ -1,7 +1,7 @@
 """Crisscrossed Captions: retrieval within and across modalities, and agreement with people."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,47 +46,65 @@ class Ratings:
 
 
 def read_ratings(folder: str | Path, benchmark: Benchmark, split: str) -> dict[str, Ratings]:
-    """Read sts_SPLIT.csv, sis_SPLIT.csv and sits_SPLIT.csv of a folder.
+    """Read sts_SPLIT.csv, sis_SPLIT.csv and sits_SPLIT.csv of a folder: Ratings by kind.
 
-    benchmark: the same split of the same images; captions are named by their ``sentid``,
-    images by their file name. Returns Ratings by kind.
-    Raises InputError for a file that is missing or broken, and an identifier that the
-    benchmark does not have.
-
-    Paper: Section 4.2.
+    benchmark: the same split of the same images; captions are named by ``sentid``, images by file.
+    Raises InputError for a file that is missing or broken, or does not fit. Paper: Section 4.2.
     """
     indices = {
         "text": {str(number): i for i, number in enumerate(benchmark.text_ids)},
         "image": {image.name: i for i, image in enumerate(benchmark.images)},
     }
-    found = {}
-    for kind, sides in KINDS.items():
-        path = Path(folder) / f"{kind}_{split}.csv"
-        rows = [
-            _rating(f"{path}, row {number}", row, sides, indices)
-            for number, row in enumerate(_rows(path), start=2)
-        ]
-        if not rows:
-            raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
-        first, second, scores = zip(*rows, strict=True)
-        found[kind] = Ratings(torch.tensor(first), torch.tensor(second), torch.tensor(scores))
-    return found
+    return {
+        kind: _read_csv(Path(folder) / f"{kind}_{split}.csv", indices[one], indices[two])
+        for kind, (one, two) in KINDS.items()
+    }
+
+
+def _read_csv(path: Path, first: Mapping[str, int], second: Mapping[str, int]) -> Ratings:
+    """Read a file whose rows are two identifiers and a score; the indices are by identifier."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing; get it from {_HOME}, or make a toy benchmark anew")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: not a readable CSV ({error}); get it again") from None
+    if len(header) > 2 and header[2].replace(".", "", 1).isdecimal():
+        raise InputError(f"{path}: its first row is a rating; put the names of the columns above")
+    if not rows:
+        raise InputError(f"{path}: no rating in it; get it again from {_HOME}")
+    found = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            one, two = (name.rpartition(":")[2] for name in row[:2])
+            found.append((first[one], second[two], float(row[2])))
+            if not 0.0 <= found[-1][2] <= HIGHEST:
+                raise ValueError
+        except KeyError as error:
+            raise InputError(
+                f"{path}, row {number}: {error} is not in the benchmark; use the split and the"
+                " images that these ratings belong to"
+            ) from None
+        except (ValueError, IndexError):
+            reason = f"needs two identifiers and a score from 0 to {HIGHEST:g}"
+            raise InputError(f"{path}, row {number}: {reason}") from None
+    return Ratings(*map(torch.tensor, zip(*found, strict=True)))
 
 
 def pair_ranks(
     query: Tensor, gallery: Tensor, matches: tuple[Tensor, Tensor], *, itself: bool = False
-) -> tuple[Tensor, Tensor]:
-    """Return the queries that have a match, and the rank of the best match of each.
+) -> Tensor:
+    """Return the rank of the best match of each query that has one, in order: (R,).
 
-    query: (Q, D), gallery: (G, D), compared by cosine. matches: (M,) queries and (M,) gallery
-    items that match. itself: query i is gallery item i, and is never found. A wrong item that
-    is as similar counts as nearer; other matches push nothing down.
-    Returns two (R,) tensors, the queries in order.
-    Raises InputError for embeddings that are not finite, and where nothing matches.
+    query: (Q, D), gallery: (G, D), by cosine. matches: (M,) queries and (M,) gallery items.
+    itself: query i is gallery item i, is never found, and matches hold both ways.
     """
     x = exact_vectors("query", query, unit=True)
     y = exact_vectors("gallery", gallery, unit=True)
     owner, candidate = matches
+    if itself:
+        owner, candidate = torch.cat([owner, candidate]), torch.cat([candidate, owner])
     if not len(owner):
         raise InputError("no rating reaches the threshold of a match; rate more or closer pairs")
     queries, position = owner.unique(return_inverse=True)  # sorted
@@ -97,7 +115,7 @@ def pair_ranks(
         matching[position[inside] - rows[0], candidate[inside]] = True
         return matching
 
-    return queries, chunked_ranks(x[queries], y, right, queries if itself else None)
+    return chunked_ranks(x[queries], y, right, queries if itself else None)
 
 
 def measure_cxc(
@@ -114,31 +132,46 @@ def measure_cxc(
     image: (I, D). text: (T, D). text_to_image: (T,), the image of each caption. own_pairs: a
     caption matches its image whatever their rating; by default only ratings decide. seed: of
     the bootstrap.
-    Returns, for "image_to_text", "text_to_image", "text_to_text" and "image_to_image", R@1, R@5,
-    R@10, their 95 % "interval" and the number of "queries"; and for "sts", "sis" and "sits"
-    the "mean" and "sd" of the correlation over the resamples, and the number of "pairs".
+    Returns the recalls of the four directions, and for "sts", "sis" and "sits" the mean and
+    deviation of the correlation over the resamples.
 
     Paper: Section 5.1, Tables 2 and 3. Thresholds, and who is a query of the bootstrap, are
     inferred: captions for STS, images for SIS and SITS.
     """
-    texts, images, (caption, picture) = (
-        ratings[kind].at_least(THRESHOLDS[kind]) for kind in ("sts", "sis", "sits")
-    )
+    caption, picture = ratings["sits"].at_least(THRESHOLDS["sits"])
     if own_pairs:
         caption = torch.cat([caption, torch.arange(len(text))])
         picture = torch.cat([picture, text_to_image])
+    sts, sis = (ratings[kind].at_least(THRESHOLDS[kind]) for kind in ("sts", "sis"))
     ranks = {
         "image_to_text": pair_ranks(image, text, (picture, caption)),
         "text_to_image": pair_ranks(text, image, (caption, picture)),
-        "text_to_text": pair_ranks(text, text, _both_ways(*texts), itself=True),
-        "image_to_image": pair_ranks(image, image, _both_ways(*images), itself=True),
+        "text_to_text": pair_ranks(text, text, sts, itself=True),
+        "image_to_image": pair_ranks(image, image, sis, itself=True),
     }
-    recalls = {
+    result: dict[str, Any] = {
         name: {**recall_at(r, KS), "interval": recall_intervals(r, KS), "queries": len(r)}
-        for name, (_, r) in ranks.items()
+        for name, r in ranks.items()
     }
-    vectors = {"text": F.normalize(text, dim=1), "image": F.normalize(image, dim=1)}
-    return recalls | {kind: _agreement(kind, ratings[kind], vectors, seed) for kind in KINDS}
+    units = {"text": F.normalize(text, dim=1), "image": F.normalize(image, dim=1)}
+    for kind, (one, two) in KINDS.items():
+        values = _agreement(ratings[kind], units[one], units[two], one == two, seed)
+        mean, sd, pairs = values.mean().item(), values.std().item(), len(ratings[kind].scores)
+        result[kind] = {"mean": mean, "sd": sd, "pairs": pairs}
+    return result
+
+
+def _agreement(ratings: Ratings, one: Tensor, two: Tensor, both: bool, seed: int) -> Tensor:
+    """Return the correlation of cosines with ratings in each resample of the bootstrap.
+
+    both: each of the two is the query of the other.
+    """
+    pairs = one[ratings.first].double() * two[ratings.second].double()
+    model, human, query = pairs.sum(dim=1).float(), ratings.scores, ratings.second  # (P,)
+    if both:
+        query = torch.cat([ratings.first, ratings.second])
+        human, model = human.repeat(2), model.repeat(2)
+    return bootstrap_spearman(query, human, model, seed=seed)
 
 
 def evaluate_cxc(
@@ -153,25 +186,23 @@ def evaluate_cxc(
 ) -> dict[str, Any]:
     """Measure a model by Crisscrossed Captions.
 
-    run: a trained model. benchmark: COCO's Karpathy JSON with its images, or a toy benchmark.
-    ratings: the folder of the CSV files; by default ``cxc`` beside the JSON. own_pairs: as in
-    :func:`measure_cxc`. split: "val" or "test". seed: of the bootstrap. Captions that no rating
-    names are left out: a few COCO images have six or seven, of which CxC rates five.
-    Returns what :func:`measure_cxc` does, and the numbers of "images" and "texts".
+    benchmark: COCO's Karpathy JSON with its images, or a toy benchmark. ratings: the folder of
+    the CSV files; by default ``cxc`` beside the JSON. split: "val" or "test". Captions that no
+    rating names are left out: a few COCO images have six or seven, of which CxC rates five.
+    Other arguments and the result are those of :func:`measure_cxc`.
     Raises InputError for files that are missing, broken or do not fit.
-
-    Paper: Section 5.1, Tables 2 and 3.
     """
     data = read_split(benchmark, split)
     folder = Path(benchmark) if Path(benchmark).is_dir() else Path(benchmark).parent
     rated = read_ratings(folder / "cxc" if ratings is None else ratings, data, split)
     sts, sits = rated["sts"], rated["sits"]
     named = torch.cat([sts.first, sts.second, sits.first]).unique()  # (R,) texts, sorted
-    first, second, caption = (
-        torch.searchsorted(named, side) for side in (sts.first, sts.second, sits.first)
-    )
-    rated["sts"] = Ratings(first, second, sts.scores)
-    rated["sits"] = Ratings(caption, sits.second, sits.scores)
+
+    def place(texts: Tensor) -> Tensor:
+        return torch.searchsorted(named, texts)
+
+    rated["sts"] = Ratings(place(sts.first), place(sts.second), sts.scores)
+    rated["sits"] = Ratings(place(sits.first), sits.second, sits.scores)
     image = embed_gallery(run, data, progress=progress)
     text = embed_texts(run, [data.texts[i] for i in named.tolist()], progress=progress)
     owner = torch.tensor(data.text_to_image)[named]
@@ -187,70 +218,10 @@ def cxc_table(result: Mapping[str, Any]) -> str:
         lines.append(f"{name.replace('_', ' '):<18}{values}   {result[name]['queries']:,} queries")
     for kind in KINDS:
         part = result[kind]
-        lines.append(
-            f"{kind.upper():<18}{100 * part['mean']:8.1f} ± {100 * part['sd']:.1f}"
-            f"   {part['pairs']:,} rated pairs"
-        )
+        share = f"{100 * part['mean']:8.1f} ± {100 * part['sd']:.1f}"
+        lines.append(f"{kind.upper():<18}{share}   {part['pairs']:,} rated pairs")
     lines.append(
         f"{result['images']:,} images and {result['texts']:,} texts; percent of queries, and"
         " Spearman's correlation times 100 with its bootstrap deviation"
     )
     return "\n".join(lines)
-
-
-def _rows(path: Path) -> list[list[str]]:
-    """Return the rows of a CSV file below its header."""
-    if not path.is_file():
-        raise InputError(f"{path}: missing; get it from {_HOME}, or make a toy benchmark anew")
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV ({error}); get it again") from None
-    if len(header) > 2 and header[2].replace(".", "", 1).isdecimal():
-        raise InputError(f"{path}: its first row is a rating; put the names of the columns above")
-    return rows
-
-
-def _rating(
-    where: str, row: Sequence[str], sides: Sequence[str], indices: Mapping[str, Mapping[str, int]]
-) -> tuple[int, int, float]:
-    """Return the two indices and the score of a row."""
-    if len(row) < 3:
-        raise InputError(f"{where}: needs two identifiers and a score")
-    found = []
-    for name, side in zip(row, sides, strict=False):
-        index = indices[side].get(name.rpartition(":")[2] if side == "text" else name)
-        if index is None:
-            raise InputError(
-                f"{where}: {side} {name!r} is not in the benchmark; use the split and the images"
-                " that these ratings belong to"
-            )
-        found.append(index)
-    try:
-        score = float(row[2])
-    except ValueError:
-        score = -1.0
-    if not 0.0 <= score <= HIGHEST:
-        raise InputError(f"{where}: {row[2]!r} is no score from 0 to 5")
-    return found[0], found[1], score
-
-
-def _both_ways(one: Tensor, two: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.cat([one, two]), torch.cat([two, one])
-
-
-def _agreement(
-    kind: str, ratings: Ratings, vectors: Mapping[str, Tensor], seed: int
-) -> dict[str, Any]:
-    """Return the correlation of cosines with ratings, over the resamples of the bootstrap."""
-    one, two = KINDS[kind]
-    pairs = vectors[one][ratings.first].double() * vectors[two][ratings.second].double()
-    model = pairs.sum(dim=1).float()  # (P,)
-    query, human = ratings.second, ratings.scores
-    if one == two:  # each of the two is the query of the other
-        query = torch.cat([ratings.first, ratings.second])
-        human, model = human.repeat(2), model.repeat(2)
-    values = bootstrap_spearman(query, human, model, seed=seed)
-    mean, sd = values.mean().item(), values.std().item()
-    return {"mean": mean, "sd": sd, "pairs": len(ratings.scores)}

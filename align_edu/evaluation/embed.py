@@ -3,10 +3,10 @@
 import hashlib
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -26,7 +26,6 @@ TEXTS = 256
 AHEAD = 2  # batches that are decoded while the model computes another
 BLOCK = 64  # batches per file, in an embedding that can be resumed
 T = TypeVar("T")
-Part = tuple[Tensor, list[str]]  # vectors (K, D), and for each picture why it was skipped, or ""
 
 
 class Encoder(Protocol):
@@ -75,10 +74,10 @@ class EmbeddedImages:
         return ", ".join(f"{count} {reason}" for reason, count in counts)
 
 
-def embed_pictures(
+def embed_images(
     run: Encoder,
     files: Sequence[Path],
-    read: Callable[[int], Image.Image],
+    read: Callable[[int], Image.Image] | None = None,
     *,
     label: str = "images",
     progress: bool = False,
@@ -86,52 +85,50 @@ def embed_pictures(
 ) -> EmbeddedImages:
     """Embed pictures in batches; threads decode them, broken ones are skipped and named.
 
-    files: the name of each. read: opens picture i, raises BrokenImage or OSError if it cannot.
-    label: of the progress bar. resume: a folder for finished blocks of embeddings, with which
-    the same call continues after an interruption; the caller removes it in the end. The result
-    is the same as without an interruption, bit for bit.
+    files: the name of each. read: opens picture i, or raises BrokenImage or OSError; by default
+    ``files`` are read. label: of the progress bar. resume: a folder for finished blocks, with
+    which the same call continues after an interruption to the same bits; the caller removes it.
     The embeddings are (0, 0) when no picture can be read.
     """
-    settings, on_gpu = None, False
-    if isinstance(run, Run):
-        settings, on_gpu = run.preset.image, next(run.model.parameters()).device.type != "cpu"
-    size = PICTURES_ON_GPU if on_gpu else PICTURES
+    on_gpu = isinstance(run, Run) and next(run.model.parameters()).device.type != "cpu"
+    size, attempt = PICTURES_ON_GPU if on_gpu else PICTURES, _opener(run, files, read)
+    folder = None if resume is None else resume / _identity(run, files, size)
+    vectors, kept, reasons = torch.zeros(0, 0), 0, list[str]()
 
-    def attempt(i: int) -> Image.Image | str:
-        """Return the picture at the model's size, so that few are held at full size."""
-        try:
-            picture = read(i)
-        except BrokenImage as error:
-            return error.reason
-        except OSError:
-            return "unreadable file"
-        if settings is None:
-            return picture
-        return Image.fromarray(resize_picture(picture, settings).permute(1, 2, 0).numpy())
+    def take(rows: Tensor, why: list[str]) -> None:
+        nonlocal vectors, kept
+        if len(rows) and not kept:
+            vectors = torch.empty(len(files), rows.shape[1])  # a million are held once
+        vectors[kept : kept + len(rows)] = rows
+        kept += len(rows)
+        reasons.extend(why)
 
-    def parts(start: int) -> Iterator[Part]:
-        for batch in read_ahead(attempt, range(start, len(files)), size, label, progress):
-            pictures = [found for found in batch if not isinstance(found, str)]
-            reasons = [found if isinstance(found, str) else "" for found in batch]
-            yield _encode(run, pictures) if pictures else torch.zeros(0, 0), reasons
-
-    blocks = parts(0)
-    if resume is not None:
-        blocks = _resumed(resume / _identity(run, files, size), parts)
-    vectors, reasons = _joined(blocks, len(files))
+    while folder and (file := folder / f"{len(reasons):09}.npz").is_file():
+        with np.load(file, allow_pickle=False) as saved:
+            take(torch.from_numpy(saved["vectors"]), saved["reasons"].tolist())
+    start, first = len(reasons), kept
+    for batch in read_ahead(attempt, range(start, len(files)), size, label, progress):
+        pictures = [found for found in batch if not isinstance(found, str)]
+        rows = _encode(run, pictures) if pictures else torch.zeros(0, 0)
+        take(rows, [found if isinstance(found, str) else "" for found in batch])
+        if folder and len(reasons) in (start + BLOCK * size, len(files)):
+            file = folder / f"{start:09}.npz"
+            with written_whole(file) as beside, beside.open("wb") as opened:
+                why = np.array(reasons[start:])
+                np.savez(opened, vectors=vectors[first:kept].numpy(), reasons=why)
+            start, first = len(reasons), kept
     named = list(zip(files, reasons, strict=True))
-    kept, skipped = [f for f, why in named if not why], {f: why for f, why in named if why}
-    return EmbeddedImages(vectors, kept, skipped)
+    skipped = {file: why for file, why in named if why}
+    return EmbeddedImages(vectors[:kept], [file for file, why in named if not why], skipped)
 
 
-def embed_images(run: Encoder, files: Sequence[Path], *, progress: bool = False) -> EmbeddedImages:
-    """Embed image files; broken files are skipped and named.
-
-    run: a trained model, see `load_encoder`. progress: show a bar on standard error.
-    """
-    return embed_pictures(
-        run, files, lambda i: decode_image(files[i].read_bytes()), progress=progress
-    )
+def open_image(file: Path) -> Image.Image:
+    """Return a picture of a test set, which must be whole; raise InputError for a broken one."""
+    try:
+        return decode_image(file.read_bytes())
+    except (BrokenImage, OSError) as error:
+        reason = getattr(error, "reason", "unreadable file")
+    raise InputError(f"{file}: not a readable image ({reason}); repair or replace it")
 
 
 def embed_texts(run: Encoder, texts: Sequence[str], *, progress: bool = False) -> Tensor:
@@ -162,6 +159,25 @@ def read_ahead(
         pool.shutdown(cancel_futures=True)
 
 
+def _opener(
+    run: Encoder, files: Sequence[Path], read: Callable[[int], Image.Image] | None
+) -> Callable[[int], Image.Image | str]:
+    """Return a function that opens picture i at the model's size, or returns why it cannot."""
+
+    def attempt(i: int) -> Image.Image | str:
+        try:
+            picture = read(i) if read else decode_image(files[i].read_bytes())
+        except BrokenImage as error:
+            return error.reason
+        except OSError:
+            return "unreadable file"
+        if not isinstance(run, Run):
+            return picture
+        return Image.fromarray(resize_picture(picture, run.preset.image).permute(1, 2, 0).numpy())
+
+    return attempt
+
+
 def _encode(run: Encoder, pictures: list[Image.Image]) -> Tensor:
     """Return the embeddings of pictures; a GPU that lacks the memory gets half of them."""
     try:
@@ -171,37 +187,6 @@ def _encode(run: Encoder, pictures: list[Image.Image]) -> Tensor:
         if not half:
             raise
     return torch.cat([_encode(run, pictures[:half]), _encode(run, pictures[half:])])
-
-
-def _joined(parts: Iterable[Part], count: int) -> tuple[Tensor, list[str]]:
-    """Return all embeddings and reasons; a million embeddings are held in memory once."""
-    vectors, kept, reasons = torch.zeros(0, 0), 0, []
-    for rows, why in parts:
-        if len(rows) and not kept:
-            vectors = torch.empty(count, rows.shape[1])
-        vectors[kept : kept + len(rows)] = rows
-        kept += len(rows)
-        reasons += why
-    return vectors[:kept], reasons
-
-
-def _resumed(folder: Path, parts: Callable[[int], Iterator[Part]]) -> Iterator[Part]:
-    """Yield the parts that ``folder`` holds, and then new ones, which are saved in blocks."""
-    start, block = 0, []
-    while (file := folder / f"{start:09}.npz").is_file():
-        with np.load(file, allow_pickle=False) as saved:
-            vectors, reasons = torch.from_numpy(saved["vectors"]), saved["reasons"].tolist()
-        yield vectors, reasons
-        start += len(reasons)
-    for part in chain(parts(start), [None]):
-        if part is not None:
-            yield part
-            block.append(part)
-        if block and (part is None or len(block) == BLOCK):
-            vectors, reasons = _joined(block, BLOCK * len(block[0][1]))
-            with written_whole(folder / f"{start:09}.npz") as beside, beside.open("wb") as opened:
-                np.savez(opened, vectors=vectors.numpy(), reasons=np.array(reasons))
-            start, block = start + len(reasons), []
 
 
 def _identity(run: Encoder, files: Sequence[Path], size: int) -> str:

@@ -6,19 +6,19 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch.nn import functional as F
 
-from align_edu.evaluation.embed import Encoder, embed_pictures, embed_texts
+from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
 from align_edu.evaluation.ranks import RESAMPLES, recall_at, spearman
 from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_ranks
 from align_edu.io import InputError
-from align_edu.pairs.images import decode_image
 
 _TEST_SET = "test_2016_flickr"  # the one that papers mean by Multi30K's test split
+_COLUMNS = ("word1", "word2", "SimLex999", "POS")
 _PARTS = {"N": "nouns", "A": "adjectives", "V": "verbs"}
 
 
@@ -31,28 +31,25 @@ class Captions:
     texts: dict[str, list[str]]  # by language; caption t describes picture t modulo I
 
 
-@dataclass(frozen=True)
-class WordPairs:
-    """Pairs of words, people's score of their similarity, and their part of speech, such as N."""
+class WordPair(NamedTuple):
+    """Two words, people's score of their similarity, and their part of speech, such as N."""
 
-    first: list[str]
-    second: list[str]
-    scores: list[float]
-    parts: list[str]
+    first: str
+    second: str
+    score: float
+    part: str
 
 
 def read_captions(folder: str | Path, split: str = "test") -> Captions:
     """Read a split of Multi30K from its files, wherever they lie below a folder.
 
     SPLIT.txt lists the images, one per line; line n of SPLIT.LANGUAGE, or of SPLIT.1.LANGUAGE to
-    SPLIT.5.LANGUAGE, describes image n; captions may be gzipped. The images lie below the folder,
-    too. "test" is the test set of 2016, test_2016_flickr, unless there are files of the name test.
+    SPLIT.5.LANGUAGE, describes image n; captions may be gzipped. "test" is the test set of 2016,
+    test_2016_flickr, unless there are files of the name test.
     Raises InputError for a file or image that is missing, and for numbers of lines that differ.
-
     Paper: arXiv v2, Section 8 and Table 11.
     """
-    folder = Path(folder)
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files = sorted(file for file in Path(folder).rglob("*") if file.is_file())
     if split == "test" and not any(file.name == "test.txt" for file in files):
         split = _TEST_SET
     lists = [file for file in files if file.name in (f"{split}.txt", f"{split}_images.txt")]
@@ -78,7 +75,7 @@ def read_captions(folder: str | Path, split: str = "test") -> Captions:
     if not texts:
         raise InputError(f"{folder}: no captions; add files such as {split}.de")
     images = [places[name] for name in names]
-    return Captions(images, lambda i: decode_image(images[i].read_bytes()), texts)
+    return Captions(images, lambda i: open_image(images[i]), texts)
 
 
 def evaluate_languages(
@@ -86,29 +83,23 @@ def evaluate_languages(
 ) -> dict[str, Any]:
     """Measure retrieval in several languages.
 
-    run: a trained model. data: what `read_captions` takes, or its result.
-    Returns, under "languages", for each the recalls in both directions, the number of "texts" and
-    "mean_recall": the mean of R@1, R@5 and R@10 both ways; their mean over the languages as
-    "mean_recall"; and the number of "images".
+    data: what `read_captions` takes, or its result. The "mean_recall" of a language is the mean
+    of R@1, R@5 and R@10 both ways.
     Raises InputError as `read_captions`, and for a picture that cannot be read.
-
     Paper: arXiv v2, Section 8 and Table 11.
     """
     if not isinstance(data, Captions):
         data = read_captions(data, split)
-    images = embed_pictures(run, data.files, data.open, progress=progress)
-    for file, reason in images.skipped.items():
-        raise InputError(f"{file}: not a readable image ({reason}); repair it")
+    images = embed_images(run, data.files, data.open, progress=progress)
     result: dict[str, dict[str, Any]] = {}
     for language, texts in sorted(data.texts.items()):
         vectors = embed_texts(run, texts, progress=progress)
         owner = torch.arange(len(texts)) % len(data.files)
         ranks = retrieval_ranks(images.embeddings, vectors, owner)
         recalls = {direction: recall_at(ranks[direction], KS) for direction in DIRECTIONS}
-        values = [value for recall in recalls.values() for value in recall.values()]
-        mean = sum(values) / len(values)
+        mean = _mean([value for recall in recalls.values() for value in recall.values()])
         result[language] = {**recalls, "mean_recall": mean, "texts": len(texts)}
-    mean = sum(part["mean_recall"] for part in result.values()) / len(result)
+    mean = _mean([part["mean_recall"] for part in result.values()])
     return {"languages": result, "mean_recall": mean, "images": len(data.files)}
 
 
@@ -124,72 +115,60 @@ def languages_table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"{mean}; {result['images']:,} images; percent of queries"])
 
 
-def read_word_pairs(path: str | Path) -> WordPairs:
+def read_word_pairs(path: str | Path) -> list[WordPair]:
     """Read word pairs in the form of SimLex-999.txt: tab-separated, with a header line.
 
-    path: the file, or a folder that holds SimLex-999.txt. The columns are word1, word2, POS and
-    SimLex999; others are ignored.
+    path: the file, or a folder that holds SimLex-999.txt.
     Raises InputError for a file that is missing, has other columns, or has a broken score.
-
     Paper: arXiv v2, supplementary material; Hill et al. (2015).
     """
     path = Path(path) / "SimLex-999.txt" if Path(path).is_dir() else Path(path)
     header, *rows = [line.split("\t") for line in _lines(path)] or [[""]]
-    columns = ("word1", "word2", "POS", "SimLex999")
-    if missing := [name for name in columns if name not in header]:
+    if missing := [name for name in _COLUMNS if name not in header]:
         raise InputError(f"{path}: no column {missing[0]!r}; give SimLex-999.txt as published")
     if len(rows) < 2:
         raise InputError(f"{path}: needs at least two pairs of words")
-    places = [header.index(name) for name in columns]
-    cells = []
+    pairs = []
     for number, row in enumerate(rows, start=2):
         try:
-            one, two, part, score = (row[place] for place in places)
-            cells.append((one, two, float(score), part))
-            if not math.isfinite(cells[-1][2]):
+            one, two, score, part = (row[header.index(name)] for name in _COLUMNS)
+            pairs.append(WordPair(one, two, float(score), part))
+            if not math.isfinite(pairs[-1].score):
                 raise ValueError
         except (ValueError, IndexError):
             raise InputError(f"{path}, line {number}: needs two words, POS and a score") from None
-    return WordPairs(*(list(column) for column in zip(*cells, strict=True)))
+    return pairs
 
 
 def evaluate_words(
-    run: Encoder, data: WordPairs | str | Path, *, seed: int = 0, progress: bool = False
+    run: Encoder, data: list[WordPair] | str | Path, *, seed: int = 0, progress: bool = False
 ) -> dict[str, Any]:
     """Measure how well the cosines of single words follow people's similarity scores.
 
-    run: a trained model. data: what `read_word_pairs` takes, or its result. seed: of the bootstrap.
-    Returns "spearman", Spearman's correlation over all pairs, with its 95 % "interval" over
-    resampled pairs; the correlation and number of "pairs" of each part of speech under "parts";
-    and the number of "pairs".
+    data: what `read_word_pairs` takes, or its result. seed: of the bootstrap over pairs.
     Raises InputError as `read_word_pairs`.
-
     Paper: arXiv v2, supplementary material (SimLex-999).
     """
-    if not isinstance(data, WordPairs):
-        data = read_word_pairs(data)
-    words = sorted({*data.first, *data.second})
-    place = {word: i for i, word in enumerate(words)}
-    vectors = torch.nn.functional.normalize(embed_texts(run, words, progress=progress), dim=1)
-    one, two = (vectors[[place[w] for w in side]].double() for side in (data.first, data.second))
-    model, human = (one * two).sum(dim=1).float(), torch.tensor(data.scores)  # (P,)
-    pairs = len(human)
-    drawn = torch.randint(pairs, (RESAMPLES, pairs), generator=torch.Generator().manual_seed(seed))
+    pairs = data if isinstance(data, list) else read_word_pairs(data)
+    words = sorted({word for pair in pairs for word in pair[:2]})
+    vectors = F.normalize(embed_texts(run, words, progress=progress), dim=1).double()
+    vector_of = dict(zip(words, vectors, strict=True))
+    one = torch.stack([vector_of[pair.first] for pair in pairs])
+    two = torch.stack([vector_of[pair.second] for pair in pairs])
+    model, human = (one * two).sum(dim=1).float(), torch.tensor([p.score for p in pairs])  # (P,)
+
+    def correlation(part: str | None) -> dict[str, Any]:
+        rows = [i for i, pair in enumerate(pairs) if part in (None, pair.part)]
+        value = spearman(human[rows][None], model[rows][None]).item()
+        return {"spearman": value, "pairs": len(rows)}
+
+    generator = torch.Generator().manual_seed(seed)
+    drawn = torch.randint(len(pairs), (RESAMPLES, len(pairs)), generator=generator)
     low, high = spearman(human[drawn], model[drawn]).quantile(torch.tensor([0.025, 0.975]).double())
-    rows_of = {part: [i for i, p in enumerate(data.parts) if p == part] for part in data.parts}
-    return {
-        "spearman": _correlation(human, model),
-        "interval": [low.item(), high.item()],
-        "parts": {
-            _PARTS.get(part, part): {
-                "spearman": _correlation(human[rows], model[rows]),
-                "pairs": len(rows),
-            }
-            for part, rows in sorted(rows_of.items())
-        },
-        "pairs": pairs,
-        "seed": seed,
-    }
+    parts = {_PARTS.get(p, p): correlation(p) for p in sorted({pair.part for pair in pairs})}
+    interval = [low.item(), high.item()]
+    rest = {"interval": interval, "parts": parts, "pairs": len(pairs), "seed": seed}
+    return {"spearman": correlation(None)["spearman"], **rest}
 
 
 def words_table(result: Mapping[str, Any]) -> str:
@@ -202,8 +181,8 @@ def words_table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, f"{note}, with its 95 % interval"])
 
 
-def _correlation(human: Tensor, model: Tensor) -> float:
-    return spearman(human[None], model[None]).item()
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _lines(file: Path) -> list[str]:

@@ -11,21 +11,19 @@ from align_edu.io import InputError
 
 CELLS = 2**23  # similarities in memory at a time
 RESAMPLES = 1_000
-LEVEL = 0.95
+LEVEL = 0.95  # of an interval
 _DRAWN = 2**22  # drawn values in memory at a time
 
 
 def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
     """Return embeddings (N, D) as float64 on the CPU, with length 1 if ``unit``.
 
-    Equal vectors must get equal similarities. In float32 the position in a matrix decides the
-    last bit of a sum, so sums are computed in float64 and then rounded.
-    Raises InputError with the first row that is not finite.
+    Equal vectors must get equal similarities; in float32 their position decides the last bit of
+    a sum. Raises InputError with the first row that is not finite.
     """
-    broken = (~vectors.isfinite()).any(dim=1).nonzero()
-    if len(broken):
+    for row in (~vectors.isfinite()).any(dim=1).nonzero()[:1]:
         raise InputError(
-            f"{name} embeddings, row {int(broken[0])}: not finite; the model or its input is broken"
+            f"{name} embeddings, row {int(row)}: not finite; the model or its input is broken"
         )
     exact = vectors.detach().to("cpu", torch.float64)
     return F.normalize(exact, dim=1) if unit else exact
@@ -39,9 +37,8 @@ def chunks(queries: int, gallery: int) -> tuple[Tensor, ...]:
 def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) -> Tensor:
     """Return the rank of each query's best right candidate: (Q,); 1 is the best.
 
-    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) similarity of the best right
-    candidate, computed when None. A wrong candidate that is as similar counts as more similar;
-    other right candidates push nothing down.
+    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) of the best right candidate, computed
+    when None. A wrong candidate that is as similar counts as more similar.
 
     >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
     [3]
@@ -54,10 +51,9 @@ def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) ->
 def chunked_ranks(
     query: Tensor, gallery: Tensor, right: Callable[[Tensor], Tensor], itself: Tensor | None = None
 ) -> Tensor:
-    """Return the :func:`best_ranks` of many queries without holding all similarities: (Q,).
+    """Return the :func:`best_ranks` of (Q, D) in (G, D) without holding all similarities: (Q,).
 
-    query: (Q, D) and gallery: (G, D), from :func:`exact_vectors`. right: rows of queries (C,)
-    to booleans (C, G). itself: (Q,) the gallery item that is the query and is never found.
+    right: rows of queries (C,) to booleans (C, G). itself: (Q,) items that are the query.
     """
     ranks = []
     for rows in chunks(len(query), len(gallery)):
@@ -83,28 +79,22 @@ def recall_intervals(
 def precision_at_k(queries: Tensor, images: Tensor, relevant: Tensor, k: int) -> Tensor:
     """Return for each query the share of relevant images among the k most similar: (Q,).
 
-    queries: (Q, D). images: (I, D). relevant: (Q, I) booleans. Where fewer than k images are
-    relevant, the share is of those.
+    relevant: (Q, I) booleans. Where fewer than k images are relevant, the share is of those.
     """
     top = (queries @ images.T).topk(min(k, len(images)), dim=1).indices  # (Q, k)
     hits = relevant.gather(1, top).sum(dim=1)
     return hits.double() / relevant.sum(dim=1).clamp(1, k)
 
 
-def bootstrap_interval(
-    values: Tensor, *, level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
-) -> list[float]:
-    """Return the bootstrap interval of the mean of ``values``: [low, high].
+def bootstrap_interval(values: Tensor, *, resamples: int = RESAMPLES, seed: int = 0) -> list[float]:
+    """Return the 95 % bootstrap interval of the mean of ``values``: [low, high].
 
-    values: (Q,), Q > 0, one number per query, such as 1 for a hit and 0 for a miss. The queries
-    are resampled with replacement; the interval holds the middle ``level`` of the means. The
-    number of hits in a resample of hits and misses is binomial, and is drawn directly.
+    values: (Q,), Q > 0, one number per query, such as 1 for a hit and 0 for a miss. The number of
+    hits in a resample is binomial: it is drawn directly.
 
     >>> low, high = bootstrap_interval(torch.tensor([1.0, 1.0, 0.0, 1.0] * 25))
     >>> 0.6 < low < 0.75 < high < 0.9
     True
-    >>> bootstrap_interval(torch.ones(10))
-    [1.0, 1.0]
     """
     numbers = values.double().numpy()
     rng = np.random.default_rng(seed)
@@ -113,7 +103,7 @@ def bootstrap_interval(
     else:
         draws = (rng.integers(len(numbers), size=len(numbers)) for _ in range(resamples))
         means = np.array([numbers[drawn].mean() for drawn in draws])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return [float(low), float(high)]
 
 
@@ -136,12 +126,10 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 def bootstrap_spearman(
     query: Tensor, human: Tensor, model: Tensor, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> Tensor:
-    """Return the correlation of human and model scores in each resample: (resamples,) float64.
+    """Return the correlation of human and model scores (P,) in each resample: (resamples,) float64.
 
-    query: (P,) whole numbers, the query of each of P rated pairs. human, model: (P,) scores.
-    Each resample draws half of the queries without replacement, and one pair of each, so that
-    a query with many pairs counts no more than one with few.
-
+    query: (P,) whole numbers. Each resample draws half of the queries without replacement, and one
+    pair of each, so that a query with many pairs counts no more than one with few.
     Paper: Section 5.1, Table 3; the scheme is that of Parekh et al. (2021), Section 5.
     """
     order = query.argsort(stable=True)
@@ -149,12 +137,10 @@ def bootstrap_spearman(
     starts = counts.cumsum(0) - counts
     generator = torch.Generator().manual_seed(seed)
     half = max(2, len(counts) // 2)
-    rows = max(1, _DRAWN // len(counts))
     parts = []
-    for start in range(0, resamples, rows):
-        some = min(rows, resamples - start)
-        drawn = torch.rand(some, len(counts), generator=generator).argsort(dim=1)[:, :half]
-        place = (torch.rand(some, half, generator=generator) * counts[drawn]).long()
+    for some in torch.arange(resamples).split(max(1, _DRAWN // len(counts))):
+        drawn = torch.rand(len(some), len(counts), generator=generator).argsort(dim=1)[:, :half]
+        place = (torch.rand(len(some), half, generator=generator) * counts[drawn]).long()
         pairs = order[starts[drawn] + place]  # (B, half)
         parts.append(spearman(human[pairs], model[pairs]))
     return torch.cat(parts)

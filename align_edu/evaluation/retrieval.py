@@ -7,8 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.evaluation import ranks as measures
-from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
+from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
+from align_edu.evaluation.ranks import (
+    best_ranks,
+    chunks,
+    exact_vectors,
+    recall_at,
+    recall_intervals,
+)
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
@@ -19,20 +25,14 @@ DIRECTIONS = ("image_to_text", "text_to_image")
 def retrieval_recall(
     image: Tensor, text: Tensor, text_to_image: Tensor | Sequence[int], ks: Sequence[int] = KS
 ) -> dict[str, dict[str, float]]:
-    """Return the recall at k in both directions.
+    """Return the recall at k in both directions, as fractions in [0, 1].
 
     A query is a hit when any of its right candidates is among the k most similar ones. A wrong
     candidate that is exactly as similar as the right one counts as more similar, so a model
     that gives every input the same vector scores zero.
 
-    Parameters
-    ----------
-    image : (I, D) embeddings, compared by inner product: unit vectors give the cosine.
-    text : (T, D) embeddings.
-    text_to_image : (T,) the image that each text describes; every image needs a text.
-    ks : the k's, each at least 1.
-
-    Returns {"image_to_text": {"R@1": ..., ...}, "text_to_image": {...}}, fractions in [0, 1].
+    image: (I, D) and text: (T, D) embeddings, compared by inner product: unit vectors give the
+    cosine. text_to_image: (T,) the image that each text describes; every image needs a text.
     Raises ValueError for shapes that do not fit and for images without a text; InputError for
     embeddings that are not finite.
 
@@ -46,7 +46,7 @@ def retrieval_recall(
     if not ks or any(not isinstance(k, int) or k < 1 for k in ks):
         raise ValueError(f"ks {tuple(ks)}: give whole numbers, each at least 1")
     ranks = retrieval_ranks(image, text, text_to_image)
-    return {direction: measures.recall_at(ranks[direction], ks) for direction in DIRECTIONS}
+    return {direction: recall_at(ranks[direction], ks) for direction in DIRECTIONS}
 
 
 def retrieval_ranks(
@@ -54,24 +54,22 @@ def retrieval_ranks(
 ) -> dict[str, Tensor]:
     """Return the rank of the best right candidate of each query; 1 is the best.
 
-    The rank is one more than the number of wrong candidates that are at least as similar.
-    The other texts of the same image are right as well and push nothing down.
-    Parameters and errors are those of :func:`retrieval_recall`.
-
-    Returns {"image_to_text": (I,), "text_to_image": (T,)} whole numbers.
+    The rank is one more than the number of wrong candidates that are at least as similar; the
+    other texts of the same image are right as well. Parameters and errors are those of
+    :func:`retrieval_recall`. Returns {"image_to_text": (I,), "text_to_image": (T,)}.
     """
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
-    x, y = measures.exact_vectors("image", image), measures.exact_vectors("text", text)
+    x, y = exact_vectors("image", image), exact_vectors("text", text)
     # Similarities are computed once, chunk by chunk, and serve both directions.
     own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
     best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
     of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
-    for rows in measures.chunks(len(x), len(y)):
+    for rows in chunks(len(x), len(y)):
         similarity = (x[rows] @ y.T).float()  # (C, T)
         right = owner == rows[:, None]
-        of_image.append(measures.best_ranks(similarity, right, best[rows, None]))
-        of_text += measures.best_ranks(similarity.T, right.T, own[:, None]) - 1
+        of_image.append(best_ranks(similarity, right, best[rows, None]))
+        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
     return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
 
 
@@ -82,14 +80,10 @@ def evaluate_retrieval(
 
     run: a trained model, see `load_run`. benchmark: images and texts, or the folder that holds
     them in Karpathy's JSON form. split: of the folder. progress: show bars on standard error.
-
-    Returns recalls as :func:`retrieval_recall`, under "interval" their 95 % bootstrap intervals
-    over queries, the numbers of "images" and "texts", and, where the benchmark has compositions
-    that training never shows, the same under "held_out": held-out scenes as queries against the
-    whole gallery.
-    Raises InputError for an image that cannot be read: a smaller gallery would give a higher
-    recall.
-
+    Returns recalls as :func:`retrieval_recall` with their 95 % bootstrap intervals; where the
+    benchmark has compositions that training never shows, the same for these under "held_out",
+    searched in the whole gallery.
+    Raises InputError for an image that cannot be read: a smaller gallery would be easier.
     Paper: Section 5.1.
     """
     if not isinstance(benchmark, Benchmark):
@@ -97,27 +91,17 @@ def evaluate_retrieval(
     images = embed_gallery(run, benchmark, progress=progress)
     texts = embed_texts(run, benchmark.texts, progress=progress)
     ranks = retrieval_ranks(images, texts, benchmark.text_to_image)
-    result = _part(ranks, torch.ones(len(images), dtype=torch.bool), benchmark)
-    held_out = torch.tensor(benchmark.held_out, dtype=torch.bool)
-    if held_out.any():
-        result["held_out"] = _part(ranks, held_out, benchmark)
-    return result
+    held_out = torch.tensor(benchmark.held_out, dtype=torch.bool)  # (I,)
+    result = _part(ranks, torch.ones_like(held_out), benchmark)
+    return result | ({"held_out": _part(ranks, held_out, benchmark)} if held_out.any() else {})
 
 
 def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False) -> Tensor:
-    """Return the embeddings of all images, (I, D).
-
-    Raises InputError for a broken image, and where there is no other image to confuse one with.
-    """
+    """Return the embeddings of all images, (I, D); raise InputError for one, or a broken one."""
     if len(benchmark.images) < 2:
         raise InputError(f"{benchmark.images[0]}: the only image of this split; give two or more")
-    images = embed_images(run, benchmark.images, progress=progress)
-    if images.skipped:
-        raise InputError(
-            f"{next(iter(images.skipped))}: not a readable image ({images.reasons()} in this"
-            " benchmark); repair or make the benchmark again"
-        )
-    return images.embeddings
+    files = benchmark.images
+    return embed_images(run, files, lambda i: open_image(files[i]), progress=progress).embeddings
 
 
 def retrieval_table(result: Mapping[str, Any]) -> str:
@@ -146,8 +130,8 @@ def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dic
     texts = images[torch.tensor(benchmark.text_to_image)]  # (T,)
     chosen = {d: ranks[d][mask] for d, mask in zip(DIRECTIONS, (images, texts), strict=True)}
     return {
-        **{direction: measures.recall_at(r, KS) for direction, r in chosen.items()},
-        "interval": {d: measures.recall_intervals(r, KS) for d, r in chosen.items()},
+        **{direction: recall_at(r, KS) for direction, r in chosen.items()},
+        "interval": {d: recall_intervals(r, KS) for d, r in chosen.items()},
         "images": int(images.sum()),
         "texts": int(texts.sum()),
     }
@@ -161,16 +145,10 @@ def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
             " they must be (I, D) and (T, D) with the same D, I > 0"
         )
     if owner.shape != (len(text),) or owner.is_floating_point() or owner.dtype == torch.bool:
-        raise ValueError(
-            f"text_to_image {tuple(owner.shape)} of {owner.dtype}:"
-            f" it must hold one whole number per text, ({len(text)},)"
-        )
+        raise ValueError(f"text_to_image {tuple(owner.shape)}: give one whole number per text")
     owner = owner.to("cpu", torch.int64)
     for row in ((owner < 0) | (owner >= len(image))).nonzero()[:1]:
-        raise ValueError(
-            f"text_to_image, row {int(row)}: {int(owner[row])} is no image index,"
-            f" 0 to {len(image) - 1}"
-        )
+        raise ValueError(f"text_to_image, row {int(row)}: {int(owner[row])} is no image index")
     for row in (torch.bincount(owner, minlength=len(image)) == 0).nonzero()[:1]:
         raise ValueError(f"image {int(row)} has no text; leave it out or give it one")
     return owner

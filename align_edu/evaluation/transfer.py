@@ -1,6 +1,5 @@
 """Transfer to classification: the protocols of the probe, of fine-tuning and of few pictures."""
 
-import dataclasses
 import functools
 import itertools
 import statistics
@@ -11,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.evaluation import datasets
 from align_edu.evaluation.classifier import (
-    FineTuning,
+    TUNING_EPOCHS,
+    Classifier,
     train_all,
     train_head,
     train_probe,
 )
-from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_pair
+from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_labelled, read_pair
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.protocols import share_table
 from align_edu.evaluation.ranks import bootstrap_interval
@@ -26,10 +25,8 @@ from align_edu.io import InputError
 from align_edu.training.run import Run
 
 # Few-shot transfer tries all combinations of these values, for a probe and for all layers.
-Settings = Mapping[str, Any]
-Sweep = Mapping[str, tuple[float, ...]]
-PROBE_SWEEP: Sweep = {"learning_rate": (0.01, 0.1, 0.5), "weight_decay": (0.0, 1e-3, 1e-2)}
-TUNING_SWEEP: Sweep = {"learning_rate": (0.003, 0.01, 0.03), "backbone": (0.1, 1.0)}
+PROBE_SWEEP = {"learning_rate": (0.01, 0.1, 0.5), "weight_decay": (0.0, 1e-3, 1e-2)}
+TUNING_SWEEP = {"learning_rate": (0.003, 0.01, 0.03), "backbone": (0.1, 1.0)}
 RUNS = 3
 
 
@@ -38,24 +35,17 @@ def evaluate_probe(
 ) -> dict[str, Any]:
     """Measure the frozen image tower by a linear probe on its vectors.
 
-    run: a trained model. data: what `read_pair` takes. seed: of the order of the pictures.
-    Returns "accuracy" with its 95 % "interval", "training_accuracy", "chance" (always the most
-    frequent class), and the numbers of "train" and "test" pictures and of "classes".
-    Raises InputError as `read_pair`.
-
+    data: what `read_pair` takes. seed: of the order of the pictures. "chance" is the accuracy of
+    always naming the most frequent class. Raises InputError as `read_pair`.
     Paper: Section 5.2, Table 4.
     """
     train, test = read_pair(data, split)
     features = embed_labelled(run, train, progress=progress)
     probe = train_probe(features, train.labels, len(train.classes), seed=seed)
     right = probe.predict(embed_labelled(run, test, progress=progress)) == test.labels
-    return {
-        "accuracy": _share(right),
-        "interval": bootstrap_interval(right),
-        "training_accuracy": _share(probe.predict(features) == train.labels),
-        **_counts(train, test),
-        "seed": seed,
-    }
+    training = _share(probe.predict(features) == train.labels)
+    more = {"training_accuracy": training, **_counts(train, test), "seed": seed}
+    return {"accuracy": _share(right), "interval": bootstrap_interval(right), **more}
 
 
 def evaluate_fine_tune(
@@ -63,26 +53,22 @@ def evaluate_fine_tune(
     data: str | Path,
     *,
     split: str = "test",
-    epochs: int = FineTuning.epochs,
+    epochs: int = TUNING_EPOCHS,
     seed: int = 0,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Measure the image tower by fine-tuning a copy of it.
 
-    run: a trained model. data: what `read_pair` takes. epochs: of the second stage. seed: of
-    the order of the pictures and of their crops.
-    Returns "accuracy" with its 95 % "interval" after both stages, "frozen" and
-    "frozen_interval" after the first alone, and the counts of :func:`evaluate_probe`.
+    data: what `read_pair` takes. epochs: of the second stage. seed: of the order of the pictures
+    and of their crops. "accuracy" is that after both stages, "frozen" that after the first.
     Raises InputError as `read_pair`, and for fewer than one epoch.
-
     Paper: Section 5.2, Tables 4 and 6.
     """
     if epochs < 1:
         raise InputError(f"epochs {epochs}: train at least one")
-    settings = FineTuning(epochs=epochs)
     train, test = read_pair(data, split)
-    head = train_head(run, train, settings, seed=seed, progress=progress)
-    model = train_all(head, train, settings, seed=seed, progress=progress)
+    head = train_head(run, train, seed=seed, progress=progress)
+    model = train_all(head, train, epochs=epochs, seed=seed, progress=progress)
     frozen, right = (m.predict(test, progress=progress) == test.labels for m in (head, model))
     return {
         "accuracy": _share(right),
@@ -96,7 +82,7 @@ def evaluate_fine_tune(
 
 
 def evaluate_few_shot(
-    run: Encoder,
+    run: Run,
     data: str | Path,
     *,
     split: str = "test",
@@ -105,31 +91,28 @@ def evaluate_few_shot(
 ) -> dict[str, Any]:
     """Measure transfer from few pictures, in VTAB's manner.
 
-    run: a trained model. data: what `read_labelled` takes, with the splits train and val, of
-    800 and 200 pictures in VTAB. epochs: of fine-tuning all layers; a linear probe when None.
-    Each setting of the sweep trains on train and is compared on val; three runs with different
-    seeds then train on both and are tested.
-    Returns "mean" and "sd" of the accuracy, each run's under "runs", the "chosen" settings, the
-    "sweep", "epochs", and the counts of :func:`evaluate_probe`.
-    Raises InputError as `read_pair`, for fewer than one epoch, and for fine-tuning a model
-    without an image tower.
-
+    data: what `read_labelled` takes, with the splits train and val, of 800 and 200 pictures in
+    VTAB. epochs: of fine-tuning all layers; a linear probe when None.
+    Each setting of the "sweep" trains on train and is compared on val; three "runs" with different
+    seeds then train on both with the "chosen" one, and are tested.
+    Raises InputError as `read_pair`, and for fewer than one epoch.
     Paper: Section 5.2, Table 5 (VTAB: mean and standard deviation of three runs).
     """
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs {epochs}: train at least one, or leave it out for a probe")
     train, test = read_pair(data, split)
-    val = datasets.read_labelled(data, "val")
+    val = read_labelled(data, "val")
     if val.classes != train.classes:
         raise InputError(f"{data}: train and val have different classes; name them alike")
-    learn = _learner(run, {"train": train, "val": val, "test": test}, epochs, progress)
+    splits = {"train": train, "val": val, "both": train + val, "test": test}
+    accuracy = _trainer(run, splits, epochs, progress)
     sweep, tried = PROBE_SWEEP if epochs is None else TUNING_SWEEP, []
     for values in itertools.product(*sweep.values()):
         settings = dict(zip(sweep, values, strict=True))
-        tried.append(settings | {"accuracy": learn(("train",), "val", 0, settings)})
+        tried.append(settings | {"accuracy": accuracy("train", "val", 0, settings)})
     best = max(tried, key=lambda settings: settings["accuracy"])  # the first of equals
     chosen = {name: best[name] for name in sweep}
-    runs = [learn(("train", "val"), "test", seed, chosen) for seed in range(RUNS)]
+    runs = [accuracy("both", "test", seed, chosen) for seed in range(RUNS)]
     return {
         "mean": statistics.mean(runs),
         "sd": statistics.stdev(runs),
@@ -144,14 +127,16 @@ def evaluate_few_shot(
 
 def accuracy_table(result: Mapping[str, Any]) -> str:
     """Return the result of `evaluate_probe` or `evaluate_fine_tune` as a table, in percent."""
-    tuned, interval = "frozen" in result, result["interval"]
-    rows = [("frozen features", result["frozen"], result["frozen_interval"])] if tuned else []
-    rows.append(("all layers" if tuned else "accuracy", result["accuracy"], interval))
-    if not tuned:
-        rows.append(("on its training", result["training_accuracy"], None))
+    tuned = "frozen" in result
+    rows = [
+        ("frozen features", result.get("frozen"), result.get("frozen_interval")),
+        ("all layers" if tuned else "accuracy", result["accuracy"], result["interval"]),
+        ("on its training", result.get("training_accuracy"), None),
+        ("most frequent", result["chance"], None),
+    ]
     trained = f"{result['epochs']} epochs of" if tuned else "trained on"
     return share_table(
-        [*rows, ("most frequent", result["chance"], None)],
+        [row for row in rows if row[1] is not None],
         f"{trained} {result['train']:,} pictures, {result['test']:,} tested;"
         f" {result['classes']} classes; percent, with 95 % intervals",
     )
@@ -171,45 +156,33 @@ def few_shot_table(result: Mapping[str, Any]) -> str:
     )
 
 
-def _learner(
-    run: Encoder, splits: Mapping[str, LabelledImages], epochs: int | None, progress: bool
-) -> Callable[[tuple[str, ...], str, int, Settings], float]:
-    """Return a function that trains on some splits and returns its accuracy on another.
-
-    It takes the names of those splits, that of the other one, a seed, and settings of the sweep.
-    """
-
-    def joined(names: tuple[str, ...]) -> LabelledImages:
-        rows = [(splits[name], i) for name in names for i in range(len(splits[name]))]
-        labels = torch.cat([splits[name].labels for name in names])
-        return dataclasses.replace(
-            splits[names[0]], labels=labels, open=lambda row: rows[row][0].open(rows[row][1])
-        )
-
+def _trainer(
+    run: Run, splits: Mapping[str, LabelledImages], epochs: int | None, progress: bool
+) -> Callable[[str, str, int, Mapping[str, Any]], float]:
+    """Return a function: splits to train on and to test, a seed, settings → accuracy."""
+    vectors: dict[str, Tensor] = {}
     if epochs is None:
-        vectors = {n: embed_labelled(run, part, progress=progress) for n, part in splits.items()}
+        for name in ("train", "val", "test"):
+            vectors[name] = embed_labelled(run, splits[name], progress=progress)
+        vectors["both"] = torch.cat([vectors["train"], vectors["val"]])
 
-        def probe(names: tuple[str, ...], tested: str, seed: int, settings: Settings) -> float:
-            x, test = torch.cat([vectors[name] for name in names]), splits[tested]
-            labels = joined(names).labels
-            trained = train_probe(x, labels, len(test.classes), seed=seed, **settings)
-            return _share(trained.predict(vectors[tested]) == test.labels)
+    @functools.cache  # settings share the first stage
+    def head(fit: str, seed: int) -> Classifier:
+        return train_head(run, splits[fit], seed=seed, progress=progress)
 
-        return probe
-    if not isinstance(run, Run):
-        raise InputError("fine-tuning needs a run with an image tower, see load_run")
-    recipe = FineTuning(epochs=epochs)
-    first_stage = functools.cache(
-        lambda names, seed: train_head(run, joined(names), recipe, seed=seed, progress=progress)
-    )
+    def accuracy(fit: str, tested: str, seed: int, settings: Mapping[str, Any]) -> float:
+        data, test = splits[fit], splits[tested]
+        if epochs is None:
+            classes = len(data.classes)
+            probe = train_probe(vectors[fit], data.labels, classes, seed=seed, **settings)
+            found = probe.predict(vectors[tested])
+        else:
+            options: Any = {"epochs": epochs, "seed": seed, "progress": progress}
+            model = train_all(head(fit, seed), data, **options, **settings)
+            found = model.predict(test, progress=progress)
+        return _share(found == test.labels)
 
-    def tune(names: tuple[str, ...], tested: str, seed: int, settings: Settings) -> float:
-        data, changed = joined(names), dataclasses.replace(recipe, **settings)
-        head = first_stage(names, seed)
-        model = train_all(head, data, changed, seed=seed, progress=progress)
-        return _share(model.predict(splits[tested], progress=progress) == splits[tested].labels)
-
-    return tune
+    return accuracy
 
 
 def _share(right: Tensor) -> float:

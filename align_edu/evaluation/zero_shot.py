@@ -1,9 +1,11 @@
-"""Zero-shot classification: the class whose prompt is nearest to the picture."""
+"""Classification without training: by the nearest prompt, and by the nearest training pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -11,29 +13,17 @@ from align_edu.evaluation.datasets import (
     LabelledImages,
     embed_labelled,
     read_labelled,
+    read_pair,
     read_templates,
 )
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.protocols import share_table
 from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.io import InputError
 
-KS = (1, 5)
-# For photographs of things; a data set may bring others in its templates.txt.
-TEMPLATES = (
-    "a photo of a {}",
-    "a picture of a {}",
-    "a close-up photo of a {}",
-    "a photo of the {}",
-    "a photo of one {}",
-    "a bright photo of a {}",
-    "a dark photo of a {}",
-    "a blurry photo of a {}",
-    "a drawing of a {}",
-    "a {} outdoors",
-    "a {} seen from nearby",
-    "this is a {}",
-)
-_SOUNDS_LIKE_YOU = ("uni", "use", "eu", "one")
+CLASS_KS = (1, 5)
+NEIGHBOUR_KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
+TEMPLATES = Path(__file__).with_name("templates.txt")
 
 
 def fill_templates(templates: Sequence[str], name: str) -> list[str]:
@@ -42,24 +32,13 @@ def fill_templates(templates: Sequence[str], name: str) -> list[str]:
     >>> fill_templates(["a photo of a {}", "two {}"], "apple")
     ['a photo of an apple', 'two apple']
     """
-    lower, filled = name.lower(), []
-    article = "an" if lower.startswith(tuple("aeiou")) else "a"
-    if lower.startswith(_SOUNDS_LIKE_YOU):
-        article = "a"
-    for template in templates:
-        before, after = template.split("{}")
-        words = before.split(" ")
-        if len(words) > 1 and words[-2] in ("a", "an") and not words[-1]:
-            words[-2] = article
-        filled.append(" ".join(words) + name + after)
-    return filled
+    article = "an" if re.match("(?!uni|use|eu|one)[aeiou]", name.lower()) else "a"
+    agreed = [re.sub(r"(?<!\S)an? (?={})", f"{article} ", template) for template in templates]
+    return [template.replace("{}", name) for template in agreed]
 
 
 def class_vectors(run: Encoder, classes: Sequence[str], templates: Sequence[str]) -> Tensor:
-    """Return one unit vector per class: the mean of its prompts' vectors, normalised.
-
-    run: a trained model, see `load_run`. classes: K names. templates: sentences with one ``{}``.
-    Returns (K, D).
+    """Return one unit vector per class: the mean of its prompts' vectors, normalised: (K, D).
 
     Paper: arXiv v1 has no zero-shot ImageNet; the ensemble of prompts is that of Radford et
     al. (2021), Section 3.1.4, which ALIGN's later version uses.
@@ -74,7 +53,6 @@ def class_ranks(images: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
 
     images: (N, D). vectors: (K, D), one per class. labels: (N,) whole numbers below K.
 
-    >>> import torch
     >>> eye = torch.eye(3)
     >>> class_ranks(eye, eye, torch.tensor([0, 1, 0])).tolist()
     [1, 1, 3]
@@ -88,38 +66,32 @@ def evaluate_zero_shot(
     data: LabelledImages | str | Path,
     *,
     split: str = "test",
-    templates: str | Path | Sequence[str] | None = None,
+    templates: str | Path | None = None,
     progress: bool = False,
 ) -> dict[str, Any]:
     """Measure zero-shot classification, with one prompt per class and with all of them.
 
-    run: a trained model. data: labelled images, or what `read_labelled` takes. templates: a
-    file or a list; by default those of the data, or a dozen for photographs. The first one is
-    the single prompt. progress: show bars on standard error.
-
-    Returns "ensemble" and "single", each with "top-1", "top-5" (if there are more than five
-    classes) and their 95 % intervals; the accuracy of each class under "classes"; "chance"; and
-    the numbers of "images" and "prompts".
+    data: labelled images, or what `read_labelled` takes. templates: a file; by default those of
+    the data, or a dozen for photographs. The first one is the single prompt. "top-5" is there for
+    more than five classes, the accuracy of each class under "classes".
     Raises InputError for data or templates that cannot be read.
-
     Paper: Section 1 of arXiv v2; v1 measures retrieval and transfer only.
     """
     if not isinstance(data, LabelledImages):
         data = read_labelled(data, split)
-    if isinstance(templates, str | Path):
-        templates = read_templates(templates)
-    prompts = list(templates or data.templates or TEMPLATES)
+    prompts = data.templates if templates is None else read_templates(templates)
+    prompts = prompts or read_templates(TEMPLATES)
     images = embed_labelled(run, data, progress=progress)
-    ensemble, single = (
-        class_ranks(images, class_vectors(run, data.classes, some), data.labels)
-        for some in (prompts, prompts[:1])
-    )
-    ks = [k for k in KS if k < len(data.classes)]
-    ranks_of = {name: ensemble[data.labels == i] for i, name in enumerate(data.classes)}
-    return {
-        "ensemble": _accuracies(ensemble, ks),
-        "single": _accuracies(single, ks),
-        "classes": {n: recall_at(r, (1,))["R@1"] for n, r in ranks_of.items() if len(r)},
+    ks = [k for k in CLASS_KS if k < len(data.classes)]
+    result: dict[str, Any] = {}
+    for name, some in (("ensemble", prompts), ("single", prompts[:1])):
+        ranks = class_ranks(images, class_vectors(run, data.classes, some), data.labels)
+        intervals = recall_intervals(ranks, ks, "top-")
+        result[name] = recall_at(ranks, ks, "top-") | {"interval": intervals}
+        if name == "ensemble":
+            of_class = {word: ranks[data.labels == i] for i, word in enumerate(data.classes)}
+    return result | {
+        "classes": {word: recall_at(r, (1,))["R@1"] for word, r in of_class.items() if len(r)},
         "chance": 1 / len(data.classes),
         "images": len(data),
         "prompts": len(prompts),
@@ -142,5 +114,66 @@ def zero_shot_table(result: Mapping[str, Any]) -> str:
     )
 
 
-def _accuracies(ranks: Tensor, ks: Sequence[int]) -> dict[str, Any]:
-    return recall_at(ranks, ks, "top-") | {"interval": recall_intervals(ranks, ks, "top-")}
+def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
+    """Return for each test picture the rank of the nearest training picture of its class: (N,).
+
+    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,). Compared by
+    cosine; ties count against the model. A class without training pictures gets rank M + 1.
+    """
+    query = exact_vectors("test", test, unit=True)
+    gallery = exact_vectors("training", train, unit=True)
+    ranks = chunked_ranks(query, gallery, lambda rows: train_labels == labels[rows, None])
+    return torch.where(torch.isin(labels, train_labels), ranks, len(train) + 1)
+
+
+def neighbour_recall(
+    train: Tensor,
+    train_labels: Tensor,
+    test: Tensor,
+    labels: Tensor,
+    ks: Sequence[int] = NEIGHBOUR_KS,
+) -> dict[str, float]:
+    """Return the share of test pictures that have their class among the k nearest, for each k.
+
+    Arguments as of :func:`neighbour_ranks`. Paper: Section 6.1, footnote 3 on ImageNet KNN.
+
+    >>> eye = torch.eye(3)
+    >>> neighbour_recall(eye, torch.arange(3), eye, torch.tensor([0, 1, 0]), ks=(1,))
+    {'R@1': 0.6666666666666666}
+    """
+    return recall_at(neighbour_ranks(train, train_labels, test, labels), ks)
+
+
+def evaluate_neighbours(
+    run: Encoder, data: str | Path, *, split: str = "test", progress: bool = False
+) -> dict[str, Any]:
+    """Measure the image tower by its nearest neighbours, without training anything.
+
+    data: what `read_pair` takes. "chance" is R@1 of random neighbours.
+    Raises InputError as `read_pair`, and for fewer training pictures than k.
+    Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
+    """
+    train, test = read_pair(data, split)
+    if len(train) < max(NEIGHBOUR_KS):
+        raise InputError(f"{data}: only {len(train)} training pictures; give 10 or more")
+    vectors, queries = (embed_labelled(run, part, progress=progress) for part in (train, test))
+    ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
+    shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
+    return {
+        "neighbours": recall_at(ranks, NEIGHBOUR_KS),
+        "interval": recall_intervals(ranks, NEIGHBOUR_KS),
+        "chance": shares[test.labels].double().mean().item(),
+        "train": len(train),
+        "test": len(test),
+        "classes": len(test.classes),
+    }
+
+
+def neighbours_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`evaluate_neighbours` as a table for the terminal, in percent."""
+    rows = [(name, share, result["interval"][name]) for name, share in result["neighbours"].items()]
+    return share_table(
+        [*rows, ("chance", result["chance"], None)],
+        f"nearest of {result['train']:,} training pictures for {result['test']:,};"
+        f" {result['classes']} classes; percent, with 95 % intervals",
+    )

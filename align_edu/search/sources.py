@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from align_edu.evaluation.embed import EmbeddedImages, Encoder, embed_pictures
+from align_edu.evaluation.embed import EmbeddedImages, Encoder, embed_images
 from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, decode_image, find_images
 from align_edu.pairs.shards import Place, open_pairs, read_part
@@ -45,7 +45,7 @@ def embed_source(
     if left_out and progress:
         reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
         tqdm.write(f"left out: {reasons}", file=sys.stderr)
-    found = embed_pictures(
+    found = embed_images(
         run, files, lambda i: decode_image(read_part(*places[i])), progress=progress, resume=resume
     )
     if not found.files:

@@ -1,6 +1,5 @@
 """Bars and curves: funnel, training, recall, hashes, temperature, and the cost of a run."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +13,10 @@ from align_edu.show.style import Picture, drawing, wrapped
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # of a legend
 
 
-def funnel_bars(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
+def funnel_bars(funnel: Mapping[str, Any]) -> Picture:
     """Draw the pairs left after each filter that was applied, as bars from the raw pairs down.
 
-    funnel: `Funnel.to_dict()` or the content of funnel.json.
-
-    Paper: Section 3.
+    funnel: `Funnel.to_dict()` or the content of funnel.json. Paper: Section 3.
 
     >>> step = {"says": "too small", "applied": True, "pairs_in": 100, "dropped": 20}
     >>> [text.get_text() for text in funnel_bars({"raw": 100, "steps": [step]}).axes[0].texts]
@@ -34,7 +31,7 @@ def funnel_bars(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
         f"{count:,}  (−{first - count:,})" if first > count else f"{count:,}"
         for count, first in zip(left.tolist(), before.tolist())
     ]
-    with drawing(1.25 + 0.34 * len(steps), title) as figure:
+    with drawing(1.25 + 0.34 * len(steps)) as figure:
         axes = figure.add_subplot()
         _bars_down(axes, names, left, texts, before + 0.01 * whole).set_label("left")
         dropped = axes.barh(range(len(names)), before - left, 0.7, left, color=style.LINE)
@@ -42,7 +39,6 @@ def funnel_bars(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
         axes.set(xlim=(0, 1.22 * whole), xlabel="pairs")
         axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        axes.grid(axis="y", visible=False)
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     return figure
 
@@ -53,12 +49,11 @@ def cost_bars(
     """Draw the parts of a cost as bars, the largest on top, and what is available as a line.
 
     parts: name and size of each part, in ``unit``. limit: what is available, for their sum.
-
     Paper: Section 5 (the devices of the run).
 
     >>> figure = cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", limit=16.0)
     >>> [text.get_text() for text in figure.axes[0].texts]
-    ['20', '3', 'there are 16']
+    ['20', '3', '16 available']
     """
     names = sorted(parts, key=lambda name: parts[name], reverse=True)
     sizes = np.array([parts[name] for name in names])
@@ -68,44 +63,44 @@ def cost_bars(
         _bars_down(axes, names, sizes, [f"{size:.3g}" for size in sizes], sizes + 0.01 * end)
         if limit is not None:
             axes.axvline(limit, color=style.ORANGE, linestyle="--")
-            text = axes.text(limit + 0.01 * end, len(names) - 1, f"there are {limit:.3g}")
+            text = axes.text(limit + 0.01 * end, len(names) - 1, f"{limit:.3g} available")
             text.set(va="center", fontsize=9, color=style.ORANGE)
         axes.set(xlim=(0, end), xlabel=unit)
     return figure
 
 
-def training_curves(
-    rows: Sequence[Mapping[str, Any]],
-    recall: Sequence[tuple[int, float]] = (),
-    title: str | None = None,
-) -> Picture:
+def training_curves(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Draw the loss beside its floor and its chance level, and the temperature.
 
-    rows: the lines of a run's metrics.jsonl. recall: (step, R@1), for a third panel.
-
+    rows: the lines of a run's metrics.jsonl.
     Paper: Section 4.1 (the learned temperature), Section 5 (label smoothing gives a floor).
 
     >>> row = {"step": 1, "loss": 5.0, "floor": 0.3, "chance": 9.7, "temperature": 0.07}
     >>> [axes.get_title(loc="left") for axes in training_curves([row]).axes]
     ['loss', 'temperature σ']
     """
-    steps, sigmas = ([row[key] for row in rows] for key in ("step", "temperature"))
-    with drawing(3.2, title) as figure:
-        panels = figure.subplots(1, 3 if recall else 2)
-        _loss_curve(panels[0], steps, rows)
-        panels[1].plot(steps, sigmas, color=style.ORANGE)
-        panels[1].set(title="temperature σ", ylim=(0, 1.08 * max(sigmas)))
-        if recall:
-            panels[2].set_title("R@1")
-            panels[2].plot(*zip(*recall), color=style.BLUE, marker="o", markersize=4)
-            _percent_axis(panels[2], top=1.0)
-        for axes in panels:
+    steps, sigmas, loss, chance, floor = (
+        [row[key] for row in rows] for key in ("step", "temperature", "loss", "chance", "floor")
+    )
+    with drawing(3.2) as figure:
+        left, right = figure.subplots(1, 2)
+        left.plot(steps, chance, color=style.MUTED, linestyle="--")
+        left.plot(steps, floor, color=style.GREEN, linestyle="--")
+        left.plot(steps, loss, color=style.BLUE)
+        left.set(title="loss", ylim=(0, 1.15 * max(*chance, *loss)))
+        # The curve starts high and ends low: place the labels where it is not.
+        text: Any = {"va": "bottom", "fontsize": 8.5, "transform": left.get_yaxis_transform()}
+        left.text(0.98, chance[-1], "knows nothing", color=style.MUTED, ha="right", **text)
+        left.text(0.02, floor[0], "lowest possible", color=style.GREEN, ha="left", **text)
+        right.plot(steps, sigmas, color=style.ORANGE)
+        right.set(title="temperature σ", ylim=(0, 1.08 * max(sigmas)))
+        for axes in (left, right):
             axes.set(xlabel="step")
             axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
 
 
-def recall_bars(result: Mapping[str, Any], title: str | None = None) -> Picture:
+def recall_bars(result: Mapping[str, Any]) -> Picture:
     """Draw the recalls that `evaluate_retrieval` returns; held-out scenes beside all scenes.
 
     >>> recall = {"R@1": 0.5, "R@5": 0.75}
@@ -116,22 +111,25 @@ def recall_bars(result: Mapping[str, Any], title: str | None = None) -> Picture:
     parts = [("all scenes", style.BLUE, result)]
     if "held_out" in result:
         parts.append(("never seen in training", style.SKY, result["held_out"]))
-    with drawing(3.0, title) as figure:
+    width = 0.8 / len(parts)
+    with drawing(3.0) as figure:
         for axes, direction in zip(figure.subplots(1, 2), ("image_to_text", "text_to_image")):
-            axes.set_title(direction.replace("_", " "))
-            _recall_group(axes, [(label, colour, part[direction]) for label, colour, part in parts])
+            for place, (label, colour, part) in enumerate(parts):
+                names, heights = list(part[direction]), list(part[direction].values())
+                x = np.arange(len(names)) + (place - (len(parts) - 1) / 2) * width
+                bars = axes.bar(x, heights, 0.94 * width, color=colour, label=label)
+                axes.bar_label(bars, [f"{100 * v:.0f}" for v in heights], fontsize=9, padding=1)
+            axes.set(title=direction.replace("_", " "), ylim=(0, 1.1), yticks=np.linspace(0, 1, 6))
+            axes.set_xticks(range(len(names)), names)
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.grid(axis="x", visible=False)
         if len(parts) > 1:
             handles, labels = figure.axes[0].get_legend_handles_labels()
             figure.legend(handles, labels, loc="outside lower center", ncols=2)
     return figure
 
 
-def hash_curve(
-    bits: Sequence[int],
-    found: Mapping[str, Sequence[float]],
-    chosen: int,
-    title: str | None = None,
-) -> Picture:
+def hash_curve(bits: Sequence[int], found: Mapping[str, Sequence[float]], chosen: int) -> Picture:
     """Draw the share of edited images that a hash still finds, for each allowed distance.
 
     bits: allowed distances. found: edit -> share found at each. chosen: the distance in use.
@@ -140,13 +138,13 @@ def hash_curve(
     >>> [line.get_label() for line in figure.axes[0].lines][0]
     'resized'
     """
-    with drawing(3.4, title) as figure:
+    with drawing(3.4) as figure:
         axes = figure.add_subplot()
         for number, (edit, shares) in enumerate(found.items()):
             dashed, place = divmod(number, len(style.CYCLE))
             axes.plot(bits, shares, "--" if dashed else "-", color=style.CYCLE[place], label=edit)
         axes.axvline(chosen, color=style.MUTED, linestyle=":")
-        axes.set(xlabel="bits of 256 that may differ", ylim=(0, 1.03))
+        axes.set(xlabel="bits of 256 that may differ", ylabel="edited images found", ylim=(0, 1.03))
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.legend(**_BESIDE)
     return figure
@@ -157,29 +155,31 @@ def temperature_curves(
     lines: Mapping[str, Sequence[float]],
     ylabel: str,
     marks: Mapping[str, tuple[float, float]] | None = None,
-    title: str | None = None,
 ) -> Picture:
     """Draw quantities that depend on the temperature, as lines over σ on a logarithmic scale.
 
     sigmas: temperatures, in order. lines: label -> one value per temperature, of what ``ylabel``
     names. marks: label -> (σ, value), points of interest.
-
     Paper: Section 4.1 (the temperature scales the logits).
 
     >>> figure = temperature_curves([1 / 64, 1.0], {"share": [0.9, 0.1]}, "share")
     >>> figure.axes[0].get_xscale()
     'log'
     """
-    colours = (style.BLUE, style.ORANGE, style.GREEN, style.PINK, style.MUTED)
-    with drawing(3.2, title) as figure:
+    low, high = min(sigmas), max(sigmas)
+    powers = range(int(np.floor(np.log2(low))), int(np.ceil(np.log2(high))) + 1)
+    with drawing(3.2) as figure:
         axes = figure.add_subplot(xscale="log", ylabel=ylabel, xlabel="temperature σ")
-        for (label, values), colour in zip(lines.items(), itertools.cycle(colours)):
+        for (label, values), colour in zip(lines.items(), style.CYCLE):
             axes.plot(sigmas, values, color=colour, label=label)
         for label, (sigma, value) in (marks or {}).items():
             axes.plot(sigma, value, "o", color=style.INK, markersize=5)
             offset: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points"}
             axes.annotate(label, (sigma, value), ha="center", fontsize=8.5, **offset)
-        _powers_of_two(axes, min(sigmas), max(sigmas))
+        axes.set_xticks([2.0**p for p in powers if 0.99 * low <= 2.0**p <= 1.01 * high])
+        axes.xaxis.set_minor_locator(NullLocator())
+        # As the paper writes temperatures: 1/64.
+        axes.xaxis.set_major_formatter(lambda s, _: f"1/{1 / s:.0f}" if s < 1 else f"{s:.0f}")
         if len(lines) > 1:
             axes.legend(**_BESIDE)
     return figure
@@ -189,7 +189,6 @@ def softmax_bars(cosines: Sequence[float], parts: Mapping[str, Sequence[float]])
     """Draw the cosines of one image with some texts, and beside them what is computed from them.
 
     cosines: one per text, the positive text first. parts: label -> one number per text.
-
     Paper: Section 4.1, eq. (1).
 
     >>> figure = softmax_bars([0.5, 0.2], {"probability": [0.9, 0.1]})
@@ -216,48 +215,8 @@ def _bars_down(
     bars = axes.barh(range(len(names)), lengths, color=style.BLUE, height=0.7)
     axes.set_yticks(range(len(names)), names, color=style.INK)
     axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
     for place, (x, text) in enumerate(zip(ends, texts)):
-        axes.text(x, place, text, va="center", fontsize=9)
+        paper: Any = {"facecolor": style.PAPER, "edgecolor": "none", "pad": 1}  # hides the grid
+        axes.text(x, place, text, va="center", fontsize=9, bbox=paper)
     return bars
-
-
-def _loss_curve(axes: Axes, steps: Sequence[int], rows: Sequence[Mapping[str, Any]]) -> None:
-    loss, chance, floor = ([row[key] for row in rows] for key in ("loss", "chance", "floor"))
-    axes.plot(steps, chance, color=style.MUTED, linestyle="--")
-    axes.plot(steps, floor, color=style.GREEN, linestyle="--")
-    axes.plot(steps, loss, color=style.BLUE)
-    axes.set(title="loss", ylim=(0, 1.15 * max(*chance, *loss)))
-    # Place the labels away from the curve, which starts high and ends low.
-    text: dict[str, Any] = {
-        "va": "bottom",
-        "fontsize": 8.5,
-        "transform": axes.get_yaxis_transform(),
-    }
-    axes.text(0.98, chance[-1], "knows nothing", color=style.MUTED, ha="right", **text)
-    axes.text(0.02, floor[0], "lowest possible", color=style.GREEN, ha="left", **text)
-
-
-def _recall_group(axes: Axes, parts: Sequence[tuple[str, str, Mapping[str, float]]]) -> None:
-    names = list(parts[0][2])
-    width = 0.8 / len(parts)
-    for place, (label, colour, recall) in enumerate(parts):
-        x = np.arange(len(names)) + (place - (len(parts) - 1) / 2) * width
-        heights = list(recall.values())
-        bars = axes.bar(x, heights, 0.94 * width, color=colour, label=label)
-        axes.bar_label(bars, [f"{100 * v:.0f}" for v in heights], fontsize=9, padding=1)
-    axes.set_xticks(range(len(names)), names)
-    axes.grid(axis="x", visible=False)
-    _percent_axis(axes, top=1.1)
-
-
-def _percent_axis(axes: Axes, top: float) -> None:
-    axes.set(ylim=(0, top), yticks=np.linspace(0, 1, 6))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-
-
-def _powers_of_two(axes: Axes, low: float, high: float) -> None:
-    """Set ticks at 1/64, 1/32 and so on, labelled as the paper writes temperatures."""
-    powers = range(int(np.floor(np.log2(low))), int(np.ceil(np.log2(high))) + 1)
-    axes.set_xticks([2.0**p for p in powers if 0.99 * low <= 2.0**p <= 1.01 * high])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda s, _: f"1/{1 / s:.0f}" if s < 1 else f"{s:.0f}")

@@ -20,11 +20,10 @@ _FRAMES = 32  # the largest similarity matrix with frames on its diagonal
 _SIGNED = LinearSegmentedColormap.from_list("signed", [style.ORANGE, style.PAPER, style.BLUE])
 
 
-def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
+def rule_matrix(funnel: Mapping[str, Any]) -> Picture:
     """Draw the share of each kind of noise that each rule alone drops, and that all drop.
 
     funnel: `Funnel.to_dict()` of a filter on the toy world, or the content of funnel.json.
-
     Paper: Section 3.
 
     >>> truth = {"pairs": {"clean": 90, "one_word": 10}, "dropped": {"clean": 0, "one_word": 9},
@@ -37,7 +36,7 @@ def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
     rules = list(truth["by_rule"][kinds[0]])
     counts = [[*truth["by_rule"][kind].values(), truth["dropped"][kind]] for kind in kinds]
     shares = np.array(counts) / np.array([[truth["pairs"][kind]] for kind in kinds])
-    with drawing(1.3 + 0.27 * len(kinds), title) as figure:
+    with drawing(1.3 + 0.27 * len(kinds)) as figure:
         axes = figure.add_subplot()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.2, aspect="auto")
         axes.set_xticks(range(len(rules) + 1), [*rules, "any rule"], rotation=25, ha="left")
@@ -52,15 +51,12 @@ def rule_matrix(funnel: Mapping[str, Any], title: str | None = None) -> Picture:
 
 
 def matrix_row(
-    matrices: Mapping[str, Tensor | np.ndarray],
-    title: str | None = None,
-    largest: float | None = None,
+    matrices: Mapping[str, Tensor | np.ndarray], largest: float | None = None
 ) -> Picture:
     """Draw square matrices side by side: blue above zero, orange below, positive pairs framed.
 
     matrices: label -> (N, N), image i in row i, text j in column j.
     largest: the absolute value drawn in full colour; by default the largest of each matrix.
-
     Paper: Section 4.1, eq. (1) runs along the rows, eq. (2) down the columns.
 
     >>> figure = matrix_row({"cosines": np.eye(2), "gradient": -np.eye(2)})
@@ -69,7 +65,7 @@ def matrix_row(
     """
     rows = -(-len(matrices) // _ACROSS)
     side = style.WIDTH / _ACROSS - _LABEL
-    with drawing(rows * (side + _HEAD) + (0.4 if title else 0.1), title) as figure:
+    with drawing(rows * (side + _HEAD) + 0.1) as figure:
         for number, (label, matrix) in enumerate(matrices.items(), 1):
             axes = figure.add_subplot(rows, _ACROSS, number)
             values = np.asarray(matrix, dtype=np.float64)
@@ -90,13 +86,11 @@ def similarity_matrix(
     similarity: Tensor | np.ndarray,
     images: Sequence[Image.Image] = (),
     captions: Sequence[str] = (),
-    title: str | None = None,
 ) -> Picture:
     """Draw the cosines of images and texts: images along the top, one text per row.
 
     similarity: (I, T) cosines; those of text i and image i are framed.
     images, captions: I pictures and T texts, or none.
-
     Paper: Section 4.1; eq. (1) and eq. (2) raise the framed cells over their row and column.
 
     >>> figure = similarity_matrix(np.eye(2), captions=["a cat", "a dog"])
@@ -107,7 +101,7 @@ def similarity_matrix(
     texts, pictures = values.shape
     left, rows = _LABELS if captions else 0.1, texts + bool(images)
     cell = min((style.WIDTH - left - _SCALE) / pictures, 0.9)  # inches
-    figure = new_figure(cell * rows + (0.55 if title else 0.2), title)
+    figure = new_figure(cell * rows + 0.2)
     figure.set_layout_engine("none")  # it cannot fit squares beside long labels
     with course_style():
         axes = _axes_at(figure, left, cell * pictures, cell * rows)

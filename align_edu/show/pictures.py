@@ -17,11 +17,10 @@ def picture_grid(
     captions: Sequence[str] | None = None,
     columns: int = 6,
     title: str | None = None,
-    marked: Sequence[bool] | None = None,
 ) -> Picture:
     """Draw pictures of any size in rows of ``columns``, each with its caption below.
 
-    captions: one text per picture, cut after four lines. marked: True frames a picture.
+    captions: one text per picture, cut after four lines.
 
     >>> figure = picture_grid([Image.new("RGB", (9, 9))] * 3, ["one", "two", "three"], columns=2)
     >>> figure.axes[2].get_xlabel()
@@ -35,7 +34,7 @@ def picture_grid(
     with drawing(height, title) as figure:
         for number, (image, text) in enumerate(zip(images, texts, strict=True)):
             axes = figure.add_subplot(rows, columns, number + 1)
-            _show(axes, image, bool(marked and marked[number]), text, style.INK)
+            _show(axes, image, False, text, style.INK)
     return figure
 
 
@@ -44,12 +43,11 @@ def search_gallery(
     found: Sequence[Sequence[Image.Image]],
     scores: Sequence[Sequence[float]],
     correct: Sequence[Sequence[bool]] | None = None,
-    title: str | None = None,
 ) -> Picture:
     """Draw one row per query: its text, then the pictures that it found, the best first.
 
-    found, scores: for each query its pictures, and the similarity of each.
-    correct: True frames a picture that the text describes and adds a tick.
+    found, scores: for each query its pictures, and the similarity of each. correct: True frames
+    and ticks a picture that the text describes.
 
     >>> figure = search_gallery(["a cat"], [[Image.new("RGB", (9, 9))]], [[0.5]], [[True]])
     >>> figure.axes[1].get_xlabel()
@@ -58,8 +56,7 @@ def search_gallery(
     columns = max((len(row) for row in found), default=0)
     text_width = 2.2  # in pictures
     cell = style.WIDTH / (columns + text_width)
-    height = max(len(queries) * (cell + 0.24), 0.5) + (0.4 if title else 0.0)
-    with drawing(height, title) as figure:
+    with drawing(max(len(queries) * (cell + 0.24), 0.5)) as figure:
         widths = [text_width] + [1] * columns
         grid = figure.add_gridspec(len(queries), columns + 1, width_ratios=widths)
         for row, query in enumerate(queries):

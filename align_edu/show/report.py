@@ -44,13 +44,12 @@ def write_report(
     gallery: Sequence[Found] = (),
     similarity: Figure | None = None,
 ) -> Path:
-    """Write report.html: one page without links or scripts. Sections without data are left out.
+    """Write a page without links or scripts, whole or not at all; return its path.
 
-    path: the file, written whole or not at all. results: the content of a demo's results.json.
-    samples, gallery: raw pairs with their noise, and searches in the benchmark.
-    training, similarity: the figures of `training_curves` and `similarity_matrix`.
-
-    Returns the file. Raises InputError when it cannot be written.
+    results: the content of a demo's results.json. samples, gallery: raw pairs with their noise,
+    and searches in the benchmark. training, similarity: the figures of `training_curves` and
+    `similarity_matrix`. Sections without data are left out.
+    Raises InputError when it cannot be written.
 
     >>> import tempfile
     >>> path = write_report(Path(tempfile.mkdtemp()) / "report.html", {"temperature": 0.07})
@@ -82,15 +81,15 @@ def _template() -> jinja2.Template:
             f"{s:.1f} s" if s < 60 else "{} min {} s".format(*divmod(round(s), 60))
         ),
         "png": lambda figure: _data_url("png", style.to_png(figure)),
-        "jpeg": _jpeg,
+        "jpeg": lambda image: _data_url("jpeg", _jpeg(image)),
     }
     return environment.get_template("report.html.j2")
 
 
-def _jpeg(image: Image.Image) -> str:
+def _jpeg(image: Image.Image) -> bytes:
     file = io.BytesIO()
     style.thumbnail(image).save(file, "JPEG", quality=88)
-    return _data_url("jpeg", file.getvalue())
+    return file.getvalue()
 
 
 def _data_url(kind: str, data: bytes) -> str:

@@ -57,15 +57,13 @@ def course_style() -> AbstractContextManager[None]:
 
 @contextmanager
 def drawing(height: float, title: str | None = None) -> Iterator[Picture]:
-    """Yield a new figure of this height in inches, to be drawn in the course's style."""
+    """Yield a :func:`new_figure`, to be drawn in the course's style."""
     with course_style():
         yield new_figure(height, title)
 
 
 def new_figure(height: float, title: str | None = None, width: float = WIDTH) -> Picture:
-    """Return an empty figure with a constrained layout.
-
-    height, width: inches. title: bold text at the upper left.
+    """Return an empty figure of this size in inches, with a constrained layout.
 
     >>> new_figure(3).get_size_inches().tolist()
     [8.0, 3.0]

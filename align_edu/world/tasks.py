@@ -26,7 +26,7 @@ from align_edu.world.web_noise import CLEAN_QUALITY, jpeg_bytes
 from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
-    from align_edu.evaluation.languages import Captions, WordPairs
+    from align_edu.evaluation.languages import Captions, WordPair
 
 SPLITS = ("train", "val", "test")
 _ONE = tuple(names[0][0] for names in catalog.NOUNS.values())
@@ -168,9 +168,9 @@ def toy_captions() -> "Captions":
     return Captions([Path(kind) for kind in catalog.NOUNS], pictures.__getitem__, texts)
 
 
-def toy_word_pairs() -> "WordPairs":
+def toy_word_pairs() -> "list[WordPair]":
     """Pair names of kinds (N) and of colours (A), each with its synonyms and with the others."""
-    from align_edu.evaluation.languages import WordPairs
+    from align_edu.evaluation.languages import WordPair
 
     nouns = {kind: tuple(one for one, _ in names) for kind, names in catalog.NOUNS.items()}
     family = _FAMILIES | {name: name for name in catalog.COLOUR_WORDS}
@@ -181,4 +181,4 @@ def toy_word_pairs() -> "WordPairs":
         for one, two in combinations(names_of, 2):
             score = RELATED if family[one] == family[two] else OTHER
             rows.append((names_of[one][0], names_of[two][0], score, part))
-    return WordPairs(*(list(column) for column in zip(*rows, strict=True)))
+    return [WordPair(*row) for row in rows]

@@ -162,7 +162,7 @@ def save_curve(path: Path, far: dict[str, np.ndarray], name: str) -> None:
     bits = list(range(0, 130, 2))
     found = {edit: [float((apart <= b).mean()) for b in bits] for edit, apart in far.items()}
     chosen = Rules().max_distance or 0
-    path.write_bytes(to_png(hash_curve(bits, found, chosen, f"What the hash recognises: {name}")))
+    path.write_bytes(to_png(hash_curve(bits, found, chosen)))
 
 
 if __name__ == "__main__":
