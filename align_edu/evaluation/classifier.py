@@ -1,7 +1,7 @@
 """Classifiers on a trained image tower: a linear probe, and all layers fine-tuned."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -76,13 +76,11 @@ class Classifier(nn.Module):
     @torch.no_grad()
     def predict(self, data: LabelledImages, *, progress: bool = False) -> Tensor:
         """Return the class of each picture, by one central crop: (N,)."""
-
-        def crop(i: int) -> Tensor:
-            return evaluation_crop(data.open(i), self.crop)
-
-        label = f"classifying {data.name}"
-        batches = read_ahead(crop, range(len(data)), _PICTURES, label, progress)
-        logits = [self.eval()(scale_pixels(torch.stack(crops))) for crops in batches]
+        rows, label = range(len(data)), f"classifying {data.name}"
+        crops = read_ahead(
+            lambda i: evaluation_crop(data.open(i), self.crop), rows, _PICTURES, label, progress
+        )
+        logits = [self.eval()(scale_pixels(torch.stack(batch))) for batch in crops]
         return torch.cat(logits).argmax(dim=1).cpu()
 
 
@@ -111,12 +109,9 @@ def train_probe(
     probe = Probe(features, classes)
     groups = [{"params": list(probe.parameters())}]
     optimizer = torch.optim.SGD(groups, learning_rate, MOMENTUM, weight_decay=weight_decay)
-
-    def loss(rows: Tensor) -> Tensor:
-        return F.cross_entropy(probe(features[rows]), labels[rows])
-
     batch = max(1, min(PROBE_BATCH, len(features) // STEPS))
-    _descend(loss, optimizer, len(labels), batch, epochs, seed)
+    for rows in _batches(optimizer, len(labels), batch, epochs, seed):
+        F.cross_entropy(probe(features[rows]), labels[rows]).backward()
     return probe
 
 
@@ -163,17 +158,14 @@ def train_all(
     ]
     optimizer = torch.optim.SGD(groups, learning_rate, MOMENTUM)
     bar = tqdm(total=epochs * len(data), desc="fine-tuning", unit=" pictures", disable=not progress)
-
-    def loss(rows: Tensor) -> Tensor:
-        pixels = random_views(data, rows, model.crop)
-        bar.update(len(rows))
-        return F.cross_entropy(model(pixels), data.labels[rows].to(model.device))
-
     batch = min(TUNING_BATCH, max(SMALLEST_BATCH, len(data) // STEPS))
     with torch.random.fork_rng(), bar:
         torch.manual_seed(seed)
         model.train()
-        _descend(loss, optimizer, len(data), batch, epochs, seed)
+        for rows in _batches(optimizer, len(data), batch, epochs, seed):
+            logits = model(random_views(data, rows, model.crop))
+            F.cross_entropy(logits, data.labels[rows].to(model.device)).backward()
+            bar.update(len(rows))
     return model.eval()
 
 
@@ -198,22 +190,19 @@ def random_views(data: LabelledImages, rows: Tensor, crop: int) -> Tensor:
     return scale_pixels(torch.stack([view(data.open(i)) for i in rows.tolist()]))
 
 
-def _descend(
-    loss_of: Callable[[Tensor], Tensor],
-    optimizer: torch.optim.Optimizer,
-    rows: int,
-    batch: int,
-    epochs: int,
-    seed: int,
-) -> None:
-    """Minimise the loss of shuffled batches of rows; the rate falls to a fifth at ``FALLS``."""
+def _batches(
+    optimizer: torch.optim.Optimizer, rows: int, batch: int, epochs: int, seed: int
+) -> Iterator[Tensor]:
+    """Yield shuffled batches of rows; make a step with the gradient that the caller then has.
+
+    The rate falls to a fifth at ``FALLS``.
+    """
     generator = torch.Generator().manual_seed(seed)
     falls = [round(epochs * share) for share in FALLS]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, DECAY)
     for _ in range(epochs):
         for some in torch.randperm(rows, generator=generator).split(batch):
-            loss = loss_of(some)
             optimizer.zero_grad()
-            loss.backward()
+            yield some
             optimizer.step()
         schedule.step()

@@ -197,12 +197,9 @@ def evaluate_cxc(
     rated = read_ratings(folder / "cxc" if ratings is None else ratings, data, split)
     sts, sits = rated["sts"], rated["sits"]
     named = torch.cat([sts.first, sts.second, sits.first]).unique()  # (R,) texts, sorted
-
-    def place(texts: Tensor) -> Tensor:
-        return torch.searchsorted(named, texts)
-
-    rated["sts"] = Ratings(place(sts.first), place(sts.second), sts.scores)
-    rated["sits"] = Ratings(place(sits.first), sits.second, sits.scores)
+    first, second = (torch.searchsorted(named, side) for side in (sts.first, sts.second))
+    rated["sts"] = Ratings(first, second, sts.scores)
+    rated["sits"] = Ratings(torch.searchsorted(named, sits.first), sits.second, sits.scores)
     image = embed_gallery(run, data, progress=progress)
     text = embed_texts(run, [data.texts[i] for i in named.tolist()], progress=progress)
     owner = torch.tensor(data.text_to_image)[named]

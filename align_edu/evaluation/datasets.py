@@ -35,11 +35,11 @@ class LabelledImages:
 
     def __add__(self, other: "LabelledImages") -> "LabelledImages":
         """Return these pictures and then those of ``other``, which has the same classes."""
-
-        def read(i: int) -> Image.Image:
-            return self.open(i) if i < len(self) else other.open(i - len(self))
-
-        return replace(self, labels=torch.cat([self.labels, other.labels]), open=read)
+        return replace(
+            self,
+            labels=torch.cat([self.labels, other.labels]),
+            open=lambda i: self.open(i) if i < len(self) else other.open(i - len(self)),
+        )
 
 
 def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
@@ -65,15 +65,17 @@ def read_labelled(path: str | Path, split: str = "test") -> LabelledImages:
     return data
 
 
-def read_pair(path: str | Path, split: str) -> tuple[LabelledImages, LabelledImages]:
-    """Return the training split and another one; each class needs training pictures."""
-    train, test = read_labelled(path, "train"), read_labelled(path, split)
-    if train.classes != test.classes:
-        raise InputError(f"{path}: train and {split} have different classes; name them alike")
-    for label in test.labels[~torch.isin(test.labels, train.labels)].tolist():
-        name = test.classes[label]
-        raise InputError(f"{path}: class {name!r} of {split} has no training picture")
-    return train, test
+def read_with_train(path: str | Path, *splits: str) -> list[LabelledImages]:
+    """Return the training split and others; each of their classes needs training pictures."""
+    train = read_labelled(path, "train")
+    others = [read_labelled(path, split) for split in splits]
+    for split, other in zip(splits, others, strict=True):
+        if train.classes != other.classes:
+            raise InputError(f"{path}: train and {split} have different classes; name them alike")
+        for label in other.labels[~torch.isin(other.labels, train.labels)].tolist():
+            name = other.classes[label]
+            raise InputError(f"{path}: class {name!r} of {split} has no training picture")
+    return [train, *others]
 
 
 def read_templates(path: str | Path) -> list[str]:

@@ -33,11 +33,9 @@ class Encoder(Protocol):
 
     def encode_images(self, pictures: list[Image.Image], /) -> Tensor:
         """Return (B, D) unit vectors."""
-        ...
 
     def encode_texts(self, texts: list[str], /) -> Tensor:
         """Return (B, D) unit vectors."""
-        ...
 
 
 def load_encoder(folder: str | Path, device: str | None = None) -> Run:

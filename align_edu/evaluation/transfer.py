@@ -17,7 +17,7 @@ from align_edu.evaluation.classifier import (
     train_head,
     train_probe,
 )
-from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_labelled, read_pair
+from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_with_train
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.protocols import share_table
 from align_edu.evaluation.ranks import bootstrap_interval
@@ -35,11 +35,11 @@ def evaluate_probe(
 ) -> dict[str, Any]:
     """Measure the frozen image tower by a linear probe on its vectors.
 
-    data: what `read_pair` takes. seed: of the order of the pictures. "chance" is the accuracy of
-    always naming the most frequent class. Raises InputError as `read_pair`.
+    data: what `read_labelled` takes. seed: of the order of the pictures. "chance" is the accuracy of
+    always naming the most frequent class. Raises InputError as `read_labelled`.
     Paper: Section 5.2, Table 4.
     """
-    train, test = read_pair(data, split)
+    train, test = read_with_train(data, split)
     features = embed_labelled(run, train, progress=progress)
     probe = train_probe(features, train.labels, len(train.classes), seed=seed)
     right = probe.predict(embed_labelled(run, test, progress=progress)) == test.labels
@@ -59,26 +59,20 @@ def evaluate_fine_tune(
 ) -> dict[str, Any]:
     """Measure the image tower by fine-tuning a copy of it.
 
-    data: what `read_pair` takes. epochs: of the second stage. seed: of the order of the pictures
+    data: what `read_labelled` takes. epochs: of the second stage. seed: of the order of the pictures
     and of their crops. "accuracy" is that after both stages, "frozen" that after the first.
-    Raises InputError as `read_pair`, and for fewer than one epoch.
+    Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Tables 4 and 6.
     """
     if epochs < 1:
         raise InputError(f"epochs {epochs}: train at least one")
-    train, test = read_pair(data, split)
+    train, test = read_with_train(data, split)
     head = train_head(run, train, seed=seed, progress=progress)
     model = train_all(head, train, epochs=epochs, seed=seed, progress=progress)
     frozen, right = (m.predict(test, progress=progress) == test.labels for m in (head, model))
-    return {
-        "accuracy": _share(right),
-        "interval": bootstrap_interval(right),
-        "frozen": _share(frozen),
-        "frozen_interval": bootstrap_interval(frozen),
-        **_counts(train, test),
-        "epochs": epochs,
-        "seed": seed,
-    }
+    first = {"frozen": _share(frozen), "frozen_interval": bootstrap_interval(frozen)}
+    more = {**first, **_counts(train, test), "epochs": epochs, "seed": seed}
+    return {"accuracy": _share(right), "interval": bootstrap_interval(right), **more}
 
 
 def evaluate_few_shot(
@@ -92,18 +86,15 @@ def evaluate_few_shot(
     """Measure transfer from few pictures, in VTAB's manner.
 
     data: what `read_labelled` takes, with the splits train and val, of 800 and 200 pictures in
-    VTAB. epochs: of fine-tuning all layers; a linear probe when None.
-    Each setting of the "sweep" trains on train and is compared on val; three "runs" with different
-    seeds then train on both with the "chosen" one, and are tested.
-    Raises InputError as `read_pair`, and for fewer than one epoch.
+    VTAB. epochs: of fine-tuning all layers; a linear probe when None. Each setting of the "sweep"
+    trains on train and is compared on val; three "runs" with different seeds then train on both
+    with the "chosen" one, and are tested.
+    Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Table 5 (VTAB: mean and standard deviation of three runs).
     """
     if epochs is not None and epochs < 1:
         raise InputError(f"epochs {epochs}: train at least one, or leave it out for a probe")
-    train, test = read_pair(data, split)
-    val = read_labelled(data, "val")
-    if val.classes != train.classes:
-        raise InputError(f"{data}: train and val have different classes; name them alike")
+    train, test, val = read_with_train(data, split, "val")
     splits = {"train": train, "val": val, "both": train + val, "test": test}
     accuracy = _trainer(run, splits, epochs, progress)
     sweep, tried = PROBE_SWEEP if epochs is None else TUNING_SWEEP, []
@@ -113,16 +104,9 @@ def evaluate_few_shot(
     best = max(tried, key=lambda settings: settings["accuracy"])  # the first of equals
     chosen = {name: best[name] for name in sweep}
     runs = [accuracy("both", "test", seed, chosen) for seed in range(RUNS)]
-    return {
-        "mean": statistics.mean(runs),
-        "sd": statistics.stdev(runs),
-        "runs": runs,
-        "chosen": chosen,
-        "sweep": tried,
-        "epochs": epochs,
-        **_counts(train, test),
-        "val": len(val),
-    }
+    result = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
+    settings = {"chosen": chosen, "sweep": tried, "epochs": epochs}
+    return {**result, **settings, **_counts(train, test), "val": len(val)}
 
 
 def accuracy_table(result: Mapping[str, Any]) -> str:
@@ -192,9 +176,5 @@ def _share(right: Tensor) -> float:
 def _counts(train: LabelledImages, test: LabelledImages) -> dict[str, Any]:
     """Return the numbers of pictures and classes, and the accuracy of the most frequent class."""
     most = torch.bincount(train.labels, minlength=len(train.classes)).argmax()
-    return {
-        "chance": _share(test.labels == most),
-        "train": len(train),
-        "test": len(test),
-        "classes": len(train.classes),
-    }
+    counts = {"train": len(train), "test": len(test), "classes": len(train.classes)}
+    return {"chance": _share(test.labels == most), **counts}

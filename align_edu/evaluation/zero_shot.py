@@ -13,8 +13,8 @@ from align_edu.evaluation.datasets import (
     LabelledImages,
     embed_labelled,
     read_labelled,
-    read_pair,
     read_templates,
+    read_with_train,
 )
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.protocols import share_table
@@ -149,24 +149,21 @@ def evaluate_neighbours(
 ) -> dict[str, Any]:
     """Measure the image tower by its nearest neighbours, without training anything.
 
-    data: what `read_pair` takes. "chance" is R@1 of random neighbours.
-    Raises InputError as `read_pair`, and for fewer training pictures than k.
+    data: what `read_labelled` takes. "chance" is R@1 of random neighbours.
+    Raises InputError as `read_labelled`, and for fewer training pictures than k.
     Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
     """
-    train, test = read_pair(data, split)
+    train, test = read_with_train(data, split)
     if len(train) < max(NEIGHBOUR_KS):
         raise InputError(f"{data}: only {len(train)} training pictures; give 10 or more")
     vectors, queries = (embed_labelled(run, part, progress=progress) for part in (train, test))
     ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
     shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
-    return {
-        "neighbours": recall_at(ranks, NEIGHBOUR_KS),
-        "interval": recall_intervals(ranks, NEIGHBOUR_KS),
-        "chance": shares[test.labels].double().mean().item(),
-        "train": len(train),
-        "test": len(test),
-        "classes": len(test.classes),
-    }
+    recalls: dict[str, Any] = {"neighbours": recall_at(ranks, NEIGHBOUR_KS)}
+    recalls["interval"] = recall_intervals(ranks, NEIGHBOUR_KS)
+    chance = shares[test.labels].double().mean().item()
+    counts = {"train": len(train), "test": len(test), "classes": len(test.classes)}
+    return {**recalls, "chance": chance, **counts}
 
 
 def neighbours_table(result: Mapping[str, Any]) -> str:

@@ -34,7 +34,7 @@ def picture_grid(
     with drawing(height, title) as figure:
         for number, (image, text) in enumerate(zip(images, texts, strict=True)):
             axes = figure.add_subplot(rows, columns, number + 1)
-            _show(axes, image, False, text, style.INK)
+            _show(axes, image, text, style.INK)
     return figure
 
 
@@ -68,13 +68,14 @@ def search_gallery(
                 right = bool(correct and correct[row][place])
                 label = f"{'✓ ' if right else ''}{scores[row][place]:.2f}"
                 axes = figure.add_subplot(grid[row, place + 1])
-                _show(axes, image, right, label, style.GREEN if right else style.MUTED)
+                _show(axes, image, label, style.GREEN if right else style.MUTED)
+                if right:
+                    axes.spines[:].set(color=style.GREEN, linewidth=3)
     return figure
 
 
-def _show(axes: Axes, image: Image.Image, framed: bool, label: str, colour: str) -> None:
+def _show(axes: Axes, image: Image.Image, label: str, colour: str) -> None:
     axes.imshow(np.asarray(style.thumbnail(image)))
     style.bare(axes)
-    frame, width = (style.GREEN, 3) if framed else (style.LINE, 1)
-    axes.spines[:].set(visible=True, color=frame, linewidth=width)
+    axes.spines[:].set(visible=True, color=style.LINE, linewidth=1)
     axes.set_xlabel(label, fontsize=8, color=colour)

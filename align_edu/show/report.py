@@ -4,9 +4,8 @@ import base64
 import functools
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from matplotlib.figure import Figure
@@ -16,8 +15,7 @@ from align_edu.io import written_whole
 from align_edu.show import charts, style
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A raw pair: its picture, its alt-text, and the kind of its noise or "clean"."""
 
     image: Image.Image
@@ -25,8 +23,7 @@ class Sample:
     noise: str
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A search: its text, the pictures found, their scores, and which ones the text describes."""
 
     query: str
@@ -46,9 +43,8 @@ def write_report(
 ) -> Path:
     """Write a page without links or scripts, whole or not at all; return its path.
 
-    results: the content of a demo's results.json. samples, gallery: raw pairs with their noise,
-    and searches in the benchmark. training, similarity: the figures of `training_curves` and
-    `similarity_matrix`. Sections without data are left out.
+    results: the content of a demo's results.json. training, similarity: the figures of
+    `training_curves` and `similarity_matrix`. Sections without data are left out.
     Raises InputError when it cannot be written.
 
     >>> import tempfile

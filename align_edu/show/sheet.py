@@ -25,8 +25,7 @@ INK, LINE, PAPER = "#1f2933", "#dde2e7", "#ffffff"
 def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Path:
     """Write the first hundred pictures of a search as a grid to a PNG file; return its path.
 
-    path: the file, written whole or not at all. query: the text above the pictures.
-    hits: from `search`; a picture that can no longer be read is drawn as an empty frame.
+    A picture that can no longer be read is drawn as an empty frame.
     Raises InputError when the file cannot be written.
     """
     shown, below, top = hits[:SHOWN], 14 * LINES + GAP, 36

@@ -46,12 +46,7 @@ class Picture(Figure):
 
 
 def course_style() -> AbstractContextManager[None]:
-    """Apply the course's style inside a block, and restore matplotlib's settings after it.
-
-    >>> with course_style():
-    ...     matplotlib.rcParams["figure.dpi"] == DPI
-    True
-    """
+    """Apply the course's style inside a block, and restore matplotlib's settings after it."""
     return matplotlib.rc_context(_SETTINGS)
 
 
@@ -63,11 +58,7 @@ def drawing(height: float, title: str | None = None) -> Iterator[Picture]:
 
 
 def new_figure(height: float, title: str | None = None, width: float = WIDTH) -> Picture:
-    """Return an empty figure of this size in inches, with a constrained layout.
-
-    >>> new_figure(3).get_size_inches().tolist()
-    [8.0, 3.0]
-    """
+    """Return an empty figure of this size in inches, with a constrained layout."""
     with course_style():
         figure = Picture(figsize=(width, height), layout="constrained")
         if title:
@@ -84,11 +75,7 @@ def bare(axes: Axes) -> None:
 
 
 def to_png(figure: Figure) -> bytes:
-    """Return a figure as a PNG file; the same figure gives the same bytes.
-
-    >>> to_png(new_figure(1))[:4]
-    b'\\x89PNG'
-    """
+    """Return a figure as a PNG file; the same figure gives the same bytes."""
     drawn, file = io.BytesIO(), io.BytesIO()
     with course_style():
         figure.savefig(drawn, format="png", dpi=DPI)
