@@ -104,9 +104,9 @@ def evaluate_few_shot(
     best = max(tried, key=lambda settings: settings["accuracy"])  # the first of equals
     chosen = {name: best[name] for name in sweep}
     runs = [accuracy("both", "test", seed, chosen) for seed in range(RUNS)]
-    result = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
-    settings = {"chosen": chosen, "sweep": tried, "epochs": epochs}
-    return {**result, **settings, **_counts(train, test), "val": len(val)}
+    measured = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
+    swept = {"chosen": chosen, "sweep": tried, "epochs": epochs}
+    return {**measured, **swept, **_counts(train, test), "val": len(val)}
 
 
 def accuracy_table(result: Mapping[str, Any]) -> str:
