@@ -127,18 +127,6 @@ def test_every_toy_task_has_equal_classes_and_no_picture_twice(tmp_path: Path, t
     assert len(seen) == len(set(seen)) == 2 * classes + 1
 
 
-def test_a_task_is_the_same_for_one_seed_and_another_for_another(tmp_path: Path) -> None:
-    def bytes_of(name: str, seed: int) -> list[bytes]:
-        out = World(seed=seed).write_task(tmp_path / name, "style", train=3, val=0, test=3)
-        return [file.read_bytes() for file in sorted(out.glob("*/*/*.jpg"))]
-
-    first = bytes_of("a", 1)
-    assert first == bytes_of("b", 1) and first != bytes_of("c", 2)
-    assert World(seed=1).write_task(tmp_path / "a", "style", train=3, val=0, test=3)  # is there
-    with pytest.raises(InputError, match="holds something else"):
-        World(seed=2).write_task(tmp_path / "a", "style", train=3, val=0, test=3)
-
-
 def test_held_out_pictures_show_unseen_compositions_only() -> None:
     for held_out in (False, True):
         for value in tasks._values("colour", held_out):

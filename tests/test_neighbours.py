@@ -14,7 +14,6 @@ from align_edu.evaluation import class_ranks, evaluate_neighbours, fill_template
 from align_edu.io import InputError
 
 MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
-REAL = Path(__file__).parents[2] / "shared" / "real"
 GENERATOR = torch.Generator().manual_seed(11)
 
 
@@ -86,21 +85,6 @@ def test_data_that_do_not_fit_are_refused(tmp_path: Path, folders: list, message
         Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
     with pytest.raises(InputError, match=message):
         evaluate_neighbours(load_run(MODEL), tmp_path)
-
-
-@pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
-def test_real_photographs_and_emoji_pass_through(tmp_path: Path) -> None:
-    photos = sorted((REAL / "recipes" / "images").iterdir())[:30]
-    emoji = sorted((REAL / "emoji" / "images").iterdir())[:30]  # transparent background
-    for split, part in (("train", slice(0, 20)), ("test", slice(20, 30))):
-        for name, files in (("food", photos), ("emoji", emoji)):
-            (tmp_path / split / name).mkdir(parents=True)
-            for file in files[part]:
-                (tmp_path / split / name / file.name).symlink_to(file)
-    (tmp_path / "test" / "emoji" / "notes.txt").write_text("not a picture, and not read")
-    Image.new("RGB", (9, 9)).save(tmp_path / "test" / "food" / "tiny.png")
-    result = evaluate_neighbours(load_run(MODEL), tmp_path)
-    assert result["test"] == 21 and result["neighbours"]["R@1"] > 0.8  # easily told apart
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

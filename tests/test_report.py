@@ -139,10 +139,12 @@ def test_every_picture_inside_is_whole_and_described(whole: str) -> None:
         assert max(picture.size) in (160, 800)
 
 
-def test_the_wheel_holds_the_template_and_the_style_of_figures() -> None:
+def test_the_wheel_holds_the_template_the_style_and_the_tables_of_evaluation() -> None:
     builder = WheelBuilder(str(Path(__file__).parent.parent))
     files = {file.distribution_path for file in builder.recurse_included_files()}
     assert {"align_edu/show/report.html.j2", "align_edu/show/course.mplstyle"} <= files
+    for name in ("protocols.toml", "published.toml", "templates.txt"):
+        assert f"align_edu/evaluation/{name}" in files
 
 
 def test_what_is_not_given_is_left_out(tmp_path: Path) -> None:
