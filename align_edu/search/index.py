@@ -62,12 +62,10 @@ class ImageIndex:
     ) -> None:
         from align_edu.search.vectors import Vectors
 
-        if embeddings.ndim != 2 or not len(embeddings) or len(embeddings) != len(files):
-            shape = tuple(embeddings.shape)
-            raise InputError(
-                f"embeddings {shape} for {len(files)} files: give (N, D), one per file"
-            )
-        self.kind = _kind(kind, len(files))
+        shape, count = tuple(embeddings.shape), len(files)
+        if len(shape) != 2 or not count or shape[0] != count:
+            raise InputError(f"embeddings {shape} for {count} files: give (N, D), one per file")
+        self.kind = _kind(kind, count)
         self.run = None if run is None else _place_of(run)
         self.model = None if self.run is None else weights_of(self.run)
         self.skipped = {_place_of(file): why for file, why in (skipped or {}).items()}
@@ -101,10 +99,9 @@ class ImageIndex:
     ) -> ImageIndex:
         """Embed images with a model and index them; broken files are skipped and named.
 
-        run: a trained model, see `load_run`. images: a folder, a list of files, shards, or
-        embeddings, see `embed_source`. kind: as above. progress: show a bar. resume: a folder for
-        finished embeddings, with which the same call continues after an interruption.
-        Raises InputError when no image is found, a listed file is missing, or none can be read.
+        run: a trained model. images: a folder, a list of files, shards, or embeddings, see
+        `embed_source`, which raises InputError. resume: a folder for finished embeddings, with
+        which the same call continues after an interruption.
         """
         from align_edu.search.sources import embed_source
 

@@ -71,13 +71,11 @@ def search(
 ) -> list[Hit]:
     """Find images by a text, an image, or an image with texts added and subtracted.
 
-    index: an index, or the folder of one.
-    text, plus: words that describe the images, weight 2. minus: texts to subtract, weight -2.
-    image: a picture to start from; weight 1, and never among its own results.
-    top: how many images to find.
-    run: the model that built the index; None: see `load_model`, with `device`.
-
-    A text may end in a factor of its weight: "snow::1.5" weighs 1.5 times as much as "snow".
+    index: an index, or the folder of one. text, plus: words that describe the images, weight 2.
+    minus: texts to subtract, weight -2. A text may end in a factor of its weight: "snow::1.5"
+    weighs 1.5 times as much as "snow". image: a picture to start from; weight 1, and never among
+    its own results. top: how many images to find. run: the model that built the index; None: see
+    `load_model`, with `device`.
 
     Returns hits, the best first. Raises InputError for a query without terms, when the index
     or its model cannot be read, when another model built the index, and for a broken picture.
