@@ -52,18 +52,10 @@ def test_each_group_is_normalised_as_torch_normalises_it_alone(order):
     assert out.is_contiguous(memory_format=order)
     for a, b in zip(ours, theirs, strict=True):
         assert torch.allclose(a, b, atol=1e-11)
-    # From mean 0 and variance 1, by hand.
+    # From mean 0 and variance 1, by hand: the mean over the groups of their unbiased statistics.
     assert torch.allclose(norm.running_mean, 0.3 * means.mean(0), atol=1e-12)
     assert torch.allclose(norm.running_var, 0.7 + 0.3 * variances.mean(0), atol=1e-12)
     assert norm.num_batches_tracked == 1
-
-
-def test_running_statistics_are_the_mean_over_groups_of_unbiased_ones():
-    norm = GhostBatchNorm2d(1, group=2, momentum=0.5)
-    norm(torch.tensor([1.0, 3.0, 10.0, 30.0]).view(4, 1, 1, 1))
-    # Means 2 and 20, unbiased variances 2 and 200; halfway from 0 and from 1.
-    assert norm.running_mean.item() == pytest.approx(5.5)
-    assert norm.running_var.item() == pytest.approx(0.5 + 0.5 * 101)
 
 
 def test_without_momentum_the_statistics_are_the_average_over_all_steps():
@@ -76,63 +68,38 @@ def test_without_momentum_the_statistics_are_the_average_over_all_steps():
     assert torch.allclose(norm.running_var, variances.mean(0), atol=1e-12)
 
 
-def test_its_gradients_are_right():
-    x = pictures(8, torch.float64)[..., :2, :2].contiguous().requires_grad_()
-    norm = ghost(torch.float64)
-
-    def function(x, weight, bias):
-        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))
-
-    assert torch.autograd.gradcheck(function, (x, norm.weight, norm.bias))
-
-
 @pytest.mark.parametrize("count", [2, 4])
 def test_a_batch_no_larger_than_a_group_is_torchs_own_to_the_bit(count):
     norm, torchs = ghost(), nn.BatchNorm2d(3)
     torchs.load_state_dict(norm.state_dict())
     assert torch.equal(norm(pictures(count)), torchs(pictures(count)))
-    for a, b in zip(norm.buffers(), torchs.buffers(), strict=True):
-        assert torch.equal(a, b)
-
-
-def test_weights_and_statistics_go_to_torchs_batch_norm_and_back():
-    norm = ghost()
-    norm(pictures(8))
-    torchs = nn.BatchNorm2d(3)
-    assert list(torchs.state_dict()) == list(norm.state_dict())
-    torchs.load_state_dict(norm.state_dict())
-    back = ghost()
-    back.load_state_dict(torchs.state_dict())
+    assert all(map(torch.equal, norm.buffers(), torchs.buffers()))
     x = pictures(11)  # any number: evaluation knows no groups
     assert torch.equal(norm.eval()(x), torchs.eval()(x))
-    assert torch.equal(back.eval()(x), torchs(x))
 
 
 @pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}])
 def test_torchs_other_options_hold(options):
-    norm = GhostBatchNorm2d(3, group=4, **options)
-    alone = nn.BatchNorm2d(3, **options)
+    norm, alone = GhostBatchNorm2d(3, group=4, **options), nn.BatchNorm2d(3, **options)
     x = pictures(8)
     expected = torch.cat([alone(group) for group in x.split(4)])
     assert torch.allclose(norm(x), expected, atol=1e-5)
 
 
 def test_half_precision_comes_back_as_it_came_and_is_computed_in_full():
-    x = pictures(8).bfloat16()
-    norm = ghost()
+    x, norm = pictures(8).bfloat16(), ghost()
     with torch.autocast("cpu", torch.bfloat16):
         out = norm(x)
     assert out.dtype == torch.bfloat16 and norm.running_mean.dtype == torch.float32
     expected, means, _ = group_by_group(norm, x.float())
-    assert torch.equal(out, expected.bfloat16()) or (out - expected).abs().max() < 0.02
+    assert (out - expected).abs().max() < 0.02
     assert torch.allclose(norm.running_mean, 0.1 * means.mean(0), atol=1e-5)
 
 
 def test_a_batch_of_broken_groups_is_refused_in_training_only():
     norm = ghost()
-    with pytest.raises(InputError, match="batch of 10 pairs.*groups of 4.*multiple of 4") as caught:
+    with pytest.raises(InputError, match="batch of 10 pairs.*groups of 4.*multiple of 4"):
         norm(pictures(10))
-    assert "\n" not in str(caught.value)
     norm.eval()(pictures(10))
 
 
@@ -142,26 +109,12 @@ def test_a_group_that_makes_no_sense_is_refused(group):
         GhostBatchNorm2d(3, group=group)
 
 
-def test_processes_that_average_their_statistics_agree_with_one():
-    whole, parts = ghost(), [ghost(), ghost()]
-    x = pictures(16)
-    out = whole(x)
-    halves = [norm(half) for norm, half in zip(parts, x.split(8), strict=True)]
-    assert torch.allclose(out, torch.cat(halves), atol=1e-6)
-    for name in ("running_mean", "running_var"):
-        average = (getattr(parts[0], name) + getattr(parts[1], name)) / 2
-        assert torch.allclose(getattr(whole, name), average, rtol=1e-6)
-
-
-def toy_image(**changes):
-    return dataclasses.replace(get_preset("toy").image, **changes)
-
-
 def test_a_group_of_a_tower_does_not_see_the_others():
     torch.manual_seed(0)
-    tower = ImageTower(toy_image(ghost_batch=4)).train()
+    image = get_preset("toy").image
     pixels = torch.randn(8, 3, 48, 48)
     other = torch.cat([pixels[:4], 5 * pixels[4:]])
-    assert torch.allclose(tower(pixels)[:4], tower(other)[:4], atol=1e-5)
-    whole = ImageTower(toy_image()).train()
+    apart = ImageTower(dataclasses.replace(image, ghost_batch=4)).train()
+    assert torch.allclose(apart(pixels)[:4], apart(other)[:4], atol=1e-5)
+    whole = ImageTower(image).train()
     assert (whole(pixels)[:4] - whole(other)[:4]).abs().max() > 0.01

@@ -4,11 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from torch import nn
 
 from align_edu.io import InputError
 from align_edu.model.image_tower import ImageTower
-from align_edu.presets import IMAGE_SIZES, get_preset
+from align_edu.presets import get_preset
 from tests.test_towers_exact import tower_of
 from tests.tiny_released import with_random_weights
 
@@ -49,20 +48,18 @@ def test_computing_blocks_again_changes_nothing_but_memory(group):
     again = ImageTower(dataclasses.replace(settings, recompute=True)).train()
     again.load_state_dict(plain.state_dict())
     pixels = torch.randn(4, 3, 65, 65).to(memory_format=torch.channels_last)
-    kept = {}
-    for name, tower in (("plain", plain), ("again", again)):
-        total = [0]
+    kept, steps = [], []
 
-        def keep(tensor, total=total):
-            total[0] += tensor.numel()
-            return tensor
+    def keep(tensor):
+        kept[-1] += tensor.numel()
+        return tensor
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            torch.manual_seed(7)
-            tower(pixels)
-        kept[name] = total[0]
-    assert kept["again"] < kept["plain"] / 4
-    one, two = train_step(plain, pixels), train_step(again, pixels)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for tower in (plain, again):
+            kept.append(0)
+            steps.append(train_step(tower, pixels))
+    assert kept[1] < kept[0] / 4
+    one, two = steps
     assert torch.equal(one[0], two[0])
     assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
     # BatchNorm's running statistics count a batch once.
@@ -75,9 +72,7 @@ def test_the_tower_compiles_as_one_graph(recompute, group):
     settings = dataclasses.replace(
         get_preset("toy").image, padding="same", recompute=recompute, ghost_batch=group
     )
-    torch.manual_seed(0)
-    tower = ImageTower(settings).train()
-    plain = ImageTower(settings).train()
+    tower, plain = (ImageTower(settings).train() for _ in range(2))
     plain.load_state_dict(tower.state_dict())
     # Tracing is what can fail; it needs no C++ compiler.
     compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
@@ -86,8 +81,6 @@ def test_the_tower_compiles_as_one_graph(recompute, group):
     assert torch.allclose(one[0], two[0], atol=1e-5)
     a, b = (torch.cat([g.flatten() for g in grads]) for _, grads in (one, two))
     assert (a - b).norm() <= 1e-4 * a.norm()
-    for a, b in zip(plain.buffers(), tower.buffers(), strict=True):
-        assert torch.allclose(a, b, atol=1e-6)
 
 
 def test_stochastic_depth_drops_whole_samples():
@@ -102,20 +95,3 @@ def test_stochastic_depth_drops_whole_samples():
     blocks = [b for stage in tower.trunk[1:] for b in stage]
     rates = [b.stochastic_depth.p for b in blocks]
     assert rates == pytest.approx([0.5 * i / len(blocks) for i in range(len(blocks))])
-
-
-def test_a_training_step_moves_every_running_statistic_by_a_hundredth():
-    settings = dataclasses.replace(IMAGE_SIZES["B0"], stochastic_depth=0.0)
-    torch.manual_seed(0)
-    tower = ImageTower(settings).train()
-    seen = {}
-    for norm in (m for m in tower.modules() if isinstance(m, nn.BatchNorm2d)):
-        norm.register_forward_hook(lambda m, inputs, _: seen.update({m: inputs[0].detach()}))
-    with torch.no_grad():
-        tower(torch.randn(2, 3, 64, 64))
-    assert len(seen) == 1 + 3 * 16 - 1
-    for norm, x in seen.items():
-        # TensorFlow's momentum 0.99 by hand: 0.99 × old + 0.01 × batch, from mean 0, variance 1.
-        values = x.transpose(0, 1).flatten(1)  # (C, B·H·W)
-        assert torch.allclose(norm.running_mean, 0.01 * values.mean(dim=1), atol=1e-6)
-        assert torch.allclose(norm.running_var, 0.99 + 0.01 * values.var(dim=1), rtol=1e-4)

@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import statistics
-from collections import Counter
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,23 +10,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.model.image_tower import ImageTower
-from align_edu.model.wordpiece import encode_texts, load_wordpiece
-from align_edu.pairs import read_pairs
-from align_edu.planning.chips import CHIPS, get_chip
+from align_edu.planning.chips import get_chip
 from align_edu.planning.count import (
     Counting,
-    Operation,
     count_image_tower,
     count_text_tower,
     optimizer_cost,
-    total_seconds,
 )
 from align_edu.planning.here import measure_here
 from align_edu.planning.plan import CPU_TEXT_LENGTH, plan_run
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import build_optimizer
 
-DATA = Path(__file__).parent.parent / "data_samples"
 TOY = get_preset("toy")
 SIDE = TOY.image.crop
 
@@ -70,12 +62,6 @@ def test_b7_and_base_is_91_gigaflops_a_pair_and_170_a100_days_at_120_teraflops(b
     assert "the slower counts: the roofline" in str(b7)
 
 
-def test_b3_and_mini_on_cc3m_is_2_3e19_flops_and_two_to_three_a100_days_at_that_share():
-    plan = plan_run(get_preset("cc3m"), get_chip("a100"), 4)
-    assert plan.flops == pytest.approx(2.3e19, rel=0.02)
-    assert 2 < plan.assumed_days * 4 < 3
-
-
 def test_the_gather_is_84_or_180_megabytes_and_the_loss_matrix_2_mebibytes(paper, b7):
     assert b7.gather_bytes / 1e6 == pytest.approx(84, abs=0.5)
     assert paper.gather_bytes / 1e6 == pytest.approx(180, abs=0.5)
@@ -112,17 +98,6 @@ def test_efficientnet_forward_agrees_with_torchs_counter_and_backward_is_twice_t
     assert forward == counter.get_total_flops()
     stem = 2 * 4 * (SIDE // 2) ** 2 * 16 * 27  # pixels need no gradient
     assert work.flops(forwards=0) == 2 * forward - stem
-
-
-def test_each_gradient_of_a_depthwise_convolution_costs_as_much_as_its_forward_pass():
-    with torch.device("meta"):
-        layer = torch.nn.Conv2d(32, 32, 3, padding=1, groups=32, bias=False)
-        x = torch.zeros(2, 32, 10, 10, requires_grad=True)
-    by_hand = 2 * (2 * 32 * 10 * 10) * 9
-    with Counting() as counting:
-        layer(x).backward(torch.zeros(2, 32, 10, 10, device="meta"))
-    counted = {op.flops for op in counting.operations if op.kind == "depthwise"}
-    assert counted == {by_hand, 2 * by_hand}
 
 
 def test_memory_counted_without_memory_is_what_real_tensors_take():
@@ -180,25 +155,6 @@ def test_an_optimisers_cost_is_that_of_its_real_step(name):
     assert cost.bytes == pytest.approx(moved, rel=0.1)
 
 
-def test_the_roofline_takes_flops_or_bytes_whichever_is_slower():
-    chip = dataclasses.replace(get_chip("a100"), matrix=100.0, bandwidth=10.0)
-    computing, moving = Operation("matrix", 200, 1), Operation("matrix", 1, 50)
-    assert total_seconds(Counter([computing]), chip) == 2.0
-    assert total_seconds(Counter([moving, moving]), chip) == 10.0
-
-
-def test_toy_texts_are_padded_to_the_length_that_plans_assume():
-    tokenizer = load_wordpiece(DATA / "toy_model" / "tokenizer.json")
-    texts = read_pairs(DATA / "cc3m_sample.tsv")["caption"].to_pylist()
-    lengths = encode_texts(tokenizer, texts)[1].sum(dim=1)
-    generator = torch.Generator().manual_seed(0)
-    padded = []
-    for _ in range(50):
-        batch = lengths[torch.randperm(len(lengths), generator=generator)[:128]].sort().values
-        padded += [int(chunk[-1]) for chunk in batch.split(32)]
-    assert statistics.mean(padded) == pytest.approx(CPU_TEXT_LENGTH, abs=0.6)
-
-
 def test_this_machine_is_planned_from_measured_rates_with_a_warning_if_it_is_busy(monkeypatch):
     monkeypatch.setattr("os.getloadavg", lambda: (99.0, 0.0, 0.0))
     chip = measure_here(TOY, rounds=1)
@@ -218,8 +174,10 @@ def test_this_machine_is_planned_from_measured_rates_with_a_warning_if_it_is_bus
 
 def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
     words = ["plan", "--preset", "cc3m", "--chip", "tpu-v5e", "--chips", "64"]
+    words += ["--set", "recipe.steps=120000", "--text-length", "20"]
     assert main([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
+    assert answer["text_length"] == 20
     assert answer["pairs"] == 16_384 * 120_000 and answer["pairs_per_chip"] == 256
     total = sum(answer["step_seconds"].values())
     assert answer["days"] == pytest.approx(total * 120_000 / 86_400)
@@ -229,19 +187,16 @@ def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
     table = capsys.readouterr().out
     assert "1.97 billion pairs" in table and "Assumptions:" in table and answer["driver"] in table
     assert f"{answer['days']:,.1f} days" in table or "hours" in table
-    words = ["plan", "--chip", "a100", "--json", "--text-length", "20"]
-    assert main([*words, "--set", "recipe.batch_size=64"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["batch_size"] == 64 and answer["text_length"] == 20
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--chip", "tpu-v9"], "a100"),
+        (["--chip", "tpu-v9"], "tpu-v3-core"),
         (["--chip", "a100", "--preset", "huge"], "l2_large"),
         (["--chip", "a100", "--chips", "0"], "at least one"),
         (["--chip", "a100", "--chips", "3"], "does not divide"),
+        (["--chip", "a100", "--chips", "2", "--set", "loss.cores=2"], "is for one device"),
         (["--chip", "a100", "--text-length", "0"], "word piece"),
         (["--chip", "a100", "--text-length", "65"], "64"),
         (["--chip", "a100", "--set", "recipe.batch_size"], "part.field=value"),
@@ -251,11 +206,3 @@ def test_bad_input_to_plan_is_one_line_with_status_2(words, message, capsys):
     assert main(["plan", *words]) == 2
     out = capsys.readouterr()
     assert out.out == "" and out.err.count("\n") == 1 and message in out.err
-
-
-def test_every_chip_can_be_planned_and_an_unknown_one_names_them():
-    for name, chip in CHIPS.items():
-        plan = plan_run(TOY, chip, 2)
-        assert plan.chip.name == name and 0 < plan.utilisation <= 1
-    with pytest.raises(InputError, match="tpu-v3-core.*here"):
-        get_chip("abacus")

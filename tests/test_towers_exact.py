@@ -171,16 +171,19 @@ def test_a_tower_gives_the_embeddings_of_the_library_with_its_padding(
             assert_same(ours(pixels), embed(pixels))
 
 
-def test_weights_of_another_size_or_another_library_are_refused_in_one_line():
+@pytest.mark.parametrize(
+    ("changes", "source", "words"),
+    [
+        ({}, "timm", "conv_stem.weight is missing"),
+        ({}, "keras", "source 'keras': choose one"),
+        ({"features.0.0.weight": torch.zeros(99, 3, 3, 3)}, "torchvision",
+         r"features.0.0.weight has shape \(99, 3, 3, 3\), not"),
+        ({"features.7.9.block.0.0.weight": torch.zeros(1)}, "torchvision",
+         "features.7.9.block.0.0.weight does not exist"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_size_or_library_are_refused_in_one_line(changes, source, words):
     tower = ImageTower(get_preset("toy").image)
     weights = {f"features.{name}": w for name, w in tower.trunk.state_dict().items()}
-    with pytest.raises(InputError, match="conv_stem.weight is missing"):
-        load_trunk(tower, weights, "timm")
-    with pytest.raises(InputError, match="source 'keras': choose one"):
-        load_trunk(tower, weights, "keras")
-    wide = weights | {"features.0.0.weight": torch.zeros(99, 3, 3, 3)}
-    with pytest.raises(InputError, match=r"features.0.0.weight has shape \(99, 3, 3, 3\), not"):
-        load_trunk(tower, wide, "torchvision")
-    deep = weights | {"features.7.9.block.0.0.weight": torch.zeros(1)}
-    with pytest.raises(InputError, match="features.7.9.block.0.0.weight does not exist"):
-        load_trunk(tower, deep, "torchvision")
+    with pytest.raises(InputError, match=words):
+        load_trunk(tower, weights | changes, source)

@@ -22,8 +22,8 @@ from align_edu.model.wordpiece import encode_texts, train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import replace_fields
+from align_edu.training import TrainingStopped, train
 from align_edu.training import batches as module
-from align_edu.training import train
 from align_edu.training.batches import TrainingBatches
 from align_edu.training.metrics import MetricsLog, best_loss, loss_range, read_metrics
 from align_edu.training.recipe import Budget
@@ -79,6 +79,17 @@ def test_broken_pictures_are_counted_once_and_no_batch_holds_a_pair_twice(tmp_pa
         batches_of(tmp_path / "w", changes | {"recipe.batch_size": "64"})
 
 
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_when_no_picture_of_a_long_epoch_can_be_read_the_message_names_the_reason(
+    tmp_path, monkeypatch, workers
+):
+    monkeypatch.setattr(module, "_SHORT", 0)
+    folder = shard(tmp_path / "w", 32, range(32))
+    with pytest.raises(InputError, match="not an image") as caught:
+        fit(folder, tmp_path / "run", changes=STREAMED | {"recipe.workers": workers})
+    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
+
+
 def test_in_a_long_epoch_another_batch_of_it_stands_in_for_a_broken_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_SHORT", 0)  # as if the epoch were too long to try all first
     monkeypatch.setattr(module, "_PIECE", 4)
@@ -94,18 +105,6 @@ def test_in_a_long_epoch_another_batch_of_it_stands_in_for_a_broken_picture(tmp_
     assert runs[0].skipped == runs[1].skipped == {"not an image": 80}
 
 
-@pytest.mark.parametrize(("cache", "short"), [("2.0", 32), ("0", 32), ("0", 0)])
-def test_when_no_picture_can_be_read_the_message_names_the_reason(
-    tmp_path, monkeypatch, cache, short
-):
-    monkeypatch.setattr(module, "_SHORT", short)
-    folder = shard(tmp_path / "w", 32, range(32))
-    changes = {"recipe.pixel_cache_gib": cache, "recipe.workers": "1"}
-    with pytest.raises(InputError, match="not an image") as caught:
-        fit(folder, tmp_path / "run", changes=changes)
-    assert "\n" not in str(caught.value) and "Traceback" not in str(caught.value)
-
-
 # --- the loader
 
 
@@ -113,19 +112,10 @@ def test_a_batch_comes_in_pieces_and_its_chunks_are_those_of_the_gradient_cache(
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module, "_PIECE", 8)
-    folder = shard(tmp_path / "w", 70)
     changes = STREAMED | {"recipe.batch_size": "35", "recipe.chunk": "10"}
-    asked = []
-    batches = batches_of(folder, changes, rows=range(5, 35))
-    read = module._Pictures.__getitem__
-    monkeypatch.setattr(
-        module._Pictures,
-        "__getitem__",
-        lambda self, rows: asked.append(len(rows)) or read(self, rows),
-    )
+    batches = batches_of(shard(tmp_path / "w", 70), changes, rows=range(5, 35))
     chunks, whole = next(batches.from_step(1)), batches[1]
     assert [len(chunk.texts) for chunk in chunks] == [10, 10, 10]
-    assert asked == [8, 2, 8, 2, 8, 2, 30]
     assert sum((chunk.texts for chunk in chunks), []) == whole.texts
     assert torch.equal(torch.cat([chunk.crops for chunk in chunks]), whole.crops)
     assert all((chunk.mask.sum(1) == (chunk.ids > 0).sum(1)).all() for chunk in chunks)
@@ -145,11 +135,9 @@ def test_a_picture_with_several_captions_is_decoded_once(tmp_path, monkeypatch):
     )
     batches = TrainingBatches(five, WORDS, TINY, seed=0)
     assert list(decoded.values()) == [1] * 20
-    pictures = [jpeg(int(text.split()[3])) for text in batches[0].texts]
     alone = TrainingBatches(one, WORDS, TINY, seed=0).pictures
     for pair in range(100):
         assert torch.equal(batches.pictures[batches.picture_of[pair]], alone[pair // 5])
-    assert set(pictures) <= set(decoded)
 
 
 # --- captions
@@ -219,32 +207,29 @@ def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path):
     assert (out / "tokenizer.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("wrong", [{"recipe.learning_rate": "1e30"}, {"image.ghost_batch": "3"}])
-def test_a_setting_that_fails_at_once_leaves_the_folder_to_the_right_one(tmp_path, wrong):
+def test_a_run_that_fails_at_once_leaves_its_folder_free_and_files_have_usual_rights(tmp_path):
     folder, out = shard(tmp_path / "w", 32), tmp_path / "run"
-    with pytest.raises((InputError, RuntimeError)):
-        fit(folder, out, steps=4, changes={**wrong, "recipe.log_steps": "1"})
-    run = fit(folder, out, steps=4)
-    assert [row["step"] for row in read_metrics(run.folder)] == [4]
-    assert json.loads((out / "config.json").read_text())["preset"] == TINY.to_dict()
-
-
-def test_files_of_a_run_have_the_rights_of_any_new_file(tmp_path):
+    wrong = {"recipe.learning_rate": "1e30", "recipe.log_steps": "1"}
+    with pytest.raises(TrainingStopped):
+        fit(folder, out, steps=4, changes=wrong)
     before = os.umask(0o027)
     try:
-        out = fit(shard(tmp_path / "w", 32), tmp_path / "run").folder
+        fit(folder, out, steps=4)
     finally:
         os.umask(before)
+    assert [row["step"] for row in read_metrics(out)] == [4]
+    assert json.loads((out / "config.json").read_text())["preset"] == TINY.to_dict()
     files = [file for file in out.rglob("*") if file.is_file()]
+    rights = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
     assert len(files) == 5
-    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o640}
+    del rights["metrics.jsonl"]  # made by the run that failed
+    assert set(rights.values()) == {0o640}
 
 
 def test_a_disk_that_fills_while_metrics_are_written_is_one_sentence(tmp_path):
     log = MetricsLog(tmp_path, TINY, Budget(steps=9), 0, 0.0)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails as on a full disk
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    row = (lambda: torch.tensor(0.1), torch.tensor(0.2), 1e-3)
+    limits, row = resource.getrlimit(resource.RLIMIT_FSIZE), (0.1, torch.tensor(0.2), 1e-3)
     with (
         pytest.raises(InputError, match="metrics.jsonl: cannot be written"),
         log,
@@ -261,13 +246,11 @@ def test_a_disk_that_fills_while_metrics_are_written_is_one_sentence(tmp_path):
 
 
 NOBODY = """
-import os, pwd, sys
-def unknown(uid): raise KeyError(uid)
-pwd.getpwuid = unknown
+import os, pwd, torch
+from align_edu.training.loop import compiled_or_same
+pwd.getpwuid = {}.__getitem__
 for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME", "TORCHINDUCTOR_CACHE_DIR"):
     os.environ.pop(name, None)
-import torch
-from align_edu.training.loop import compiled_or_same
 tower = torch.nn.Conv2d(3, 3, 1)
 print(compiled_or_same(tower, torch.zeros(2, 3, 4, 4)) is not tower)
 """
@@ -275,6 +258,5 @@ print(compiled_or_same(tower, torch.zeros(2, 3, 4, 4)) is not tower)
 
 def test_a_user_without_a_name_trains_and_compiles():
     done = subprocess.run([sys.executable, "-c", NOBODY], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "KeyError" not in done.stderr, done.stderr
     assert done.stdout == "True\n" or "is not compiled" in done.stderr
-    assert "KeyError" not in done.stderr

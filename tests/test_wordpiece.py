@@ -36,18 +36,16 @@ def test_the_special_tokens_come_first_in_bert_s_names() -> None:
 
 
 def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path: Path) -> None:
-    files = []
-    for number, texts in enumerate([TEXTS, TEXTS[::-1], sorted(TEXTS)]):
-        files.append(tmp_path / f"{number}.json")
-        save_wordpiece(train_wordpiece(texts, SIZE), files[-1])
-    files.append(tmp_path / "other.json")
+    here, other = tmp_path / "here.json", tmp_path / "other.json"
+    save_wordpiece(train_wordpiece(TEXTS[::-1], SIZE), here)
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from tests.test_wordpiece import TEXTS, SIZE, train_wordpiece, save_wordpiece\n"
-        f"save_wordpiece(train_wordpiece(TEXTS, SIZE), {str(files[-1])!r})"
+        f"save_wordpiece(train_wordpiece(sorted(TEXTS), SIZE), {str(other)!r})"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert len({file.read_bytes() for file in files}) == 1
+    save_wordpiece(train_wordpiece(TEXTS, SIZE), tmp_path / "third.json")
+    assert len({file.read_bytes() for file in tmp_path.iterdir()}) == 1
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +57,8 @@ def test_frequent_words_are_one_piece_and_rare_ones_are_spelled(tokenizer: Token
     assert tokenizer.encode("RED Cat").tokens == ["[CLS]", "red", "cat", "[SEP]"]
     pieces = tokenizer.encode("bay").tokens[1:-1]
     assert len(pieces) > 1 and "".join(piece.removeprefix("##") for piece in pieces) == "bay"
-    assert tokenizer.encode("caf\u00e9 \u4e2d").tokens == ["[CLS]", "[UNK]", "[UNK]", "[SEP]"]
-
-
-def test_accents_and_case_make_no_difference_as_in_uncased_bert(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("R\u00c9D D\u00f6gs").ids == tokenizer.encode("red dogs").ids
+    assert tokenizer.encode("caf\u00e9 \u4e2d").tokens == ["[CLS]", "[UNK]", "[UNK]", "[SEP]"]
 
 
 def test_batches_are_padded_to_their_longest_text_and_masked(tokenizer: Tokenizer) -> None:
@@ -153,18 +148,3 @@ def test_what_is_no_tokenizer_file_is_refused(tokenizer: Tokenizer, tmp_path: Pa
     path.write_text(tokenizer.to_str().replace('"[PAD]"', '"[XXX]"'))
     with pytest.raises(InputError, match="first five"):
         load_wordpiece(path)
-
-
-def test_an_older_file_survives_a_failed_save(tokenizer: Tokenizer, tmp_path: Path) -> None:
-    path = tmp_path / "tokenizer.json"
-    save_wordpiece(tokenizer, path)
-    before = path.read_bytes()
-
-    class FullDisk:
-        def to_str(self, pretty: bool = False) -> str:
-            raise OSError(28, "No space left on device")
-
-    with pytest.raises(InputError, match="No space left"):
-        save_wordpiece(FullDisk(), path)  # type: ignore[arg-type]
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["tokenizer.json"]

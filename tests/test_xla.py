@@ -13,7 +13,6 @@ from safetensors.torch import load_file
 from torch import nn
 
 from align_edu.io import InputError
-from align_edu.training import load_run
 from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 from align_edu.world import World
 
@@ -48,7 +47,7 @@ def steps(tmp_path_factory):
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         name: json.loads((folder / f"{name}.json").read_text())
-        | {part: load_file(folder / f"{part}_{name}.safetensors") for part in ("weights", "forms")}
+        | {"weights": load_file(folder / f"weights_{name}.safetensors")}
         for name in ("plain", *map(str, DEVICES))
     } | {"resumed": load_file(folder / "weights_resumed.safetensors")}
 
@@ -90,12 +89,6 @@ def test_a_resumed_run_equals_the_unbroken_one_and_compiles_nothing(steps):
     assert steps["4"]["resumed"] == steps["4"]["losses"][5:]
     assert farthest(steps["4"]["weights"], steps["resumed"]) == 0
     assert steps["4"]["graphs_after_resuming"] == steps["4"]["graphs_after_loading"]
-
-
-@needs_xla
-def test_every_form_of_the_loss_has_all_pairs_as_negatives(steps):
-    for count in DEVICES:
-        assert farthest(steps["plain"]["forms"], steps[str(count)]["forms"]) < 1e-12
 
 
 @needs_xla
@@ -177,12 +170,9 @@ print([row["loss"] for row in read_metrics(run.folder)])
 def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path):
     # In float32, six steps of LAMB: rounding only.
     world = World(seed=5, image_size=38).write(tmp_path / "w", pairs=200, workers=1)
-    losses = {}
-    for device in ("cpu", "xla"):
-        done = run("-c", LOOP, world, tmp_path / device, device, CPU_NUM_DEVICES="4")
-        assert done.returncode == 0, done.stderr[-3000:]
-        losses[device] = json.loads(done.stdout.splitlines()[-1])
-    assert losses["xla"] == pytest.approx(losses["cpu"], rel=1e-3)
+    runs = {d: run("-c", LOOP, world, tmp_path / d, d, CPU_NUM_DEVICES="4") for d in ("cpu", "xla")}
+    assert not any(done.returncode for done in runs.values()), runs["xla"].stderr[-3000:]
+    cpu, xla = (json.loads(done.stdout.splitlines()[-1]) for done in runs.values())
+    assert xla == pytest.approx(cpu, rel=1e-3)
     ours, theirs = (load_file(tmp_path / d / "model.safetensors") for d in ("xla", "cpu"))
     assert farthest(ours, theirs) < 0.02
-    assert load_run(tmp_path / "xla").encode_texts(["a red cat"]).shape[0] == 1

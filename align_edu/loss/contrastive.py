@@ -69,13 +69,9 @@ def contrastive_loss(
 
 
 def _definition(
-    x: Tensor,
-    y: Tensor,
-    sigma: Tensor,
-    label_smoothing: float,
-    negatives: float,
+    x: Tensor, y: Tensor, sigma: Tensor, label_smoothing: float, negatives: float,
     ids: Tensor | None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return eq. (1) + eq. (2) as the paper writes them, for normalised x and y."""
     logits = (x / sigma) @ y.T  # (N, N): row i is an image, column j a text
     allowed = allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)

@@ -56,8 +56,7 @@ class Align(nn.Module):
         """Return the loss of matched embeddings, each (N, D), with the preset's options.
 
         group: the processes whose pairs form one batch, as in ``contrastive_loss``. With
-        ``loss.cores`` = C, N must be a multiple of C (ValueError) and the result is the mean of
-        the losses of C equal parts.
+        ``loss.cores`` the mean of the losses of equal parts; ValueError if N does not divide.
 
         Paper: Section 4.1, eq. (1) and eq. (2).
 

@@ -27,15 +27,9 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     """
 
     def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        momentum: float | None = 0.1,
-        affine: bool = True,
-        track_running_stats: bool = True,
-        *,
-        group: int = 16,
-    ) -> None:
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = True, track_running_stats: bool = True, *, group: int = 16,
+    ) -> None:  # fmt: skip
         if not isinstance(group, int) or group < 2:
             raise InputError(f"group {group!r}: give a number of pairs, 2 or more")
         super().__init__(num_features, eps, momentum, affine, track_running_stats)

@@ -49,17 +49,11 @@ class StrideTwoConv2d(nn.Conv2d):
 
     def __init__(self, like: nn.Conv2d, padding: Padding) -> None:
         kernel = like.kernel_size[0]
-        super().__init__(
-            like.in_channels,
-            like.out_channels,
-            kernel,
-            stride=2,
-            groups=like.groups,
-            bias=False,
-            device="meta",  # no memory: the weight is replaced below
-        )
-        self.weight = like.weight
-        self.rule = padding
+        super().__init__(  # device: no memory, since the weight is replaced
+            like.in_channels, like.out_channels, kernel, stride=2, groups=like.groups, bias=False,
+            device="meta",
+        )  # fmt: skip
+        self.weight, self.rule = like.weight, padding
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the convolution of (B, C, H, W)."""
@@ -71,15 +65,7 @@ class StrideTwoConv2d(nn.Conv2d):
 
 
 def set_padding(network: nn.Module, padding: Padding) -> None:
-    """Give every stride-2 convolution of a torchvision network this padding, in place.
-
-    Names and weights stay.
-
-    >>> network = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False))
-    >>> set_padding(network, "same")
-    >>> type(network[0]).__name__, list(network.state_dict())
-    ('StrideTwoConv2d', ['0.weight'])
-    """
+    """Give every stride-2 convolution of a torchvision network this padding, in place."""
     if padding == "symmetric":  # torchvision's
         return
     for parent in list(network.modules()):

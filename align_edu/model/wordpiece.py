@@ -28,21 +28,10 @@ MIN_COUNT = 2  # a piece that occurs once cannot be learned
 def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -> Tokenizer:
     """Train an uncased WordPiece vocabulary, as BERT's, on alt-texts.
 
-    The result does not depend on the order of the texts.
-
-    Parameters
-    ----------
-    texts : alt-texts, best those that pass the filters.
-    size : number of pieces, the five special tokens included.
-    at_most : return fewer pieces, instead of an error, when the texts give no more.
-
-    Returns
-    -------
-    Tokenizer with [PAD] = 0, [UNK] = 1, [CLS] = 2, [SEP] = 3, [MASK] = 4.
-
-    Raises
-    ------
-    InputError if the texts give fewer pieces, or if `size` is below the number of their letters.
+    texts: best those that pass the filters; their order makes no difference. size: number of
+    pieces, the five special tokens included: [PAD] = 0, [UNK] = 1, [CLS] = 2, [SEP] = 3,
+    [MASK] = 4. at_most: return fewer pieces, instead of an error, when the texts give no more.
+    Raises InputError if the texts give fewer pieces, or if ``size`` is below their letters.
 
     Paper: Section 4.1 (100k entries, generated from the training texts).
 
@@ -141,17 +130,10 @@ def encode_texts(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return texts as padded token ids, [CLS] pieces [SEP], and their mask.
 
-    Parameters
-    ----------
-    tokenizer : from `train_wordpiece` or `load_wordpiece`.
-    texts : B texts.
-    max_length : tokens, [CLS] and [SEP] included; longer texts are cut before their [SEP].
-    fixed_length : pad to `max_length`, for devices that compile every new shape (XLA).
-
-    Returns
-    -------
-    ids, mask : (B, L) int64; L is the length of the longest text, or `max_length`. The mask is
-        1 on tokens and 0 on padding.
+    max_length: tokens, [CLS] and [SEP] included; longer texts are cut before their [SEP].
+    fixed_length: pad to ``max_length``, for devices that compile every new shape (XLA).
+    Returns ids and mask, (B, L) int64: L is the length of the longest text, or ``max_length``;
+    the mask is 1 on tokens and 0 on padding.
 
     Paper: Section 5 (input texts of at most 64 WordPiece tokens).
 
@@ -174,27 +156,13 @@ def encode_texts(
 
 
 def save_wordpiece(tokenizer: Tokenizer, path: str | Path) -> None:
-    """Write a tokenizer as one tokenizer.json, whole or not at all.
-
-    >>> import tempfile
-    >>> path = Path(tempfile.mkdtemp()) / "tokenizer.json"
-    >>> save_wordpiece(train_wordpiece(["a red cat", "a red cap"], 20), path)
-    >>> load_wordpiece(path).get_vocab_size()
-    20
-    """
+    """Write a tokenizer as one tokenizer.json, whole or not at all."""
     with written_whole(Path(path)) as beside:
         beside.write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
 
 def load_wordpiece(path: str | Path) -> Tokenizer:
-    """Return the tokenizer in a tokenizer.json that `save_wordpiece` wrote.
-
-    Raises InputError when the file is missing or holds another kind of tokenizer.
-
-    >>> load_wordpiece("no.json")
-    Traceback (most recent call last):
-    align_edu.io.InputError: no.json: no such file; make one with `align-edu vocabulary`
-    """
+    """Return the tokenizer that `save_wordpiece` wrote; InputError if the file holds none."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; make one with `align-edu vocabulary`")

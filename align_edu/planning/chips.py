@@ -12,9 +12,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Chip:
-    """One device: its peak rates, and the share of them that a run is assumed to reach.
-
-    chips.toml explains the fields that it holds.
+    """One device: its rates, as chips.toml explains them, and the share that a run reaches.
 
     >>> get_chip("a100").matrix / 1e12
     312.0
@@ -39,23 +37,12 @@ class Chip:
     note: str = ""  # a warning about these rates
 
 
-CHIPS: dict[str, Chip] = {
-    name: Chip(name, **rates)
-    for name, rates in tomllib.loads(
-        Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")
-    ).items()
-}
+_RATES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+CHIPS = {name: Chip(name, **rates) for name, rates in _RATES.items()}
 
 
 def get_chip(name: str) -> Chip:
-    """Return the chip called ``name``.
-
-    "here", this machine's processor, is not in the table: ``measure_here`` measures it.
-    Raises InputError for an unknown name.
-
-    >>> get_chip("tpu-v3-core").memory / 2**30
-    16.0
-    """
+    """Return the chip called ``name``; InputError for an unknown one ("here" is measured)."""
     if name not in CHIPS:
         raise InputError(f"chip {name!r} does not exist; choose one of {', '.join(CHIPS)}, here")
     return CHIPS[name]

@@ -114,7 +114,7 @@ def count_text_tower(
 
 
 def parameters(preset: Preset) -> Shapes:
-    """Return the name and shape of every trained parameter, by tower, without allocating it."""
+    """Return the name and shape of every trained parameter, by tower."""
     from align_edu.model.align import Align
 
     with torch.device("meta"):
@@ -174,11 +174,9 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 
 def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = False) -> float:
-    """Return the time of ``operations`` one after the other, by the roofline.
+    """Return the time of ``operations``: of the FLOPs or the bytes of each, the longer one.
 
-    Each takes as long as its FLOPs or its bytes, whichever is longer, over the measured share of
-    the roofline in ``chip.efficiency``. fused: a compiler joins elementwise work to the operation
-    before it.
+    fused: a compiler joins elementwise work to the operation before it.
     """
 
     def seconds(operation: Operation) -> float:
@@ -211,12 +209,8 @@ class TowerCosts:
 
 
 def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCosts:
-    """Return the cost of both towers for ``rows`` pairs with texts of ``length`` word pieces.
-
-    With ``recipe.chunk`` (gradient cache) the pairs are embedded a chunk at a time, first without
-    gradient, and the activations of only one chunk are kept.
-    """
-    chunk = preset.recipe.chunk
+    """Return the cost of both towers for ``rows`` pairs with texts of ``length`` word pieces."""
+    chunk = preset.recipe.chunk  # the gradient cache embeds a chunk at a time, twice
     chunk = None if chunk is None or chunk >= rows else chunk
     forwards, at_once = (2, chunk) if chunk else (1, rows)
     texts = min(at_once, _CPU_TEXTS) if chip.name == "here" else at_once
@@ -243,12 +237,8 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
 # and torch write them: each step of the formula is an operation of its own. Fused, a step reads
 # the weight, its gradient and the state, and writes all but the gradient; LAMB and Muon need a
 # second pass, once a norm or the orthogonalised matrix is available.
-_RULES = {
-    "lamb": (2, 30, 10, 20),
-    "adamw": (2, 21, 7, 10),
-    "muon": (2, 14, 7, 0),
-    "sgd": (1, 11, 5, 4),
-}
+_RULES = {"lamb": (2, 30, 10, 20), "adamw": (2, 21, 7, 10), "sgd": (1, 11, 5, 4)}
+_RULES["muon"] = (2, 14, 7, 0)
 # Muon updates all tensors of a kind in one operation, and batches its squares.
 _MUON_MATRIX = (1, 13, 11, 3)
 _MUON_OPERATIONS, _MUON_OPERATIONS_A_SIDE = 17, 36  # of a step, and of each size of squares
@@ -271,15 +261,11 @@ class OptimizerCost:
 
 
 def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerCost:
-    """Return what one step of the optimiser ``name`` costs over parameters of ``shapes``.
-
-    Muon keeps one number per weight of a matrix and orthogonalises the matrix; embedding tables,
-    depthwise kernels and vectors go to Adam, which keeps two.
-    """
+    """Return what one step of the optimiser ``name`` costs over parameters of ``shapes``."""
     matrices = muon_matrices(shapes) if name == "muon" else Counter()
     state = moved = operations = 0
     for label, shape in (weight for part in shapes.values() for weight in part):
-        orthogonal = bool(matrices) and _is_matrix(label, shape)
+        orthogonal = bool(matrices) and is_matrix(shape) and "embeddings" not in label
         kept, apart, together, calls = _MUON_MATRIX if orthogonal else _RULES[name]
         state += kept * shape.numel()
         moved += (together if fused else apart) * shape.numel()
@@ -294,7 +280,8 @@ def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerC
 
 def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
     """Count the matrices that Muon orthogonalises by their sides, the shorter one first."""
-    matrices = [s for part in shapes.values() for n, s in part if _is_matrix(n, s)]
+    weights = [weight for part in shapes.values() for weight in part]
+    matrices = [s for name, s in weights if is_matrix(s) and "embeddings" not in name]
     sides = [(s[0], s.numel() // s[0]) for s in matrices]
     return Counter((min(pair), max(pair)) for pair in sides)
 
@@ -302,7 +289,3 @@ def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
 def orthogonal_flops(rows: int, columns: int) -> int:
     """Return the FLOPs to orthogonalise a matrix: X Xᵀ, five rounds of four products, times X."""
     return 4 * rows**2 * columns + 5 * 4 * 2 * padded_side(rows) ** 3
-
-
-def _is_matrix(name: str, shape: torch.Size) -> bool:
-    return is_matrix(shape) and "embeddings" not in name

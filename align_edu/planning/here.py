@@ -36,11 +36,9 @@ def measure_here(
 ) -> Chip:
     """Return this machine's processor as a chip for ``preset``, by timing single layers.
 
-    The peak is that of the fastest matrix product, the bandwidth that of adding two tensors of
-    14 MB. Each convolution of the image tower is timed on a few pictures, and one layer stands
-    for each other kind of operation; ``efficiency`` is the time that the roofline allows over the
-    time measured. Nothing is fitted to a training step. Training keeps freed memory
-    (``keep_freed_memory``): call that first to plan a training run.
+    ``efficiency`` is the time that the roofline allows over the time measured: for each
+    convolution of the image tower, and for one layer of each other kind. Call
+    ``keep_freed_memory`` first, as training does.
 
     rounds: how often each layer is timed; the fastest counts, to exclude other programs.
     clock: returns seconds; with one thread, ``time.process_time`` excludes other programs better.
@@ -108,9 +106,7 @@ def _overhead(fastest: Timer) -> float:
 
 
 class _Gate(nn.Module):
-    """Multiply each channel by one number, as squeeze-and-excitation does."""
-
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:  # as squeeze-and-excitation
         return x * x[:, :, :1, :1]
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from align_edu.io import InputError
 from align_edu.planning.chips import GIB, Chip
 from align_edu.planning.count import (
-    Shapes,
     TowerCosts,
     embedding_width,
     optimizer_cost,
@@ -85,22 +84,35 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     padded = min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
     length = padded if text_length is None else text_length
     _check(preset, chip, chips, length)
-    rows = batch // chips
+    rows, columns = batch // chips, batch // preset.loss.cores
     towers, shapes = tower_costs(preset, chip, rows, length), parameters(preset)
-    shared = _shared_costs(preset, chip, chips, shapes, towers)
+    counts = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
+    weights, width = sum(counts.values()), embedding_width(preset)
+    optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
+    memory = _memory(preset, chip, rows, weights, optimizer.state, towers)
+    # The rows of the similarity matrix and their gradients; tiles are computed twice.
+    loss_flops = (4 if preset.loss.tile else 3) * 2.0 * rows * columns * width
+    # The texts' embeddings and the gradients sent back; a sum and a maximum for each text.
+    gather_bytes, statistics = 2 * 4.0 * batch * width, 2 * 2 * 4.0 * batch
+    link, others = _link(chip, chips), (chips - 1) / chips  # share of the batch elsewhere
+    seconds = towers.seconds | {
+        "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * columns / chip.bandwidth),
+        "gather": others * (gather_bytes + statistics) / link,
+        "gradient all-reduce": others * 2 * 4.0 * weights / link,
+        "optimiser": optimizer.seconds(chip),
+    }
     flops = {name.split()[0]: f / rows for name, f in towers.flops.items()}
-    flops["loss"] = shared.loss_flops / rows
-    memory, seconds = shared.memory, towers.seconds | shared.seconds
+    flops["loss"] = loss_flops / rows
     step_seconds = sum(seconds.values())
     assumed = None if towers.assumed is None else sum(towers.assumed.values())
     days = steps * step_seconds / 86_400
     return Plan(
         preset, chip, chips, batch_size=batch, pairs_per_chip=rows, steps=steps,
         pairs=steps * batch, text_length=length,
-        parameters={name: sum(s.numel() for _, s in part) for name, part in shapes.items()},
+        parameters=counts,
         flops_per_pair=flops, flops=steps * batch * sum(flops.values()),
         memory=memory, memory_of_chip=chip.memory, fits=sum(memory.values()) <= chip.memory,
-        gather_bytes=shared.gather_bytes, seconds=seconds,
+        gather_bytes=gather_bytes, seconds=seconds,
         roofline_seconds=sum(towers.roofline.values()), assumed_seconds=assumed,
         utilisation=sum(towers.flops.values()) / chip.matrix / sum(towers.seconds.values()),
         pairs_per_second=batch / step_seconds, driver=max(seconds, key=lambda n: seconds[n]),
@@ -127,43 +139,22 @@ def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
         raise InputError(f"--text-length {text_length}: give 1 to {longest} word pieces a text")
 
 
-@dataclass(frozen=True)
-class _Shared:
-    """What a step costs one device outside the towers."""
-
-    loss_flops: float  # its rows of the similarity matrix, and their gradients
-    gather_bytes: float  # the texts' embeddings of all devices, and the gradients sent back
-    memory: dict[str, float]  # bytes, by cause, the towers' activations included
-    seconds: dict[str, float]  # by cause
-
-
-def _shared_costs(
-    preset: Preset, chip: Chip, chips: int, shapes: Shapes, towers: TowerCosts
-) -> _Shared:
-    batch, width = preset.recipe.batch_size, embedding_width(preset)
-    rows, tile, columns = batch // chips, preset.loss.tile, batch // preset.loss.cores
-    weights = sum(shape.numel() for part in shapes.values() for _, shape in part)
-    optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
+def _memory(
+    preset: Preset, chip: Chip, rows: int, weights: int, state: int, towers: TowerCosts
+) -> dict[str, float]:
+    """Return the bytes that a device with ``rows`` pairs holds, by cause."""
     copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
-    memory = {
+    batch, tile = preset.recipe.batch_size, preset.loss.tile or rows
+    return {
         "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
         "gradients": 4.0 * weights,
-        "optimiser state": 4.0 * optimizer.state,
+        "optimiser state": 4.0 * state,
         "activations": towers.activation_bytes,
-        "loss matrix": 2 * 4.0 * min(rows, tile or rows) * columns,  # and its gradient
-        "embeddings": 2 * 4.0 * (batch + rows) * width,
+        # The matrix and its gradient.
+        "loss matrix": 2 * 4.0 * min(rows, tile) * (batch // preset.loss.cores),
+        "embeddings": 2 * 4.0 * (batch + rows) * embedding_width(preset),
         "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * towers.length,
     }
-    loss_flops = (4 if tile else 3) * 2.0 * rows * columns * width  # tiles are computed twice
-    gather_bytes, statistics = 2 * 4.0 * batch * width, 2 * 2 * 4.0 * batch  # a sum, a maximum
-    link, others = _link(chip, chips), (chips - 1) / chips  # share of the batch elsewhere
-    seconds = {
-        "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * columns / chip.bandwidth),
-        "gather": others * (gather_bytes + statistics) / link,
-        "gradient all-reduce": others * 2 * 4.0 * weights / link,
-        "optimiser": optimizer.seconds(chip),
-    }
-    return _Shared(loss_flops, gather_bytes, memory, seconds)
 
 
 def _link(chip: Chip, chips: int) -> float:

@@ -4,10 +4,11 @@ import itertools
 import math
 import os
 import sys
-from collections import Counter
+from collections import ChainMap, Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -30,8 +31,7 @@ _FEW = 20_000  # below this many pictures, worker start-up costs more than decod
 _SHORT = 32  # batches of an epoch: in a shorter one, all pictures are tried before the first step
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Rows of one training batch: crops (B, 3, C, C) uint8, ids and mask (B, L) of B texts.
 
     broken: pairs that were to be in it, and why their pictures cannot be read.
@@ -47,11 +47,6 @@ class Batch:
     def pixels(self) -> Tensor:
         """The input of the image tower: the crops as (B, 3, C, C) float in [-1, 1]."""
         return scale_pixels(self.crops)
-
-    def pin_memory(self) -> "Batch":
-        """Return the batch in page-locked memory, which a GPU reads while it computes."""
-        crops, ids, mask = (t.pin_memory() for t in (self.crops, self.ids, self.mask))
-        return replace(self, crops=crops, ids=ids, mask=mask)
 
 
 class TrainingBatches(Dataset[Batch]):
@@ -72,25 +67,27 @@ class TrainingBatches(Dataset[Batch]):
         cache: Path | None = None,
     ) -> None:  # fmt: skip
         self.tokenizer, self.preset, self.seed = tokenizer, preset, seed
-        size = preset.recipe.batch_size
+        size, side = preset.recipe.batch_size, preset.image.resize
         self.rows, self.fixed_length = rows or range(size), fixed_length
         # Forked workers would copy the pages of Python strings as soon as they look at them.
         self.captions = pa.array(source.captions, pa.large_string())
         self._files = _Pictures(replace(source, captions=[], keys=[], names=[]), preset.image)
         self._skipped, self.broken = source.skipped, dict[int, str]()  # of pairs: why
         self.kept = torch.arange(len(source))  # pairs whose pictures can be read, as far as known
-        self.pictures: Tensor | None = None  # decoded, if they fit into memory
         # Captions that share a picture share its bytes.
         places = source.places[:, 0] << 44 | source.places[:, 1]  # shard, offset
         _, first, picture_of = np.unique(places, return_index=True, return_inverse=True)
         self.picture_of = torch.from_numpy(picture_of)
+        memory = math.prod(shape := (len(first), 3, side, side))
         copies = size // len(self.rows) if cache is None else 1
-        memory = len(first) * 3 * preset.image.resize**2 * copies
-        if memory <= preset.recipe.pixel_cache_gib * 2**30:
-            self.pictures = _shared_bytes((len(first), 3, *[preset.image.resize] * 2), cache)
+        fits = memory * copies <= preset.recipe.pixel_cache_gib * 2**30
+        self.pictures: Tensor | None = None  # decoded, if they fit into memory
+        self.encoded: tuple[Tensor, Tensor] | None = None  # word pieces, and how many
+        if fits:
+            self.pictures = _shared_bytes(shape, cache)
             ids, mask = self._encode(source.captions)
-            self.encoded = ids.int(), mask.sum(dim=1)  # ids and lengths
-        if self.pictures is not None or len(self.kept) < _SHORT * size:
+            self.encoded = ids.int(), mask.sum(dim=1)
+        if fits or len(source) < _SHORT * size:
             self._try_all(first, progress, cache)
         self.batches_per_epoch = len(self.kept) // size
         if self.batches_per_epoch == 0:
@@ -122,7 +119,7 @@ class TrainingBatches(Dataset[Batch]):
             pictures = self.pictures[self.picture_of[pairs]]
         crops = cut_crops(pictures, self.preset.image, self._generator(2, step), rows, size)
         texts = self.captions.take(pa.array(pairs.numpy())).to_pylist()
-        if self.pictures is None:
+        if self.encoded is None:
             return Batch(crops, *self._encode(texts), texts, broken)
         ids, lengths = self.encoded[0][pairs], self.encoded[1][pairs]
         longest = ids.shape[1] if self.fixed_length else int(lengths.max())
@@ -167,13 +164,10 @@ class TrainingBatches(Dataset[Batch]):
         return torch.Generator().manual_seed(number)
 
     def _try_all(self, first: np.ndarray, progress: bool, cache: Path | None) -> None:
-        """Decode every picture once, or take those that another process decoded.
-
-        first: for each picture, the first of the pairs that have it.
-        """
+        """Decode each picture, of the pairs ``first``, or take those that process 0 decoded."""
         record = Path() if cache is None else cache.with_suffix(".json")  # written last
         reasons: list[str] = read_json(record) if record.is_file() else []
-        if not record.is_file():
+        if not reasons:
             many = len(first) > _FEW and sys.platform == "linux"  # where workers are forked
             parts = _cut(range(len(first)), _PIECE)
             loader = DataLoader(
@@ -198,8 +192,8 @@ class TrainingBatches(Dataset[Batch]):
     def _read(self, places: Tensor, pairs: Tensor, broken: dict[int, str]) -> Tensor:
         """Return the pictures of ``pairs``, which are at these places of the epoch's order.
 
-        Instead of a broken one comes that at the same place of the next batch, and so on, so that
-        no batch holds a pair twice, whoever reads which part of it.
+        A broken one is replaced by that at the same place of the next batch, and so on: no batch
+        holds a pair twice, whoever reads which part of it.
         """
         size = self.preset.recipe.batch_size
         pictures, reasons = self._files[pairs.tolist()]
@@ -249,11 +243,10 @@ def _joined(parts: list[Batch]) -> Batch:
     if len(parts) == 1:
         return parts[0]
     longest = max(part.ids.shape[1] for part in parts)
-    texts = [[F.pad(t, (0, longest - t.shape[1])) for t in (p.ids, p.mask)] for p in parts]
-    ids, mask = (torch.cat(side) for side in zip(*texts, strict=True))
-    broken = {pair: reason for part in parts for pair, reason in part.broken.items()}
-    crops, names = torch.cat([p.crops for p in parts]), [text for p in parts for text in p.texts]
-    return Batch(crops, ids, mask, names, broken)
+    padded = [[F.pad(t, (0, longest - t.shape[1])) for t in (p.ids, p.mask)] for p in parts]
+    ids, mask = (torch.cat(side) for side in zip(*padded, strict=True))
+    texts, broken = [text for p in parts for text in p.texts], ChainMap(*(p.broken for p in parts))
+    return Batch(torch.cat([p.crops for p in parts]), ids, mask, texts, dict(broken))
 
 
 def _shared_bytes(shape: tuple[int, ...], file: Path | None) -> Tensor:

@@ -19,8 +19,6 @@ from align_edu.training.processes import Machine
 
 REPLICATED = 4_096  # up to this batch size every process computes the whole N × N loss
 Tower = Callable[[Tensor], Tensor]
-Embed = Callable[[int], tuple[Tensor, Tensor]]
-Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def add_gradient(
@@ -63,16 +61,17 @@ def embed_chunk(
 
 
 def backward_in_chunks(
-    model: nn.Module, embed: Embed, chunks: int, loss: Loss
+    model: nn.Module,
+    embed: Callable[[int], tuple[Tensor, Tensor]],
+    chunks: int,
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Add the gradient of a batch's loss to ``model``; return loss, image and text embeddings.
 
     embed: returns the (B, D) image and text embeddings of chunk 0, 1, …; called twice with one
     number it must return the same (same crops, same dropout). loss: takes the embeddings of all
-    chunks. With one chunk this is a plain forward and backward pass.
-
-    BatchNorm normalises each chunk separately. Its running statistics move once per batch, to
-    the mean of what each chunk alone would have made of them.
+    chunks. BatchNorm normalises each chunk separately; its running statistics move once per
+    batch, to the mean of what each chunk alone would have made of them.
 
     Not in the paper: Gao et al. (2021), Scaling Deep Contrastive Learning Batch Size.
 

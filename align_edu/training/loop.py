@@ -8,8 +8,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,7 +40,6 @@ from align_edu.training.metrics import MetricsLog, best_loss, loss_range
 from align_edu.training.processes import Machine
 from align_edu.training.recipe import Budget, build_optimizer, learning_rate_factor
 
-_HELPER = "from align_edu.training.loop import help_training; help_training()"  # its program
 _PICTURES, _VOCABULARY = "pixels", "tokenizer.json"  # files that process 0 shares with helpers
 
 
@@ -83,10 +82,10 @@ def train(
     if start is not None:
         tokenizer = _vocabulary_of(start, tokenizer)
         settings["start"] = fingerprint(start / "model.safetensors")
-    machine = local.open_machine(device)
+    machine, size = local.open_machine(device), preset.recipe.batch_size
     if minutes is not None and machine.group is None and machine.processes > 1:
         raise InputError("several hosts have no common clock; give the length as --steps")
-    cores = local.best_processes(machine, preset, budget.pairs(preset.recipe.batch_size), processes)
+    cores = local.best_processes(machine, preset, budget.pairs(size), processes)
     shows = progress and machine.rank == 0
     with ExitStack() as stack:
         if machine.rank == 0:
@@ -102,18 +101,28 @@ def train(
         elif tokenizer is None:
             tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
         record = settings | {"data": list(map(str, data)), "versions": runs.software_versions()}
-        job = record | {"out": str(out), "start": start and str(start)}
-        shared = _shared_by_cores(cores, source, tokenizer, preset, machine, job, shows)
-        batches, machine = stack.enter_context(shared)
+
+        if shows and cores > 0:
+            note = f"training on {cores} of {usable_cores()} cores, one thread each"
+            tqdm.write(note, file=sys.stderr)
+        stack.enter_context(local.one_thread(cores > 0))
+        batches_of = partial(TrainingBatches, source, tokenizer, preset, seed, shows)
+        if cores <= 1:
+            batches = batches_of(rows=machine.rows(size), fixed_length=machine.fixed_shapes)
+        else:
+            shared = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
+            save_wordpiece(tokenizer, shared / _VOCABULARY)
+            batches = batches_of(rows=range(size // cores), cache=shared / _PICTURES)
+            job = record | {"out": str(out), "start": start and str(start)}
+            machine = stack.enter_context(local.helpers(job, shared, cores - 1))
         if shows:
             _warn_of_repeats(batches)
         stack.enter_context(machine.watched())
         model = take_steps(batches, budget, machine, out, start, record, shows, tensorboard)
-    skipped = batches.skipped
-    if shows and skipped:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()))
+    if shows and batches.skipped:
+        reasons = ", ".join(f"{count} {why}" for why, count in sorted(batches.skipped.items()))
         tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)
-    return runs.Run(out, preset, tokenizer, model.eval(), skipped)
+    return runs.Run(out, preset, tokenizer, model.eval(), batches.skipped)
 
 
 def take_steps(
@@ -124,8 +133,17 @@ def take_steps(
 
     Continues from the newest checkpoint in ``out``. record: the content of config.json.
     """
-    recipe, writes = batches.preset.recipe, machine.rank == 0
-    model, tower = _build_model(batches, machine, start)
+    preset, recipe, writes = batches.preset, batches.preset.recipe, machine.rank == 0
+    keep_freed_memory()
+    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed)
+    model.to(machine.device).train()
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        runs.load_weights(start / "model.safetensors", model)
+    tower: Tower = model.image_tower
+    if recipe.compile and machine.device.type != "xla":  # XLA compiles everything
+        pixels = torch.zeros(recipe.chunk or len(batches.rows), 3, *[preset.image.crop] * 2)
+        tower = compiled_or_same(model.image_tower, pixels.to(machine.device))
     optimizer = build_optimizer(model, recipe)
     step, seconds = 0, 0.0
     if newest := runs.newest_checkpoint(out / "checkpoints"):
@@ -138,7 +156,7 @@ def take_steps(
         write_json(out / "config.json", record)
 
     folder = out if writes else None
-    with MetricsLog(folder, batches.preset, budget, step, seconds, shows, tensorboard) as log:
+    with MetricsLog(folder, preset, budget, step, seconds, shows, tensorboard) as log:
         started = time.perf_counter() - seconds
         upcoming = batches.from_step(step, pinned=machine.device.type == "cuda")
         while budget.progress(step, seconds) < 1.0:
@@ -157,9 +175,9 @@ def take_steps(
 
             last = budget.progress(step, seconds) >= 1.0
             if last or step % recipe.log_steps == 0:
-                log.write(step, seconds, model.temperature, gap, rate)
+                log.write(step, seconds, model.temperature().item(), gap, rate)
             if last or step % recipe.checkpoint_steps == 0:
-                log.check(step, model.temperature)  # keep nothing that is not finite
+                log.check(step, model.temperature().item())  # keep nothing that is not finite
                 machine.average_statistics(model)
                 if writes:
                     state = {"step": step, "seconds": seconds}
@@ -172,20 +190,19 @@ def take_steps(
     return model
 
 
-def _build_model(
-    batches: TrainingBatches, machine: Machine, start: Path | None
-) -> tuple[Align, Tower]:
-    """Return the model on its device, and its image tower, compiled where the recipe says so."""
-    keep_freed_memory()
-    preset, device = batches.preset, machine.device
-    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed).to(device).train()
-    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start is not None:
-        runs.load_weights(start / "model.safetensors", model)
-    if not preset.recipe.compile or device.type == "xla":  # XLA compiles everything
-        return model, model.image_tower
-    shape = (preset.recipe.chunk or len(batches.rows), 3, preset.image.crop, preset.image.crop)
-    return model, compiled_or_same(model.image_tower, torch.zeros(shape, device=device))
+def help_training() -> None:
+    """Take a helper's share of each batch until the run is over; write nothing."""
+    job, folder, machine = local.join_as_helper()
+    preset, budget = preset_from_dict(job["preset"]), Budget(job["steps"], job["minutes"])
+    source, tokenizer = open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY)
+    rows, cache = machine.rows(preset.recipe.batch_size), folder / _PICTURES
+    batches = TrainingBatches(source, tokenizer, preset, job["seed"], rows=rows, cache=cache)
+    start = job["start"] and Path(job["start"])
+    try:
+        with machine.watched():
+            take_steps(batches, budget, machine, Path(job["out"]), start, job)
+    except TrainingStopped:
+        sys.exit(1)  # process 0 reports the reason
 
 
 def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
@@ -214,8 +231,8 @@ def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
 def keep_freed_memory() -> bool:
     """Keep freed memory in the process; return True if the C library allows it.
 
-    On Linux the C library returns large blocks to the system at once, and getting them back
-    costs a page fault every 4 kB: about a fifth of a toy training step.
+    glibc returns large blocks to the system at once, and getting them back costs a page fault
+    every 4 kB: about a fifth of a toy training step.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -224,44 +241,8 @@ def keep_freed_memory() -> bool:
     return all(ctypes.CDLL(None).mallopt(name, value) == 1 for name, value in settings)
 
 
-@contextmanager
-def _shared_by_cores(
-    cores: int, source: PairSource, tokenizer: Tokenizer, preset: Preset, machine: Machine,
-    job: dict[str, Any], shows: bool,
-) -> Iterator[tuple[TrainingBatches, Machine]]:  # fmt: skip
-    """Yield this process's batches and machine; with several cores, start a helper for each."""
-    if cores > 0 and shows:
-        note = f"training on {cores} of {usable_cores()} cores, one thread each"
-        tqdm.write(note, file=sys.stderr)
-    size, fixed = preset.recipe.batch_size, machine.fixed_shapes
-    make = partial(TrainingBatches, source, tokenizer, preset, job["seed"], shows)
-    with local.one_thread(cores > 0), TemporaryDirectory(prefix="align_edu_") as name:
-        if cores <= 1:
-            yield make(rows=machine.rows(size), fixed_length=fixed), machine
-            return
-        save_wordpiece(tokenizer, Path(name, _VOCABULARY))
-        batches = make(rows=range(size // cores), cache=Path(name, _PICTURES))
-        with local.helpers(_HELPER, job, Path(name), cores - 1) as group:
-            yield batches, Machine(machine.device, group)
-
-
-def help_training() -> None:
-    """Take a helper's share of each batch until the run is over; write nothing."""
-    job, folder, machine = local.join_as_helper()
-    preset, budget = preset_from_dict(job["preset"]), Budget(job["steps"], job["minutes"])
-    source, tokenizer = open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY)
-    rows, cache = machine.rows(preset.recipe.batch_size), folder / _PICTURES
-    batches = TrainingBatches(source, tokenizer, preset, job["seed"], rows=rows, cache=cache)
-    start = job["start"] and Path(job["start"])
-    try:
-        with machine.watched():
-            take_steps(batches, budget, machine, Path(job["out"]), start, job)
-    except TrainingStopped:
-        sys.exit(1)  # process 0 reports the reason
-
-
 def _warn_of_repeats(batches: TrainingBatches) -> None:
-    """Say before the first step if repeated captions keep the loss far above its floor."""
+    """Report before the first step if repeated captions keep the loss far above its floor."""
     counts = batches.captions.value_counts().field("counts").to_numpy()
     best, (floor, chance, _) = best_loss(batches.preset, counts), loss_range(batches.preset, 1.0)
     if best > floor + 0.1 * (chance - floor):

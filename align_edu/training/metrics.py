@@ -1,12 +1,8 @@
 """A run's progress: a live line, metrics.jsonl and, on request, TensorBoard."""
 
-import errno
 import json
 import math
-import os
-from collections.abc import Callable
 from contextlib import ExitStack
-from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +24,9 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
 
     gap: how much nearer each image is to its text than to the others, in cosines. With fewer
     negatives, or with ``loss.cores``, each softmax has fewer columns. The sigmoid loss is not
-    smoothed, so its floor is 0; its chance level is N times the entropy of an answer that is yes
-    once in N.
+    smoothed, so its floor is 0; at chance, one of N answers is yes.
 
     Paper: Section 4.1; Section 6.1, Table 8 (fewer negatives). Sigmoid: Zhai et al. (2023).
-
-    >>> from align_edu.presets import get_preset, replace_fields
-    >>> half = replace_fields(get_preset("toy"), {"loss.negatives": "0.5"})  # 129 of 256 columns
-    >>> loss_range(half, 0.5)[1] == 2 * math.log(129)
-    True
     """
     n, loss = preset.recipe.batch_size // preset.loss.cores, preset.loss
     if loss.kind == "sigmoid":
@@ -52,11 +42,6 @@ def best_loss(preset: Preset, counts: np.ndarray) -> float:
     counts: how many pairs have each distinct caption. Of a caption that c of P pairs have, a
     batch holds about 1 + (N - 1) (c - 1) / (P - 1) copies. No model can tell them apart, so the
     best answer to each is the mean of their targets.
-
-    >>> from align_edu.presets import get_preset
-    >>> toy = get_preset("toy")
-    >>> round(best_loss(toy, np.ones(1_000)) - loss_range(toy, 1.0)[0], 9)  # all are different
-    0.0
     """
     n, loss = preset.recipe.batch_size // preset.loss.cores, preset.loss
     softmax, pairs = loss.kind == "softmax", counts.sum()
@@ -86,16 +71,14 @@ class MetricsLog(ExitStack):
         super().__init__()
         self.losses: list[Tensor] = []  # tensors, since reading one waits for the device
         self._preset, self._budget, self._seconds = preset, budget, seconds
-        self._file: FileIO | None = None
+        self._file = folder and folder / "metrics.jsonl"
         self._events: Any = None
-        if folder is None:
+        if folder is None or self._file is None:
             return
-        path = folder / "metrics.jsonl"
-        rows = read_metrics(folder) if path.exists() else []
-        with written_whole(path) as beside:
+        rows = read_metrics(folder) if self._file.exists() else []
+        with written_whole(self._file) as beside:
             kept = (json.dumps(row) + "\n" for row in rows if row["step"] <= step)
             beside.write_text("".join(kept), encoding="utf-8")
-        self._file = self.enter_context(path.open("ab", buffering=0))  # no rest to write at exit
         done = 100 * budget.progress(step, seconds)  # initial: not the work of this session
         form = "{desc} {percentage:3.0f}% |{bar:20}| {remaining} left{postfix}"
         self._bar: tqdm[Any] = self.enter_context(
@@ -108,10 +91,9 @@ class MetricsLog(ExitStack):
                 raise InputError("--tensorboard: run `pip install tensorboard` first") from None
             self._events = self.enter_context(SummaryWriter(folder / "tensorboard"))
 
-    def check(self, step: int, temperature: Callable[[], Tensor]) -> tuple[list[float], float]:
-        """Return losses and σ; TrainingStopped if a loss is not finite or σ not above 0."""
+    def check(self, step: int, sigma: float) -> list[float]:
+        """Return the losses; TrainingStopped if one is not finite or σ is not above 0."""
         values = torch.stack(self.losses).tolist() if self.losses else []
-        sigma = temperature().item()
         for ago, value in enumerate(reversed(values)):
             if not math.isfinite(value):
                 raise TrainingStopped(
@@ -123,16 +105,14 @@ class MetricsLog(ExitStack):
                 f"step {step}: the temperature fell to {sigma:.3g}; set loss.log_temperature=true"
                 " or lower recipe.learning_rate and start again"
             )
-        return values, sigma
+        return values
 
-    def write(
-        self, step: int, seconds: float, temperature: Callable[[], Tensor], gap: Tensor, rate: float
-    ) -> None:
+    def write(self, step: int, seconds: float, sigma: float, gap: Tensor, rate: float) -> None:
         """Write the row of ``step``: the mean loss and the speed since the row before.
 
-        gap: of the last batch's cosines. rate: the learning rate.
+        sigma: the temperature. gap: of the last batch's cosines. rate: the learning rate.
         """
-        (values, sigma), self.losses = self.check(step, temperature), []
+        values, self.losses = self.check(step, sigma), []
         if self._file is None:
             return
         size = self._preset.recipe.batch_size
@@ -150,12 +130,11 @@ class MetricsLog(ExitStack):
             "pairs_seen": step * size,
         }
         self._seconds = seconds
-        line = (json.dumps(row) + "\n").encode()
         try:
-            if self._file.write(line) < len(line):  # as much as the disk still held
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with self._file.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
         except OSError as error:
-            raise cannot_write(Path(self._file.name), error) from error
+            raise cannot_write(self._file, error) from error
         self._bar.set_postfix_str(
             f"loss {row['loss']:.2f} (floor {floor:.2f}, chance {chance:.2f})"
             f" σ {sigma:.4f} (best {best:.4f}) {row['pairs_per_second']:.0f} pairs/s",
@@ -168,10 +147,7 @@ class MetricsLog(ExitStack):
 
 
 def read_metrics(folder: str | Path) -> list[Row]:
-    """Return the rows of a run's ``metrics.jsonl``, oldest first.
-
-    Raises InputError when the run has none yet.
-    """
+    """Return the rows of a run's ``metrics.jsonl``, oldest first; InputError if it has none yet."""
     path = Path(folder) / "metrics.jsonl"
     if not path.exists():
         raise InputError(f"{path}: no such file; give the folder of a run that has begun")

@@ -1,11 +1,12 @@
 """Muon: orthogonalised momentum, computed for many small matrices at once."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
 # Five steps of the Newton–Schulz iteration p(s) = a s + b s³ + c s⁵, whose coefficients bring
 # every singular value between 0.001 and 1 near 1 (Keller Jordan and leloykun, 2024).
@@ -46,9 +47,8 @@ class Muon(torch.optim.Optimizer):
         super().__init__(params, defaults | {"eps": eps, "adamw": False})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """Move every parameter that has a gradient."""
-        assert closure is None, "Muon takes no closure"
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move every parameter that has a gradient; ``closure`` is ignored."""
         for group in self.param_groups:
             learned = [p for p in group["params"] if p.grad is not None]
             matrices = [p for p in learned if not group["adamw"] and is_matrix(p.shape)]
@@ -68,17 +68,14 @@ class Muon(torch.optim.Optimizer):
             p.add_(update.view(p.shape), alpha=-group["lr"] * 0.2 * max(update.shape) ** 0.5)
 
     def _move_others(self, others: list[Tensor], group: dict[str, Any]) -> None:
-        beta1, beta2 = group["betas"]
         grads, means, squares = self._state(others, "exp_avg", "exp_avg_sq")
-        group["step"] = step = group.get("step", 0) + 1
-        torch._foreach_lerp_(means, grads, 1 - beta1)
-        torch._foreach_mul_(squares, beta2)
-        torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
-        spread = torch._foreach_sqrt(squares)
-        torch._foreach_div_(spread, (1 - beta2**step) ** 0.5)
-        torch._foreach_add_(spread, group["eps"])
-        torch._foreach_mul_(others, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_addcdiv_(others, means, spread, -group["lr"] / (1 - beta1**step))
+        steps = [torch.tensor(float(group.setdefault("step", 0))) for _ in others]
+        group["step"] += 1
+        beta1, beta2 = group["betas"]
+        adamw(
+            others, grads, means, squares, [], steps, foreach=True, amsgrad=False, maximize=False,
+            beta1=beta1, beta2=beta2, **{k: group[k] for k in ("lr", "weight_decay", "eps")},
+        )  # fmt: skip
 
     def _state(self, learned: list[Tensor], *names: str) -> list[list[Tensor]]:
         """Return the gradients, and the state of each name, which starts at zero."""
@@ -91,14 +88,8 @@ class Muon(torch.optim.Optimizer):
 
 
 def is_matrix(shape: torch.Size) -> bool:
-    """Return True for a parameter whose update Muon makes orthogonal.
-
-    A convolution's weight is a matrix of (out, in × height × width), unless it is depthwise.
-
-    >>> is_matrix(torch.Size([48, 8, 1, 1])), is_matrix(torch.Size([48, 1, 3, 3]))
-    (True, False)
-    """
-    if len(shape) < 2 or shape[1] == 1:
+    """Return True if Muon orthogonalises a parameter: a dense kernel is (out, in × h × w)."""
+    if len(shape) < 2 or shape[1] == 1:  # a vector, or depthwise
         return False
     rows, columns = shape[0], shape[1:].numel()
     short, long = min(rows, columns), max(rows, columns)

@@ -24,8 +24,8 @@ from align_edu.presets import Preset
 MOST_PROCESSES = 4
 FEWEST_PAIRS = 60_000  # a shorter run ends before a second process has started
 MOST_WEIGHTS = 10_000_000  # the matrices of larger models keep many threads busy
-MEETING = timedelta(minutes=5)  # from the end of the imports until all processes are connected
 PATIENCE = timedelta(hours=1)  # for another one that decodes or writes; its end is noticed at once
+_HELPER = "from align_edu.training.loop import help_training; help_training()"  # its program
 _LOST = (
     "another process of the run has ended; the last checkpoint is kept: start the same command"
     " again with --resume, on as many processes as you like"
@@ -34,9 +34,7 @@ _LOST = (
 
 @dataclass(frozen=True)
 class Machine:
-    """One process on one device; with a process group, one of several that train one model.
-
-    Every process holds the whole model and its share of each batch.
+    """One process on one device; with a process group, one of several that share each batch.
 
     Paper: Section 5 (1,024 cores, 16 pairs on each).
 
@@ -91,7 +89,7 @@ class Machine:
             yield
 
     def whole_batch(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Gather the embeddings of all processes in one message: two (B, D) become two (N, D)."""
+        """Gather the embeddings of all processes: two (B, D) become two (N, D)."""
         if self.group is None:
             return image, text
         pairs = gather_replicated(torch.cat([image, text], dim=1), self.group)  # (N, 2 D)
@@ -109,7 +107,7 @@ class Machine:
         return clock.item()
 
     def average_statistics(self, model: nn.Module) -> None:
-        """Average BatchNorm's running statistics; they are linear, so before each use is enough."""
+        """Average BatchNorm's running statistics, before they are used."""
         if self.group is not None:
             self._average([b for b in model.buffers() if b.is_floating_point()])
 
@@ -177,9 +175,8 @@ def best_processes(
     """Return how many one-thread processes should share each batch; 0: one with all threads.
 
     pairs: how many the run will see. A large model uses all threads and a short run one process;
-    otherwise each core gets a process, as long as the batch divides into whole groups of
-    ``image.ghost_batch``: the toy's operations are too small to share among threads, which
-    collapse when another program runs beside them (measured by tests/benchmarks/both_cores.py).
+    otherwise each core gets a process if the batch divides into whole groups of
+    ``image.ghost_batch``: threads slow down small operations (measured by training_throughput.py).
     Raises InputError for a ``requested`` number that cannot be.
 
     >>> from align_edu.presets import get_preset
@@ -227,18 +224,15 @@ def one_thread(when: bool = True) -> Iterator[None]:
 
 
 @contextmanager
-def helpers(
-    code: str, job: dict[str, Any], folder: Path, count: int
-) -> Iterator[dist.ProcessGroup]:
-    """Start ``count`` helpers and yield their gloo group, in which this process has rank 0.
+def helpers(job: dict[str, Any], folder: Path, count: int) -> Iterator[Machine]:
+    """Start ``count`` helpers on this machine and yield the machine of process 0 of the run.
 
-    code: the Python program of a helper, which calls :func:`join_as_helper`. job: JSON values for
-    it. folder: for meeting. No helper outlives the block or this process.
+    job: JSON values for ``help_training``, which each helper calls. folder: shared with them.
     """
     write_json(folder / "job.json", {**job, "processes": count + 1})
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", code, str(folder), str(rank)],
+            [sys.executable, "-c", _HELPER, str(folder), str(rank)],
             env=os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,  # closes when this process ends, so that the helper ends too
             stdout=subprocess.PIPE,
@@ -268,8 +262,7 @@ def join_as_helper() -> tuple[dict[str, Any], Path, Machine]:
     torch.set_num_threads(1)
     job = read_json(folder / "job.json")
     os.write(1, b"imported\n")  # process 0 waits for a line from each helper
-    group = _meet(folder, rank, job["processes"])
-    return job, folder, Machine(torch.device("cpu"), group)
+    return job, folder, _meet(folder, rank, job["processes"])
 
 
 def _end_with_parent() -> None:
@@ -277,7 +270,7 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _meet(folder: Path, rank: int, processes: int) -> dist.ProcessGroup:
+def _meet(folder: Path, rank: int, processes: int) -> Machine:
     """Connect the processes; drop gloo's messages, since standard output is for answers."""
     store = f"file://{folder / 'meet'}"
     sys.stdout.flush()
@@ -285,11 +278,8 @@ def _meet(folder: Path, rank: int, processes: int) -> dist.ProcessGroup:
     with Path(os.devnull).open("w") as null:
         os.dup2(null.fileno(), 1)
     try:
-        dist.init_process_group("gloo", store, rank=rank, world_size=processes, timeout=MEETING)
-        dist.barrier()
-        group = dist.new_group(timeout=PATIENCE)
-        assert isinstance(group, dist.ProcessGroup)
-        return group
+        dist.init_process_group("gloo", store, rank=rank, world_size=processes, timeout=PATIENCE)
     finally:
         os.dup2(before, 1)
         os.close(before)
+    return Machine(torch.device("cpu"), dist.group.WORLD)

@@ -29,10 +29,7 @@ def learning_rate_factor(progress: float, warmup: float) -> float:
 
 @dataclass(frozen=True)
 class Budget:
-    """The length of a run: a number of steps, or minutes of wall-clock time.
-
-    A run by steps is exactly repeatable. In a run by minutes the schedule follows the clock, so
-    that the learning rate reaches zero as the time is up, on a fast machine or a slow one.
+    """The length of a run: a number of steps, which repeats exactly, or minutes of the clock.
 
     >>> Budget(steps=200).progress(step=50, seconds=3.0)
     0.25
@@ -73,32 +70,31 @@ def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
     "lamb", the paper's, adapts every parameter and decays all but those of BatchNorm; it does
     not clip gradients (timm does by default). "adamw" decays matrices only, and so does "sgd",
-    whose momentum is ``recipe.beta1`` (0.9 by default). "muon", the toy's,
-    orthogonalises the update of each matrix (Jordan et al., 2024) and leaves embedding tables,
-    whose rows are words and not directions, and vectors to AdamW.
+    whose momentum is ``recipe.beta1`` (0.9 by default). "muon", the toy's, orthogonalises the
+    update of each matrix and leaves vectors and embedding tables, whose rows are words, to AdamW.
 
     Paper: Section 5 (LAMB, weight decay ratio 1e-5); footnote 1 (SGD with momentum, Adam).
 
     >>> build_optimizer(nn.Linear(2, 2), Recipe()).__class__.__name__
     'Lamb'
     """
-    options: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    rates: dict[str, Any] = {"lr": recipe.learning_rate, "weight_decay": recipe.weight_decay}
+    betas = (recipe.beta1, recipe.beta2)
     vectors = {id(p) for p in model.parameters() if p.ndim < 2}
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(_groups(model, vectors), momentum=recipe.beta1, **options)
-    options["betas"] = (recipe.beta1, recipe.beta2)
+        return torch.optim.SGD(_groups(model, vectors), momentum=recipe.beta1, **rates)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(_groups(model, vectors), **options)
+        return torch.optim.AdamW(_groups(model, vectors), betas=betas, **rates)
     if recipe.optimizer == "muon":
         others = vectors | _parameters_of(model, nn.Embedding)
-        return Muon(_groups(model, others, adamw=True), **options)
+        return Muon(_groups(model, others, adamw=True), betas=betas, **rates)
     from timm.optim.lamb import Lamb  # slow to import
 
     from align_edu.training.xla import XlaLamb
 
     kind = XlaLamb if any(p.device.type == "xla" for p in model.parameters()) else Lamb
     groups = _groups(model, _parameters_of(model, nn.BatchNorm2d))
-    return kind(groups, max_grad_norm=None, always_adapt=True, **options)
+    return kind(groups, max_grad_norm=None, always_adapt=True, betas=betas, **rates)
 
 
 def _parameters_of(model: nn.Module, kind: type[nn.Module]) -> set[int]:

@@ -1,7 +1,6 @@
 """A run's folder: settings, vocabulary, checkpoints and weights, and the model that they make."""
 
 import json
-import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -26,7 +25,7 @@ from align_edu.training.processes import is_small, one_thread
 
 KEPT_CHECKPOINTS = 2  # the older one survives when the newest cannot be written
 _BATCH = 256  # pictures or texts encoded at a time
-_PIXELS = _BATCH * 48 * 48  # fewer of large pictures
+_PIXELS = _BATCH * 48 * 48  # of a batch of pictures on a processor
 
 
 @dataclass(frozen=True)
@@ -133,11 +132,7 @@ def _other_setting(out: Path, name: str) -> InputError:
 
 
 def software_versions() -> dict[str, str]:
-    """Return the versions that a result depends on.
-
-    >>> sorted(software_versions())[:2]
-    ['align-edu', 'numpy']
-    """
+    """Return the versions that a result depends on."""
     names = ("align-edu", "numpy", "torch", "torchvision", "transformers")
     return {"python": platform.python_version()} | {name: version(name) for name in names}
 
@@ -146,13 +141,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     """Write tensors to a safetensors file, whole or not at all (InputError: the disk is full)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as beside:
-        try:
-            save_file(plain, beside, metadata)
-            umask = os.umask(0)  # the library makes a private file; ours is as any other
-            os.umask(umask)
-            beside.chmod(0o666 & ~umask)
-        except SafetensorError as error:  # how the library reports an operating-system error
-            raise OSError(None, str(error)) from error
+        beside.write_bytes(save(plain, metadata))  # save_file makes a file that others cannot read
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

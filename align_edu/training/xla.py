@@ -20,9 +20,8 @@ AXIS = "data"  # the mesh's only axis: weights are replicated, batches are shard
 class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
-    XLA shards the computation along the rows that :meth:`place` sends and adds the collectives;
-    a mesh has no process group, so it gathers and averages nothing itself. ``device`` is
-    torch_xla's single virtual device; ``devices`` counts the real ones on all hosts.
+    XLA shards the computation along the rows that :meth:`place` sends and adds the collectives.
+    ``device`` is torch_xla's single virtual device; ``devices`` counts the real ones on all hosts.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
@@ -57,15 +56,12 @@ class XlaMesh(Machine):
         import torch_xla.distributed.spmd as spmd
 
         axes = (AXIS, *[None] * (tensor.ndim - 1))
-        spec = spmd.ShardingSpec(self.mesh, axes, minibatch=self.hosts > 1)
+        spec = spmd.ShardingSpec(self.mesh, axes, minibatch=self.processes > 1)
         placed: Any = xm.send_cpu_data_to_device(tensor, self.device, spec)
         return placed[0]
 
     def replicate(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Mark weights, statistics and moments as replicated on every device.
-
-        Without it XLA infers that from the first step's result and compiles the second step again.
-        """
+        """Mark weights, statistics and moments as replicated, so that XLA compiles once."""
         import torch_xla
         import torch_xla.distributed.spmd as spmd
 
@@ -92,7 +88,7 @@ class XlaMesh(Machine):
         """Wait until every host arrives."""
         import torch_xla.core.xla_model as xm
 
-        if self.hosts > 1:
+        if self.processes > 1:
             xm.rendezvous("align_edu")
 
     def finish_step(self) -> None:
@@ -109,10 +105,8 @@ class XlaMesh(Machine):
 
 
 def open_mesh() -> XlaMesh:
-    """Return all XLA devices of this run, on all hosts, as one mesh.
+    """Return all XLA devices of this run, on all hosts, as one mesh; call it before their use.
 
-    Call it once, before any tensor is on an XLA device. It keeps products of fp32 matrices in
-    fp32: a TPU would round their inputs to bfloat16, and logits at σ = 1/64 to steps of 0.25.
     Raises InputError when torch_xla is not installed or finds no device.
     """
     try:
@@ -136,10 +130,11 @@ def open_mesh() -> XlaMesh:
             " PJRT_DEVICE=TPU, for a trial without one PJRT_DEVICE=CPU"
         ) from error
     logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at its first call
+    # A TPU would round the inputs of fp32 products to bfloat16, and logits to steps of 0.25.
     backends.set_mat_mul_precision("highest")
     mesh = spmd.Mesh(np.arange(count), (count,), (AXIS,))
-    host, hosts = runtime.process_index(), runtime.process_count()
-    return XlaMesh(device, devices=count, host=host, hosts=hosts, mesh=mesh)
+    rank, hosts = runtime.process_index(), runtime.process_count()
+    return XlaMesh(device, devices=count, host=rank, hosts=hosts, mesh=mesh)
 
 
 class XlaLamb(Lamb):
@@ -150,12 +145,6 @@ class XlaLamb(Lamb):
     start. Arguments, groups and state are timm's; its other options are not supported.
 
     Paper: Section 5 (LAMB: You et al., 2020, Algorithm 2).
-
-    >>> weight = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-    >>> weight.grad = torch.tensor([1.0, 1.0])
-    >>> XlaLamb([weight], lr=0.1, weight_decay=0.0, always_adapt=True).step()
-    >>> [round(x, 3) for x in weight.tolist()]
-    [2.646, 3.646]
     """
 
     def __init__(self, params: Any, **options: Any) -> None:

@@ -12,7 +12,6 @@ import resource
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,49 +21,37 @@ from align_edu.model.wordpiece import train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training import build_optimizer
-from align_edu.training.batches import Batch, TrainingBatches
+from align_edu.training.batches import TrainingBatches
 from align_edu.training.gradient_cache import add_gradient, embed_chunk
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.processes import open_machine
 
 
-@dataclass(frozen=True)
 class Step:
-    """A model, its optimiser and a batch."""
+    """A model, its optimiser and the first batch of a run."""
 
-    model: Align
-    optimizer: torch.optim.Optimizer
-    batch: list[Batch]
+    def __init__(self, preset: Preset, shards: Path) -> None:
+        keep_freed_memory()
+        source = open_pairs([shards])
+        tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
+        batches = TrainingBatches(source, tokenizer, preset, seed=0, progress=False)
+        self.batch, self.machine = next(batches.from_step(0)), open_machine("cpu")
+        self.model = Align(preset, tokenizer.get_vocab_size()).train()
+        self.tower = self.model.image_tower
+        self.tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.optimizer = build_optimizer(self.model, preset.recipe)
 
-    def cached(self) -> float:
-        """Take the exact step and return its loss."""
-        model = self.model
-        loss, _ = add_gradient(model, model.image_tower, self.batch, open_machine("cpu"), 0)
-        self._finish()
-        return loss.item()
-
-    def separate(self) -> None:
-        """Take a step over the same chunks, each with a separate loss."""
-        model, machine = self.model, open_machine("cpu")
-        for number, chunk in enumerate(self.batch):
-            pair = embed_chunk(model, model.image_tower, chunk, machine, 0, number)
-            model.loss(*pair).backward()
-        self._finish()
-
-    def _finish(self) -> None:
+    def take(self, cached: bool) -> tuple[float, float]:
+        """Take the exact step, or one with a separate loss per chunk; return seconds and loss."""
+        started, loss = time.perf_counter(), torch.zeros(())
+        if cached:
+            loss, _ = add_gradient(self.model, self.tower, self.batch, self.machine, 0)
+        for number, chunk in enumerate([] if cached else self.batch):
+            pair = embed_chunk(self.model, self.tower, chunk, self.machine, 0, number)
+            self.model.loss(*pair).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-
-def first_step(preset: Preset, shards: Path) -> Step:
-    """Return what the first step of a run needs."""
-    keep_freed_memory()
-    source = open_pairs([shards])
-    tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
-    batches = TrainingBatches(source, tokenizer, preset, seed=0, progress=False)
-    model = Align(preset, tokenizer.get_vocab_size()).train()
-    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Step(model, build_optimizer(model, preset.recipe), next(batches.from_step(0)))
+        return time.perf_counter() - started, loss.item()
 
 
 def main() -> None:
@@ -79,20 +66,12 @@ def main() -> None:
         changes = {"recipe.chunk": str(args.chunk), "loss.tile": "256"}
         changes["recipe.batch_size"] = str(8 * args.chunk)
         small = replace_fields(get_preset("toy"), changes)
-        step, plain, cached = first_step(small, shards), [], []
-        for _ in range(args.rounds + 1):  # the first round is a warm-up
-            started = time.perf_counter()
-            step.separate()
-            middle = time.perf_counter()
-            step.cached()
-            plain.append(middle - started)
-            cached.append(time.perf_counter() - middle)
-        ratio = statistics.median(cached[1:]) / statistics.median(plain[1:])
+        step = Step(small, shards)
+        rounds = [(step.take(False)[0], step.take(True)[0]) for _ in range(args.rounds + 1)]
+        ratio = statistics.median(cached / plain for plain, cached in rounds[1:])  # one warms up
         print(f"{8 * args.chunk} pairs, {args.chunk} a chunk: cached / not cached {ratio:.2f} x")
-        step = first_step(replace_fields(small, {"recipe.batch_size": str(args.pairs)}), shards)
-        started = time.perf_counter()
-        loss = step.cached()
-        seconds = time.perf_counter() - started
+        step = Step(replace_fields(small, {"recipe.batch_size": str(args.pairs)}), shards)
+        seconds, loss = step.take(True)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(f"one step of {args.pairs} pairs: loss {loss:.3f}, {seconds:.0f} s, {peak:.2f} GiB")
 

@@ -27,27 +27,20 @@ from align_edu.training.loop import keep_freed_memory
 from align_edu.training.recipe import build_optimizer
 
 DATA = Path(__file__).parents[2] / "data_samples"
-RUNS = {
+B0 = {"image.width": "1", "image.depth": "1", "image.resize": "64", "image.crop": "64"}
+B0 |= {"recipe.batch_size": "32"}
+BIG = {"image.resize": "96", "image.crop": "96", "recipe.batch_size": "32"}
+RUNS: dict[str, dict[str, str]] = {
     "toy": {},
     "toy, batch 32": {"recipe.batch_size": "32"},
-    "toy, batch 256": {"recipe.batch_size": "256"},
     "toy, twice as wide": {"image.width": "0.7"},
-    "toy, 96 pixels, batch 32": {"image.crop": "96", "recipe.batch_size": "32"},
+    "toy, 96 pixels, batch 32": BIG,
     "toy, text 4 x 256": {"text.layers": "4", "text.width": "256", "text.heads": "4"},
     "toy, LAMB": {"recipe.optimizer": "lamb"},
     "toy, recomputed": {"image.recompute": "true"},
-    "EfficientNet-B0, 64 pixels, batch 32": {
-        "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
-    },
-    "EfficientNet-B0, 64 pixels, LAMB": {
-        "image.width": "1.0", "image.depth": "1.0", "image.crop": "64", "recipe.batch_size": "32",
-        "recipe.optimizer": "lamb",
-    },
-    "width 0.5, 80 pixels, text 3 x 192": {
-        "image.width": "0.5", "image.crop": "80", "recipe.batch_size": "64",
-        "text.layers": "3", "text.width": "192", "text.heads": "3",
-    },
-}  # fmt: skip
+    "EfficientNet-B0, 64 pixels, batch 32": B0,
+    "EfficientNet-B0, 64 pixels, LAMB": B0 | {"recipe.optimizer": "lamb"},
+}
 
 
 def step_of(preset: Preset) -> tuple[Callable[[], None], int]:

@@ -7,34 +7,7 @@ differences only where they are large.
 
     python tests/benchmarks/recipes.py runs/demo --pairs 400000 --out runs/recipes
 
-What was tried for the toy world and its recipe (2 cores, one seed each, object and colour by
-prompts on pictures of one object; R@1 image to text on 1,000 scenes). The first seven rows:
-clean pairs, full captions in the benchmark, measured before the recipe was changed.
-
-| world | captions full / most / brief | text tower | pairs seen | object | colour | R@1 |
-|---|---|---|---|---|---|---|
-| flat: 16 places, 12 colours, 35 % second objects | 70 / 20 / 10 | 2 x 128 | 151,000 | 0.09 | 0.81 | 0.90 |
-| the same | 10 / 20 / 70 | 2 x 128 | 154,000 | 0.10 | 0.48 | 0.69 |
-| the same | 10 / 20 / 70 | 1 x 64 | 154,000 | 0.15 | 0.49 | 0.71 |
-| lean: 8 places, 8 colours, large objects, mostly one, clear, photo | 20 / 30 / 50 | 1 x 64 | 154,000 | 0.57 | 0.75 | 0.87 |
-| lean, rate 0.01 | 20 / 30 / 50 | 1 x 64 | 343,000 | 0.89 | 0.92 | 0.96 |
-| lean, but 16 places and 12 colours with Zipf 1.2 and 0.9 | 20 / 30 / 50 | 1 x 64 | 343,000 | 0.85 | 0.79 | 0.94 |
-| lean, 10 % of the captions another picture's | 20 / 30 / 50 | 1 x 64 | 343,000 | 0.74 | 0.88 | 0.94 |
-
-Then whole: noise and filters included, short captions signed ("by anna weber", else the filters
-take them for boilerplate), 16 places (Zipf 1.0), 12 colours, 1 x 64 text tower, rate 0.01 for a
-batch of 128 and 0.014 for 256:
-
-| world | batch, crop | pairs seen | object | colour | place | R@1 | P@10 |
-|---|---|---|---|---|---|---|---|
-| 25 % second objects, 30 % several, colours Zipf 0.6, 9 % noise left | 128, 48 | 384,000 | 0.79 | 0.82 | 0.92 | 0.95 | 0.66 |
-| the same | 256, 48 | 384,000 | 0.78 | 0.81 | 0.96 | 0.96 | 0.63 |
-| 20 % second objects, 24 % several, Zipf 0.4, purer colours, 6 % noise left | 256, 40 | 422,000 | 0.85 | 0.93 | 0.95 | 0.98 | 0.76 |
-
-P@10 is on the 1,000 scenes of the benchmark, where the rarest kinds have hardly ten pictures;
-with the 1,000 of the hard benchmark beside them the last row has 0.89.
-
-Whole demos, 4.5 minutes each, on today's recipe, with 16 % second objects, 20 % several and larger
+Whole demos, 4.5 minutes each on 2 cores, one seed each, on today's recipe, with 16 % second objects, 20 % several and larger
 small objects. "Colour first": how much more often than another fact a caption tells the colour,
 if it tells only some; 0 / 1 / 2: how often a brief caption tells so many facts beside the kind.
 

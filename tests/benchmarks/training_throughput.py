@@ -1,120 +1,168 @@
-"""Pairs per second: our training loop beside steps of Hugging Face's AlignModel, in one run.
+"""Pairs per second beside Hugging Face's AlignModel of the same size; quote the ratio.
 
-Same towers, same batch, texts of the same lengths, same optimiser (AdamW). Theirs is a bare step
-on data that is ready, with one thread and with as many as there are cores; ours is the whole
-loop of `train` on all cores, with its data, metrics and gathers, with AdamW and with the toy
-preset's own optimiser. The two take turns. Quote the ratio to theirs at its best.
+    python tests/benchmarks/training_throughput.py toy [--rounds 3] [--steps 60] [--busy 1]
+    python tests/benchmarks/training_throughput.py b7 [--batch 8] [--device cpu] [--recompute]
 
-    python tests/benchmarks/training_throughput.py [--rounds 3] [--steps 60]
+Same batch, same pixels, texts of the same lengths, AdamW. "toy": theirs is a bare step on data
+that is ready, with one thread and with all; ours the whole loop of `train`, in one process and in
+one on each core, also with the preset's own optimiser. --busy: programs that compute beside it.
+"b7": EfficientNet-B7 and BERT-Base at 289 pixels, a bare step of both.
 """
 
 import argparse
+import dataclasses
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from both_cores import pairs_per_second
+from torch import Tensor
 from transformers import AlignConfig, AlignModel
 
-from align_edu import World
+from align_edu import Align, World, train
 from align_edu.io import usable_cores
+from align_edu.loss import contrastive_loss
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
+from align_edu.training.metrics import read_metrics
+from align_edu.training.processes import open_machine
 
 VOCABULARY = 1_000
 
 
-def batch(preset: Preset) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pixels and word pieces as the toy world gives them: 7 to 22 pieces, 11 on average."""
+def batch(preset: Preset, longest: int, mean: float, device: torch.device) -> list[Tensor]:
+    """Pixels, word pieces and mask of a batch; texts have ``mean`` pieces on average."""
     generator = torch.Generator().manual_seed(0)
     size, side = preset.recipe.batch_size, preset.image.crop
     pixels = torch.rand(size, 3, side, side, generator=generator) * 2 - 1
-    ids = torch.randint(5, VOCABULARY, (size, 22), generator=generator)
-    lengths = 7 + torch.poisson(torch.full((size,), 4.0), generator=generator).clamp(max=15).long()
-    lengths[0] = 22
-    mask = (torch.arange(22) < lengths[:, None]).long()
-    return pixels, ids * mask, mask
+    ids = torch.randint(5, VOCABULARY, (size, longest), generator=generator)
+    lengths = (7 + torch.poisson(torch.full((size,), mean - 7), generator=generator)).long()
+    mask = (torch.arange(longest) < lengths[:, None]).long()
+    return [tensor.to(device) for tensor in (pixels, ids * mask, mask)]
 
 
-def theirs(preset: Preset) -> Callable[[], None]:
-    """One training step of transformers' AlignModel with towers of the same size."""
-    config = AlignConfig(
-        text_config={
-            "vocab_size": VOCABULARY,
-            "hidden_size": preset.text.width,
-            "num_hidden_layers": preset.text.layers,
-            "num_attention_heads": preset.text.heads,
-            "intermediate_size": 4 * preset.text.width,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-        vision_config={
-            "image_size": preset.image.crop,
-            "width_coefficient": preset.image.width,
-            "depth_coefficient": preset.image.depth,
-            "hidden_dim": 112,
-            "depthwise_padding": [],
-            "drop_connect_rate": 0.0,
-        },
-        projection_dim=112,
-    )
-    model = AlignModel(config).train()
-    optimizer = torch.optim.AdamW(model.parameters(), preset.recipe.learning_rate)
-    pixels, ids, mask = batch(preset)
+def step_of(model: torch.nn.Module, loss: Callable[[], Tensor], rate: float) -> Callable[[], None]:
+    """One training step by AdamW."""
+    optimizer = torch.optim.AdamW(model.train().parameters(), rate)
 
     def step() -> None:
-        loss = model(pixel_values=pixels, input_ids=ids, attention_mask=mask, return_loss=True).loss
         optimizer.zero_grad()
-        loss.backward()
+        loss().backward()
         optimizer.step()
 
     return step
 
 
-def seconds_of(step: Callable[[], None], threads: int, steps: int) -> float:
-    """Median seconds of a step with so many threads, after three that warm up."""
+def theirs(preset: Preset, pixels: Tensor, ids: Tensor, mask: Tensor) -> Callable[[], None]:
+    """A step of transformers' AlignModel with towers of the preset's size."""
+    text, image = preset.text, preset.image
+    width = image.projection or (112 if preset.name == "toy" else 640)
+    config = AlignConfig(
+        text_config={
+            "vocab_size": VOCABULARY, "hidden_size": text.width, "num_hidden_layers": text.layers,
+            "num_attention_heads": text.heads, "intermediate_size": 4 * text.width,
+            "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
+        },
+        vision_config={
+            "image_size": image.crop, "width_coefficient": image.width, "hidden_dim": width,
+            "depth_coefficient": image.depth, "depthwise_padding": [], "drop_connect_rate": 0.0,
+        },
+        projection_dim=width,
+    )  # fmt: skip
+    model = AlignModel(config).to(pixels.device)
+    inputs = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask}
+    return step_of(model, lambda: model(**inputs, return_loss=True).loss, 1e-4)
+
+
+def ours(preset: Preset, pixels: Tensor, ids: Tensor, mask: Tensor) -> Callable[[], None]:
+    """A step of ours; texts are padded to their longest, as our batches are."""
+    model = Align(preset, VOCABULARY).to(pixels.device)
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    longest = int(mask.sum(dim=1).max())
+    inputs = (pixels.to(memory_format=torch.channels_last), ids[:, :longest], mask[:, :longest])
+    return step_of(model, lambda: contrastive_loss(*model(*inputs), model.temperature()), 1e-4)
+
+
+def speed_of(step: Callable[[], None], size: int, steps: int, threads: int = 0) -> float:
+    """Median pairs per second of a step, after three that warm up."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     taken = []
     for _ in range(3 + steps):
         started = time.perf_counter()
         step()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         taken.append(time.perf_counter() - started)
     torch.set_num_threads(before)
-    return statistics.median(taken[3:])
+    return size / statistics.median(taken[3:])
+
+
+def loop_speed(preset: Preset, shards: Path, out: Path, steps: int, processes: int) -> float:
+    """Pairs per second of the second half of a run, which has warmed up."""
+    train(preset, [shards], out, steps=steps, processes=processes, progress=False)
+    rows = read_metrics(out)
+    half = rows[len(rows) // 2]
+    seen = (rows[-1]["step"] - half["step"]) * preset.recipe.batch_size
+    return seen / (rows[-1]["seconds"] - half["seconds"])
+
+
+def toy_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: Path) -> None:
+    """Add a round's speeds of the toy preset to ``found``."""
+    toy, cores = get_preset("toy"), usable_cores()
+    step = theirs(toy, *batch(toy, 22, 11.0, torch.device("cpu")))
+    for threads in sorted({1, cores}):
+        speed = speed_of(step, toy.recipe.batch_size, args.steps // 3, threads)
+        found.setdefault(f"AlignModel, AdamW, {threads} thread(s)", []).append(speed)
+    for optimizer, processes in (("adamw", cores), ("muon", cores), ("muon", 1)):
+        preset = replace_fields(toy, {"recipe.optimizer": optimizer})
+        out = Path(tempfile.mkdtemp(dir=folder)) / "run"
+        speed = loop_speed(preset, folder / "world", out, args.steps, processes)
+        found.setdefault(f"align_edu, {optimizer}, {processes} process(es)", []).append(speed)
+
+
+def b7_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: Path) -> None:
+    """Add a round's speeds of EfficientNet-B7 and BERT-Base to ``found``."""
+    preset = replace_fields(get_preset("b7_base"), {"recipe.batch_size": str(args.batch)})
+    image = dataclasses.replace(preset.image, recompute=args.recompute, ghost_batch=None)
+    preset = dataclasses.replace(preset, image=image)
+    inputs = batch(preset, 64, 16.0, open_machine(args.device).device)
+    for name, make in (("AlignModel", theirs), ("align_edu", ours)):
+        speed = speed_of(make(preset, *inputs), args.batch, 1)
+        found.setdefault(name, []).append(speed)
 
 
 def main() -> None:
     """Print each one's median pairs per second and the ratio to AlignModel's best."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("size", choices=("toy", "b7"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--busy", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--device")
+    parser.add_argument("--recompute", action="store_true", help="activation checkpointing in ours")
     args = parser.parse_args()
-    toy, cores = get_preset("toy"), usable_cores()
-    adamw = replace_fields(toy, {"recipe.optimizer": "adamw"})
     keep_freed_memory()
-    model, size = theirs(toy), toy.recipe.batch_size
+    others = [
+        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)
+    ]
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shards = World(seed=3, image_size=48).write(folder / "world", 5_000, progress=False)
-        for number in range(args.rounds):
-            for threads in sorted({1, cores}):
-                speed = size / seconds_of(model, threads, args.steps // 3)
-                found.setdefault(f"AlignModel, AdamW, {threads} thread(s)", []).append(speed)
-            for preset in (adamw, toy):
-                out = folder / f"{number}-{preset.recipe.optimizer}"
-                speed = pairs_per_second(preset, shards, out, args.steps, cores)
-                label = f"align_edu, {preset.recipe.optimizer}, {cores} processes"
-                found.setdefault(label, []).append(speed)
+        World(seed=3, image_size=48).write(Path(name) / "world", 5_000, progress=False)
+        for _ in range(args.rounds):
+            (toy_speeds if args.size == "toy" else b7_speeds)(args, found, Path(name))
+    for other in others:
+        other.kill()
     best = max(statistics.median(v) for label, v in found.items() if label.startswith("Align"))
-    print(f"torch {torch.__version__}, {cores} cores, {args.rounds} rounds")
+    print(f"torch {torch.__version__}, {usable_cores()} cores, {args.rounds} rounds")
     for label, speeds in found.items():
         speed = statistics.median(speeds)
-        print(f"{label:32} {speed:7.0f} pairs/s   {speed / best:.2f} x AlignModel at its best")
+        print(f"{label:32} {speed:9.2f} pairs/s   {speed / best:.2f} x AlignModel at its best")
 
 
 if __name__ == "__main__":
