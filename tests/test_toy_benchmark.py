@@ -94,8 +94,6 @@ CAT_ABOVE_DOG = scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), rel
         (scene(), scene(), True),
         (scene(size="large"), scene(), True),
         (scene(), scene(size="large"), False),
-        (scene(count=2), scene(count=3), False),
-        (scene(style="sketch"), scene(), True),
         (scene(place="farm"), scene(), False),
         (scene(thing=Thing("dog", "blue")), scene(), False),
         # A red dog is also there when it is the second object, though not a large one.
@@ -172,10 +170,8 @@ def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(
     assert len(twins) == 160  # four of each five
     changed = set()
     for row in twins:
-        base = hard[row["twin_of"]]
-        assert base["imgid"] == row["imgid"] - row["imgid"] % (TWINS + 1)
-        assert base["twin_of"] is None
-        names = [name for name, fact in row["scene"].items() if fact != base["scene"][name]]
-        assert len(names) == 1, (base["scene"], row["scene"])
-        changed.update(names)
+        base = hard[row["imgid"] - row["imgid"] % (TWINS + 1)]
+        assert base["imgid"] == row["twin_of"] and base["twin_of"] is None
+        (name,) = (name for name, fact in row["scene"].items() if fact != base["scene"][name])
+        changed.add(name)
     assert changed >= {"kind", "colour", "place", "count"}

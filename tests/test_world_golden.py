@@ -71,15 +71,15 @@ def drawings(size: int, n: int) -> Iterator[bytes]:
         yield draw(scene, child_rng(17, i), size).tobytes()
 
 
+def captions(*kinds: str) -> Iterator[bytes]:
+    for i, scene in enumerate(scenes(500)):
+        for completeness in kinds:
+            yield caption(scene, child_rng(19, i), completeness).encode()
+
+
 def texts_with_every_fact() -> Iterator[bytes]:
     for i, scene in enumerate(scenes(500)):
         yield "\n".join(full_captions(scene, child_rng(18, i), n=3)).encode()
-
-
-def captions() -> Iterator[bytes]:
-    for i, scene in enumerate(scenes(500)):
-        for completeness in ("full", "most", "brief", "mixed"):
-            yield caption(scene, child_rng(19, i), completeness).encode()
 
 
 def noise_texts() -> Iterator[bytes]:
@@ -142,7 +142,7 @@ MADE: dict[str, Callable[[Path], Iterator[bytes]]] = {
     "drawings of 58 pixels": lambda folder: drawings(58, 288),
     "drawings of 256 pixels": lambda folder: drawings(256, 40),
     "full captions": lambda folder: texts_with_every_fact(),
-    "captions": lambda folder: captions(),
+    "captions": lambda folder: captions("full", "most", "brief", "mixed"),
     "noise texts": lambda folder: noise_texts(),
     "edits": lambda folder: edits(),
     "pairs": lambda folder: pairs(),
@@ -163,16 +163,6 @@ def test_what_the_world_makes_is_byte_identical_to_what_it_made_before(
     name: str, tmp_path: Path
 ) -> None:
     assert digest(name, tmp_path) == GOLDEN[name]
-
-
-def test_the_golden_scenes_show_every_kind_in_every_weather_and_place() -> None:
-    facts = [scene_facts(scene) for scene in scenes(288)]
-    for name, values in FACTS.items():
-        shown = {row[name] for row in facts} - {""}
-        assert shown == set(values) or name.startswith("other_"), name
-    outdoor = {n for n, place in catalog.PLACES.items() if place.daylight}
-    around = {(row["place"], row["weather"]) for row in facts}
-    assert {(place, weather) for place in outdoor for weather in catalog.WEATHER} <= around
 
 
 if __name__ == "__main__":
