@@ -90,11 +90,12 @@ CAPTION_TYPES = [
 def parquets(draw: st.DrawFn) -> tuple[str, bytes, int]:
     rows = draw(st.integers(0, 9))
     name = draw(st.sampled_from(["caption", "TEXT", "text", "alt"]))
-    captions = draw(st.lists(st.none() | texts, min_size=rows, max_size=rows))
+    values: list[Any] = draw(st.lists(st.none() | texts, min_size=rows, max_size=rows))
     kind = draw(st.sampled_from([*CAPTION_TYPES, *CAPTION_TYPES[:1] * 6]))
-    values = [[text] for text in captions] if pa.types.is_list(kind) else captions
+    if pa.types.is_list(kind):
+        values = [[text] for text in values]
     if pa.types.is_binary(kind):
-        values = [text and text.encode("utf-16") for text in captions]
+        values = [text and text.encode("utf-16") for text in values]
     columns = {name: pa.array(values, kind)}
     for other in draw(st.sets(st.sampled_from(list(COLUMNS)))):
         columns[other] = pa.array(draw(st.lists(COLUMNS[other], min_size=rows, max_size=rows)))
@@ -104,38 +105,31 @@ def parquets(draw: st.DrawFn) -> tuple[str, bytes, int]:
 
 
 @st.composite
-def tab_separated(draw: st.DrawFn) -> tuple[str, bytes, int]:
-    cell = texts.map(lambda text: re.sub(r"[\t\n\r]", " ", text))
-    rows = draw(st.lists(st.tuples(cell, cell), max_size=9))
-    end = draw(st.sampled_from(["\n", "\r\n"]))
-    lines = "".join(f"{caption}\thttp://x/{url.strip()}{end}" for caption, url in rows)
-    return "raw.tsv", lines.encode(), len(rows)
-
-
-@st.composite
-def comma_separated(draw: st.DrawFn) -> tuple[str, bytes, int]:
+def text_tables(draw: st.DrawFn) -> tuple[str, bytes, int]:
     rows = draw(st.lists(st.tuples(texts, texts), max_size=9))
+    kind, end = (
+        draw(st.sampled_from(["tsv", "csv", "jsonl"])),
+        draw(st.sampled_from(["\n", "\r\n"])),
+    )
     file = io.StringIO()
-    csv.writer(file).writerows([("caption", "url"), *rows])
-    return "raw.csv", file.getvalue().encode(), len(rows)
-
-
-@st.composite
-def json_lines(draw: st.DrawFn) -> tuple[str, bytes, int]:
-    row = st.fixed_dictionaries({"caption": texts}, optional={"url": texts, "id": st.integers()})
-    rows = draw(st.lists(row, max_size=9))
-    strange = draw(st.none() | json_values | st.just(DEEP))
-    lines = [json.dumps(row) for row in rows]
-    lines += [] if strange is None else [strange if strange == DEEP else json.dumps(strange)]
-    return "raw.jsonl", "\n".join(lines).encode(), len(lines) if strange is None else -1
+    if kind == "csv":
+        csv.writer(file).writerows([("caption", "url"), *rows])
+    elif kind == "tsv":
+        cells = [[re.sub(r"[\t\n\r]", " ", cell) for cell in row] for row in rows]
+        file.writelines(f"{caption}\thttp://x/{url.strip()}{end}" for caption, url in cells)
+    else:
+        strange = draw(st.none() | json_values.map(json.dumps) | st.just(DEEP))
+        lines = [json.dumps({"caption": caption, "url": url}) for caption, url in rows]
+        file.write("\n".join(lines + ([] if strange is None else [strange])))
+        return "raw.jsonl", file.getvalue().encode(), len(rows) if strange is None else -1
+    return f"raw.{kind}", file.getvalue().encode(), len(rows)
 
 
 @pytest.mark.longer
 @given(st.data())
 @fuzz
 def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data: st.DataObject) -> None:
-    kinds = parquets() | parquets() | tab_separated() | comma_separated() | json_lines()
-    name, content, rows = data.draw(kinds)
+    name, content, rows = data.draw(parquets() | text_tables())
     whole = rows >= 0 and data.draw(st.sampled_from([True, True, False]))
     content = content if whole or not content else data.draw(damaged(content))
     with tempfile.TemporaryDirectory() as folder:
@@ -165,37 +159,33 @@ KINDS = {"jpg": "image", "png": "image", "webp": "image", "txt": "txt", "json": 
 
 @st.composite
 def shards(draw: st.DrawFn) -> list[tuple[str, bytes]]:
-    members = []
-    for key, ending in draw(st.lists(MEMBERS, max_size=14)):
-        content = PICTURE + draw(st.binary(max_size=3))
-        if ending == "txt":
-            content = draw(texts.map(str.encode) | st.binary(max_size=5))
-        if ending == "json":
-            caption = texts.map(lambda text: json.dumps({"caption": text, "id": 2**70}))
-            anything = caption | json_values.map(json.dumps) | st.just(DEEP)
-            content = draw(anything.map(str.encode) | st.binary(max_size=9))
-        members.append((f"{key}.{ending}", content))
-    return members
+    captions = texts.map(lambda text: json.dumps({"caption": text, "id": 2**70}))
+    values = captions | json_values.map(json.dumps) | st.just(DEEP)
+    contents = {
+        "txt": texts.map(str.encode) | st.binary(max_size=5),
+        "json": values.map(str.encode) | st.binary(max_size=9),
+    }
+    pictures = st.binary(max_size=3).map(PICTURE.__add__)
+    keys = draw(st.lists(MEMBERS, max_size=14))
+    return [(f"{key}.{ending}", draw(contents.get(ending, pictures))) for key, ending in keys]
 
 
 def expected(members: list[tuple[str, bytes]]) -> tuple[int, dict[str, bytes]]:
     """How many pairs and members must be returned or reported, and the picture of each key."""
     seen: dict[tuple[str, str], bytes] = {}
-    unsafe, repeated = 0, 0
+    others = 0  # unsafe or repeated
     for name, content in members:
         folder, _, file = name.rpartition("/")
         stem, _, ending = file.partition(".")
-        kind = KINDS.get(ending.lower())
-        if kind is None:
+        if (kind := KINDS.get(ending.lower())) is None:
             continue
-        if name.startswith(("/", "..")):
-            unsafe += 1
-        elif (f"{folder}/{stem}", kind) in seen:
-            repeated += 1
+        key = (f"{folder}/{stem}".removeprefix("/"), kind)
+        if name.startswith(("/", "..")) or key in seen:
+            others += 1
         else:
-            seen[f"{folder}/{stem}", kind] = content
-    pictures = {f"{key}".removeprefix("/"): c for (key, kind), c in seen.items() if kind == "image"}
-    return len({key for key, _ in seen}) + unsafe + repeated, pictures
+            seen[key] = content
+    pictures = {key: content for (key, kind), content in seen.items() if kind == "image"}
+    return len({key for key, _ in seen}) + others, pictures
 
 
 @pytest.mark.longer

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from align_edu.cli import _build_parser, main
+from align_edu.pairs import read_pairs
+from tests.tar_writer import REAL
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL = ROOT.parent / "shared" / "real"
 PAGE = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.S) for line in block.split("\n")]
 COMMANDS = [shlex.split(line) for line in LINES if line]
-needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 
 
 def ours(command: list[str]) -> list[str]:
@@ -47,12 +47,10 @@ def test_the_plan_is_quoted_as_it_is_printed(chip: str, capsys: pytest.CaptureFi
     assert "DOES NOT FIT" not in printed
 
 
-@needs_real
+@pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 def test_a_tsv_is_filtered_on_its_texts_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from align_edu.pairs import read_pairs
-
     monkeypatch.chdir(tmp_path)
     rows = read_pairs(REAL / "alt_text" / "web_10000.parquet").to_pylist()
     clean = [(" ".join((row["caption"] or "").split()), row["url"]) for row in rows]

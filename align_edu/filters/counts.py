@@ -79,13 +79,12 @@ def check_shard(job: Job, number: int) -> dict[str, int]:
 def describe(job: Job, number: int) -> int:
     """Write the tables of a chunk, in which images, texts and words are fingerprints.
 
-    Returns the number of pairs without those that failed a download, which are in no other table.
+    Returns the number of pairs without those that failed a download, which are only in `pairs`.
 
     pairs : each pair's picture and text, and which rules on one pair drop it.
-    images : each different picture, its alt-texts and pairs in the chunk, and its distance in
-        bits to the nearest evaluation image. Pairs without an image identity have no alt-text.
-    texts : the different (text, image).
-    words : each word's row and fingerprint.
+    images : each different picture, its alt-texts (of pairs with an image identity) and pairs in
+        the chunk, and its distance in bits to the nearest evaluation image.
+    texts : the different (text, image). words : each word's row and fingerprint.
     tokens : each different unigram (and bigram), its count in the chunk, and its spelling.
     """
     raw = prepared(job.raw.chunks[number].read(COLUMNS))
@@ -121,10 +120,7 @@ def describe(job: Job, number: int) -> int:
 
 
 def prepared(table: pa.Table) -> pl.DataFrame:
-    """Bring the columns into the types that the rules read; add those that are derived.
-
-    Raises InputError for a column that its rule cannot read.
-    """
+    """Give columns the types that the rules read, or raise InputError; add derived ones."""
     # Without the metadata of the schema and its fields, which polars wants in UTF-8.
     rows = pl.DataFrame(pl.from_arrow(pa.table(table.columns, names=table.column_names)))
     for name, dtype in rows.schema.items():
@@ -150,10 +146,7 @@ def prepared(table: pa.Table) -> pl.DataFrame:
 
 
 def _with_pictures(job: Job, shards: Path, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Measure `distance` and `unsafe`, null for pairs without a readable picture.
-
-    Looks once at each different picture, by the first of its pairs that is in the shards.
-    """
+    """Measure `distance` and `unsafe` of each different picture; null without a readable one."""
     source, number_of = _index(shards, "shard" in pairs.columns)
     names = pairs.select(pl.coalesce("image", "key")).to_series().to_list()
     numbers: dict[str, int] = {}
@@ -210,12 +203,10 @@ def add_up_tokens(job: Job, share: int) -> None:
 
 
 def find_edge(job: Job, pairs: int) -> tuple[tuple[int, str | None] | None, bool, str]:
-    """Find where the vocabulary ends.
+    """Return the arguments of `text.rare_words`, whether bigrams are judged, and a note.
 
-    Returns the arguments of `text.rare_words`, None if the rule cannot be applied; whether
-    bigrams are judged; and a note. A fixed size ranks unigrams and bigrams together.
-
-    Paper: Section 3 (the most frequent unigrams and bigrams of the raw data).
+    The arguments are None if the rule cannot be applied. A fixed size ranks unigrams and bigrams
+    together. Paper: Section 3 (the most frequent unigrams and bigrams of the raw data).
     """
     tokens, size = job.scan("all_tokens", range(job.shares)), job.rules.vocabulary_size
     if size == "auto" or size is None:

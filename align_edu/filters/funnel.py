@@ -13,6 +13,7 @@ from align_edu.filters.rules import RULES
 
 OPTIONAL = [rule.name for rule in RULES if rule.optional]
 EXAMPLES = 10
+Words = Mapping[str, str]
 LABELS, CLEAN = "noise", "clean"  # a column of labels, and the label of a good pair
 
 
@@ -118,11 +119,7 @@ def tally(table: pa.Table, drops: pl.DataFrame) -> tuple[np.ndarray, dict[str, A
 
 
 def add_up(
-    says: Mapping[str, str],
-    absent: Mapping[str, str],
-    notes: Mapping[str, str],
-    tallies: Sequence[dict[str, Any]],
-    source: str | None,
+    says: Words, absent: Words, notes: Words, tallies: list[dict[str, Any]], source: str | None
 ) -> Funnel:
     """Make the funnel from the tallies of all chunks.
 
@@ -148,10 +145,7 @@ def add_up(
 
 
 def judged(totals: Mapping[str, Mapping[str, int]], rules: Sequence[str]) -> Truth:
-    """Judge the rules by labels.
-
-    totals: label -> its "pairs", those dropped by "any" rule, and by each rule alone.
-    """
+    """Judge the rules by label -> its "pairs", those dropped by "any" rule, and by each alone."""
     noise = [counts for label, counts in totals.items() if label != CLEAN]
 
     def right(rule: str) -> dict[str, float]:

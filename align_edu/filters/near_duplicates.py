@@ -3,19 +3,15 @@
 The hash is ImageHash's `phash` with 16 x 16 bits: the signs of the lowest frequencies of the
 grey image, so that size, compression and colour change few of the 256 bits. The default bound,
 66 bits, is the largest at which no more than a few of a million pairs of different images count
-as duplicates. Measured by `tests/benchmarks/near_duplicates.py`:
+as duplicates. Measured by `tests/benchmarks/near_duplicates.py` on toy drawings | photographs:
 
-| within 66 bits of 256 | 200 toy drawings | 210 photographs |
-|---|---|---|
-| resized to 58 pixels, compressed to quality 20, half the colour: found | 100 % | 100 % |
-| 30 % lighter or darker, a watermark, turned by 2 degrees: found | 100 % | 100 % |
-| 5 % of width and height cropped: found | 100 % | 96 % |
-| 10 % of width and height cropped; a border of 5 %: found | 41 %; 32 % | 5 %; 0.5 % |
-| 20 % of width and height cropped, mirrored: found | 0 % | 0 % |
-| different images taken for duplicates, per pair | 1.8e-6 (of 1,500) | 0 of 21,945 |
+    found: resized to 58 pixels, compressed to quality 20, half the colour    100 % | 100 %
+           30 % lighter or darker, a watermark, turned by 2 degrees           100 % | 100 %
+           cropped by 5 %; by 10 %                               100 %, 41 % | 96 %, 5 %
+           a border of 5 %; cropped by 20 %, mirrored               32 %, 0 % | 0.5 %, 0 %
+    different images taken for duplicates, per pair              1.8e-6 | 0 of 21,945
 
 A flat picture, of fewer than 8 grey levels, has no hash: all white pictures would share one.
-`dhash` and `average_hash` take more different images for duplicates.
 """
 
 import math
@@ -34,17 +30,14 @@ from align_edu.pairs.splits import is_benchmark, read_split
 HASH_SIDE = 16  # 16 x 16 = 256 bits, 32 bytes
 FLAT = 8  # a picture that spans fewer of 256 grey levels has no structure to hash
 _AT_ONCE = 500  # images that a process hashes in one go
-Hash = np.ndarray | str | None  # "flat": no structure; None: not decodable
-
-
-class FlatImage(ValueError):
-    """A picture without structure, whose hash would be that of every other such picture."""
+FLAT_IMAGE = "flat image"
+Hash = np.ndarray | str  # (32,) uint8, or why there is none
 
 
 def perceptual_hash(data: bytes) -> np.ndarray:
     """Hash the bytes of an image file to 256 bits: (32,) uint8.
 
-    Raises BrokenImage if the image cannot be decoded, FlatImage if it has no structure.
+    Raises BrokenImage if the image cannot be decoded or is flat.
 
     >>> import io
     >>> Image.linear_gradient("L").save(file := io.BytesIO(), "PNG")
@@ -57,7 +50,7 @@ def perceptual_hash(data: bytes) -> np.ndarray:
     picture = decode_image(data, at_least=128)
     grey = picture.convert("L").resize((4 * HASH_SIDE, 4 * HASH_SIDE), Image.Resampling.LANCZOS)
     if np.ptp(np.asarray(grey)) < FLAT:
-        raise FlatImage
+        raise BrokenImage(FLAT_IMAGE)
     return np.packbits(imagehash.phash(grey, hash_size=HASH_SIDE).hash)
 
 
@@ -65,25 +58,20 @@ def hash_images(places: Sequence[Place], workers: int | None = None) -> list[Has
     """Hash images on `workers` processes, one per core if None."""
     workers = min(workers or usable_cores(), -(-len(places) // _AT_ONCE))
     if workers < 2:
-        return list(map(_hash_or_none, places))
+        return list(map(_hash_or_reason, places))
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(_hash_or_none, places, chunksize=_AT_ONCE))
+        return list(pool.map(_hash_or_reason, places, chunksize=_AT_ONCE))
 
 
-def _hash_or_none(place: Place) -> Hash:
+def _hash_or_reason(place: Place) -> Hash:
     try:
         return perceptual_hash(read_part(*place))
-    except FlatImage:
-        return "flat"
-    except (BrokenImage, OSError):
-        return None
+    except (BrokenImage, OSError) as error:
+        return str(error)
 
 
 def nearest_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Count the bits in which each hash differs from the nearest of the others.
-
-    hashes: (N, 32) uint8. others: (M, 32) uint8. Returns (N,) int32, its largest value for M = 0.
-    """
+    """Return the different bits from each hash, (N, 32) uint8, to the nearest other: (N,) int32."""
     import faiss
 
     index = faiss.IndexBinaryFlat(others.shape[1] * 8)
@@ -93,16 +81,12 @@ def nearest_distance(hashes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def distances(places: Sequence[Place], others: np.ndarray, workers: int) -> list[float | None]:
-    """Measure the bits from each image to the nearest of the others.
-
-    Returns None for an unreadable image, infinity for a flat one.
-    """
+    """Measure the bits to the nearest of the others: None if unreadable, infinity if flat."""
     hashes = hash_images(places, workers)
     found = [one for one in hashes if isinstance(one, np.ndarray)]
     bits = iter(nearest_distance(np.stack(found), others).tolist() if found else ())
-    return [
-        None if one is None else math.inf if isinstance(one, str) else next(bits) for one in hashes
-    ]
+    without = {FLAT_IMAGE: math.inf}
+    return [without.get(one) if isinstance(one, str) else next(bits) for one in hashes]
 
 
 def evaluation_images(path: str | Path) -> list[Path]:
@@ -134,7 +118,7 @@ def evaluation_hashes(
     files = [file for path in against for file in evaluation_images(path)]
     found = hash_images([(file, 0, file.stat().st_size) for file in files], workers)
     for file, one in zip(files, found):
-        if one is None:
+        if isinstance(one, str) and one != FLAT_IMAGE:
             remedy = lfs_remedy(file) or "cannot be decoded; repair or remove this evaluation image"
             raise InputError(f"{file}: {remedy}")
     hashes = [one for one in found if isinstance(one, np.ndarray)]

@@ -20,9 +20,6 @@ class Rules:
     every word of data much smaller than its 1.8 billion pairs.
 
     Paper: Section 3.
-
-    >>> Rules().min_side, Rules(min_side=None).min_side
-    (200, None)
     """
 
     # Drop an image with a larger score, 0 to 1, in a column `nsfw` or `punsafe` or from a
@@ -133,10 +130,7 @@ RULES = (
 
 
 def not_applied(rules: Rules, columns: set[str], hashed: bool, scored: bool) -> dict[str, str]:
-    """Return rule -> why it cannot be applied to a table with these columns.
-
-    hashed, scored: whether distances to evaluation images and unsafe scores will be measured.
-    """
+    """Return rule -> why it cannot be applied; hashed, scored: whether pictures are measured."""
     columns = columns | ({"distance"} if hashed else set()) | ({"nsfw"} if scored else set())
     absent = {}
     for rule in RULES:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -25,21 +25,16 @@ from align_edu.filters.near_duplicates import evaluation_hashes
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.io import InputError, only_writer, read_json, usable_cores, write_json, written_whole
 from align_edu.pairs.shards import shards_of
-from align_edu.pairs.table import (
-    CHUNK_ROWS,
-    KEPT_PAIRS,
-    SOURCE,
-    Chunks,
-    open_chunks,
-    table_files,
-)
+from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, open_chunks, table_files
 
+Pairs: TypeAlias = str | Path | pa.Table
+Task = Callable[[Job, int], Any]
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made
 
 
 def filter_pairs(
-    pairs: str | Path | pa.Table,
+    pairs: Pairs,
     out: str | Path,
     *,
     rules: Rules | None = None,
@@ -77,12 +72,13 @@ def filter_pairs(
     """
     out, rules = Path(out), _checked_rules(rules or Rules(), vocabulary_size, against, unsafe_model)
     _check_place(pairs, out)
+    model = None if unsafe_model is None else Path(unsafe_model).absolute()
     # A worker of a cluster must not start processes itself.
     processes = 1 if engine == "cluster" else workers or usable_cores()
     new, work = not out.exists(), out.absolute() / WORK
     with only_writer(out):
         try:
-            job = _open(pairs, work, rules, list(map(Path, against)), unsafe_model, processes)
+            job = _open(pairs, work, rules, list(map(Path, against)), model, processes)
         except InputError:
             shutil.rmtree(out if new else work, ignore_errors=True)
             raise
@@ -108,7 +104,7 @@ def _checked_rules(
     return replace(rules, vocabulary_size=vocabulary_size)
 
 
-def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
+def _check_place(pairs: Pairs, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; give a folder for the filter's output")
     places = (out.resolve(), out.resolve() / KEPT_PAIRS)
@@ -117,21 +113,15 @@ def _check_place(pairs: str | Path | pa.Table, out: Path) -> None:
 
 
 def _open(
-    pairs: str | Path | pa.Table,
-    work: Path,
-    rules: Rules,
-    against: Sequence[Path],
-    unsafe_model: str | Path | None,
-    processes: int,
+    pairs: Pairs, work: Path, rules: Rules, against: list[Path], model: Path | None, processes: int
 ) -> Job:
     """Prepare a run; remove unfinished work of other pairs, rules, evaluation sets or models."""
-    model = None if unsafe_model is None else Path(unsafe_model).absolute()
     settings = _settings(pairs, rules, [*against, *([model] if model else [])])
     note = work / "settings.json"
     if isinstance(pairs, pa.Table) or not note.exists() or read_json(note) != settings:
         shutil.rmtree(work, ignore_errors=True)
     raw = open_chunks(pairs, work / "raw", CHUNK_ROWS)
-    columns = _checked_columns("the table" if isinstance(pairs, pa.Table) else pairs, raw)
+    columns = _checked_columns(pairs, raw.schema, raw.rows)
     absent = not_applied(rules, columns, bool(against), model is not None)
     bigrams = rules.vocabulary_size != "auto" or raw.rows >= text.BIGRAMS_FROM
     hashes = None if "near_duplicate" in absent else work / "against.npz"
@@ -150,23 +140,21 @@ def _open(
     return Job(work, raw, rules, absent, bigrams, shards, hashes, model, processes)
 
 
-def _checked_columns(name: object, raw: Chunks) -> set[str]:
+def _checked_columns(pairs: Pairs, schema: pa.Schema, rows: int) -> set[str]:
     """Return the columns of the raw pairs; raise InputError for one that is missing or mistyped."""
-    columns = set(raw.schema.names)
+    name, columns = "the table" if isinstance(pairs, pa.Table) else pairs, set(schema.names)
     if "caption" not in columns:
         raise InputError(f"{name}: no texts, the column `caption` is missing")
-    if raw.rows == 0:
+    if rows == 0:
         raise InputError(f"{name}: holds no pairs")
     try:
-        counts.prepared(
-            raw.schema.empty_table().select([c for c in counts.COLUMNS if c in columns])
-        )
+        counts.prepared(schema.empty_table().select([c for c in counts.COLUMNS if c in columns]))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     return columns
 
 
-def _settings(pairs: str | Path | pa.Table, rules: Rules, others: Sequence[Path]) -> dict[str, Any]:
+def _settings(pairs: Pairs, rules: Rules, others: Sequence[Path]) -> dict[str, Any]:
     """Return what unfinished work must have been made with, so that it can be resumed."""
     files = [] if isinstance(pairs, pa.Table) else table_files(pairs)
     for path in others:
@@ -208,20 +196,15 @@ def _engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
 
 
 def _each(
-    run: Callable[..., Iterable[Any]],
-    progress: bool,
-    label: str,
-    task: Callable[[Job, int], Any],
-    job: Job,
-    numbers: Sequence[int],
+    run: Callable[..., Iterable[Any]], progress: bool, task: Task, job: Job, numbers: range
 ) -> list[Any]:
     """Return `task(job, number)` for each number, without repeating what an earlier run did."""
-    results = run(partial(_once, task, job), numbers)
+    results, label = run(partial(_once, task, job), numbers), task.__name__.replace("_", " ")
     hidden = not progress or len(numbers) < 2
     return list(tqdm(results, desc=label, total=len(numbers), disable=hidden, leave=False))
 
 
-def _once(task: Callable[[Job, int], Any], job: Job, number: int) -> Any:
+def _once(task: Task, job: Job, number: int) -> Any:
     """Run a task and record its result once its tables are whole, or return the record."""
     record = job.work / task.__name__ / f"{number:05d}.json"
     if not record.exists():
@@ -230,45 +213,39 @@ def _once(task: Callable[[Job, int], Any], job: Job, number: int) -> Any:
 
 
 def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel, Job]:
-    """Describe each chunk, add up over all of them, and judge each chunk by the totals.
-
-    Returns the funnel, and the job with the vocabulary's edge.
-    """
+    """Describe each chunk, add up over all of them, and judge each chunk by the totals."""
     chunks, notes, faults = range(len(job.raw.chunks)), dict[str, str](), Counter[str]()
-    for found in each("checking shards", counts.check_shard, job, chunks):
+    for found in each(counts.check_shard, job, chunks):
         faults.update(found)
     warnings = [f"{count:,} {reason}" for reason, count in faults.items()]
-    pairs = sum(each("reading the pairs", counts.describe, job, chunks))
+    pairs = sum(each(counts.describe, job, chunks))
     tables = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
     rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in tables]
     job = replace(job, shares=1 + max(rows, default=0) // SHARE_ROWS)
     shares = range(job.shares)
     if job.applied("image"):
-        found = each("adding up images", counts.add_up_images, job, shares)
+        found = each(counts.add_up_images, job, shares)
         if job.hashes and (note := _unchecked(found, job.hashes)):
             notes["near_duplicate"] = note
             warnings.append(note)
     if job.applied("text"):
-        each("adding up alt-texts", counts.add_up_texts, job, shares)
+        each(counts.add_up_texts, job, shares)
     if job.applied("token"):
-        each("adding up words", counts.add_up_tokens, job, shares)
+        each(counts.add_up_tokens, job, shares)
         edge, bigrams, note = counts.find_edge(job, pairs)
         job, notes["rare_words"] = replace(job, edge=edge, bigrams=bigrams), note
         if edge is None:
             job = replace(job, absent={**job.absent, "rare_words": note})
         else:
-            each("finding rare words", counts.find_rare, job, shares)
-    tallies = each("filtering", counts.judge, job, chunks)
+            each(counts.find_rare, job, shares)
+    tallies = each(counts.judge, job, chunks)
     source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
     funnel = add_up(in_words(job.rules, job.bigrams), job.absent, notes, tallies, source)
     return replace(funnel, warnings=warnings), job
 
 
 def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:
-    """Describe what could not be compared with the evaluation images, "" if all could.
-
-    counts: pairs without a readable image, and with a flat one, of each share.
-    """
+    """Describe what was not compared with the evaluation images, by the counts of each share."""
     unread, flat = (sum(count) for count in zip(*counts))
     parts = {
         "pairs without a readable image not checked": unread,

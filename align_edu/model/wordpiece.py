@@ -15,7 +15,7 @@ from tokenizers import (
     trainers,
 )
 
-from align_edu.io import InputError, written_whole
+from align_edu.io import InputError, lfs_remedy, written_whole
 from align_edu.pairs.tar_index import whole_text
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0 to 4
@@ -177,4 +177,6 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise InputError(f"{path}: not a tokenizer file ({error})") from None
+        raise InputError(
+            f"{path}: {lfs_remedy(path) or f'not a tokenizer file ({error})'}"
+        ) from None

@@ -25,9 +25,9 @@ OTHER_PICTURES = (".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # some programs store 1 MiB and more
 # What Pillow's readers raise for broken data.
 UNREADABLE = (
-    *(OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError),
-    *(ZeroDivisionError, struct.error, zlib.error),
-)
+    OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, ZeroDivisionError,
+    struct.error, zlib.error,
+)  # fmt: skip
 
 
 class BrokenImage(ValueError):

@@ -16,7 +16,7 @@ import pyarrow.parquet
 from align_edu.io import InputError
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
 from align_edu.pairs.table import KEPT_PAIRS, SHARD, SOURCE, read_pairs, read_texts
-from align_edu.pairs.tar_index import Member, group_members, whole_text
+from align_edu.pairs.tar_index import Members, group_members, whole_text
 
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
 _STRINGS, _NUMBERS = ("caption", "key", "name"), ("shard", "offset", "size")
@@ -168,11 +168,7 @@ def _shard_pairs(source: PairSource, path: Path, texts: bool) -> list[pa.Table]:
 
 
 def _rows(
-    source: PairSource,
-    shard: Path,
-    members: dict[str, dict[str, Member]],
-    keep: dict[str, str] | None,
-    texts: bool,
+    source: PairSource, shard: Path, members: Members, keep: dict[str, str] | None, texts: bool
 ) -> list[tuple[Any, ...]]:
     """Return the pairs of a shard; count the others."""
     found = read_texts(shard, members, source.skipped)
@@ -205,10 +201,7 @@ def is_filtered(path: Path) -> bool:
 
 
 def _kept_texts(path: Path) -> tuple[dict[str | None, pa.Table], Path]:
-    """Return shard -> keys and texts of a filter's output, and where its shards are.
-
-    The shard is None where the table does not name it: all its keys are of one shard.
-    """
+    """Return shard (None: the table names none) -> kept keys and texts; and the shards' folder."""
     table, folder = read_pairs(path), _source(path)
     if "key" not in table.column_names:
         raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
@@ -245,7 +238,7 @@ def shards_of(pairs: str | Path | pa.Table) -> Path | None:
         with suppress(InputError):  # made from a table without shards, or they are gone
             return _source(path)
         return None
-    if path.with_suffix(".tar").is_file():
-        return path.with_suffix(".tar").resolve()
+    if (tar := path.with_suffix(".tar")).is_file():
+        return tar.resolve()
     folder = path if path.is_dir() else path.parent
     return folder.resolve() if any(folder.glob("*.tar")) else None

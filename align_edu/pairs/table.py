@@ -9,13 +9,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError, lfs_remedy, written_whole
-from align_edu.pairs.tar_index import Member, group_members, whole_text
+from align_edu.pairs.tar_index import Members, group_members, whole_text
 from align_edu.pairs.text_table import BROKEN_ROWS, our_names, read_text_table, table_of
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
@@ -57,10 +57,7 @@ def read_pairs(path: str | Path) -> pa.Table:
 
 
 def table_files(path: str | Path) -> list[Path]:
-    """List the files of a table of pairs: parquets, tars without a parquet, or one file.
-
-    Raises InputError if the path is missing or a folder without shards.
-    """
+    """List the files of a table of pairs: parquets, tars without a parquet, or one file."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give a parquet, a TSV or shards")
@@ -144,7 +141,7 @@ def _read_tar(path: Path) -> pa.Table:
 
 
 def read_texts(
-    path: Path, members: dict[str, dict[str, Member]], faults: Counter[str]
+    path: Path, members: Members, faults: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield the key of each pair of a shard, the row of its table, and why its text is empty.
 
@@ -184,10 +181,7 @@ class Chunk:
     tar: Path | None = None  # whose pictures they are, in the first chunk of a shard
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read the rows, with our column names; if `columns` are given, those that exist.
-
-        Raises InputError when the file is damaged.
-        """
+        """Read the rows, with our column names; if `columns` are given, those that exist."""
         with _arrow_errors(self.path, BROKEN_PARQUET):
             file = pa.parquet.ParquetFile(self.path)
             names = file.schema_arrow.names
@@ -202,17 +196,12 @@ class Chunk:
         return _with_shard(table, self.shard if columns is None or SHARD in columns else None)
 
 
-@dataclass(frozen=True)
-class Chunks:
-    """A table of pairs that may exceed memory: its chunks in order, and their joint columns."""
+class Chunks(NamedTuple):
+    """A table of pairs that may exceed memory: its chunks in order, joint columns and rows."""
 
-    chunks: tuple[Chunk, ...]
+    chunks: list[Chunk]
     schema: pa.Schema
-
-    @property
-    def rows(self) -> int:
-        """Number of pairs in all."""
-        return sum(chunk.rows for chunk in self.chunks)
+    rows: int
 
 
 def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROWS) -> Chunks:
@@ -237,7 +226,7 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROW
             tar = None
     with _arrow_errors(str(pairs), "its tables do not fit together"):
         schema = pa.unify_schemas(schemas, promote_options="permissive")
-    return Chunks(tuple(chunks), schema)
+    return Chunks(chunks, schema, sum(chunk.rows for chunk in chunks))
 
 
 def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:

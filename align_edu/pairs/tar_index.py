@@ -21,18 +21,17 @@ KINDS = {"txt": "txt", "json": "json"} | {suffix[1:]: "image" for suffix in SUFF
 # Records of a pax header that matter here; most hold only times.
 _RENAMED = re.compile(rb" (path|size|GNU\.sparse\.\w+)=")
 Member = tuple[str, int, int]  # name, offset and size in bytes
+Members = dict[str, dict[str, Member]]  # key of a pair -> "image", "txt" or "json" -> member
 
 
-def group_members(
-    path: Path, skipped: Counter[str], keep: Container[str] | None = None
-) -> dict[str, dict[str, Member]]:
-    """Return key -> {"image", "txt" or "json" -> member} of a shard; count in `skipped` the rest.
+def group_members(path: Path, skipped: Counter[str], keep: Container[str] | None = None) -> Members:
+    """Return the members of the pairs of a shard; count the rest in `skipped`.
 
     The key of a pair is the name of its members up to the first dot of the file, folder included;
     with the shard's name before it, it is unique. If `keep` is given, only its keys are returned.
     Pairs that a damaged or short shard lacks are counted by the name of the shard.
     """
-    pairs: dict[str, dict[str, Member]] = {}
+    pairs: Members = {}
     images, damage = 0, ""
     try:
         for member in tar_members(path):
@@ -75,9 +74,8 @@ def tar_members(path: Path) -> Iterator[Member]:
     """List the files in an uncompressed tar as (name, offset, size in bytes), in order.
 
     Reads plain headers itself, ten times faster than `tarfile`, which reads the others; joined
-    tars are read as one. Raises tarfile.TarError (of a damaged header also ValueError,
-    OverflowError or RecursionError), after the members before the damage, if the file is no tar
-    or has no end.
+    tars are read as one. After the members before it, raises tarfile.TarError for damage or a
+    missing end (for some headers ValueError, OverflowError or RecursionError).
     """
     length = path.stat().st_size
     if length == 0:

@@ -10,7 +10,14 @@ from typing import Any
 import faiss
 import numpy as np
 
-from align_edu.io import InputError, cannot_write, fingerprint, read_json, write_json
+from align_edu.io import (
+    InputError,
+    cannot_write,
+    fingerprint,
+    lfs_remedy,
+    read_json,
+    write_json,
+)
 
 # Of the graph: links per node, and candidates kept while building and while searching.
 LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
@@ -173,7 +180,8 @@ def _read_part(folder: Path, entry: Mapping[str, Any], name: str) -> Any:
     try:
         size = path.stat().st_size
         if size != entry["size"] or (size <= _HASHED and fingerprint(path) != entry["sha256"]):
-            raise InputError(f"{path}: damaged or of another index; {_REBUILD}")
+            remedy = lfs_remedy(path) or f"damaged or of another index; {_REBUILD}"
+            raise InputError(f"{path}: {remedy}")
         # FAISS maps vectors into memory; the graph is small beside them.
         return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
     except FileNotFoundError:

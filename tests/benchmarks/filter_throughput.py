@@ -10,7 +10,6 @@ The kept rows are compared. Quote ratios.
 """
 
 import argparse
-import json
 import resource
 import shutil
 import statistics
@@ -110,21 +109,20 @@ def duckdb_query(raw: Path, out: Path, size: int) -> None:
     duckdb.sql(query.replace("SIZE", str(size)))
 
 
-def timed(name: str, raw: Path, out: Path, size: int) -> dict[str, float]:
-    """Run one of them in a process of its own: seconds and peak memory in GB."""
+def timed(name: str, raw: Path, out: Path, size: int) -> tuple[float, float]:
+    """Run one of them in a separate process; return seconds and peak memory in GB."""
     command = [sys.executable, __file__, "--one", name, str(raw), str(out), str(size)]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return json.loads(said.splitlines()[-1])
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds, peak = map(float, printed.split()[-2:])
+    return seconds, peak
 
 
 def one(name: str, raw: str, out: str, size: str) -> None:
-    """In the process of its own: run, and print what it took."""
-    act = {"ours": ours, "duckdb": duckdb_query}[name]
+    """Run one of them in this process; print seconds and peak memory."""
     started = time.perf_counter()
-    act(Path(raw), Path(out), int(size))
+    {"ours": ours, "duckdb": duckdb_query}[name](Path(raw), Path(out), int(size))
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6  # kB on Linux
-    print(json.dumps({"seconds": seconds, "peak": peak}))
+    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)  # kB on Linux
 
 
 def main() -> None:
@@ -138,29 +136,27 @@ def main() -> None:
     parser.add_argument("--vocabulary-size", type=int, help="default: as many as pairs")
     parser.add_argument("--only", choices=["ours", "duckdb"])
     args = parser.parse_args()
-    names = [args.only] if args.only else ["ours", "duckdb"]
-    work = Path(tempfile.mkdtemp())
-    try:
+    names, size = [args.only] if args.only else ["ours", "duckdb"], args.vocabulary_size
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         make_pairs(work / "raw.parquet", args.pairs)
-        figures: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
         for _ in range(args.rounds):
             for name in names:
                 shutil.rmtree(work / name, ignore_errors=True)
-                size = args.vocabulary_size or args.pairs
-                figures[name].append(timed(name, work / "raw.parquet", work / name, size))
+                taken = timed(name, work / "raw.parquet", work / name, size or args.pairs)
+                figures[name].append(taken)
         kept = {name: pl.read_parquet(work / name / "pairs.parquet")["key"] for name in names}
-        seconds = {n: statistics.median(f["seconds"] for f in figures[n]) for n in names}
+        seconds = {name: statistics.median(s for s, _ in figures[name]) for name in names}
         for name in names:
-            peak = max(f["peak"] for f in figures[name])
             print(
                 f"{name:7} {seconds[name]:7.1f} s  {args.pairs / seconds[name]:10,.0f} pairs/s"
-                f"  peak {peak:.1f} GB  kept {len(kept[name]):,} of {args.pairs:,}"
+                f"  peak {max(peak for _, peak in figures[name]):.1f} GB"
+                f"  kept {len(kept[name]):,} of {args.pairs:,}"
             )
         if not args.only:
             print("the same pairs kept:", kept["ours"].equals(kept["duckdb"]))
             print(f"ours is {seconds['duckdb'] / seconds['ours']:.2f} x the query's speed")
-    finally:
-        shutil.rmtree(work)
 
 
 if __name__ == "__main__":

@@ -25,11 +25,6 @@ from align_edu.world.scene import child_rng, sample_scene
 DISTANCES = (30, 40, 50, 58, 66, 70, 74, 80, 90)
 
 
-def phash(image: bytes) -> np.ndarray:
-    """The hash in use."""
-    return perceptual_hash(image)
-
-
 def _other(function: Callable[..., imagehash.ImageHash]) -> Callable[[bytes], np.ndarray]:
     def hashed(image: bytes) -> np.ndarray:
         return np.packbits(function(Image.open(io.BytesIO(image)), hash_size=16).hash)
@@ -38,7 +33,7 @@ def _other(function: Callable[..., imagehash.ImageHash]) -> Callable[[bytes], np
 
 
 HASHES = {
-    "phash": phash,
+    "phash": perceptual_hash,
     "dhash": _other(imagehash.dhash),
     "average_hash": _other(imagehash.average_hash),
 }
