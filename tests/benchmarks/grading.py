@@ -26,7 +26,8 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     folder = Path(tempfile.mkdtemp(prefix="grading_"))
     (folder / "class").mkdir()
-    places = {"neighbour": "/no", "class": "/no", "outside": "/no", "marks": "/no", "port": 9}
+    there = {"class": folder / "class", "neighbour": folder / "class/neighbour.ipynb"}
+    places = there | {"outside": "/etc/hosts", "marks": folder / "grades.csv", "port": 9}
     rows = [(name, "right", cells) for name, cells in ODD.items()]
     rows += [row for row in hostile_rows(**places) if row[0] != "spoilt"]
     expected = hand_in_right(folder / "class") + hand_in_wrong(folder / "class")
