@@ -15,18 +15,7 @@ from align_edu.lab.progress import note_answer
 LETTERS = "abcdefgh"
 _FOLDER = resources.files("align_edu.lab") / "quizzes"
 QUIZZES = tuple(sorted(file.name.removesuffix(".json") for file in _FOLDER.iterdir()))
-
-# Long lines and options wrap, and the feedback is nearer to its question than to the next one.
-_STYLE = """
-.align-quiz .widget-html-content, .align-quiz .widget-radio-box label { line-height: 1.5; }
-.align-quiz .widget-radio-box { margin-bottom: 0; }
-.align-quiz .widget-radio-box label {
-    display: flex; flex-direction: row-reverse; justify-content: flex-end; height: auto; }
-.align-quiz .widget-radio-box input { flex: none; }
-.align-quiz p { margin: 2px 0 14px; padding-left: 8px; border-left: 4px solid; }
-.align-quiz p.right { border-color: #009e73; }
-.align-quiz p.wrong { border-color: #d55e00; }
-"""
+_STYLE = (resources.files("align_edu.lab") / "quiz.css").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
