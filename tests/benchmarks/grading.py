@@ -27,7 +27,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="grading_"))
     (folder / "class").mkdir()
     there = {"class": folder / "class", "neighbour": folder / "class/neighbour.ipynb"}
-    places = there | {"outside": "/etc/hosts", "marks": folder / "grades.csv", "port": 9}
+    places = there | {"outside": folder / "file.txt", "marks": folder / "grades.csv", "port": 9}
     rows = [(name, "right", cells) for name, cells in ODD.items()]
     rows += [row for row in hostile_rows(**places) if row[0] != "spoilt"]
     expected = hand_in_right(folder / "class") + hand_in_wrong(folder / "class")
