@@ -58,6 +58,15 @@ def test_each_group_is_normalised_as_torch_normalises_it_alone(order):
     assert norm.num_batches_tracked == 1
 
 
+def test_gradients_agree_with_finite_differences():
+    norm, x = ghost(torch.float64), pictures(8, torch.float64)[:, :, :2, :2].requires_grad_()
+
+    def function(x, weight, bias):
+        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(function, (x, norm.weight, norm.bias))
+
+
 def test_without_momentum_the_statistics_are_the_average_over_all_steps():
     norm = ghost(torch.float64, momentum=None)
     x = pictures(16, torch.float64)

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from align_edu import World, train
-from align_edu.io import InputError, _container_quota, usable_cores
+from align_edu.io import InputError, TrainingStopped, _container_quota, usable_cores
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import processes as local_processes
 from align_edu.training.metrics import read_metrics
@@ -120,6 +122,21 @@ def test_a_helper_that_has_not_yet_met_its_parent_ends_with_it(shards, tmp_path)
     run.kill()
     run.communicate()
     wait_for(lambda: not alive(helper), seconds=30)
+
+
+def test_a_helper_that_ends_while_it_connects_is_noticed_within_the_time_for_meeting(
+    monkeypatch, tmp_path
+):
+    assert local_processes.MEETING.total_seconds() <= 600  # minutes, however long a pause may be
+    monkeypatch.setattr(local_processes, "MEETING", timedelta(seconds=3))
+    monkeypatch.setattr(local_processes, "_HELPER", "print('imported')")
+    began = time.monotonic()
+    with (
+        pytest.raises(TrainingStopped, match="another process of the run has ended"),
+        local_processes.helpers({}, tmp_path, 1),
+    ):
+        pass
+    assert time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("count", [3, 0, -2, 32])

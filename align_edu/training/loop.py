@@ -192,13 +192,13 @@ def take_steps(
 
 def help_training() -> None:
     """Take a helper's share of each batch until the run is over; write nothing."""
-    job, folder, machine = local.join_as_helper()
-    preset, budget = preset_from_dict(job["preset"]), Budget(job["steps"], job["minutes"])
-    source, tokenizer = open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY)
-    rows, cache = machine.rows(preset.recipe.batch_size), folder / _PICTURES
-    batches = TrainingBatches(source, tokenizer, preset, job["seed"], rows=rows, cache=cache)
-    start = job["start"] and Path(job["start"])
     try:
+        job, folder, machine = local.join_as_helper()
+        preset, budget = preset_from_dict(job["preset"]), Budget(job["steps"], job["minutes"])
+        source, tokenizer = open_pairs(job["data"]), load_wordpiece(folder / _VOCABULARY)
+        rows, cache = machine.rows(preset.recipe.batch_size), folder / _PICTURES
+        batches = TrainingBatches(source, tokenizer, preset, job["seed"], rows=rows, cache=cache)
+        start = job["start"] and Path(job["start"])
         with machine.watched():
             take_steps(batches, budget, machine, Path(job["out"]), start, job)
     except TrainingStopped:

@@ -24,6 +24,7 @@ from align_edu.presets import Preset
 MOST_PROCESSES = 4
 FEWEST_PAIRS = 60_000  # a shorter run ends before a second process has started
 MOST_WEIGHTS = 10_000_000  # the matrices of larger models keep many threads busy
+MEETING = timedelta(minutes=5)  # from the end of the imports until all processes are connected
 PATIENCE = timedelta(hours=1)  # for another one that decodes or writes; its end is noticed at once
 _HELPER = "from align_edu.training.loop import help_training; help_training()"  # its program
 _LOST = (
@@ -278,8 +279,13 @@ def _meet(folder: Path, rank: int, processes: int) -> Machine:
     with Path(os.devnull).open("w") as null:
         os.dup2(null.fileno(), 1)
     try:
-        dist.init_process_group("gloo", store, rank=rank, world_size=processes, timeout=PATIENCE)
+        dist.init_process_group("gloo", store, rank=rank, world_size=processes, timeout=MEETING)
+        dist.barrier()
+        group = dist.new_group(timeout=PATIENCE)
+        assert isinstance(group, dist.ProcessGroup)
+    except RuntimeError as error:
+        raise TrainingStopped(_LOST) from error
     finally:
         os.dup2(before, 1)
         os.close(before)
-    return Machine(torch.device("cpu"), dist.group.WORLD)
+    return Machine(torch.device("cpu"), group)
