@@ -79,6 +79,10 @@ def faults_of_code(cell: Any) -> Iterator[str]:
     yield from bounded("lines in a cell", lines_of(cell), 1, 25)
     yield from bounded("columns in a line", max(map(len, cell.source.split("\n"))), 1, 76)
     for output in cell.outputs:
+        if output.output_type == "error":
+            yield f"fails: {output.ename}"
+        if output.get("name") == "stderr":
+            yield "writes to standard error"
         data = output.get("data", {})
         png = len(base64.b64decode(data.get("image/png", "")))
         yield from bounded("bytes of a picture", png, 0, 60_000)
@@ -142,6 +146,8 @@ def shown(kind: str, value: Any) -> dict[str, Any]:
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PNG = base64.b64encode(bytes(60_001)).decode()
+ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
+WARNING = {"output_type": "stream", "name": "stderr", "text": "warned"}
 HEADER = "Difficulty 2 of 5, importance 4 of 5, about 10 minutes.\n\nWrite it."
 CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
 
@@ -164,6 +170,8 @@ CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
         (with_cell(code("x", shown("text/plain", "/home/me/file"))), "place of this machine"),
         (with_cell(code("x", shown("text/plain", "<at 0x7f3a2b1c>"))), "place of this machine"),
         (with_cell(code("x", shown("image/png", PNG))), "60,001 bytes"),
+        (with_cell(code("x", ERROR)), "fails: ValueError"),
+        (with_cell(code("x", WARNING)), "standard error"),
         (with_cell(code("x", count=9)), "not run in order"),
         *((with_cell(prose(text)), fault) for text, fault in (
             ("word " * 121, "121 words"),
