@@ -70,7 +70,7 @@ def test_a_clicked_answer_gives_its_feedback(notebook: Notebook, number: str) ->
         rights = [option.right for option in question.options]
         for choice in (rights.index(False), rights.index(True)):
             box.locator("label:has(input)").nth(choice).click()
-            box.get_by_text(question.feedback(LETTERS[choice]), exact=True).wait_for()
+            box.get_by_text(question.feedback(LETTERS[choice])[1], exact=True).wait_for()
 
 
 @pytest.mark.parametrize("number", ["06"], indirect=True)

@@ -19,7 +19,7 @@ from tests.submissions import MINE
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "home" / "progress.json"
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(path))
-    monkeypatch.setattr(sys.modules["align_edu.lab.progress"], "_reported", set())
+    sys.modules["align_edu.lab.progress"]._complain.cache_clear()
     return path
 
 

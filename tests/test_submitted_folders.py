@@ -11,7 +11,7 @@ from align_edu.io import InputError
 from align_edu.lab import submissions
 from align_edu.lab.exercises import answer_key, find_exercise, judge
 from align_edu.lab.outcomes import decode, encode, outcome_of
-from align_edu.lab.submissions import Unreadable, find_submissions, read_cells
+from align_edu.lab.submissions import find_submissions, read_cells
 from tests.submissions import ODD, RIGHT, Cells, code_cell, taken_out
 
 A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
@@ -85,12 +85,12 @@ def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(
         archive.writestr(A, b" " * (2**20 + 1))
     (one,), notes = find_submissions(tmp_path)
     assert notes == []
-    with pytest.raises(Unreadable, match="larger than 1 MB"):
+    with pytest.raises(InputError, match="larger than 1 MB"):
         read_cells(one)
     data = bytearray((tmp_path / "big.zip").read_bytes())
     data[200] ^= 255
     (tmp_path / "big.zip").write_bytes(data)
-    with pytest.raises(Unreadable, match="cannot be taken out"):
+    with pytest.raises(InputError, match="cannot be taken out"):
         read_cells(one)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(9):

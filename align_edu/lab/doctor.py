@@ -24,7 +24,11 @@ DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check: whether the course runs with a thing, and what to do if not."""
+    """The result of one check: whether the course runs with a thing, and what to do if not.
+
+    >>> print(Finding("disk", False, "full", "make room"))
+    MEND    disk: full; make room
+    """
 
     name: str
     ok: bool
@@ -54,20 +58,10 @@ def diagnose() -> list[Finding]:
     ]
 
 
-def report(findings: list[Finding]) -> str:
-    """Return one line per finding.
-
-    >>> print(report([Finding("cores", True, "2"), Finding("disk", False, "full", "make room")]))
-    OK      cores: 2
-    MEND    disk: full; make room
-    """
-    return "\n".join(map(str, findings))
-
-
 def print_report() -> bool:
     """Run all checks and print the report; return True if all is well."""
     findings = diagnose()
-    print(report(findings))
+    print(*findings, sep="\n")
     return all(finding.ok for finding in findings)
 
 

@@ -6,7 +6,6 @@ compares what a function returned with what the right answer and the wrong ones 
 
 import functools
 import inspect
-import linecache
 import pkgutil
 import textwrap
 import tomllib
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from align_edu.io import InputError
+from align_edu.lab.course import COURSE
 from align_edu.lab.outcomes import Outcome, outcome_of, said, same, shown
 
 Answer = Callable[..., Any]
@@ -44,7 +44,7 @@ class Hint:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Exercise:
     """A function for the student to write.
 
@@ -64,13 +64,9 @@ class Exercise:
     notebook: str
     reference: Answer
     cases: Callable[[torch.Generator], Cases]
-    wrong: tuple[WrongAnswer, ...]
-    hints: tuple[Hint, ...]
+    wrong: Sequence[WrongAnswer]
+    hints: Sequence[Hint]
     observe: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "wrong", tuple(self.wrong))  # hashable, if they were lists
-        object.__setattr__(self, "hints", tuple(self.hints))
 
     @property
     def name(self) -> str:
@@ -85,6 +81,7 @@ class Exercise:
 
 
 EXERCISES: dict[str, Exercise] = {}
+_NUMBERS = {lesson.number for lesson in COURSE}
 
 
 def exercise(
@@ -104,8 +101,6 @@ def exercise(
     dtype = getattr(torch, data["dtype"]) if "dtype" in data else None
 
     def cases(generator: torch.Generator) -> Cases:
-        """Return the hand-worked cases, then the random ones."""
-
         def argument(value: Any, kind: Any) -> Any:
             return torch.tensor(value, dtype=dtype) if kind is Tensor else value
 
@@ -128,26 +123,20 @@ def _data(notebook: str) -> dict[str, Any]:
 
 
 def _mistaken(reference: Answer, name: str, mistake: Mapping[str, Any]) -> Answer:
-    """Return the function with a mistake; its first call compiles it."""
+    """Return the function with a mistake of `answers/nNN.toml`; its first call compiles it."""
 
     @functools.cache
     def compiled() -> Answer:
-        source, file = mistaken_source(reference, mistake), f"<{reference.__name__}: {name}>"
-        linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         made: dict[str, Answer] = {}
-        exec(compile(source, file, "exec"), reference.__globals__, made)
+        file = f"<{reference.__name__}: {name}>"
+        code = compile(_mistaken_source(reference, mistake), file, "exec")
+        exec(code, reference.__globals__, made)
         return made[reference.__name__]
 
     return lambda *case: compiled()(*case)
 
 
-def mistaken_source(reference: Answer, mistake: Mapping[str, Any]) -> str:
-    """Return the source of the reference with a mistake of `answers/nNN.toml`.
-
-    >>> print(mistaken_source(find_exercise("scaled").reference, {"code": "return value"}))
-    def scaled(value: int) -> float:
-        return value
-    """
+def _mistaken_source(reference: Answer, mistake: Mapping[str, Any]) -> str:
     source = inspect.getsource(reference)
     if "code" in mistake:
         signature, _, _ = source.partition('    """')
@@ -170,6 +159,16 @@ def find_exercise(name: str) -> Exercise:
     return EXERCISES[name]
 
 
+def exercises_of(notebook: str) -> list[str]:
+    """Return the names of a notebook's exercises."""
+    return [name for name, exercise in EXERCISES.items() if exercise.notebook == notebook]
+
+
+def added_exercises() -> list[str]:
+    """Return the names of the exercises that `add_exercise` added to those of the course."""
+    return [name for name, exercise in EXERCISES.items() if exercise.notebook not in _NUMBERS]
+
+
 def add_exercise(exercise: Exercise) -> None:
     """Register an exercise of your own for `lab.check`, `hint`, `reveal`, progress and grading.
 
@@ -189,15 +188,14 @@ def add_exercise(exercise: Exercise) -> None:
     'mine'
     """
     from align_edu.lab.checks import find_mistake  # checks imports this module
-    from align_edu.lab.course import COURSE
 
-    numbers, name = {lesson.number for lesson in COURSE}, exercise.name
-    if name in EXERCISES and EXERCISES[name].notebook in numbers:
+    name = exercise.name
+    if name in EXERCISES and name not in added_exercises():
         notebook = EXERCISES[name].notebook
         raise InputError(f"{name!r} is an exercise of notebook {notebook}; choose another name")
     if not name.isidentifier():
         raise InputError("the right answer of an exercise must be a function with a name: use def")
-    if exercise.notebook in numbers:
+    if exercise.notebook in _NUMBERS:
         raise InputError(
             f"notebook {exercise.notebook!r} is part of the course; give yours another name"
         )
@@ -247,25 +245,16 @@ class Problem:
     case: tuple[Any, ...] = ()
 
 
+@functools.lru_cache(maxsize=64)
 def answer_key(exercise: Exercise, seed: int) -> AnswerKey:
-    """Return the key of an exercise for the random cases of a seed.
-
-    >>> answer_key(find_exercise("chance_loss"), 0).expected[0]
-    1.3862943611198906
-    """
+    """Return the key of an exercise for the random cases of a seed."""
     cases = exercise.cases(torch.Generator().manual_seed(seed))
     right = exercise.watched(exercise.reference)
     return AnswerKey(exercise, cases, [outcome_of(right, case) for case in cases])
 
 
 def judge(key: AnswerKey, got: Sequence[Outcome]) -> Problem | None:
-    """Return what is wrong with the outcomes, one for each case of the key, or None.
-
-    >>> key = answer_key(find_exercise("chance_loss"), 0)
-    >>> judge(key, key.expected)
-    >>> judge(key, [7.0] * len(key.cases)).sentence
-    'chance_loss(2): expected 1.38629, got 7.'
-    """
+    """Return what is wrong with the outcomes, one for each case of the key, or None."""
     wrong = (i for i, pair in enumerate(zip(key.expected, got, strict=True)) if not same(*pair))
     first = next(wrong, None)
     if first is None:

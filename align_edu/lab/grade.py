@@ -5,48 +5,26 @@ cells may be copied, split, moved or deleted. The functions of one notebook run 
 process (`align_edu.lab.jail`), on the random cases of the lecturer's seed. It returns what the
 functions returned; the verdict is made here, with answers that the process never had.
 
-The same folder and the same seed give the same bytes. No submission stops the others. Outcomes:
-
-- right: 1 point; all others give none;
-- wrong, with the mistake where it is known; error: it raises or crashes;
-- not attempted (still `...`, or raises NotImplementedError), missing (not in the notebook),
-  unreadable (not a notebook);
-- time, memory, exit (it ended the program);
-- forbidden: it attempted to reach the network, files outside its empty folder, or another process.
-  That counts even where the answer is right.
+The same folder and the same seed give the same bytes. No submission stops the others. The outcome
+"right" gives 1 point, all others none: "wrong", with the mistake where it is known, and those in
+`grading.toml`. An attempt to reach the network, files outside its empty folder, or another process
+is "forbidden" even where the answer is right.
 """
 
 import ast
-import functools
 import runpy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tqdm import tqdm
 
 from align_edu.io import InputError, usable_cores
-from align_edu.lab.exercises import EXERCISES, AnswerKey, answer_key
+from align_edu.lab.exercises import EXERCISES, added_exercises, answer_key, exercises_of
 from align_edu.lab.extract import Statement, find_function, read_code, written
 from align_edu.lab.jail import Job, Limits, find_namespaces, run_jobs
-from align_edu.lab.marks import (
-    TEXTS,
-    Grades,
-    Mark,
-    Where,
-    feedback_folder,
-    mark_of_report,
-    plain_mark,
-    unreadable_mark,
-)
-from align_edu.lab.submissions import (
-    Submission,
-    Unreadable,
-    added_exercises,
-    find_submissions,
-    number_in,
-    read_cells,
-)
+from align_edu.lab.marks import TEXTS, Grades, Mark, Where, files_beside, mark_of_report, plain_mark
+from align_edu.lab.submissions import Submission, find_submissions, number_in, read_cells
 
 _USUAL = TEXTS["imports"]  # of the course, for a notebook that has lost the cell with them
 _MAKES_CODE = {"exec", "eval", "__import__", "importlib", "compile"}
@@ -82,11 +60,10 @@ def grade_folder(
         raise InputError(f"--out {out}: name a file in a folder that exists, such as grades.csv")
     if exercises is not None:
         read_exercises(exercises)
-    submissions, notes = find_submissions(folder, skip=feedback_folder(out))
+    submissions, notes = find_submissions(folder, skip=files_beside(out)[1])
     namespaces = None if unprotected else find_namespaces()
     limits, private = Limits(seconds, megabytes), (folder, out.parent)
-    key_of = functools.cache(lambda name: answer_key(EXERCISES[name], seed))
-    notebooks = [_jobs(each, key_of) for each in submissions]
+    notebooks = [_jobs(each, seed) for each in submissions]
     bar = tqdm(total=len(notebooks), desc="grading", unit=" notebooks", disable=not progress)
 
     def mark(jobs: list[Job | Mark]) -> list[Mark]:
@@ -115,7 +92,7 @@ def read_exercises(file: str | Path) -> None:
         raise InputError(f"--exercises {file}: {type(error).__name__}: {error}") from error
 
 
-def _jobs(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[Job | Mark]:
+def _jobs(submission: Submission, seed: int) -> list[Job | Mark]:
     """The functions of a notebook to run, and the marks of those that cannot; nothing runs."""
     student = (submission.student, submission.notebook)
     try:
@@ -123,21 +100,16 @@ def _jobs(submission: Submission, key_of: Callable[[str], AnswerKey]) -> list[Jo
         statements, broken = read_code(cells)
         names = _expected(submission.number, number_in(cells), statements)
         if not names:
-            raise Unreadable("it is no notebook of the course that has exercises")
+            raise InputError("it is no notebook of the course that has exercises")
         notes = [f"not Python: code cell {', '.join(map(str, broken))}"] if broken else []
-        return [_job((*student, name), statements, key_of, notes) for name in names]
-    except (Unreadable, RecursionError, MemoryError) as error:
-        reason = str(error) if isinstance(error, Unreadable) else "its code is nested too deep"
-        names = _exercises_of(submission.number) or [""]
-        return [unreadable_mark((*student, name), reason) for name in names]
+        return [_job((*student, name), statements, seed, notes) for name in names]
+    except (InputError, RecursionError, MemoryError) as error:
+        reason = str(error) if isinstance(error, InputError) else "its code is nested too deep"
+        wheres = [(*student, name) for name in exercises_of(submission.number) or [""]]
+        return [plain_mark(each, "unreadable", [reason], reason=reason) for each in wheres]
 
 
-def _job(
-    where: Where,
-    statements: Sequence[Statement],
-    key_of: Callable[[str], AnswerKey],
-    broken: list[str],
-) -> Job | Mark:
+def _job(where: Where, statements: Sequence[Statement], seed: int, broken: list[str]) -> Job | Mark:
     """One function with the statements that it needs, and what the lecturer may want to know."""
     name = where[2]
     needed = find_function(statements, name)
@@ -160,18 +132,14 @@ def _job(
     if names & _MAKES_CODE:
         notes.append("makes code while it runs")
     steps = [*((0, _USUAL[each]) for each in usual), *zip((step.cell for step in needed), texts)]
-    return Job(where, steps, key_of(name), notes + broken)
+    return Job(where, steps, answer_key(EXERCISES[name], seed), notes + broken)
 
 
 def _expected(named: str, started: str, statements: Sequence[Statement]) -> list[str]:
     """The exercises to mark: by the notebook's name, by `lab.start`, or by what it defines."""
     defined = [name for name in EXERCISES if any(name in each.binds for each in statements)]
     added = [name for name in added_exercises() if name in defined]
-    for names in (_exercises_of(named), _exercises_of(started)):
+    for names in (exercises_of(named), exercises_of(started)):
         if set(names) & set(defined):
             return list(dict.fromkeys([*names, *added]))
-    return defined or _exercises_of(named) or _exercises_of(started)
-
-
-def _exercises_of(number: str) -> list[str]:
-    return [name for name, exercise in EXERCISES.items() if exercise.notebook == number]
+    return defined or exercises_of(named) or exercises_of(started)

@@ -26,7 +26,7 @@ from align_edu.io import InputError
 from align_edu.lab.exercises import AnswerKey
 from align_edu.lab.outcomes import Outcome, decode, encode
 
-LEAST_WALL_SECONDS = 60.0  # for one function, however little it may compute
+LEAST_WALL_SECONDS = 60.0  # on the clock, for one function, however little it may compute
 IMPORT_WALL_SECONDS = 120.0  # for torch at the start, and for the imports of each function
 SCRATCH, SCRATCH_BYTES = "/scratch", 64 * 2**20
 _SYSTEM = (
@@ -47,11 +47,6 @@ class Limits:
 
     seconds: float = 10.0
     megabytes: int = 1024
-
-    @property
-    def wall_seconds(self) -> float:
-        """Seconds on the clock after which even a function that computes nothing is stopped."""
-        return max(LEAST_WALL_SECONDS, 10 * self.seconds)
 
 
 @dataclass(frozen=True)
@@ -116,10 +111,11 @@ def run_jobs(
     command = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]
     if namespaces is not None:
         command = _isolated(command, private, namespaces)
-    request = vars(limits) | {"wall_seconds": limits.wall_seconds, "private": [*map(str, private)]}
+    wall_seconds = max(LEAST_WALL_SECONDS, 10 * limits.seconds)
+    request = vars(limits) | {"wall_seconds": wall_seconds, "private": [*map(str, private)]}
     reports: list[Report] = []
     while left := [job.request for job in jobs[len(reports) :]]:
-        patience = IMPORT_WALL_SECONDS + len(left) * (IMPORT_WALL_SECONDS + limits.wall_seconds)
+        patience = IMPORT_WALL_SECONDS + len(left) * (IMPORT_WALL_SECONDS + wall_seconds)
         with tempfile.TemporaryDirectory(prefix="align_edu_", ignore_cleanup_errors=True) as folder:
             request |= {"jobs": left, "scratch": folder if namespaces is None else SCRATCH}
             # A number that no other process has: limits count the processes of a user.

@@ -102,9 +102,6 @@ def _run(job: dict[str, Any], observer: Any, begin: Callable[[], None], outcomes
             return
         called = functools.partial(observer, function) if observer else function
         given = [outcomes.outcome_of(called, case) for case in cases]
-        for place, each in enumerate(given):
-            if isinstance(each, torch.Tensor) and each.numel() > outcomes.MOST_NUMBERS:
-                given[place] = outcomes.Thing("tensor that is too large")
         if any(name.startswith("align_edu.lab.answers") for name in sys.modules.keys() - before):
             report(note="imported the answers of the course")
         report(outcomes=list(map(outcomes.encode, given)))

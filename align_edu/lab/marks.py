@@ -33,7 +33,7 @@ class Mark:
     notebook: str
     exercise: str
     mark: int  # 1 or 0
-    outcome: str  # one of those that `align_edu.lab.grade` lists
+    outcome: str  # "wrong", or one of those in grading.toml
     mistake: str  # the sentence of a known mistake, or empty
     note: str  # for the lecturer
     said: str  # for the student
@@ -72,7 +72,7 @@ class Grades:
 
     def __str__(self) -> str:
         """Return the class's mistakes as a table, the number of each outcome, and the files."""
-        counts, (made, feedback) = self.to_dict(), _files_beside(self.out)
+        counts, (made, feedback) = self.to_dict(), files_beside(self.out)
         outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
         rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
         head = f"{'students':>8}  {'exercise':16}  mistake" if rows else "no known mistake"
@@ -90,7 +90,7 @@ class Grades:
 
         Raises InputError where they cannot be written.
         """
-        made, feedback = _files_beside(self.out)
+        made, feedback = files_beside(self.out)
         end = "" if self.isolated else f"{NOT_ISOLATED}\n"
         texts = {made: _csv(("exercise", "mistake", "students"), self.misconceptions)}
         for student, marks in groupby(self.marks, key=lambda each: each.student):
@@ -102,21 +102,15 @@ class Grades:
                 beside.write_text(text, encoding="utf-8", newline="\n")
 
 
-def feedback_folder(out: Path) -> Path:
-    """Return the folder of the students' feedback, beside the marks."""
-    return _files_beside(out)[1]
+def files_beside(out: Path) -> tuple[Path, Path]:
+    """Return the table of misconceptions and the folder of feedback, beside the marks."""
+    return out.with_name(f"{out.stem}_misconceptions.csv"), out.with_name(f"{out.stem}_feedback")
 
 
 def plain_mark(where: Where, ended: str, notes: Iterable[str], **values: Any) -> Mark:
     """Return the mark of a function that ended so, with the values that its sentence mentions."""
     outcome, sentence = TEXTS["sentences"][ended]
-    return _mark(where, outcome, f"{where[2]}: {sentence.format(**values)}", notes)
-
-
-def unreadable_mark(where: Where, reason: str) -> Mark:
-    """Return the mark of each exercise of a file that cannot be read."""
-    said = f"The file cannot be read: {reason}. Save the notebook once more and hand that in."
-    return _mark(where, "unreadable", said, [reason])
+    return _mark(where, outcome, sentence.format(name=where[2], **values), notes)
 
 
 def mark_of_report(job: Job, report: Report, limits: Limits) -> Mark:
@@ -149,11 +143,6 @@ def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: 
 def _lasting(text: str) -> str:
     """The text without what differs from run to run: addresses in memory."""
     return printable(re.sub(r"0x[0-9a-f]{6,}", "0x…", text))
-
-
-def _files_beside(out: Path) -> tuple[Path, Path]:
-    """The table of misconceptions and the folder of feedback, beside the marks."""
-    return out.with_name(f"{out.stem}_misconceptions.csv"), out.with_name(f"{out.stem}_feedback")
 
 
 def _feedback(student: str, marks: Iterable[Mark]) -> str:

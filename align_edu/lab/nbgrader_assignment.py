@@ -17,23 +17,13 @@ from typing import Any
 from align_edu.io import InputError, folder_written_whole, written_whole
 from align_edu.lab.checks import CheckFailed, find_mistake
 from align_edu.lab.course import find_lesson
-from align_edu.lab.exercises import EXERCISES, Exercise, find_exercise
+from align_edu.lab.exercises import Exercise, added_exercises, exercises_of, find_exercise
 from align_edu.lab.grade import read_exercises
-from align_edu.lab.submissions import added_exercises
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"  # of the checkout
 STUB = re.compile(r"^def (\w+)\(([^)]*)\):\n    \.\.\.$", re.MULTILINE)
 DATA = "../data_samples"  # as a notebook of the checkout names it
-
-CONFIG = '''\
-"""nbgrader's settings for assignments made of align_edu's notebooks."""
-
-c = get_config()  # noqa: F821
-
-# The released exercise is the stub of the course: the notebook runs from top to bottom with it.
-c.ClearSolutions.code_stub = {"python": "..."}
-c.Execute.timeout = 120  # seconds a cell
-'''
+CONFIG = Path(__file__).with_name("nbgrader_config.txt")  # for a course without one
 
 
 def write_assignment(
@@ -69,18 +59,18 @@ def write_assignment(
     if exercises is not None:
         read_exercises(exercises)
         added = Path(exercises).read_text(encoding="utf-8")
-    mine = {EXERCISES[name].notebook for name in added_exercises()}
+    mine = {find_exercise(name).notebook for name in added_exercises()}
     name = number if number in mine else find_lesson(number).file
     home, config = Path(folder, "source", name), Path(folder, "nbgrader_config.py")
     if home.exists():
         raise InputError(f"{home}: exists already; remove it or choose another course folder")
     file = Path(notebooks, f"{name}.ipynb")
-    if not file.is_file():
-        raise InputError(f"{file}: no such notebook; name the folder of the course's notebooks")
     try:
         stored = nbformat.read(file, as_version=4)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: not a readable notebook ({error}); get it again") from error
+        raise InputError(
+            f"{file}: no such notebook ({error}); name the folder of the course's notebooks"
+        ) from error
     stored.cells = list(_graded(stored.cells, number, seed, only_exercises, added))
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)
@@ -89,7 +79,7 @@ def write_assignment(
         (beside / f"{name}.ipynb").write_text(text, encoding="utf-8")
     if not config.exists():
         with written_whole(config) as part:
-            part.write_text(CONFIG, encoding="utf-8")
+            shutil.copyfile(CONFIG, part)
     return home / f"{name}.ipynb"
 
 
@@ -107,7 +97,7 @@ def _graded(
     cells: list[Any], number: str, seed: int, only_exercises: bool, added: str
 ) -> Iterator[Any]:
     """The cells of the assignment, without outputs. ``added``: the lecturer's Python file."""
-    missing = {name for name, exercise in EXERCISES.items() if exercise.notebook == number}
+    missing = set(exercises_of(number))
     if not missing:
         raise InputError(f"notebook {number} has no exercises to grade; choose another")
     mine = set(added_exercises())
@@ -119,7 +109,7 @@ def _graded(
         after = cells[place + 1].source if place + 1 < len(cells) else ""
         if stub and stub[1] in names:
             names.remove(stub[1])
-            yield _solution(cell, stub, EXERCISES[stub[1]])
+            yield _solution(cell, stub, find_exercise(stub[1]))
             difficulty = re.findall(r"Difficulty (\d) of 5", cells[place - 1].source)
             points = int(difficulty[-1]) if difficulty else 1
             yield _tests(stub[1], points, seed, added if stub[1] in mine else "")
@@ -134,8 +124,7 @@ def _solution(cell: Any, stub: re.Match[str], exercise: Exercise) -> Any:
     source = textwrap.dedent(inspect.getsource(exercise.reference))
     (function,) = ast.parse(source).body
     assert isinstance(function, ast.FunctionDef)
-    documented = ast.get_docstring(function) is not None and len(function.body) > 1
-    first = function.body[1 if documented else 0].lineno
+    first = function.body[1 if ast.get_docstring(function) else 0].lineno
     body = textwrap.dedent("\n".join(source.splitlines()[first - 1 : function.end_lineno]))
     solution = textwrap.indent(f"### BEGIN SOLUTION\n{body}\n### END SOLUTION", "    ")
     head = stub[0].partition("\n")[0]
@@ -190,22 +179,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m align_edu.lab.nbgrader_assignment")
     add = parser.add_argument
     add("number", help="of the notebook, such as 06; or the name of your notebook")
-    add("--out", type=Path, required=True, help="the root of the nbgrader course")
+    add("--out", dest="folder", metavar="COURSE", type=Path, required=True, help="its root folder")
     add("--seed", type=int, default=0, help="of the hidden cases")
     add("--notebooks", type=Path, default=NOTEBOOKS, help="the folder of the notebooks")
     add("--only-exercises", action="store_true", help="leave out all other cells but the first")
     add("--exercises", type=Path, metavar="FILE", help="Python that adds your exercises")
     options = vars(parser.parse_args(argv))
-    number, out = options.pop("number"), options.pop("out")
     try:
-        written = write_assignment(number, out, **options)
+        written = write_assignment(**options)
     except InputError as error:
         sys.stderr.write(f"nbgrader_assignment: {' '.join(str(error).split())}\n")
         return 2
-    config = out / "nbgrader_config.py"
+    config = options["folder"] / "nbgrader_config.py"
     if "code_stub" not in config.read_text(encoding="utf-8"):
         print(f'{config} is kept; add to it: c.ClearSolutions.code_stub = {{"python": "..."}}')
-    print(f"{written}\nNext, in {out}: nbgrader generate_assignment {written.stem}")
+    print(f"{written}\nNext, in {config.parent}: nbgrader generate_assignment {written.stem}")
     return 0
 
 

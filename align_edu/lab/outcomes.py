@@ -60,13 +60,7 @@ Outcome = Any
 
 
 def outcome_of(function: Callable[..., Any], case: tuple[Any, ...]) -> Outcome:
-    """Call a function with a copy of the case, and return its result as an outcome.
-
-    >>> outcome_of(lambda n: 1 / n, (4,))
-    0.25
-    >>> outcome_of(lambda n: 1 / n, (0,)).kind
-    'ZeroDivisionError'
-    """
+    """Call a function with a copy of the case, and return its result as an outcome."""
     try:
         return UNWRITTEN if is_stub(function) else _normal(function(*copy.deepcopy(case)))
     except Exception as error:  # whatever a student's code may raise
@@ -77,11 +71,7 @@ def is_stub(function: Callable[..., Any]) -> bool:
     """Return True if nothing is written yet.
 
     Its body is `...`, `pass` or a docstring, returns one of them, or raises NotImplementedError.
-
     So is what calls one: a partial, a decorated function, or an object.
-
-    >>> is_stub(lambda n: ...), is_stub(lambda n: 0)
-    (True, False)
     """
     function = inspect.unwrap(function)
     if isinstance(function, functools.partial):  # of a stub, or of what observes it
@@ -102,9 +92,6 @@ def same(a: Outcome, b: Outcome) -> bool:
     """Return True if two outcomes are equal: numbers nearly, all else exactly, errors by kind.
 
     Things with hidden contents are never equal.
-
-    >>> same(1.0, 1.00001), same([0.1 + 0.2], [0.3]), same("red", "blue"), same(1.0, "1.0")
-    (True, True, False, False)
     """
     if isinstance(a, (bool, int, float)) and isinstance(b, (bool, int, float)):
         return a == b or math.isclose(a, b, rel_tol=1e-4, abs_tol=1e-7) or (a != a and b != b)
@@ -127,11 +114,7 @@ def same(a: Outcome, b: Outcome) -> bool:
 
 
 def said(outcome: Outcome) -> str:
-    """Return an outcome in words.
-
-    >>> said(0.5), said([1, 2]), said(None)
-    ('0.5', 'the list of 1, 2', 'nothing')
-    """
+    """Return an outcome in words: `the list of 1, 2`."""
     match outcome:
         case Tensor():
             begins = ", ".join(f"{v:.3g}" for v in outcome.flatten()[:4].tolist())
@@ -172,9 +155,6 @@ def encode(value: Any) -> Any:
     """Return an argument of an exercise, or a part of an outcome, as JSON can hold it.
 
     Raises TypeError for what an exercise cannot have.
-
-    >>> encode((1, ["a"])), decode(encode((1, [2.5])))
-    ({'tuple': [1, ['a']]}, (1, [2.5]))
     """
     match value:
         case None | bool() | int() | float() | str():
@@ -245,6 +225,8 @@ def _read(value: Any, depth: int) -> Outcome:
         return str.__str__(value)[:MOST_NUMBERS]
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         table = torch.as_tensor(value).detach().cpu().to_dense()
+        if table.numel() > MOST_NUMBERS:
+            return Thing(f"{kind} that is too large")
         if not table.is_complex():
             return table.item() if table.numel() == 1 else table.double()
     if isinstance(value, Integral) and -(2**63) <= int(value) < 2**63:

@@ -1,5 +1,6 @@
 """What a student has solved and answered: a file on their machine, and a table of it."""
 
+import functools
 import html
 import os
 from dataclasses import asdict, dataclass, field
@@ -8,7 +9,7 @@ from typing import Any
 
 from align_edu.io import InputError, read_json, write_json
 from align_edu.lab.course import COURSE
-from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.exercises import EXERCISES, exercises_of
 
 VARIABLE = "ALIGN_EDU_PROGRESS"  # names another file; empty: no progress is kept
 _STATES = {  # mark, meaning, colour
@@ -20,7 +21,6 @@ _STATES = {  # mark, meaning, colour
 _LEGEND = ", ".join(f"{mark} {meaning}" for mark, meaning, _ in _STATES.values())
 # What reading a file of another shape may raise.
 _ODD_SHAPES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
-_reported: set[str] = set()  # complaints that were printed; each is printed once
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Progress:
             titles.setdefault(number, "Questions of the whole course")
         rows = []
         for number, title in titles.items():
-            states = [self.state(n) for n, each in EXERCISES.items() if each.notebook == number]
+            states = [self.state(name) for name in exercises_of(number)]
             questions = len(load_questions(number)) if number in QUIZZES else 0
             right = sum(self.answers.get(number, {}).values())
             if states or questions:
@@ -171,7 +171,7 @@ def _keep(kept: Progress) -> None:
         _complain(f"Progress is not kept: {error}.")
 
 
+@functools.cache
 def _complain(words: str) -> None:
-    if words not in _reported:
-        _reported.add(words)
-        print(words)
+    """Print a complaint, each only once."""
+    print(words)

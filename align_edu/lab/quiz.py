@@ -50,17 +50,14 @@ class Question:
     cells: tuple[Cell, ...] = ()  # those that answer it
     comes_later: str | None = None  # the number of the lesson that will answer it
 
-    def feedback(self, letter: str) -> str:
-        """Return the feedback for a choice."""
+    def feedback(self, letter: str) -> tuple[bool, str]:
+        """Return whether a choice is right, and the feedback to it."""
         option = dict(zip(LETTERS, self.options)).get(letter.lower())
         if option is None:
-            return f"{letter!r} is not an option; choose a to {LETTERS[len(self.options) - 1]}."
+            last = LETTERS[len(self.options) - 1]
+            return False, f"{letter!r} is not an option; choose a to {last}."
         verdict = "Right" if option.right else "No"
-        return f"{verdict} ({letter.lower()}). {option.feedback} ({self.paper})"
-
-    def is_right(self, letter: str) -> bool:
-        """Return whether that letter is the right option."""
-        return any(o.right and a == letter.lower() for a, o in zip(LETTERS, self.options))
+        return option.right, f"{verdict} ({letter.lower()}). {option.feedback} ({self.paper})"
 
 
 @dataclass(frozen=True)
@@ -102,9 +99,9 @@ def _question_widget(number: str, place: int, question: Question) -> Any:
     feedback = ipywidgets.HTML()
 
     def react(change: dict[str, Any]) -> None:
-        right = question.is_right(change["new"])
-        reply = html.escape(question.feedback(change["new"]), quote=False)
-        feedback.value = f'<p class="{"right" if right else "wrong"}">{reply}</p>'
+        right, reply = question.feedback(change["new"])
+        kind = "right" if right else "wrong"
+        feedback.value = f'<p class="{kind}">{html.escape(reply, quote=False)}</p>'
         note_answer(number, place, right)
 
     choice.observe(react, names="value")
@@ -125,8 +122,9 @@ def quiz(number: str, answers: str | None = None) -> Quiz | None:
         return Quiz(number, questions)
     letters = [letter for letter in answers if letter.isalnum()]
     for place, (question, letter) in enumerate(zip(questions, letters), 1):
-        print(f"{place}. {question.feedback(letter)}")
-        note_answer(number, place, question.is_right(letter))
+        right, reply = question.feedback(letter)
+        print(f"{place}. {reply}")
+        note_answer(number, place, right)
     return None
 
 

@@ -23,7 +23,6 @@ from torch.nn import functional as F
 from align_edu.io import InputError
 
 _RATES = {"SGD": {"lr": 0.02, "momentum": 0.9}, "Adam": {"lr": 0.02}, "AdamW": {"lr": 0.02}}
-_PLAN = re.compile(r"(\w+), (\d+) pairs, (\d+) batch(?:es)?, seed (\d+)")
 _WIDTHS = (5, 3)
 STEPS, BATCH, WIDTH = 6, 256, 32  # of the steps on virtual devices
 
@@ -57,9 +56,8 @@ def train_shortly(step: Callable[..., Any], plan: str) -> Tensor:
     >>> train_shortly(no_step, "SGD, 4 pairs, 1 batch, seed 0")[:2]
     tensor([1.0000, 0.5000])
     """
-    found = _PLAN.fullmatch(plan)
-    assert found is not None, plan
-    name, (pairs, batches, seed) = found[1], map(int, found.groups()[1:])
+    name, numbers = plan.split(", ", 1)
+    pairs, batches, seed = map(int, re.findall(r"\d+", numbers))
     generator = torch.Generator().manual_seed(seed)
     model = Towers(generator)
     optimizer = getattr(torch.optim, name)(model.parameters(), **_RATES[name])
@@ -148,11 +146,9 @@ def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
 def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     """Write a tiny random model as a folder of transformers' AlignModel; return the folder.
 
-    It has every part and convention of the released weights, untrained, and a side of 65 = 2 × 32
-    + 1 pixels where theirs is 289 = 9 × 32 + 1. Its word pieces are single letters and digits. The
-    same seed gives the same bytes.
-
-    Raises InputError when the folder is not empty.
+    It has every part and convention of the released weights, and a side of 65 = 2 × 32 + 1 pixels
+    where theirs is 289 = 9 × 32 + 1; its word pieces are single letters and digits. The same seed
+    gives the same bytes. Raises InputError when the folder is not empty.
 
     Paper: Section 4.1.
 
@@ -184,16 +180,13 @@ def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
 
 def _see_patches(tower: nn.Module, seed: int) -> None:
     """Set BatchNorm's statistics from patches of colour; else all pictures look nearly alike."""
-    norms = [module for module in tower.modules() if isinstance(module, nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
     generator = torch.Generator().manual_seed(seed)
     patches = 2 * torch.rand(64, 3, 6, 6, generator=generator) - 1
-    for norm in norms:
-        norm.momentum = 1.0  # of this one batch
+    for module in tower.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0  # of this one batch
     with torch.no_grad():
         tower.train()(F.interpolate(patches, size=(65, 65), mode="bilinear"))
-    for norm, momentum in zip(norms, kept, strict=True):
-        norm.momentum = momentum
 
 
 if __name__ == "__main__":

@@ -10,16 +10,12 @@ from zipfile import BadZipFile, ZipFile
 
 from align_edu.io import InputError
 from align_edu.lab.course import COURSE
-from align_edu.lab.exercises import EXERCISES
+from align_edu.lab.exercises import EXERCISES, added_exercises
 
 MOST_BYTES = 64 * 2**20  # of a file; a notebook of the course with its pictures has 0.2 million
 MOST_CODE = 10**6  # characters
 _PACKED = {".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz"}
 _BROKEN = (OSError, RuntimeError, ValueError, EOFError, BadZipFile, zlib.error)
-
-
-class Unreadable(ValueError):
-    """A file is not a notebook that can be read; the text says why in a few words."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +82,7 @@ def _notebooks_below(
             try:
                 found |= {inside / name: (file, name) for name in _notebooks_in_zip(file)}
                 folders.append(inside)
-            except Unreadable as error:
+            except InputError as error:
                 notes.append(f"{inside}: {error}")
         elif kind in _PACKED:
             notes.append(f"{inside}: not opened; unpack it, or ask for a zip")
@@ -94,46 +90,44 @@ def _notebooks_below(
 
 
 def read_cells(submission: Submission) -> list[str]:
-    """Return the text of each code cell of a notebook; raise Unreadable."""
+    """Return the text of each code cell of a notebook; raise InputError."""
     file = submission.file
-    if not file.is_file():
-        raise Unreadable("it is no file")
     try:
         with ZipFile(file).open(submission.member) if submission.member else file.open("rb") as one:
             data = one.read(MOST_BYTES + 1)
     except _BROKEN as error:
-        raise Unreadable(f"it cannot be taken out ({error})") from None
+        raise InputError(f"it cannot be taken out ({error})") from None
     if len(data) > MOST_BYTES:
-        raise Unreadable(f"it is larger than {MOST_BYTES // 2**20} MB")
+        raise InputError(f"it is larger than {MOST_BYTES // 2**20} MB")
     try:
         notebook = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise Unreadable("it is not JSON") from None
+        raise InputError("it is not JSON") from None
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
-        raise Unreadable("it has no cells")
+        raise InputError("it has no cells")
     code = [
         _text(cell.get("source"))
         for cell in cells
         if isinstance(cell, dict) and cell.get("cell_type") == "code"
     ]
     if sum(map(len, code)) > MOST_CODE:
-        raise Unreadable(f"it has more than {MOST_CODE:,} letters of code")
+        raise InputError(f"it has more than {MOST_CODE:,} letters of code")
     return code
 
 
 def _notebooks_in_zip(file: Path) -> list[str]:
-    """The names of a zip's notebooks; nothing is unpacked. Raises Unreadable."""
+    """The names of a zip's notebooks; nothing is unpacked. Raises InputError."""
     try:
         with ZipFile(file) as archive:
             rows = [each for each in archive.infolist() if each.filename.lower().endswith(".ipynb")]
     except _BROKEN as error:
-        raise Unreadable(f"no zip that can be read ({error}); ask for it again") from None
+        raise InputError(f"no zip that can be read ({error}); ask for it again") from None
     if sum(each.file_size for each in rows) > 8 * MOST_BYTES:
-        raise Unreadable(f"not opened: its notebooks hold over {8 * MOST_BYTES // 2**20} MB")
+        raise InputError(f"not opened: its notebooks hold over {8 * MOST_BYTES // 2**20} MB")
     names = [each.filename for each in rows if not _is_hidden(PurePosixPath(each.filename))]
     if any(".." in PurePosixPath(name).parts or name.startswith("/") for name in names):
-        raise Unreadable("not opened: it names files outside itself")
+        raise InputError("not opened: it names files outside itself")
     return names
 
 
@@ -164,12 +158,6 @@ def number_in(cells: list[str]) -> str:
     """Return the number that a notebook is opened with by `lab.start`, or nothing."""
     found = re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", "\n".join(cells), re.MULTILINE)
     return found[1] if found else ""
-
-
-def added_exercises() -> list[str]:
-    """Return the names of the exercises that `add_exercise` added to those of the course."""
-    numbers = {lesson.number for lesson in COURSE}
-    return [name for name, exercise in EXERCISES.items() if exercise.notebook not in numbers]
 
 
 def printable(text: str) -> str:

@@ -5,7 +5,6 @@ python -m align_edu.lab.write_notebooks [notebooks/NAME.ipynb ...]
 `tests/test_notebooks_are_clean.py` holds the conventions of the notebooks.
 """
 
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-TAGS = {"nbval-ignore-output"}
+TAG = "nbval-ignore-output"
 
 
 def main(paths: Sequence[str]) -> int:
@@ -58,16 +57,13 @@ def run(notebook: Any, name: str, folder: Path) -> None:
     """
     import nbclient
 
-    client = nbclient.NotebookClient(
-        notebook,
-        timeout=CELL_SECONDS,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(folder)}},
-    )
+    options: dict[str, Any] = {
+        "timeout": CELL_SECONDS,
+        "record_timing": False,
+        "coalesce_streams": True,
+    }
     try:
-        client.execute(env={**os.environ})
+        nbclient.execute(notebook, str(folder), kernel_name="python3", **options)
     except nbclient.exceptions.CellExecutionError as error:
         raise InputError(f"{name}: a cell fails: {error.ename}: {error.evalue}") from error
     except nbclient.exceptions.CellTimeoutError as error:
@@ -84,8 +80,7 @@ def canonical(notebook: Any) -> None:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for place, cell in enumerate(notebook.cells, 1):
         cell["id"] = f"cell-{place:02}"
-        tags = sorted(set(cell.metadata.get("tags", [])) & TAGS)
-        cell.metadata = {"tags": tags} if tags else {}
+        cell.metadata = {"tags": [TAG]} if TAG in cell.metadata.get("tags", []) else {}
         for output in cell.get("outputs", ()):
             if "data" in output:
                 output.data = {kind: v for kind, v in output.data.items() if "widget" not in kind}
