@@ -156,12 +156,10 @@ class TrainingBatches(Dataset[Batch]):
         length = self.preset.text.max_length
         return encode_texts(self.tokenizer, texts, length, fixed_length=self.fixed_length)
 
-    def _generator(self, *parts: int) -> torch.Generator:
+    def _generator(self, purpose: int, number: int) -> torch.Generator:
         """Return a separate generator for each purpose and number."""
-        number = self.seed
-        for part in parts:
-            number = (number * 1_000_003 + part + 1) % 2**63
-        return torch.Generator().manual_seed(number)
+        seed = self.seed * 1_000_003 + purpose + 1
+        return torch.Generator().manual_seed((seed * 1_000_003 + number + 1) % 2**63)
 
     def _try_all(self, first: np.ndarray, progress: bool, cache: Path | None) -> None:
         """Decode each picture, of the pairs ``first``, or take those that process 0 decoded."""

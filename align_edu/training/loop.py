@@ -108,7 +108,7 @@ def train(
         stack.enter_context(local.one_thread(cores > 0))
         batches_of = partial(TrainingBatches, source, tokenizer, preset, seed, shows)
         if cores <= 1:
-            batches = batches_of(rows=machine.rows(size), fixed_length=machine.fixed_shapes)
+            batches = batches_of(rows=machine.rows(size), fixed_length=machine.device.type == "xla")
         else:
             shared = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
             save_wordpiece(tokenizer, shared / _VOCABULARY)

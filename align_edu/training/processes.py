@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -45,8 +45,6 @@ class Machine:
 
     device: torch.device
     group: dist.ProcessGroup | None = None
-
-    fixed_shapes: ClassVar[bool] = False  # batches of texts may differ in length
 
     @property
     def rank(self) -> int:
@@ -97,10 +95,7 @@ class Machine:
         return pairs[:, : image.shape[1]], pairs[:, image.shape[1] :]
 
     def average_gradients(self, model: nn.Module, seconds: float) -> float:
-        """Average the gradients over the processes and return process 0's ``seconds``.
-
-        Both travel in one message, so that all processes stop at the same step.
-        """
+        """Average the gradients; return process 0's ``seconds``, by which all stop at one step."""
         if self.group is None:
             return seconds
         clock = torch.tensor([seconds * self.processes if self.rank == 0 else 0.0]).to(self.device)

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from timm.optim.lamb import Lamb
@@ -30,8 +30,6 @@ class XlaMesh(Machine):
     host: int = 0
     hosts: int = 1
     mesh: Any = None  # torch_xla's Mesh
-
-    fixed_shapes: ClassVar[bool] = True  # each length of text would be another program
 
     @property
     def rank(self) -> int:
@@ -162,8 +160,6 @@ class XlaLamb(Lamb):
             group["step"].add_(1)
             step, (beta1, beta2) = int(group["step"]), group["betas"]
             learned = [p for p in group["params"] if p.grad is not None]
-            if not learned:
-                continue
             # One tensor: XLA would merge separate scalars of equal value.
             changing = [group["lr"], 1 - beta1**step, 1 - beta2**step]
             numbers = torch.tensor(changing, dtype=learned[0].dtype).to(learned[0].device)
