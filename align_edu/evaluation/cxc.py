@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder, embed_texts
+from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import (
     bootstrap_spearman,
     chunked_ranks,
@@ -209,16 +210,18 @@ def evaluate_cxc(
 
 def cxc_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_cxc` as a table for the terminal, in percent."""
-    lines = [f"{'':18}" + "".join(f"{f'R@{k}':>8}" for k in KS)]
-    for name in ("image_to_text", "text_to_image", "text_to_text", "image_to_image"):
-        values = "".join(f"{100 * result[name][f'R@{k}']:8.1f}" for k in KS)
-        lines.append(f"{name.replace('_', ' '):<18}{values}   {result[name]['queries']:,} queries")
+    names = [f"R@{k}" for k in KS]
+    rows: list[Row] = [("", names, "")]
+    for direction in ("image_to_text", "text_to_image", "text_to_text", "image_to_image"):
+        part = result[direction]
+        values, queries = [part[name] for name in names], f"   {part['queries']:,} queries"
+        rows.append((direction.replace("_", " "), values, queries))
     for kind in KINDS:
         part = result[kind]
-        share = f"{100 * part['mean']:8.1f} ± {100 * part['sd']:.1f}"
-        lines.append(f"{kind.upper():<18}{share}   {part['pairs']:,} rated pairs")
-    lines.append(
+        rest = f" ± {100 * part['sd']:.1f}   {part['pairs']:,} rated pairs"
+        rows.append((kind.upper(), [part["mean"]], rest))
+    note = (
         f"{result['images']:,} images and {result['texts']:,} texts; percent of queries, and"
         " Spearman's correlation times 100 with its bootstrap deviation"
     )
-    return "\n".join(lines)
+    return text_table(rows, note, widths=(18, 8))

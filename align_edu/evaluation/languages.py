@@ -13,8 +13,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
-from align_edu.evaluation.ranks import RESAMPLES, recall_at, spearman
-from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_ranks
+from align_edu.evaluation.protocols import Row, text_table
+from align_edu.evaluation.ranks import RESAMPLES, spearman
+from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_recall
 from align_edu.io import InputError
 
 _TEST_SET = "test_2016_flickr"  # the one that papers mean by Multi30K's test split
@@ -95,8 +96,7 @@ def evaluate_languages(
     for language, texts in sorted(data.texts.items()):
         vectors = embed_texts(run, texts, progress=progress)
         owner = torch.arange(len(texts)) % len(data.files)
-        ranks = retrieval_ranks(images.embeddings, vectors, owner)
-        recalls = {direction: recall_at(ranks[direction], KS) for direction in DIRECTIONS}
+        recalls = retrieval_recall(images.embeddings, vectors, owner)
         mean = _mean([value for recall in recalls.values() for value in recall.values()])
         result[language] = {**recalls, "mean_recall": mean, "texts": len(texts)}
     mean = _mean([part["mean_recall"] for part in result.values()])
@@ -106,13 +106,13 @@ def evaluate_languages(
 def languages_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_languages` as a table for the terminal, in percent."""
     heads = [f"{way} R@{k}" for way in ("to text", "to image") for k in KS]
-    lines = [" " * 10 + "".join(f"{head:>14}" for head in (*heads, "mean"))]
+    rows: list[Row] = [("", [*heads, "mean"], "")]
     for language, part in result["languages"].items():
         values = [part[direction][f"R@{k}"] for direction in DIRECTIONS for k in KS]
-        cells = "".join(f"{100 * value:14.1f}" for value in (*values, part["mean_recall"]))
-        lines.append(f"{language:<10}{cells}")
+        rows.append((language, [*values, part["mean_recall"]], ""))
     mean = f"mean over the languages {100 * result['mean_recall']:.1f}"
-    return "\n".join([*lines, f"{mean}; {result['images']:,} images; percent of queries"])
+    note = f"{mean}; {result['images']:,} images; percent of queries"
+    return text_table(rows, note, widths=(10, 14))
 
 
 def read_word_pairs(path: str | Path) -> list[WordPair]:

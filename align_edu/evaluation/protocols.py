@@ -10,6 +10,8 @@ from typing import Any
 
 from align_edu.io import InputError, fingerprint, weights_of
 
+Row = tuple[str, list[Any], str | list[float]]  # label, cells, and a remark or an interval
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -64,8 +66,7 @@ def make_record(
 ) -> dict[str, Any]:
     """Return a result with its provenance: the model in ``run_dir``, the data, the versions.
 
-    data: None where the toy world drew it. A folder is identified by the names and sizes of its
-    files, a file by its bytes.
+    data: None where the toy world drew it.
     """
     from align_edu.training.run import software_versions
 
@@ -90,10 +91,16 @@ def result_file(run_dir: str | Path, name: str) -> Path:
     return Path(run_dir) / "results" / f"{name}.json"
 
 
-def share_table(rows: Sequence[tuple[str, float, list[float] | None]], note: str) -> str:
-    """Return rows of (label, share, interval) in percent, and a note, for the terminal."""
+def text_table(rows: Sequence[Row], *notes: str, widths: tuple[int, int] = (20, 7)) -> str:
+    """Return rows and notes as lines for the terminal; numbers are shown in percent.
+
+    widths: of the labels and of each cell, in characters.
+    """
     lines = []
-    for label, share, interval in rows:
-        tail = "   ({:.1f} to {:.1f})".format(*(100 * e for e in interval)) if interval else ""
-        lines.append(f"{label:<20}{100 * share:7.1f}{tail}")
-    return "\n".join([*lines, note])
+    for label, cells, rest in rows:
+        texts = [cell if isinstance(cell, str) else f"{100 * cell:.1f}" for cell in cells]
+        row = "".join(f"{text:>{widths[1]}}" for text in texts)
+        if not isinstance(rest, str):
+            rest = "   ({:.1f} to {:.1f})".format(*(100 * end for end in rest))
+        lines.append(f"{label:<{widths[0]}}{row}{rest}")
+    return "\n".join([*lines, *notes])

@@ -21,30 +21,22 @@ def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
     Equal vectors must get equal similarities; in float32 their position decides the last bit of
     a sum. Raises InputError with the first row that is not finite.
     """
-    for row in (~vectors.isfinite()).any(dim=1).nonzero()[:1]:
-        raise InputError(
-            f"{name} embeddings, row {int(row)}: not finite; the model or its input is broken"
-        )
+    for row in (~vectors.isfinite()).any(dim=1).nonzero()[:1].flatten().tolist():
+        raise InputError(f"{name} embeddings, row {row}: not finite; the model or input is broken")
     exact = vectors.detach().to("cpu", torch.float64)
     return F.normalize(exact, dim=1) if unit else exact
 
 
-def chunks(queries: int, gallery: int) -> tuple[Tensor, ...]:
-    """Return the rows of queries in chunks that keep the matrix of similarities small."""
-    return torch.arange(queries).split(max(1, CELLS // gallery))
-
-
-def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) -> Tensor:
+def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
     """Return the rank of each query's best right candidate: (Q,); 1 is the best.
 
-    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) of the best right candidate, computed
-    when None. A wrong candidate that is as similar counts as more similar.
+    similarity: (Q, G). right: (Q, G) booleans. A wrong candidate that is as similar counts as
+    more similar.
 
     >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
     [3]
     """
-    if best is None:
-        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((similarity >= best) & ~right).sum(dim=1)
 
 
@@ -56,7 +48,7 @@ def chunked_ranks(
     right: rows of queries (C,) to booleans (C, G). itself: (Q,) items that are the query.
     """
     ranks = []
-    for rows in chunks(len(query), len(gallery)):
+    for rows in torch.arange(len(query)).split(max(1, CELLS // len(gallery))):
         similarity = (query[rows] @ gallery.T).float()  # (C, G)
         if itself is not None:
             similarity[torch.arange(len(rows)), itself[rows]] = -torch.inf

@@ -8,13 +8,8 @@ import torch
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
-from align_edu.evaluation.ranks import (
-    best_ranks,
-    chunks,
-    exact_vectors,
-    recall_at,
-    recall_intervals,
-)
+from align_edu.evaluation.protocols import Row, text_table
+from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
@@ -27,15 +22,13 @@ def retrieval_recall(
 ) -> dict[str, dict[str, float]]:
     """Return the recall at k in both directions, as fractions in [0, 1].
 
-    A query is a hit when any of its right candidates is among the k most similar ones. A wrong
-    candidate that is exactly as similar as the right one counts as more similar, so a model
-    that gives every input the same vector scores zero.
+    A query is a hit when any of its right candidates is among the k most similar ones. Ties count
+    against the model, so one that gives every input the same vector scores zero.
 
     image: (I, D) and text: (T, D) embeddings, compared by inner product: unit vectors give the
     cosine. text_to_image: (T,) the image that each text describes; every image needs a text.
     Raises ValueError for shapes that do not fit and for images without a text; InputError for
     embeddings that are not finite.
-
     Paper: Section 5.1, Tables 1 and 2.
 
     >>> image = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
@@ -54,23 +47,17 @@ def retrieval_ranks(
 ) -> dict[str, Tensor]:
     """Return the rank of the best right candidate of each query; 1 is the best.
 
-    The rank is one more than the number of wrong candidates that are at least as similar; the
-    other texts of the same image are right as well. Parameters and errors are those of
-    :func:`retrieval_recall`. Returns {"image_to_text": (I,), "text_to_image": (T,)}.
+    Parameters and errors are those of :func:`retrieval_recall`.
+    Returns {"image_to_text": (I,), "text_to_image": (T,)}.
     """
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
     x, y = exact_vectors("image", image), exact_vectors("text", text)
-    # Similarities are computed once, chunk by chunk, and serve both directions.
-    own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
-    best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
-    of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
-    for rows in chunks(len(x), len(y)):
-        similarity = (x[rows] @ y.T).float()  # (C, T)
-        right = owner == rows[:, None]
-        of_image.append(best_ranks(similarity, right, best[rows, None]))
-        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
-    return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
+    images = torch.arange(len(x))
+    return {
+        "image_to_text": chunked_ranks(x, y, lambda rows: owner == rows[:, None]),
+        "text_to_image": chunked_ranks(y, x, lambda rows: owner[rows, None] == images),
+    }
 
 
 def evaluate_retrieval(
@@ -79,10 +66,9 @@ def evaluate_retrieval(
     """Measure a model on a retrieval benchmark.
 
     run: a trained model, see `load_run`. benchmark: images and texts, or the folder that holds
-    them in Karpathy's JSON form. split: of the folder. progress: show bars on standard error.
-    Returns recalls as :func:`retrieval_recall` with their 95 % bootstrap intervals; where the
-    benchmark has compositions that training never shows, the same for these under "held_out",
-    searched in the whole gallery.
+    them in Karpathy's JSON form. progress: show bars on standard error.
+    Returns recalls as :func:`retrieval_recall` with their 95 % bootstrap intervals; the same under
+    "held_out" for compositions that training never shows, searched in the whole gallery.
     Raises InputError for an image that cannot be read: a smaller gallery would be easier.
     Paper: Section 5.1.
     """
@@ -106,8 +92,7 @@ def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False)
 
 def retrieval_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_retrieval` as a table for the terminal, in percent."""
-    names = list(result["image_to_text"])
-    lines = [" " * 24 + "".join(f"{name:>8}" for name in names)]
+    rows: list[Row] = [("", list(result["image_to_text"]), "")]
     notes = [f"{result['images']:,} images and {result['texts']:,} texts; percent of queries"]
     if result["images"] <= max(KS):
         notes.append(f"recall at {result['images']} or more is always 100: use more images")
@@ -120,9 +105,9 @@ def retrieval_table(result: Mapping[str, Any]) -> str:
         )
     for suffix, part in parts.items():
         for direction in DIRECTIONS:
-            values = "".join(f"{100 * part[direction][name]:8.1f}" for name in names)
-            lines.append(f"{direction.replace('_', ' ') + suffix:<24}{values}")
-    return "\n".join(lines + notes)
+            label = direction.replace("_", " ") + suffix
+            rows.append((label, list(part[direction].values()), ""))
+    return text_table(rows, *notes, widths=(24, 8))
 
 
 def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from align_edu.evaluation.classifier import (
 )
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_with_train
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.protocols import share_table
+from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import bootstrap_interval
 from align_edu.io import InputError
 from align_edu.training.run import Run
@@ -40,9 +40,9 @@ def evaluate_probe(
     Paper: Section 5.2, Table 4.
     """
     train, test = read_with_train(data, split)
-    features = embed_labelled(run, train, progress=progress)
+    features, tested = (embed_labelled(run, part, progress=progress) for part in (train, test))
     probe = train_probe(features, train.labels, len(train.classes), seed=seed)
-    right = probe.predict(embed_labelled(run, test, progress=progress)) == test.labels
+    right = probe.predict(tested) == test.labels
     training = _share(probe.predict(features) == train.labels)
     more = {"training_accuracy": training, **_counts(train, test), "seed": seed}
     return {"accuracy": _share(right), "interval": bootstrap_interval(right), **more}
@@ -59,8 +59,8 @@ def evaluate_fine_tune(
 ) -> dict[str, Any]:
     """Measure the image tower by fine-tuning a copy of it.
 
-    data: what `read_labelled` takes. epochs: of the second stage. seed: of the order of pictures
-    and of their crops. "accuracy" is that after both stages, "frozen" that after the first.
+    data: what `read_labelled` takes. epochs: of the second stage. seed: of the order and crops of
+    pictures. "accuracy" is that after both stages, "frozen" that after the first.
     Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Tables 4 and 6.
     """
@@ -111,19 +111,18 @@ def evaluate_few_shot(
 
 def accuracy_table(result: Mapping[str, Any]) -> str:
     """Return the result of `evaluate_probe` or `evaluate_fine_tune` as a table, in percent."""
-    tuned = "frozen" in result
-    rows = [
-        ("frozen features", result.get("frozen"), result.get("frozen_interval")),
-        ("all layers" if tuned else "accuracy", result["accuracy"], result["interval"]),
-        ("on its training", result.get("training_accuracy"), None),
-        ("most frequent", result["chance"], None),
-    ]
-    trained = f"{result['epochs']} epochs of" if tuned else "trained on"
-    return share_table(
-        [row for row in rows if row[1] is not None],
+    if "frozen" in result:
+        trained = f"{result['epochs']} epochs of"
+        frozen = ("frozen features", [result["frozen"]], result["frozen_interval"])
+        rows: list[Row] = [frozen, ("all layers", [result["accuracy"]], result["interval"])]
+    else:
+        trained, training = "trained on", ("on its training", [result["training_accuracy"]], "")
+        rows = [("accuracy", [result["accuracy"]], result["interval"]), training]
+    note = (
         f"{trained} {result['train']:,} pictures, {result['test']:,} tested;"
-        f" {result['classes']} classes; percent, with 95 % intervals",
+        f" {result['classes']} classes; percent, with 95 % intervals"
     )
+    return text_table([*rows, ("most frequent", [result["chance"]], "")], note)
 
 
 def few_shot_table(result: Mapping[str, Any]) -> str:
@@ -144,25 +143,24 @@ def _trainer(
     run: Run, splits: Mapping[str, LabelledImages], epochs: int | None, progress: bool
 ) -> Callable[[str, str, int, Mapping[str, Any]], float]:
     """Return a function: splits to train on and to test, a seed, settings → accuracy."""
-    vectors: dict[str, Tensor] = {}
-    if epochs is None:
-        for name in ("train", "val", "test"):
-            vectors[name] = embed_labelled(run, splits[name], progress=progress)
-        vectors["both"] = torch.cat([vectors["train"], vectors["val"]])
+
+    @functools.cache
+    def vectors(name: str) -> Tensor:
+        if name == "both":
+            return torch.cat([vectors("train"), vectors("val")])
+        return embed_labelled(run, splits[name], progress=progress)
 
     @functools.cache  # settings share the first stage
     def head(fit: str, seed: int) -> Classifier:
         return train_head(run, splits[fit], seed=seed, progress=progress)
 
     def accuracy(fit: str, tested: str, seed: int, settings: Mapping[str, Any]) -> float:
-        data, test = splits[fit], splits[tested]
+        data, test, options = splits[fit], splits[tested], {"seed": seed, **settings}
         if epochs is None:
-            classes = len(data.classes)
-            probe = train_probe(vectors[fit], data.labels, classes, seed=seed, **settings)
-            found = probe.predict(vectors[tested])
+            probe = train_probe(vectors(fit), data.labels, len(data.classes), **options)
+            found = probe.predict(vectors(tested))
         else:
-            options: Any = {"epochs": epochs, "seed": seed, "progress": progress}
-            model = train_all(head(fit, seed), data, **options, **settings)
+            model = train_all(head(fit, seed), data, epochs=epochs, progress=progress, **options)
             found = model.predict(test, progress=progress)
         return _share(found == test.labels)
 

@@ -9,15 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation.datasets import (
-    LabelledImages,
-    embed_labelled,
-    read_labelled,
-    read_templates,
-    read_with_train,
-)
+from align_edu.evaluation import datasets
+from align_edu.evaluation.datasets import LabelledImages, embed_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.protocols import share_table
+from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.io import InputError
 
@@ -72,53 +67,44 @@ def evaluate_zero_shot(
     """Measure zero-shot classification, with one prompt per class and with all of them.
 
     data: labelled images, or what `read_labelled` takes. templates: a file; by default those of
-    the data, or a dozen for photographs. The first one is the single prompt. "top-5" is there for
-    more than five classes, the accuracy of each class under "classes".
+    the data, or a dozen for photographs. The first one is the single prompt. "top-5" needs more
+    than five classes.
     Raises InputError for data or templates that cannot be read.
     Paper: Section 1 of arXiv v2; v1 measures retrieval and transfer only.
     """
     if not isinstance(data, LabelledImages):
-        data = read_labelled(data, split)
-    prompts = data.templates if templates is None else read_templates(templates)
-    prompts = prompts or read_templates(TEMPLATES)
+        data = datasets.read_labelled(data, split)
+    prompts = data.templates if templates is None else datasets.read_templates(templates)
+    prompts = prompts or datasets.read_templates(TEMPLATES)
     images = embed_labelled(run, data, progress=progress)
     ks = [k for k in CLASS_KS if k < len(data.classes)]
     result: dict[str, Any] = {}
-    for name, some in (("ensemble", prompts), ("single", prompts[:1])):
+    for name, some in (("single", prompts[:1]), ("ensemble", prompts)):
         ranks = class_ranks(images, class_vectors(run, data.classes, some), data.labels)
         intervals = recall_intervals(ranks, ks, "top-")
         result[name] = recall_at(ranks, ks, "top-") | {"interval": intervals}
-        if name == "ensemble":
-            of_class = {word: ranks[data.labels == i] for i, word in enumerate(data.classes)}
-    return result | {
-        "classes": {word: recall_at(r, (1,))["R@1"] for word, r in of_class.items() if len(r)},
-        "chance": 1 / len(data.classes),
-        "images": len(data),
-        "prompts": len(prompts),
-    }
+    of_class = {word: ranks[data.labels == i] for i, word in enumerate(data.classes)}
+    classes = {word: recall_at(r, (1,))["R@1"] for word, r in of_class.items() if len(r)}
+    counts = {"images": len(data), "prompts": len(prompts)}
+    return {**result, "classes": classes, "chance": 1 / len(data.classes), **counts}
 
 
 def zero_shot_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_zero_shot` as a table for the terminal, in percent."""
-    parts = ("one prompt", result["single"]), (f"{result['prompts']} prompts", result["ensemble"])
-    rows = [
-        (f"{label}, {name}", part[name], interval)
-        for label, part in parts
-        for name, interval in part["interval"].items()
-    ]
+    rows: list[Row] = []
+    for label, part in (("one prompt", "single"), (f"{result['prompts']} prompts", "ensemble")):
+        for name, interval in result[part]["interval"].items():
+            rows.append((f"{label}, {name}", [result[part][name]], interval))
     worst = sorted(result["classes"].items(), key=lambda item: item[1])[:3]
     named = ", ".join(f"{name} {100 * share:.0f}" for name, share in worst)
-    return share_table(
-        [*rows, ("chance", result["chance"], None)],
-        f"{result['images']:,} images; percent, with 95 % intervals; worst classes: {named}",
-    )
+    note = f"{result['images']:,} images; percent, with 95 % intervals; worst classes: {named}"
+    return text_table([*rows, ("chance", [result["chance"]], "")], note)
 
 
 def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
-    """Return for each test picture the rank of the nearest training picture of its class: (N,).
+    """Return the rank of the nearest training picture of the class of each test picture: (N,).
 
-    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,). Compared by
-    cosine; ties count against the model. A class without training pictures gets rank M + 1.
+    Compared by cosine; ties count against the model. A class without pictures gets rank M + 1.
     """
     query = exact_vectors("test", test, unit=True)
     gallery = exact_vectors("training", train, unit=True)
@@ -135,7 +121,8 @@ def neighbour_recall(
 ) -> dict[str, float]:
     """Return the share of test pictures that have their class among the k nearest, for each k.
 
-    Arguments as of :func:`neighbour_ranks`. Paper: Section 6.1, footnote 3 on ImageNet KNN.
+    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,).
+    Paper: Section 6.1, footnote 3 on ImageNet KNN.
 
     >>> eye = torch.eye(3)
     >>> neighbour_recall(eye, torch.arange(3), eye, torch.tensor([0, 1, 0]), ks=(1,))
@@ -153,24 +140,28 @@ def evaluate_neighbours(
     Raises InputError as `read_labelled`, and for fewer training pictures than k.
     Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
     """
-    train, test = read_with_train(data, split)
+    train, test = datasets.read_with_train(data, split)
     if len(train) < max(NEIGHBOUR_KS):
         raise InputError(f"{data}: only {len(train)} training pictures; give 10 or more")
     vectors, queries = (embed_labelled(run, part, progress=progress) for part in (train, test))
     ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
     shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
-    recalls: dict[str, Any] = {"neighbours": recall_at(ranks, NEIGHBOUR_KS)}
-    recalls["interval"] = recall_intervals(ranks, NEIGHBOUR_KS)
-    chance = shares[test.labels].double().mean().item()
-    counts = {"train": len(train), "test": len(test), "classes": len(test.classes)}
-    return {**recalls, "chance": chance, **counts}
+    return {
+        "neighbours": recall_at(ranks, NEIGHBOUR_KS),
+        "interval": recall_intervals(ranks, NEIGHBOUR_KS),
+        "chance": shares[test.labels].double().mean().item(),
+        "train": len(train),
+        "test": len(test),
+        "classes": len(test.classes),
+    }
 
 
 def neighbours_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`evaluate_neighbours` as a table for the terminal, in percent."""
-    rows = [(name, share, result["interval"][name]) for name, share in result["neighbours"].items()]
-    return share_table(
-        [*rows, ("chance", result["chance"], None)],
+    found, intervals = result["neighbours"], result["interval"]
+    rows: list[Row] = [(name, [found[name]], intervals[name]) for name in found]
+    note = (
         f"nearest of {result['train']:,} training pictures for {result['test']:,};"
-        f" {result['classes']} classes; percent, with 95 % intervals",
+        f" {result['classes']} classes; percent, with 95 % intervals"
     )
+    return text_table([*rows, ("chance", [result["chance"]], "")], note)

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
+from align_edu.model.align import Align
 from align_edu.planning.chips import Chip
 from align_edu.presets import Preset
 from align_edu.training.muon import is_matrix, padded_side
@@ -87,14 +88,17 @@ class Counting(TorchDispatchMode):
         self._allocated -= self._sizes.pop(key)
 
 
+def meta_model(preset: Preset, dtype: torch.dtype = torch.float32) -> Align:
+    """Return the preset's model without memory for its weights."""
+    with torch.device("meta"):
+        return Align(preset, preset.text.vocabulary_size).to(dtype).train()
+
+
 @lru_cache(maxsize=32)
 def count_image_tower(preset: Preset, rows: int, dtype: torch.dtype = torch.float32) -> Work:
     """Count one step of the image tower on ``rows`` pictures; dtype is that of the activations."""
-    from align_edu.model.image_tower import ImageTower
-
-    with torch.device("meta"):
-        tower = ImageTower(preset.image).to(dtype).train()
-        pixels = torch.zeros(rows, 3, preset.image.crop, preset.image.crop, dtype=dtype)
+    tower, side = meta_model(preset, dtype).image_tower, preset.image.crop
+    pixels = torch.zeros(rows, 3, side, side, dtype=dtype, device="meta")
     return _count(lambda: tower(pixels), rows)
 
 
@@ -103,33 +107,19 @@ def count_text_tower(
     preset: Preset, rows: int, length: int, dtype: torch.dtype = torch.float32
 ) -> Work:
     """Count one step of the text tower on ``rows`` texts of ``length`` word pieces."""
-    from align_edu.model.text_tower import TextTower
-
-    text, width = preset.text, embedding_width(preset)
-    with torch.device("meta"):
-        tower = TextTower(text, text.vocabulary_size, width).to(dtype).train()
-        ids = torch.zeros(rows, length, dtype=torch.long)
+    tower = meta_model(preset, dtype).text_tower
+    ids = torch.zeros(rows, length, dtype=torch.long, device="meta")
     # Call BERT without a mask: every text is full, and a mask's values do not exist on "meta".
     return _count(lambda: tower.projection(tower.bert(ids).last_hidden_state[:, 0]), rows)
 
 
 def parameters(preset: Preset) -> Shapes:
     """Return the name and shape of every trained parameter, by tower."""
-    from align_edu.model.align import Align
-
-    with torch.device("meta"):
-        model = Align(preset, preset.text.vocabulary_size)
+    model = meta_model(preset)
     return {
         name: [(n, p.shape) for n, p in tower.named_parameters() if p.requires_grad]
         for name, tower in (("image", model.image_tower), ("text", model.text_tower))
     }
-
-
-def embedding_width(preset: Preset) -> int:
-    """Return the width D of the shared space (paper, Section 5: 640 for B7, 1376 for L2)."""
-    from torchvision.models.efficientnet import MBConvConfig
-
-    return preset.image.projection or MBConvConfig.adjust_channels(320, preset.image.width)
 
 
 def _count(forward: Callable[[], Tensor], rows: int) -> Work:
@@ -195,6 +185,7 @@ def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = Fals
 class TowerCosts:
     """One step of both towers on one device."""
 
+    width: int  # D of the shared space
     length: int  # word pieces a text
     chunk: int | None  # pairs embedded at a time, twice; None: all at once
     flops: dict[str, float]  # by tower
@@ -230,7 +221,8 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
     assumed = None
     if chip.utilisation is not None:
         assumed = {name: f / (chip.matrix * chip.utilisation) for name, f in flops.items()}
-    return TowerCosts(length, chunk, flops, roofline, assumed, activation_bytes)
+    width = meta_model(preset).image_tower.width
+    return TowerCosts(width, length, chunk, flops, roofline, assumed, activation_bytes)
 
 
 # Numbers kept, moved, and moved if fused for each weight, and operations for each tensor, as timm
@@ -265,7 +257,7 @@ def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerC
     matrices = muon_matrices(shapes) if name == "muon" else Counter()
     state = moved = operations = 0
     for label, shape in (weight for part in shapes.values() for weight in part):
-        orthogonal = bool(matrices) and is_matrix(shape) and "embeddings" not in label
+        orthogonal = name == "muon" and _is_orthogonalised(label, shape)
         kept, apart, together, calls = _MUON_MATRIX if orthogonal else _RULES[name]
         state += kept * shape.numel()
         moved += (together if fused else apart) * shape.numel()
@@ -281,9 +273,13 @@ def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerC
 def muon_matrices(shapes: Shapes) -> Counter[tuple[int, int]]:
     """Count the matrices that Muon orthogonalises by their sides, the shorter one first."""
     weights = [weight for part in shapes.values() for weight in part]
-    matrices = [s for name, s in weights if is_matrix(s) and "embeddings" not in name]
-    sides = [(s[0], s.numel() // s[0]) for s in matrices]
-    return Counter((min(pair), max(pair)) for pair in sides)
+    matrices = [shape for weight, shape in weights if _is_orthogonalised(weight, shape)]
+    sides = [sorted((shape[0], shape.numel() // shape[0])) for shape in matrices]
+    return Counter((shorter, longer) for shorter, longer in sides)
+
+
+def _is_orthogonalised(name: str, shape: torch.Size) -> bool:
+    return is_matrix(shape) and "embeddings" not in name
 
 
 def orthogonal_flops(rows: int, columns: int) -> int:

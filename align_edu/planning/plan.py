@@ -6,13 +6,7 @@ from typing import Any
 
 from align_edu.io import InputError
 from align_edu.planning.chips import GIB, Chip
-from align_edu.planning.count import (
-    TowerCosts,
-    embedding_width,
-    optimizer_cost,
-    parameters,
-    tower_costs,
-)
+from align_edu.planning.count import TowerCosts, optimizer_cost, parameters, tower_costs
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of similar length
@@ -57,9 +51,9 @@ class Plan:
         return {names.get(name, name): value for name, value in values.items() if name != "towers"}
 
     def __str__(self) -> str:
-        tables = [_model_table(self), _memory_table(self), _time_table(self), _summary(self)]
+        parts = [_model_table(self), _memory_and_time(self), _summary(self)]
         assumptions = ["Assumptions:", *(f"  - {line}" for line in self.assumptions)]
-        return "\n\n".join([*tables, "\n".join(assumptions)])
+        return "\n\n".join([*parts, "\n".join(assumptions)])
 
 
 def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | None = None) -> Plan:
@@ -87,7 +81,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     rows, columns = batch // chips, batch // preset.loss.cores
     towers, shapes = tower_costs(preset, chip, rows, length), parameters(preset)
     counts = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
-    weights, width = sum(counts.values()), embedding_width(preset)
+    weights, width = sum(counts.values()), towers.width
     optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
     memory = _memory(preset, chip, rows, weights, optimizer.state, towers)
     # The rows of the similarity matrix and their gradients; tiles are computed twice.
@@ -152,7 +146,7 @@ def _memory(
         "activations": towers.activation_bytes,
         # The matrix and its gradient.
         "loss matrix": 2 * 4.0 * min(rows, tile) * (batch // preset.loss.cores),
-        "embeddings": 2 * 4.0 * (batch + rows) * embedding_width(preset),
+        "embeddings": 2 * 4.0 * (batch + rows) * towers.width,
         "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * towers.length,
     }
 
@@ -203,28 +197,22 @@ def _model_table(plan: Plan) -> str:
     pairs = f"{plan.pairs:,}"
     for size, word in ((1e6, "million"), (1e9, "billion")):
         pairs = f"{plan.pairs / size:,.2f} {word}" if plan.pairs >= size else pairs
-    return "\n".join(
-        [
-            f"{plan.preset.name} on {plan.chips:,} × {plan.chip.name}: {plan.batch_size:,} pairs a"
-            f" step, {plan.pairs_per_chip:,} on each device, {plan.steps:,} steps\n",
-            f"{'':24}{'parameters':>14}{'GFLOP a pair':>16}",
-            *lines,
-            f"  {'all':22}{total}\n",
-            f"{pairs} pairs seen, {plan.flops:.3g} FLOPs",
-        ]
+    title = (
+        f"{plan.preset.name} on {plan.chips:,} × {plan.chip.name}: {plan.batch_size:,} pairs a"
+        f" step, {plan.pairs_per_chip:,} on each device, {plan.steps:,} steps\n"
     )
+    head, seen = f"{'':24}{'parameters':>14}{'GFLOP a pair':>16}", f"{pairs} pairs seen"
+    rows = [*lines, f"  {'all':22}{total}\n", f"{seen}, {plan.flops:.3g} FLOPs"]
+    return "\n".join([title, head, *rows])
 
 
-def _memory_table(plan: Plan) -> str:
+def _memory_and_time(plan: Plan) -> str:
     room = f"of {plan.memory_of_chip / GIB:.1f} GiB" + ("" if plan.fits else ": DOES NOT FIT")
-    return _shares("memory of one device", "GiB", plan.memory, 1 / GIB, room)
-
-
-def _time_table(plan: Plan) -> str:
+    memory = _shares("memory of one device", "GiB", plan.memory, 1 / GIB, room)
     speed = plan.pairs_per_second
-    rate = f"{f'{speed:,.0f}' if speed >= 10 else f'{speed:.2g}'} pairs/s"
+    rate = f"{speed:,.0f} pairs/s" if speed >= 10 else f"{speed:.2g} pairs/s"
     scale, unit = (1.0, "s") if sum(plan.seconds.values()) >= 10 else (1e3, "ms")
-    return _shares("one step", unit, plan.seconds, scale, rate)
+    return f"{memory}\n\n{_shares('one step', unit, plan.seconds, scale, rate)}"
 
 
 def _shares(title: str, unit: str, rows: Mapping[str, float], scale: float, note: str) -> str:
