@@ -13,8 +13,7 @@ def names_on_first_use(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package that imports its names on first use.
 
-    names_of: module of the package -> the names it defines, separated by spaces; a name equal
-    to its module stands for the module.
+    names_of: module of the package -> its names, or its own name for the module itself.
     """
     module_of = {name: module for module, names in names_of.items() for name in names.split()}
 

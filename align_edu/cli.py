@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -39,10 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _write(json.dumps(answer, ensure_ascii=False) if as_json else text)
     except InputError as error:
         return _complain(str(error), 2)
-    except TrainingStopped as error:
-        return _complain(str(error), 1)
-    except KeyboardInterrupt:
-        return _complain("stopped; finished work is kept, and the same command continues it", 1)
+    except (TrainingStopped, KeyboardInterrupt) as error:
+        stopped = "stopped; finished work is kept, and the same command continues it"
+        return _complain(str(error) or stopped, 1)
     return 0
 
 
@@ -135,24 +135,23 @@ def _demo(out: Path, **options: Any) -> Answer:
 
 
 def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
-    world, task, tsv = align_edu.World(seed=seed), options["task"], options["tsv"]
+    world = align_edu.World(seed) if noise is None else align_edu.World(seed, noise)
+    task, tsv, answer = options["task"], options["tsv"], {"out": str(out)}
     if options["benchmark"]:
-        more = {"train": options["train"], "twins": options["twins"]}
-        world.write_benchmark(out, pairs, **more, progress=True)
-        return {"out": str(out), "scenes": pairs}, f"{pairs} scenes in {out}"
+        train, twins = options["train"], options["twins"]
+        world.write_benchmark(out, pairs, train=train, twins=twins, progress=True)
+        return answer | {"scenes": pairs}, f"{pairs} scenes in {out}"
     if task is not None:
         world.write_task(out, task, test=pairs, progress=True)
         text = f"the task {task}: 800 + 200 training and {pairs} test pictures in {out}"
-        return {"out": str(out), "task": task}, text
-    if noise is not None:
-        world = align_edu.World(seed, noise)
+        return answer | {"task": task}, text
     workers, against = options["workers"], options["against"]
     world.write(out, pairs, workers=workers, benchmark=against, progress=True)
     if tsv is not None:
         from align_edu.pairs import write_tsv
 
         write_tsv(align_edu.read_pairs(out), tsv)
-    return {"out": str(out), "pairs": pairs}, f"{pairs} pairs in {out}"
+    return answer | {"pairs": pairs}, f"{pairs} pairs in {out}"
 
 
 def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
@@ -220,11 +219,12 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     index = build(encoder, images, kind=kind, progress=True, resume=unfinished)
     index.save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
-    skipped = {str(path): reason for path, reason in index.skipped.items()}
-    answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
-    text = f"{len(index)} images indexed in {out} for {index.kind} search"
-    text += f"; {len(skipped)} could not be read" if skipped else ""
-    return answer | {"left_out": dict(index.left_out)}, text
+    answer = {"out": str(out), "images": len(index), "kind": index.kind}
+    answer["skipped"] = {str(path): reason for path, reason in index.skipped.items()}
+    answer["left_out"] = dict(index.left_out)
+    unused = Counter(index.skipped.values()) + index.left_out
+    lines = [f"  left out {count:,}: {reason}" for reason, count in unused.most_common()]
+    return answer, "\n".join([f"{len(index):,} images in {out}, {index.kind} search", *lines])
 
 
 def _search(index: Path, picture: Path | None, device: str | None, **query: Any) -> Any:

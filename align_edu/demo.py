@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +61,15 @@ def run_demo(
 
     Paper: Sections 3 to 5 from end to end, at toy size.
     """
-    out, recipe = Path(out), get_preset(preset)
-    stage = _Stages(out, {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes})
+    out, recipe, file = Path(out), get_preset(preset), Path(out) / "demo.json"
+    made_with = {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes}
+    begun = holds_already(out, file, made_with)
     if (out / "results.json").exists():  # written last
         return read_json(out / "results.json")
-    _make_data(stage, out, recipe, progress)
+    record = read_json(file) if begun else {"made_with": made_with, "seconds": {}}
+    write_json(file, record)
+    stage = partial(_stage, file, record)
+    _make_data(stage, out, recipe, made_with, progress)
     with stage("train"):
         run = train(
             recipe, [out / "filtered"], out / "run", minutes=minutes, seed=seed, resume=True,
@@ -76,16 +81,18 @@ def run_demo(
     with stage("index"):
         index = ImageIndex.build(run, [f for e in EXAMS for f in read_split(out / e).images])
     index.save(out / "index")
-    results = stage.made_with | {"seconds": stage.seconds} | _results(out, run, measures)
+    results = made_with | {"seconds": record["seconds"]} | _results(out, run, measures)
     with stage("report"):
         _report(out, run, index, results)
     write_json(out / "results.json", results)
     return results
 
 
-def _make_data(stage: "_Stages", out: Path, recipe: Preset, progress: bool) -> None:
+def _make_data(
+    stage: Any, out: Path, recipe: Preset, made_with: dict[str, Any], progress: bool
+) -> None:
     """Draw the benchmarks and the raw pairs, filter the pairs, train the vocabulary."""
-    seed, scenes, side = stage.made_with["seed"], stage.made_with["scenes"], recipe.image.resize
+    seed, scenes, side = made_with["seed"], made_with["scenes"], recipe.image.resize
     with stage("benchmark"):
         exam = World(seed=2**32 - 1 - seed)
         exam.write_benchmark(out / "benchmark", scenes, progress=progress)
@@ -98,8 +105,8 @@ def _make_data(stage: "_Stages", out: Path, recipe: Preset, progress: bool) -> N
     benchmark, kept = out / "benchmark", out / "filtered"
     with stage("world"):
         world = World(seed=seed, image_size=side)
-        world.write(out / "world", stage.made_with["pairs"], benchmark=benchmark, progress=progress)
-    if "filter" not in stage.seconds:
+        world.write(out / "world", made_with["pairs"], benchmark=benchmark, progress=progress)
+    if not (kept / "pairs.parquet").exists():  # written last
         with stage("filter"):
             filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
     with stage("vocabulary"):
@@ -130,27 +137,15 @@ def demo_table(results: Mapping[str, Any]) -> str:
     return "\n".join([retrieval_table(results["retrieval"]), *lines])
 
 
-class _Stages:
-    """Name and time each stage, and keep the times in the demo's folder."""
-
-    def __init__(self, out: Path, made_with: dict[str, Any]) -> None:
-        self.path, self.made_with = out / "demo.json", made_with
-        begun = holds_already(out, self.path, made_with)
-        self.seconds: dict[str, float] = read_json(self.path)["seconds"] if begun else {}
-        self._store()
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        sys.stderr.write(f"{name} …\n")
-        started = time.perf_counter()
-        yield
-        # A stage that an earlier call finished is quick now; its real time is the longer one.
-        now = round(time.perf_counter() - started, 1)
-        self.seconds[name] = max(now, self.seconds.get(name, 0.0))
-        self._store()
-
-    def _store(self) -> None:
-        write_json(self.path, {"made_with": self.made_with, "seconds": self.seconds})
+@contextmanager
+def _stage(file: Path, record: dict[str, Any], name: str) -> Iterator[None]:
+    """Name a stage, and keep its seconds in the demo's folder."""
+    sys.stderr.write(f"{name} …\n")
+    started, seconds = time.perf_counter(), record["seconds"]
+    yield
+    # A stage that an earlier call finished is quick now; its real time is the longer one.
+    seconds[name] = max(round(time.perf_counter() - started, 1), seconds.get(name, 0.0))
+    write_json(file, record)
 
 
 def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +168,9 @@ def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
 def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
     """Draw report.html from the files of the demo."""
     benchmark = read_split(out / "benchmark")
-    first = {image: text for text, image in reversed(list(enumerate(benchmark.text_to_image)))}
     shown = range(min(8, len(benchmark.images)))
     pictures = [decode_image(benchmark.images[i].read_bytes()) for i in shown]
-    captions = [benchmark.texts[first[i]] for i in shown]
+    captions = [benchmark.texts[benchmark.text_to_image.index(i)] for i in shown]
     similarity = run.encode_images(pictures) @ run.encode_texts(captions).T  # (I, T)
     kinds = {exam: kinds_shown(out / exam) for exam in EXAMS}
     gallery = []

@@ -14,10 +14,7 @@ from typing import Any
 
 
 class InputError(ValueError):
-    """Bad input, described in one sentence: what is wrong, where, and what to do.
-
-    The command line prints the sentence, without a traceback, and exits with status 2.
-    """
+    """Bad input, described in one sentence: what is wrong, where, and what to do."""
 
 
 class TrainingStopped(RuntimeError):
@@ -49,15 +46,7 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_written_whole(folder: Path) -> Iterator[Path]:
-    """Yield a path beside ``folder`` for a new folder; on success, move that to ``folder``.
-
-    Removes what an earlier, interrupted call left there, and its own files on an error.
-    Raises InputError when the disk is full or the parent folder is not writable.
-
-    >>> import tempfile
-    >>> with folder_written_whole(Path(tempfile.mkdtemp()) / "notes") as beside:
-    ...     write_json(beside / "one.json", 1)
-    """
+    """Do the same for a new folder, and remove what an earlier, interrupted call left of it."""
     unfinished = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
@@ -70,10 +59,9 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
 
 
 def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool:
-    """Return True if ``folder`` is complete and was made with the settings ``made_with``.
+    """Return True if ``folder`` was made with these settings, False if it is missing or empty.
 
-    record: the JSON file that is written last into the folder; it holds ``made_with``. A missing
-    or empty folder gives False. Raises InputError when the folder is a file or holds anything else.
+    record: the JSON file in it that holds ``made_with``. Raises InputError for anything else.
     """
     if folder.is_file():
         raise InputError(f"{folder}: is a file; give a folder to write to")
@@ -85,9 +73,9 @@ def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool
     return True
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
+def cannot_write(path: Path, error: Exception) -> InputError:
     """Return the InputError for a file or folder that the system refused to write."""
-    reason = error.strerror or str(error)
+    reason = getattr(error, "strerror", None) or error
     return InputError(
         f"{path}: cannot be written ({reason}); free some space or choose another folder"
     )
@@ -160,10 +148,9 @@ _LOCKS: set[int] = set()  # descriptors of the lock files that this process hold
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Lock ``folder``, so that no other process writes to it during the block.
+    """Lock ``folder``, by a file beside it, for this process until the block or the process ends.
 
-    The lock, a file beside the folder, ends with the block, or with the process however that
-    ends. Where the system allows no lock file, the folder is not locked.
+    Where the system allows no lock file, the folder is not locked.
     Raises InputError while another process holds the lock.
     """
     folder = folder.resolve()
@@ -210,8 +197,9 @@ def usable_cores() -> int:
     >>> 1 <= usable_cores() <= os.cpu_count()
     True
     """
-    affinity = hasattr(os, "sched_getaffinity")  # not on macOS
-    cores = len(os.sched_getaffinity(0)) if affinity else os.cpu_count() or 1
+    cores = os.cpu_count() or 1
+    with suppress(AttributeError):  # on macOS
+        cores = len(os.sched_getaffinity(0))
     return max(1, min(cores, int(_container_quota() or cores)))
 
 

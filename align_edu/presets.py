@@ -1,8 +1,6 @@
 """Every number of a recipe: the toy's, those of CC-3M, and the paper's sizes.
 
-A preset is an immutable value whose fields are checked when it is made. Change single fields with
-:func:`replace_fields`, as ``align-edu train --set recipe.batch_size=64`` does. One number is not
-the paper's: the paper does not say over how many pairs BatchNorm ran (see ImageSettings).
+A preset is an immutable value whose fields are checked when it is made.
 """
 
 import json
@@ -64,10 +62,9 @@ def _fits(value: Any, kind: Any) -> tuple[bool, str]:
 class ImageSettings(_Settings):
     """Size of the EfficientNet trunk and of its input.
 
-    Paper: Sections 4.1 and 5. The paper does not say over how many pairs BatchNorm ran, and two
-    hints disagree. EfficientNet's TPU code averages the statistics over ``max(8, cores // 8)``
-    cores: 2,048 pairs on the paper's 1,024 cores. COYO-ALIGN's run on 128 cores matched that on
-    1,024 only with groups of 16 pairs. The default is 16, the one number reported to work.
+    Paper: Sections 4.1 and 5. It does not say over how many pairs BatchNorm ran. EfficientNet's
+    TPU code averages the statistics over ``max(8, cores // 8)`` cores, here 2,048 pairs;
+    COYO-ALIGN needed groups of 16 pairs. The default is 16, the one number reported to work.
     """
 
     part = "image"
@@ -178,10 +175,10 @@ class Preset:
 
 
 # EfficientNet by compound scaling (Tan and Le, 2019): multipliers of width and depth.
-_SCALES = {"B0": (1.0, 1.0), "B1": (1.0, 1.1), "B2": (1.1, 1.2), "B3": (1.2, 1.4), "B4": (1.4, 1.8)}
-_SCALES |= {"B5": (1.6, 2.2), "B6": (1.8, 2.6), "B7": (2.0, 3.1), "B8": (2.2, 3.6)}
-_SCALES |= {"L2": (4.3, 5.3)}
-IMAGE_SIZES = {name: ImageSettings(*scale) for name, scale in _SCALES.items()}
+_WIDTHS = (1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # of B0 to B8
+_DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 3.6)
+IMAGE_SIZES = {f"B{n}": ImageSettings(*scale) for n, scale in enumerate(zip(_WIDTHS, _DEPTHS))}
+IMAGE_SIZES["L2"] = ImageSettings(4.3, 5.3)
 TEXT_SIZES = {
     "mini": TextSettings(layers=4, width=256, heads=4),
     "medium": TextSettings(layers=8, width=512, heads=8),
@@ -238,7 +235,7 @@ def get_preset(name: str) -> Preset:
 
 
 def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
-    """Return the preset with some fields changed, given as ``{"part.field": "value"}``.
+    """Return the preset with fields changed, as ``align-edu train --set part.field=value`` does.
 
     A value is JSON (``0.1``, ``true``, ``null``) or a plain word. Raises InputError for an unknown
     field, or a value that the field does not allow.
@@ -247,7 +244,7 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
     64
     """
     known = [f"{part}.{f.name}" for part, settings in _PARTS.items() for f in fields(settings)]
-    changed = {part: asdict(getattr(preset, part)) for part in _PARTS}
+    changed = preset.to_dict()
     for path, value in changes.items():
         if path not in known:
             raise InputError(f"--set {path}: no such field; choose one of {', '.join(known)}")
@@ -255,18 +252,21 @@ def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
         changed[part][name] = value
         with suppress(ValueError):  # not JSON, or a number of too many digits
             changed[part][name] = json.loads(value)
-    parts: dict[str, Any] = {part: _PARTS[part](**values) for part, values in changed.items()}
-    return replace(preset, **parts)
+    return _of_values(changed)
+
+
+def _of_values(values: dict[str, Any]) -> Preset:
+    parts: dict[str, Any] = {part: settings(**values[part]) for part, settings in _PARTS.items()}
+    return Preset(values["name"], **parts)
 
 
 def fine_tuning(preset: Preset, steps: int = 3_000) -> Preset:
     """Return the preset with the recipe that fine-tunes it for retrieval.
 
     The batch is an eighth, because few images make many false negatives, but at least 128 pairs;
-    the learning rate is a hundredth, without warm-up. For the paper's presets these are the
-    paper's numbers. steps: 3,000 for Flickr30K, 6,000 for COCO.
+    the learning rate is a hundredth, without warm-up. steps: 3,000 for Flickr30K, 6,000 for COCO.
 
-    Paper: Section 5.1.
+    Paper: Section 5.1, whose numbers the paper's presets get.
 
     >>> recipe = fine_tuning(get_preset("l2_large")).recipe
     >>> recipe.batch_size, recipe.learning_rate, recipe.warmup
@@ -289,8 +289,6 @@ def preset_from_dict(values: dict[str, Any]) -> Preset:
     """
     with suppress(KeyError, TypeError):
         values = values | {"loss": {"cores": 1} | values["loss"]}  # older runs have no loss.cores
-        parts: dict[str, Any] = {part: kind(**values[part]) for part, kind in _PARTS.items()}
-        preset = Preset(values["name"], **parts)
-        if preset.to_dict() == values:
+        if (preset := _of_values(values)).to_dict() == values:
             return preset
     raise InputError("config.json: not a preset of this version; train the run again")

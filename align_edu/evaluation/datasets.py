@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder, embed_images, open_image
+from align_edu.evaluation.embed import Encoder, embed_images
 from align_edu.io import InputError
-from align_edu.pairs.images import SUFFIXES, find_every_image
+from align_edu.pairs.images import SUFFIXES, find_every_image, open_image
 from align_edu.pairs.splits import is_benchmark
 
 _PUBLISHED = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))

@@ -120,15 +120,6 @@ def embed_images(
     return EmbeddedImages(vectors[:kept], [file for file, why in named if not why], skipped)
 
 
-def open_image(file: Path) -> Image.Image:
-    """Return a picture of a test set, which must be whole; raise InputError for a broken one."""
-    try:
-        return decode_image(file.read_bytes())
-    except (BrokenImage, OSError) as error:
-        reason = getattr(error, "reason", "unreadable file")
-    raise InputError(f"{file}: not a readable image ({reason}); repair or replace it")
-
-
 def embed_texts(run: Encoder, texts: Sequence[str], *, progress: bool = False) -> Tensor:
     """Return the embeddings of T texts, at least one: (T, D) float32 on the CPU."""
     parts = []

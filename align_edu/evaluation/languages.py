@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
+from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import RESAMPLES, spearman
 from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_recall
 from align_edu.io import InputError
+from align_edu.pairs.images import open_image
 
 _TEST_SET = "test_2016_flickr"  # the one that papers mean by Multi30K's test split
 _COLUMNS = ("word1", "word2", "SimLex999", "POS")

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from align_edu.evaluation.embed import Encoder, embed_images, embed_texts, open_image
+from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.io import InputError
+from align_edu.pairs.images import open_image
 from align_edu.pairs.splits import Benchmark, read_split
 
 KS = (1, 5, 10)  # paper: Tables 1 to 3

@@ -120,6 +120,15 @@ def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
     return _to_rgb(image)
 
 
+def open_image(file: Path) -> Image.Image:
+    """Return a picture that must be whole; raise InputError for a broken one."""
+    try:
+        return decode_image(file.read_bytes())
+    except (BrokenImage, OSError) as error:
+        reason = getattr(error, "reason", "unreadable file")
+    raise InputError(f"{file}: not a readable image ({reason}); repair or replace it")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,10 +38,9 @@ class ImageIndex:
     texts lie apart from images and are led to lists that hold none of their answers.
 
     embeddings: (N, D), N > 0, unit vectors. files: the N image files. run: folder of the model
-    that made the embeddings, so that a search can load it. skipped: files that could not be
-    read, and why; `left_out` counts a folder's other files by ending and reason. kind: "exact" or
+    that made the embeddings, which a search loads. skipped: files that could not be read, and
+    why. left_out: ending and reason -> number of a folder's other files. kind: "exact" or
     "approximate"; by the number of images when None.
-
     Raises InputError when there is nothing to index or the embeddings are not finite.
 
     Paper: Section 7.
@@ -56,7 +55,8 @@ class ImageIndex:
         embeddings: Tensor,
         files: Sequence[str | Path],
         run: str | Path | None = None,
-        skipped: dict[Path, str] | None = None,
+        skipped: Mapping[Path, str] | None = None,
+        left_out: Mapping[str, int] | None = None,
         *,
         kind: str | None = None,
     ) -> None:
@@ -69,7 +69,7 @@ class ImageIndex:
         self.run = None if run is None else _place_of(run)
         self.model = None if self.run is None else weights_of(self.run)
         self.skipped = {_place_of(file): why for file, why in (skipped or {}).items()}
-        self.left_out = Counter[str]()
+        self.left_out = Counter(left_out or {})
         self._home = Path(os.sep)  # names are relative to it
         self._names = [self._name(file) for file in files]
         self._vectors = Vectors.of(_finite_rows("embeddings", embeddings), self.kind)
@@ -97,20 +97,12 @@ class ImageIndex:
         progress: bool = False,
         resume: Path | None = None,
     ) -> ImageIndex:
-        """Embed images with a model and index them; broken files are skipped and named.
-
-        run: a trained model. images: a folder, a list of files, shards, or embeddings, see
-        `embed_source`, which raises InputError. resume: a folder for finished embeddings, with
-        which the same call continues after an interruption.
-        """
+        """Embed images with a model and index them; arguments and errors as of `embed_source`."""
         from align_edu.search.sources import embed_source
 
         _kind(kind, 1)  # before the work
-        found = embed_source(run, images, progress=progress, resume=resume)
-        folder = getattr(run, "folder", None)
-        index = cls(found.embeddings, found.files, folder, found.skipped, kind=kind)
-        index.left_out = found.left_out
-        return index
+        found, folder = embed_source(run, images, progress, resume), getattr(run, "folder", None)
+        return cls(found.embeddings, found.files, folder, found.skipped, found.left_out, kind=kind)
 
     def search(self, query: Tensor, k: int, exclude: Sequence[str | Path] = ()) -> list[Hit]:
         """Return the k images most similar to a query, the best first.
@@ -127,16 +119,14 @@ class ImageIndex:
         """Return the k most similar images of each query (B, D), as :meth:`search` does."""
         queries = torch.as_tensor(queries)
         if queries.ndim != 2 or queries.shape[1] != self.width:
-            raise InputError(
-                f"queries {tuple(queries.shape)}: this index holds vectors of width"
-                f" {self.width}; use the run that built it"
-            )
+            shape = tuple(queries.shape)
+            raise InputError(f"queries {shape}: not of width {self.width}; use the index's own run")
         rows = _finite_rows("queries", queries)
         if k < 1:
             raise InputError(f"k is {k}: ask for at least one image")
-        left_out = {self._name(file) for file in exclude}
-        names = enumerate(self._names) if left_out else ()
-        skip = {row for row, name in names if name in left_out}
+        unwanted = {self._name(file) for file in exclude}
+        names = enumerate(self._names) if unwanted else ()
+        skip = {row for row, name in names if name in unwanted}
         scores, found = self._vectors.search(rows, min(k + len(skip), len(self)))
         hits = []
         for pairs in map(zip, (-scores).tolist(), found.tolist()):
@@ -146,11 +136,7 @@ class ImageIndex:
         return hits
 
     def save(self, folder: str | Path) -> Path:
-        """Write the index into a folder, with paths relative to it; return the folder.
-
-        A process killed meanwhile leaves the older index, the new one, or none.
-        Raises InputError when the folder cannot be written.
-        """
+        """Write the index into a folder, with paths relative to it, as `Vectors.write` does."""
         home = Path(folder).resolve()
         described = {
             "kind": self.kind,
@@ -166,10 +152,7 @@ class ImageIndex:
 
     @classmethod
     def load(cls, folder: str | Path) -> ImageIndex:
-        """Open an index that :meth:`save` wrote; its vectors stay on disk until searched.
-
-        Raises InputError when the folder is missing, or a file of it is missing or damaged.
-        """
+        """Open an index that :meth:`save` wrote, as `Vectors.read` does."""
         from align_edu.search.vectors import Vectors
 
         index, home = cls.__new__(cls), Path(folder).resolve()

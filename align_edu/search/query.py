@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.io import InputError, weights_of
-from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.pairs.images import open_image
 from align_edu.search.index import Hit, ImageIndex
 
 if TYPE_CHECKING:
@@ -42,16 +42,14 @@ def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     weights = [float(weight) for weight, _ in terms]
     if not all(map(math.isfinite, weights)):
         raise InputError(f"query weights {weights}: each must be a finite number")
-    total = torch.zeros(())
-    for number, (weight, embedding) in enumerate(terms):
-        vector = torch.as_tensor(embedding).detach().to("cpu", torch.float32)
-        if vector.ndim != 1 or (number and vector.shape != total.shape):
-            raise InputError(
-                f"query term {number}: shape {tuple(vector.shape)} beside {tuple(total.shape)};"
-                " every embedding must be (D,) of one model"
-            )
-        if not 0 < vector.norm() < math.inf:
-            raise InputError(f"query term {number}: the embedding is zero or not finite")
+    vectors = [torch.as_tensor(one).detach().to("cpu", torch.float32) for _, one in terms]
+    shapes = {tuple(vector.shape) for vector in vectors}
+    if len(shapes) > 1 or vectors[0].ndim != 1:
+        raise InputError(f"query terms {sorted(shapes)}: all embeddings must be (D,) of one model")
+    if not all(0 < vector.norm() < math.inf for vector in vectors):
+        raise InputError("the embedding of a query term is zero or not finite")
+    total = torch.zeros_like(vectors[0])
+    for weight, vector in zip(weights, vectors, strict=True):
         total = total + weight * (vector / vector.norm())
     # A smaller sum is a rounding error, whose direction means nothing.
     if total.norm() <= 1e-5 * sum(map(abs, weights)):
@@ -72,10 +70,9 @@ def search(
     """Find images by a text, an image, or an image with texts added and subtracted.
 
     index: an index, or the folder of one. text, plus: words that describe the images, weight 2.
-    minus: texts to subtract, weight -2. A text may end in a factor of its weight: "snow::1.5"
-    weighs 1.5 times as much as "snow". image: a picture to start from; weight 1, and never among
-    its own results. top: how many images to find. run: the model that built the index; None: see
-    `load_model`, with `device`.
+    minus: texts to subtract, weight -2. "snow::1.5" weighs 1.5 times as much as "snow".
+    image: a picture to start from, weight 1; never among its own results. top: how many images
+    to find. run: the model that built the index; by default `load_model` loads it.
 
     Returns hits, the best first. Raises InputError for a query without terms, when the index
     or its model cannot be read, when another model built the index, and for a broken picture.
@@ -99,31 +96,26 @@ def search(
         vectors = run.encode_texts([one for _, one in words])
         terms += [(weight, vector) for (weight, _), vector in zip(words, vectors, strict=True)]
     if image is not None:
-        try:
-            picture = decode_image(Path(image).read_bytes())
-        except (BrokenImage, OSError) as error:
-            reason = getattr(error, "reason", "unreadable file")
-            raise InputError(
-                f"{image}: not a readable image ({reason}); give another one"
-            ) from None
-        terms.append((IMAGE_WEIGHT, run.encode_images([picture])[0]))
+        terms.append((IMAGE_WEIGHT, run.encode_images([open_image(Path(image))])[0]))
     return index.search(combine_query(terms), top, exclude=[] if image is None else [image])
 
 
 def load_model(index: ImageIndex, device: str | None = None) -> Encoder:
-    """Return the model that built an index, on the CPU unless `device` is "cuda".
+    """Return the model that built an index; `device` is as in `load_encoder`.
 
-    Raises InputError when the index names no model or its folder cannot be read.
+    On the CPU a run is loaded as plain towers, which start sooner. Raises InputError when the
+    index names no model or its folder cannot be read.
     """
     from align_edu.search.towers import load_plain_towers
 
     if index.run is None:
         raise InputError("the index names no run; give the run that built it")
-    if device != "cuda" and (towers := load_plain_towers(index.run)) is not None:
+    on_cpu = device == "cpu" or (device is None and not torch.cuda.is_available())
+    if on_cpu and (towers := load_plain_towers(index.run)) is not None:
         return towers
     from align_edu.evaluation.embed import load_encoder
 
-    return load_encoder(index.run, device or "cpu")
+    return load_encoder(index.run, device)
 
 
 def weighted(text: str) -> tuple[float, str]:

@@ -1,6 +1,5 @@
 """What an index is built from: folders of images, shards, lists of files, stored embeddings."""
 
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,18 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from PIL import Image
 
 from align_edu.evaluation.embed import EmbeddedImages, Encoder, embed_images
 from align_edu.io import InputError
 from align_edu.pairs.images import SUFFIXES, decode_image, find_images
-from align_edu.pairs.shards import Place, open_pairs, read_part
+from align_edu.pairs.shards import PairSource, open_pairs
 
 
 def embed_source(
     run: Encoder,
     images: str | Path | Sequence[str | Path],
-    *,
     progress: bool = False,
     resume: Path | None = None,
 ) -> EmbeddedImages:
@@ -27,58 +25,51 @@ def embed_source(
 
     images: a folder of images, with the folders in it, or a list of files; a folder of
     webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg (a folder may hold
-    both; with `progress`, what was left out is counted on standard error); or embeddings that
-    the same model made: NAME.npy, float32 or float16 (N, D), beside NAME.txt, a name per line.
-    Raises InputError when no image is found or can be read, and when the embeddings do not fit
-    the names or the run.
+    both); or embeddings that the same model made: NAME.npy, float32 or float16 (N, D), beside
+    NAME.txt, a name per line. resume: a folder for finished embeddings, with which the same call
+    continues after an interruption. Raises InputError when no image is found or can be read, and
+    when the embeddings do not fit the names or the run.
     """
-    left_out = Counter[str]()
+    left_out, shards = Counter[str](), None
     if not isinstance(images, str | Path):
         files = [Path(file) for file in images]
-        if missing := [file for file in files if not file.is_file()]:
-            raise InputError(f"{missing[0]}: no such image file; check the list")
-        places = [_whole(file) for file in files]
     elif Path(images).suffix == ".npy":
         return _read_embeddings(Path(images), run.encode_texts(["a"]).shape[1])
     else:
-        files, places = _found_in(Path(images), left_out)
-    if left_out and progress:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.most_common())
-        tqdm.write(f"left out: {reasons}", file=sys.stderr)
-    found = embed_images(
-        run, files, lambda i: decode_image(read_part(*places[i])), progress=progress, resume=resume
-    )
+        files, shards = _found_in(Path(images), left_out)
+    single = len(files)
+    members = [shards.place(i)[0] / name for i, name in enumerate(shards.names)] if shards else []
+
+    def read(i: int) -> Image.Image:
+        if shards is None or i < single:
+            return decode_image(files[i].read_bytes())
+        return decode_image(shards.image_bytes(i - single))
+
+    found = embed_images(run, files + members, read, progress=progress, resume=resume)
     if not found.files:
         place = images if isinstance(images, str | Path) else "the list of images"
         raise InputError(f"{place}: no image can be read ({found.reasons() or 'none given'})")
     return replace(found, left_out=left_out)
 
 
-def _whole(file: Path) -> Place:
-    return file, 0, file.stat().st_size
-
-
-def _found_in(path: Path, left_out: Counter[str]) -> tuple[list[Path], list[Place]]:
-    """Return the images of a folder or shard: names, and the place of each one's bytes."""
+def _found_in(path: Path, left_out: Counter[str]) -> tuple[list[Path], PairSource | None]:
+    """Return the single images of a folder, and the images of the shards in it, or of one."""
     if path.suffix != ".tar" and not path.is_dir():
         raise InputError(f"{path}: no such folder; give a folder of images")
-    files = find_images(path, left_out)
-    places = [_whole(file) for file in files]
+    files, shards = find_images(path, left_out), None
     if path.suffix == ".tar" or any(path.glob("*.tar")):
         try:
-            source = open_pairs([path], texts=False)
+            shards = open_pairs([path], texts=False)
         except InputError:  # its tars hold no pictures
             if not files:
                 raise
         else:
-            files += [source.place(i)[0] / name for i, name in enumerate(source.names)]
-            places += map(source.place, range(len(source)))
             for suffix in (".tar", ".parquet", ".json"):
                 left_out.pop(f"{suffix} (no picture)", None)
-            left_out.update(source.skipped)
-    if not files:
+            left_out.update(shards.skipped)
+    if not files and shards is None:
         raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
-    return files, places
+    return files, shards
 
 
 def _read_embeddings(path: Path, width: int) -> EmbeddedImages:

@@ -10,22 +10,14 @@ from typing import Any
 import faiss
 import numpy as np
 
-from align_edu.io import (
-    InputError,
-    cannot_write,
-    fingerprint,
-    lfs_remedy,
-    read_json,
-    write_json,
-)
+from align_edu.io import InputError, cannot_write, fingerprint, lfs_remedy, read_json, write_json
 
 # Of the graph: links per node, and candidates kept while building and while searching.
 LINKS, BUILD_CANDIDATES, CANDIDATES = 16, 100, 256
 HALVED_FROM = 100_000  # vectors; a smaller index is quick enough in float32
 ERROR = 2.0**-10  # of a cosine: float16 rounds a component by up to 2^-11 of it; twice that
-_FIRST, _MOST, _GROWTH = 64, 16_384, 8  # candidates of the first pass
+_FIRST, _MOST = 256, 16_384  # candidates of the first pass
 _BLAS_QUERIES = 20  # from this many on FAISS multiplies matrices and reads each vector once
-_HASHED = 1 << 26  # bytes; of a larger file only the size is checked, because it opens at once
 _IMAGES, _FORMAT = "images.json", 3
 _REBUILD = "build the index again with `align-edu index RUN IMAGES OUT`"
 
@@ -49,42 +41,39 @@ class Vectors:
         if kind == "exact":
             flat.add(rows)
             return cls(flat, halves=_halves(rows))
-        made = cls(flat, faiss.IndexHNSWFlat(flat.d, LINKS, faiss.METRIC_INNER_PRODUCT))
-        made.graph.hnsw.efConstruction = BUILD_CANDIDATES
-        made._share()
-        made.graph.add(rows)
+        graph = faiss.IndexHNSWFlat(flat.d, LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = BUILD_CANDIDATES
+        made = cls(flat, graph)
+        graph.add(rows)
         return made
 
-    def _share(self) -> None:
-        """Let the graph use ``vectors``, so that they are stored once."""
-        if self.graph is not None:
+    def __post_init__(self) -> None:
+        if self.graph is not None:  # the graph uses `vectors`, which are stored once
             self.graph.storage, self.graph.own_fields = self.vectors, False
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return scores and rows (Q, k) of the vectors most similar to each query, best first.
 
-        Memory bounds an exact search of many vectors. The first pass therefore reads float16
-        and keeps some candidates, which are compared again in float32. A vector that it drops
-        scores at most the last candidate's score plus the error of float16. Where the k-th best
-        is above that bound, nothing is missed; otherwise more candidates are kept, in the end all.
+        Memory bounds an exact search of many vectors. A first pass therefore reads float16 and
+        keeps some candidates, which are compared again in float32. A vector that it drops scores
+        at most the last candidate's score plus the error of float16: if the k-th best is above
+        that bound, nothing is missed. Otherwise all are compared in float32.
         """
         if self.graph is not None:
             self.graph.hnsw.efSearch = max(CANDIDATES, 2 * k)
             return self.graph.search(queries, k)
-        if self.halves is not None and len(queries) < _BLAS_QUERIES:
-            bound = ERROR * np.linalg.norm(queries, axis=1)
-            kept = max(_FIRST, 4 * k)
-            while kept <= min(_MOST, self.vectors.ntotal):
-                rough, rows = self._first_pass(queries, kept)
-                scores = np.empty_like(rough)
-                pointers = map(faiss.swig_ptr, (queries, scores, rows))
-                compare = self.vectors.compute_distance_subset
-                compare(len(queries), next(pointers), kept, *pointers)
-                order = np.lexsort((rows, -scores))[:, :k]
-                scores = np.take_along_axis(scores, order, axis=1)
-                if (scores[:, -1] > rough[:, -1] + bound).all():
-                    return scores, np.take_along_axis(rows, order, axis=1)
-                kept *= _GROWTH
+        kept = max(_FIRST, 4 * k)
+        few = len(queries) < _BLAS_QUERIES and kept <= min(_MOST, self.vectors.ntotal)
+        if self.halves is not None and few:
+            rough, rows = self._first_pass(queries, kept)
+            scores = np.empty_like(rough)
+            pointers = map(faiss.swig_ptr, (queries, scores, rows))
+            compare = self.vectors.compute_distance_subset
+            compare(len(queries), next(pointers), kept, *pointers)
+            order = np.lexsort((rows, -scores))[:, :k]
+            scores = np.take_along_axis(scores, order, axis=1)
+            if (scores[:, -1] > rough[:, -1] + ERROR * np.linalg.norm(queries, axis=1)).all():
+                return scores, np.take_along_axis(rows, order, axis=1)
         return self.vectors.search(queries, k)
 
     def _first_pass(self, queries: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
@@ -118,35 +107,31 @@ class Vectors:
             for old in [*folder.glob("*-*.faiss"), *folder.glob(".*.part")]:
                 if old.name not in kept:
                     old.unlink(missing_ok=True)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # FAISS reports a full disk by RuntimeError
             raise cannot_write(folder, error) from error
 
     @classmethod
     def read(cls, folder: Path) -> tuple["Vectors", dict[str, Any]]:
-        """Return what :meth:`write` wrote; the vectors stay on disk until they are searched.
+        """Return what :meth:`write` wrote, every byte of it checked by its hash.
 
+        The vectors stay on disk until they are searched.
         Raises InputError when a file is missing or damaged.
         """
-        path = folder / _IMAGES
-        if not path.is_file():
+        if not (folder / _IMAGES).is_file():
             raise InputError(f"{folder}: no index in it, {_IMAGES} is missing; {_REBUILD}")
-        described = read_json(path)
+        described = read_json(folder / _IMAGES)
         try:
-            if described["format"] != _FORMAT:
-                raise KeyError("format")
-            parts, graph = described["parts"], described["kind"] == "approximate"
-            names = ["vectors", *["graph"] * graph, *{"halves"} & parts.keys()]
-            read = cls(**{name: _read_part(folder, parts[name], name) for name in names})
+            parts = described["parts"].items()
+            read = cls(**{name: _read_part(folder, name, part) for name, part in parts})
             sizes = {part.ntotal for part in vars(read).values() if part is not None}
-            fits = sizes == {len(described["images"])} and read.vectors.d == described["width"]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{path}: not of an index that this version reads; {_REBUILD}"
-            ) from error
-        if not fits:
-            raise InputError(f"{folder}: its files do not fit; {_REBUILD}")
-        read._share()
-        return read, described
+            approximate = described["kind"] == "approximate"
+            fits = described["format"] == _FORMAT and sizes == {len(described["images"])}
+            fits &= read.vectors.d == described["width"]
+            if fits and approximate == (read.graph is not None):
+                return read, described
+        except (KeyError, TypeError, AttributeError, RuntimeError):  # the last one by FAISS
+            pass
+        raise InputError(f"{folder}: not an index that this version reads; {_REBUILD}")
 
 
 def _halves(rows: np.ndarray) -> Any:
@@ -160,31 +145,23 @@ def _halves(rows: np.ndarray) -> Any:
     return halves
 
 
-def _write_part(folder: Path, name: str, part: Any) -> dict[str, Any]:
+def _write_part(folder: Path, name: str, part: Any) -> dict[str, str]:
     beside = folder / f".{name}.{os.getpid()}.faiss.part"
     # The graph is written without the vectors, which both kinds keep in a separate file.
     flags = faiss.IO_FLAG_SKIP_STORAGE if name == "graph" else 0
     try:
         faiss.write_index(part, str(beside), flags)  # type: ignore[call-overload]
-        size, digest = beside.stat().st_size, fingerprint(beside)
+        digest = fingerprint(beside)
         path = beside.replace(folder / f"{name}-{digest[:12]}.faiss")
-    except RuntimeError as error:  # FAISS's report of a full disk
-        raise cannot_write(folder, OSError(0, str(error).splitlines()[-1])) from error
+        return {"file": path.name, "sha256": digest}
     finally:
         beside.unlink(missing_ok=True)
-    return {"file": path.name, "size": size, "sha256": digest}
 
 
-def _read_part(folder: Path, entry: Mapping[str, Any], name: str) -> Any:
+def _read_part(folder: Path, name: str, entry: Mapping[str, str]) -> Any:
     path = folder / Path(entry["file"]).name
-    try:
-        size = path.stat().st_size
-        if size != entry["size"] or (size <= _HASHED and fingerprint(path) != entry["sha256"]):
-            remedy = lfs_remedy(path) or f"damaged or of another index; {_REBUILD}"
-            raise InputError(f"{path}: {remedy}")
-        # FAISS maps vectors into memory; the graph is small beside them.
-        return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
-    except FileNotFoundError:
-        raise InputError(f"{path}: missing from the index; {_REBUILD}") from None
-    except (OSError, RuntimeError) as error:  # FAISS raises RuntimeError
-        raise InputError(f"{path}: cannot be read as a FAISS index; {_REBUILD}") from error
+    # A whole gigabyte is hashed in a second, and the first search finds it in memory.
+    if not path.is_file() or fingerprint(path) != entry["sha256"]:
+        raise InputError(f"{path}: {lfs_remedy(path) or 'missing or damaged'}; {_REBUILD}")
+    # FAISS maps vectors into memory; the graph is small beside them.
+    return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)
