@@ -1,11 +1,11 @@
 """Filters on tables larger than a chunk: the same kept set however the work is divided."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -30,34 +30,39 @@ OPTIONS = "--rule max_texts_per_image=20 --rule max_images_per_text=3 --rule voc
 def zipf_rows(pairs: int, seed: int = 0) -> list[dict[str, object]]:
     """Pairs whose words, images and sizes repeat as on the web, only more so."""
     rng = np.random.default_rng(seed)
-    rows = []
-    for number in range(pairs):
-        words = np.minimum(rng.zipf(1.6, rng.integers(1, 8)), 60)
-        rows.append(
-            {
-                "caption": " ".join(f"w{word}" for word in words),
-                "sha256": f"image {min(int(rng.zipf(1.3)), 10_000)}",
-                "url": f"u/{number}",
-                "original_width": int(rng.integers(150, 900)),
-                "original_height": int(rng.integers(150, 900)),
-                "number": number,
-            }
-        )
-    return rows
+    return [
+        {
+            "caption": " ".join(f"w{n}" for n in np.minimum(rng.zipf(1.6, rng.integers(1, 8)), 60)),
+            "sha256": f"image {min(int(rng.zipf(1.3)), 10_000)}",
+            "url": f"u/{number}",
+            "original_width": int(rng.integers(150, 900)),
+            "original_height": int(rng.integers(150, 900)),
+            "number": number,
+        }
+        for number in range(pairs)
+    ]
+
+
+ROWS = zipf_rows(900)
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("raw")
-    rows = zipf_rows(900)
     for number in range(3):
-        part = pa.Table.from_pylist(rows[300 * number :][:300])
+        part = pa.Table.from_pylist(ROWS[300 * number :][:300])
         pa.parquet.write_table(part, folder / f"{number:05d}.parquet", row_group_size=70)
     return folder
 
 
 def kept(out: Path) -> list[int]:
     return pa.parquet.read_table(out / "pairs.parquet")["number"].to_pylist()
+
+
+def same_output(one: Path, other: Path) -> bool:
+    files = ["funnel.json", "pairs.parquet"]
+    assert sorted(path.name for path in one.iterdir()) == files
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in files)
 
 
 def small_steps(monkeypatch: pytest.MonkeyPatch, chunk: int, share: int) -> None:
@@ -70,7 +75,7 @@ def test_chunks_cover_every_row_once_in_order(shards: Path, tmp_path: Path) -> N
     for rows in (1, 69, 70, 71, 299, 300, 10_000):
         found = open_chunks(shards, tmp_path, rows)
         numbers = [n for c in found.chunks for n in c.read(["number"])["number"].to_pylist()]
-        assert numbers == list(range(900))
+        assert numbers == list(range(900)) and found.rows == 900
         assert all(0 < chunk.rows <= rows for chunk in found.chunks)
 
 
@@ -78,7 +83,7 @@ def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = filter_pairs(shards, tmp_path / "whole", rules=RULES)
-    expected = oracle_kept(zipf_rows(900), RULES)
+    expected = oracle_kept(ROWS, RULES)
     assert kept(tmp_path / "whole") == expected
     assert whole.kept == len(expected) and 50 < len(expected) < 700
     assert all(step.dropped for step in whole.steps if step.applied)
@@ -86,37 +91,25 @@ def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
         small_steps(monkeypatch, chunk, share)
         assert filter_pairs(shards, tmp_path / f"{chunk}", rules=RULES) == whole
         assert kept(tmp_path / f"{chunk}") == expected
-        files = sorted(path.name for path in (tmp_path / f"{chunk}").iterdir())
-        assert files == ["funnel.json", "pairs.parquet"]
 
 
-def test_two_workers_of_a_cluster_keep_the_same_pairs(shards: Path, tmp_path: Path) -> None:
-    from dask.distributed import Client, LocalCluster
+@pytest.mark.parametrize("where", ["at an address", "started here"])
+def test_two_workers_of_a_cluster_keep_the_same_pairs(
+    shards: Path, tmp_path: Path, where: str
+) -> None:
+    from dask.distributed import LocalCluster
 
-    local = filter_pairs(shards, tmp_path / "local", rules=RULES)
-    with (
-        mock.patch.dict(os.environ),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as machines,
-        Client(machines) as client,
-    ):
-        address = {"DASK_SCHEDULER_ADDRESS": machines.scheduler_address}
-        command = ["filter", str(shards), str(tmp_path / "far"), "--engine", "cluster"]
+    filter_pairs(shards, tmp_path / "local", rules=RULES)
+    before, address = dict(os.environ), {}
+    command = ["filter", str(shards), str(tmp_path / "far"), "--engine", "cluster"]
+    with mock.patch.dict(os.environ), ExitStack() as stack:
+        if where == "at an address":
+            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+            machines = stack.enter_context(cluster)
+            address = {"DASK_SCHEDULER_ADDRESS": machines.scheduler_address}
         with dask.config.set(dask.config.collect_env(address)):
             assert main([*command, *OPTIONS.split()]) == 0
-        worked = client.run(lambda: "align_edu.filters.counts" in sys.modules)
-    assert list(worked.values()) == [True, True]
-    assert json.loads((tmp_path / "far" / "funnel.json").read_text()) == local.to_dict()
-    one, other = (tmp_path / name / "pairs.parquet" for name in ("local", "far"))
-    assert one.read_bytes() == other.read_bytes()
-
-
-def test_a_cluster_starts_on_this_machine_where_no_address_is_given(
-    shards: Path, tmp_path: Path
-) -> None:
-    before = dict(os.environ)
-    far = filter_pairs(shards, tmp_path / "far", rules=RULES, engine="cluster")
-    assert far == filter_pairs(shards, tmp_path / "local", rules=RULES)
-    assert dict(os.environ) == before
+    assert same_output(tmp_path / "local", tmp_path / "far") and dict(os.environ) == before
 
 
 def test_a_cluster_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) -> None:
@@ -155,9 +148,7 @@ run_until(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), kill)
 """
 
 
-@pytest.mark.parametrize(
-    ("tasks", "killed"), [(1, False), (9, False), (14, True), (40, False), (50, False)]
-)
+@pytest.mark.parametrize(("tasks", "killed"), [(1, False), (14, True), (45, False)])
 def test_a_run_that_was_stopped_resumes_and_ends_the_same(
     shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int, killed: bool
 ) -> None:
@@ -174,19 +165,18 @@ def test_a_run_that_was_stopped_resumes_and_ends_the_same(
     assert len(done) == tasks
     written, write = set(), filter_run.write_json
     monkeypatch.setattr(filter_run, "write_json", lambda *a: (written.add(a[0]), write(*a)))
-    funnel = filter_pairs(shards, out, rules=RULES)
+    filter_pairs(shards, out, rules=RULES)
     assert written and not written & done  # no task was done again
-    assert funnel == filter_pairs(shards, unbroken, rules=RULES)
-    assert (out / "pairs.parquet").read_bytes() == (unbroken / "pairs.parquet").read_bytes()
+    filter_pairs(shards, unbroken, rules=RULES)
+    assert same_output(out, unbroken)
 
 
 def test_unfinished_work_with_other_rules_is_not_resumed(shards: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
     with pytest.raises(KeyboardInterrupt):
-        run_until(shards, out, 9, interrupt)
+        run_until(shards, tmp_path / "out", 9, interrupt)
     other = Rules(max_texts_per_image=20, max_images_per_text=2, vocabulary_size=60)
-    filter_pairs(shards, out, rules=other)
-    assert kept(out) == oracle_kept(zipf_rows(900), other)
+    filter_pairs(shards, tmp_path / "out", rules=other)
+    assert kept(tmp_path / "out") == oracle_kept(ROWS, other)
 
 
 WAITING = """
@@ -203,81 +193,36 @@ run.filter_pairs(*sys.argv[1:])
 def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
     shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["filter", str(shards), str(tmp_path / "out"), *OPTIONS.split()]
-    first = subprocess.Popen(
-        [sys.executable, "-c", WAITING, str(shards), str(tmp_path / "out")],
-        stdout=subprocess.PIPE,
-    )
+    places = [str(shards), str(tmp_path / "out")]
+    first = subprocess.Popen([sys.executable, "-c", WAITING, *places], stdout=subprocess.PIPE)
     try:
         assert first.stdout is not None and first.stdout.readline() == b"filtering\n"
-        assert main(command) == 2
+        assert main(["filter", *places, *OPTIONS.split()]) == 2
         message = capsys.readouterr().err
         assert len(message.splitlines()) == 1 and "another process is writing" in message
         assert f"(process {first.pid} on " in message
     finally:
         first.kill()
         first.wait()
-    assert main(command) == 0
-    assert kept(tmp_path / "out") == oracle_kept(zipf_rows(900), RULES)
-
-
-def test_parts_with_other_columns_and_types_become_one_table(tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    raw.mkdir()
-    words = ["a red cat", "a red dog"]
-    one = pa.table({"caption": words, "tag": pa.nulls(2), "n": pa.array([1, 2], pa.int32())})
-    two = pa.table({"n": pa.array([3, 4], pa.int64()), "caption": words, "tag": ["x", "y"]})
-    pa.parquet.write_table(one, raw / "0.parquet")
-    pa.parquet.write_table(two, raw / "1.parquet")
-    filter_pairs(raw, tmp_path / "kept")
-    table = pa.parquet.read_table(tmp_path / "kept" / "pairs.parquet")
-    assert table["n"].to_pylist() == [1, 2, 3, 4]
-    assert table["tag"].to_pylist() == [None, None, "x", "y"]
-
-
-def test_a_bad_table_is_one_line_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    good = pa.table({"caption": ["a red cat"] * 1000, "url": ["x"] * 1000})
-    pa.parquet.write_table(good, tmp_path / "good.parquet")
-    whole = (tmp_path / "good.parquet").read_bytes()
-    (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "damaged.parquet").write_bytes(b"PAR1" + bytes(300) + whole[304:])
-    (tmp_path / "one_column.tsv").write_text("a red cat\n")
-    for name in ("half.parquet", "damaged.parquet", "one_column.tsv", "missing.parquet"):
-        assert main(["filter", str(tmp_path / name), str(tmp_path / "out")]) == 2
-        (line,) = capsys.readouterr().err.strip().splitlines()
-        assert line.startswith("align-edu: ") and name in line
-        assert not (tmp_path / "out" / "pairs.parquet").exists()
-
-
-def test_each_bound_can_be_set_or_turned_off_from_the_command_line(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["filter", str(shards), str(tmp_path / "a"), *OPTIONS.split(), "--json"]) == 0
-    assert kept(tmp_path / "a") == oracle_kept(zipf_rows(900), RULES)
-    assert json.loads(capsys.readouterr().out)["kept"] == len(kept(tmp_path / "a"))
-    off = ["--rule", "min_side=none", "--rule", "max_aspect=none"]
-    assert main(["filter", str(shards), str(tmp_path / "b"), *off]) == 0
-    steps = json.loads((tmp_path / "b" / "funnel.json").read_text())["steps"]
-    assert [s["rule"] for s in steps if s["note"] == "turned off"] == ["short_side", "aspect_ratio"]
-    for bad in ("min_side", "colour=3", "min_side=big", "min_side=-1", "status=3"):
-        assert main(["filter", str(shards), str(tmp_path / "c"), "--rule", bad]) == 2
+    assert main(["filter", *places, *OPTIONS.split()]) == 0
+    assert kept(tmp_path / "out") == oracle_kept(ROWS, RULES)
 
 
 @pytest.mark.parametrize(
-    ("options", "ignored"),
+    ("options", "named"),
     [
         ("--against {} --rule max_distance=none", "against"),
         ("--unsafe-model {} --rule max_unsafe=none", "unsafe_model"),
         ("--vocabulary-size 9 --rule vocabulary_size=8", "vocabulary_size"),
         ("--rule min_side=9 --rule min_side=8", "min_side"),
+        *[(f"--rule {bad}", bad.split("=")[0]) for bad in ("min_side", "colour=3", "min_side=big")],
+        *[(f"--rule {bad}", bad.split("=")[0]) for bad in ("min_side=-1", "status=3")],
     ],
 )
-def test_an_option_that_would_be_ignored_is_refused(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, ignored: str
+def test_an_option_that_is_wrong_or_would_be_ignored_is_refused(
+    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, named: str
 ) -> None:
     command = ["filter", str(shards), str(tmp_path / "out"), *options.format(tmp_path).split()]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert ignored in line and not (tmp_path / "out").exists()
+    assert named in line and not (tmp_path / "out").exists()

@@ -116,7 +116,7 @@ def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path:
 @pytest.mark.parametrize("beside", ["stats", "parquet", "nothing"])
 @pytest.mark.parametrize("end", ["between members", "in a member", "properly"])
 def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
-    tmp_path: Path, beside: str, end: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, beside: str, end: str
 ) -> None:
     texts, raw = ["a red cat", "two dogs", "rain in spring"], tmp_path / "raw"
     path = write_tar(raw / "7.tar", [m for i in range(3) for m in pair(str(i), texts[i])])
@@ -136,12 +136,9 @@ def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
         expected = f"{LOST}7.tar (unexpected end of data)"
     lost = {} if (beside, end) == ("nothing", "properly") else {expected: 1}
     assert source.skipped == lost
-    warnings = [f"{count} {reason}" for reason, count in lost.items()]
-    for arguments in (["--json"], []):
-        assert main(["filter", str(raw), str(tmp_path / "kept"), *arguments]) == 0
-        screen = capsys.readouterr().out
-        assert all(line in screen.split("\n") for line in warnings) or arguments
-        assert not arguments or json.loads(screen)["warnings"] == warnings
+    funnel = filter_pairs(raw, tmp_path / "kept")
+    assert funnel.to_dict()["warnings"] == [f"{count} {reason}" for reason, count in lost.items()]
+    assert all(line in str(funnel).split("\n") for line in funnel.warnings)
 
 
 def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path: Path) -> None:
@@ -240,7 +237,7 @@ def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path: Path, make,
 def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from align_edu.search.sources import embed_source
+    from align_edu.search.index import embed_source
     from align_edu.training import load_run
 
     model, folder = Path(__file__).parents[1] / "data_samples" / "toy_model", tmp_path / "in"
@@ -253,6 +250,10 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
     answer = json.loads(capsys.readouterr().out)
     assert (answer["images"], answer["left_out"]) == (3, {".heic (convert to .jpg)": 1})
     assert ImageIndex.load(tmp_path / "index").left_out == answer["left_out"]
+    (vectors,) = (tmp_path / "index").glob("vectors*.faiss")
+    vectors.write_bytes(POINTER)
+    with pytest.raises(InputError, match=f"{vectors.name}: a Git LFS pointer.*`git lfs pull`"):
+        ImageIndex.load(tmp_path / "index")
     write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
     found = embed_source(load_run(model), folder)
     assert [file.name for file in found.files] == ["photo.jpg"]

@@ -9,6 +9,7 @@ import pytest
 
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
+from align_edu.model.wordpiece import load_wordpiece
 from align_edu.pairs import read_pairs
 from tests.tar_writer import REAL, write_tar
 from tests.test_pairs_shards import POINTER
@@ -66,26 +67,26 @@ def test_column_names_of_other_sets_are_recognised(tmp_path: Path, names, expect
     assert read_pairs(path).column_names == expected
 
 
-@pytest.mark.parametrize(
-    "column",
-    [
-        pa.array(["a cat", None]).cast(pa.string_view()),
-        pa.array(["a cat", None]).dictionary_encode(),
-        pa.array([b"a cat", None]),
-        pa.array(["a cat", None], pa.large_string()),
-    ],
-)
-def test_captions_of_every_text_type_are_read(tmp_path: Path, column: pa.Array) -> None:
-    pa.parquet.write_table(pa.table({"caption": column}), tmp_path / "a.parquet")
-    assert read_pairs(tmp_path / "a.parquet")["caption"].to_pylist() == ["a cat", None]
-    assert (
-        filter_pairs(tmp_path / "a.parquet", tmp_path / "kept", rules=Rules(min_words=0)).raw == 2
-    )
+HALF = pa.array([b"a red \xed\xa0\x80 cat", None])  # half a surrogate pair
+COLUMNS = [
+    (pa.array(["a cat", None]).cast(pa.string_view()), "a cat"),
+    (pa.array(["a cat", None]).dictionary_encode(), "a cat"),
+    (pa.array(["a cat", None], pa.large_string()), "a cat"),
+    (pa.array([b"caf\xe9", None]), "caf\ufffd"),
+    (pa.Array.from_buffers(pa.string(), 2, HALF.buffers()), "a red \ufffd\ufffd\ufffd cat"),
+]
 
 
-def test_bytes_outside_utf8_are_replaced(tmp_path: Path) -> None:
-    path = write_parquet(tmp_path / "a.parquet", {"caption": b"caf\xe9"})
-    assert read_pairs(path)["caption"].to_pylist() == ["caf\ufffd"]
+@pytest.mark.parametrize(("column", "text"), COLUMNS)
+def test_captions_of_every_text_type_are_read_and_filtered(
+    tmp_path: Path, column: pa.Array, text: str
+) -> None:
+    raw = pa.table({"TEXT": column})
+    pa.parquet.write_table(raw, tmp_path / "a.parquet")
+    assert read_pairs(tmp_path / "a.parquet")["caption"].to_pylist() == [text, None]
+    for pairs in (raw, tmp_path / "a.parquet"):
+        filter_pairs(pairs, tmp_path / "kept", rules=Rules(min_words=1))
+        assert read_pairs(tmp_path / "kept")["caption"].to_pylist() == [text]
 
 
 def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_path: Path) -> None:
@@ -152,6 +153,12 @@ def test_a_text_table_of_another_form_names_file_and_row(
     with pytest.raises(InputError, match=message) as error:
         read_pairs(tmp_path / "data" / name)
     assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_git_lfs_pointer_in_place_of_a_vocabulary_names_the_remedy(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(POINTER)
+    with pytest.raises(InputError, match=r"tokenizer\.json: a Git LFS pointer.*`git lfs pull`"):
+        load_wordpiece(tmp_path / "tokenizer.json")
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")
