@@ -103,7 +103,8 @@ def test_the_filter_drops_all_pairs_of_a_near_duplicate(
         filter_pairs(tmp_path / "raw", tmp_path / "once")
     funnel = filter_pairs(tmp_path / source, tmp_path / "kept", against=[evaluation])
     step = next(step for step in funnel.steps if step.rule == "near_duplicate")
-    assert (step.applied, step.dropped, funnel.source) == (True, 2, "../raw")
+    assert (step.applied, step.dropped) == (True, 2)
+    assert funnel.source == ("../raw/00000.tar" if source.endswith("parquet") else "../raw")
     assert step.note == "2 pairs without a readable image not checked"
     kept = pa.parquet.read_table(tmp_path / "kept" / "pairs.parquet")
     assert kept["key"].to_pylist() == ["0", "3", "4"]
