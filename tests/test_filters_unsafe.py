@@ -56,7 +56,7 @@ def shards(tmp_path: Path, pictures: list[Image.Image]) -> Path:
 def test_pairs_fall_by_the_classifier_s_own_probabilities(
     shards: Path, pictures: list[Image.Image], tmp_path: Path
 ) -> None:
-    model = save_classifier(tmp_path / "model", ["drawings", "hentai", "neutral", "porn"])
+    model = save_classifier(tmp_path / "model", ["drawings", "hentai", "not porn", "sexy", "sfw"])
     small = [
         Image.open(io.BytesIO(jpeg(picture))).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         for picture in pictures

@@ -11,6 +11,7 @@ from align_edu.hub.align_model import load_hf, save_hf
 from align_edu.io import InputError
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
+from tests.test_pairs_shards import POINTER
 from tests.tiny_released import change_config, change_weights, pictures
 
 
@@ -121,3 +122,12 @@ def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path)
     refused("no image tower with projection 64", save_hf, model, tmp_path / "a")
     assert not (tmp_path / "a").exists()
     refused("exists and is not empty", save_hf, load_hf(released), released)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(POINTER, "`git lfs pull`"), (b"red\n", r"\[PAD\]"), (b"\xe9", "utf-8")]
+)
+def test_a_list_of_pieces_that_is_none_is_named(copy, content, words):
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").write_bytes(content)
+    refused(rf"vocab\.txt: .*{words}", load_hf, copy)

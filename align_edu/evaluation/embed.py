@@ -157,7 +157,7 @@ def _opener(
         try:
             picture = read(i) if read else decode_image(files[i].read_bytes())
         except BrokenImage as error:
-            return error.reason
+            return str(error)
         except OSError:
             return "unreadable file"
         if not isinstance(run, Run):

@@ -1,8 +1,7 @@
 """The passes of a filter: describe each chunk, add up over all chunks, judge each chunk.
 
-A pass is a task for a chunk of the raw pairs, or for a share of the fingerprints of all images,
-texts or tokens. It writes tables that the next pass reads, so that memory holds one chunk or
-share at a time. Frequencies are those of the raw data, whatever other rules drop.
+Each task of a pass, for a chunk of the raw pairs or a share of all fingerprints, writes tables
+that the next pass reads, so that memory holds one chunk or share at a time.
 """
 
 from collections.abc import Iterable, Mapping
@@ -70,24 +69,17 @@ class Job:
         return whole.filter(pl.col(key).is_between(low, high))
 
 
-def check_shard(job: Job, number: int) -> dict[str, int]:
-    """Count by reason what the shard of a chunk lacks; each shard is checked once."""
-    tar = job.raw.chunks[number].tar
-    return {} if tar is None else shard_faults(tar)
-
-
-def describe(job: Job, number: int) -> int:
+def describe(job: Job, number: int) -> tuple[int, dict[str, int]]:
     """Write the tables of a chunk, in which images, texts and words are fingerprints.
 
-    Returns the number of pairs without those that failed a download, which are only in `pairs`.
+    pairs: picture, text, and which rules on one pair drop it. images: each different picture with
+    its number of alt-texts and pairs, and its distance in bits to the nearest evaluation image.
+    texts: the different (text, image). words: row and fingerprint. tokens: counts and spellings.
 
-    pairs : each pair's picture and text, and which rules on one pair drop it.
-    images : each different picture, its alt-texts (of pairs with an image identity) and pairs in
-        the chunk, and its distance in bits to the nearest evaluation image.
-    texts : the different (text, image). words : each word's row and fingerprint.
-    tokens : each different unigram (and bigram), its count in the chunk, and its spelling.
+    Returns the number of pairs whose download did not fail, and what the chunk's shard lacks.
     """
-    raw = prepared(job.raw.chunks[number].read(COLUMNS))
+    chunk = job.raw.chunks[number]
+    raw = prepared(chunk.read(COLUMNS))
     failed = pl.lit(False)
     for rule, bound in job.applied("download"):
         failed = rule.drops(bound)
@@ -116,7 +108,7 @@ def describe(job: Job, number: int) -> int:
         job.write(words.drop("word"), "words", number)
         tokens = text.count_tokens(words, job.bigrams).sort("token")
         job.write(tokens.with_columns(pl.lit(number, pl.UInt32).alias("chunk")), "tokens", number)
-    return pairs["text"].count()
+    return pairs["text"].count(), shard_faults(chunk.tar) if chunk.tar else {}
 
 
 def prepared(table: pa.Table) -> pl.DataFrame:
@@ -174,40 +166,35 @@ def _index(shards: Path, many: bool) -> tuple[PairSource, dict[str, int]]:
     return source, {key: i for i, key in enumerate(keys)}
 
 
-def add_up_images(job: Job, share: int) -> tuple[int, int]:
-    """Write the pictures of a share that a rule drops; count pairs without a distance, and flat."""
-    totals = (pl.col("texts", "pairs").sum(), pl.col("distance").min())
-    rules = [rule.drops(bound).alias(rule.name) for rule, bound in job.applied("image")]
-    images = job.share("images", "picture", share).group_by("picture").agg(totals)
-    found = images.with_columns(rules).collect(engine="streaming")
-    dropped = pl.any_horizontal([rule.name for rule, _ in job.applied("image")])
-    job.write(found.filter(dropped), "dropped_images", share)
-    kinds = (pl.col("distance").is_null(), pl.col("distance").is_infinite())
-    unread, flat = (int(found.filter(kind)["pairs"].sum()) for kind in kinds)
+def total(job: Job, share: int) -> tuple[int, int]:
+    """Add a share up over all chunks: write the dropped images and texts, and all tokens' counts.
+
+    Returns the number of pairs without a distance to an evaluation image, and with a flat image.
+    """
+    unread = flat = 0
+    if rules := job.applied("image"):
+        totals = (pl.col("texts", "pairs").sum(), pl.col("distance").min())
+        images = job.share("images", "picture", share).group_by("picture").agg(totals)
+        drops = [rule.drops(bound).alias(rule.name) for rule, bound in rules]
+        found = images.with_columns(drops).collect(engine="streaming")
+        dropped = pl.any_horizontal([rule.name for rule, _ in rules])
+        job.write(found.filter(dropped), "dropped_images", share)
+        kinds = (pl.col("distance").is_null(), pl.col("distance").is_infinite())
+        unread, flat = (int(found.filter(kind)["pairs"].sum()) for kind in kinds)
+    for rule, bound in job.applied("text"):
+        pairs = job.share("texts", "text", share).unique()
+        texts = pairs.group_by("text").agg(pl.len().alias("images"))
+        shared = texts.select("text", rule.drops(bound).alias(rule.name)).filter(rule.name)
+        job.write(shared.collect(engine="streaming"), "dropped_texts", share)
+    if job.applied("token"):
+        sums = (pl.col("count").sum(), pl.col("spelling").first())
+        tokens = job.share("tokens", "token", share).group_by("token").agg(sums)
+        job.write(tokens.collect(engine="streaming"), "all_tokens", share)
     return unread, flat
 
 
-def add_up_texts(job: Job, share: int) -> None:
-    """Write the texts of a share that the rule drops."""
-    ((rule, bound),) = job.applied("text")
-    texts = job.share("texts", "text", share).unique().group_by("text")
-    dropped = texts.agg(pl.len().alias("images")).select("text", rule.drops(bound).alias(rule.name))
-    job.write(dropped.filter(rule.name).collect(engine="streaming"), "dropped_texts", share)
-
-
-def add_up_tokens(job: Job, share: int) -> None:
-    """Write the counts of a share's tokens over all chunks."""
-    totals = (pl.col("count").sum(), pl.col("spelling").first())
-    tokens = job.share("tokens", "token", share).group_by("token").agg(totals)
-    job.write(tokens.collect(engine="streaming"), "all_tokens", share)
-
-
 def find_edge(job: Job, pairs: int) -> tuple[tuple[int, str | None] | None, bool, str]:
-    """Return the arguments of `text.rare_words`, whether bigrams are judged, and a note.
-
-    The arguments are None if the rule cannot be applied. A fixed size ranks unigrams and bigrams
-    together. Paper: Section 3 (the most frequent unigrams and bigrams of the raw data).
-    """
+    """Return arguments of `text.rare_words` (None: not applied), whether bigrams count, a note."""
     tokens, size = job.scan("all_tokens", range(job.shares)), job.rules.vocabulary_size
     if size == "auto" or size is None:
         doubles = _sizes(tokens.filter(_IS_BIGRAM)) if job.bigrams else {}

@@ -29,11 +29,7 @@ class Step:
     dropped: int  # pairs of those that it dropped
     alone: int  # pairs of the raw data that it would drop alone
     examples: list[str]  # up to ten different alt-texts that it dropped
-
-    @property
-    def share(self) -> float:
-        """Dropped pairs as a fraction of those that reached the rule."""
-        return _fraction(self.dropped, self.pairs_in)
+    share: float  # dropped pairs as a fraction of those that reached the rule
 
 
 @dataclass(frozen=True)
@@ -73,8 +69,8 @@ class Funnel:
     warnings: list[str] = field(default_factory=list)  # what the shards lack or was not checked
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all of it as plain values for funnel.json, with each step's share."""
-        return asdict(self) | {"steps": [asdict(s) | {"share": s.share} for s in self.steps]}
+        """Return all of it as plain values for funnel.json."""
+        return asdict(self)
 
     def __str__(self) -> str:
         judged = ["precision", "recall"] if self.truth else []
@@ -95,10 +91,7 @@ class Funnel:
 
 
 def tally(table: pa.Table, drops: pl.DataFrame) -> tuple[np.ndarray, dict[str, Any]]:
-    """Judge one chunk of the raw pairs: (N,) true where a pair stays, and plain counts.
-
-    drops: for each applied rule, in order, a column that is true where it alone would drop.
-    """
+    """Return where pairs of a chunk stay, (N,), and counts; drops: a column for each rule alone."""
     kept = np.ones(table.num_rows, bool)
     dropped, examples = {}, {}
     for rule, column in drops.to_dict().items():
@@ -119,12 +112,10 @@ def tally(table: pa.Table, drops: pl.DataFrame) -> tuple[np.ndarray, dict[str, A
 
 
 def add_up(
-    says: Words, absent: Words, notes: Words, tallies: list[dict[str, Any]], source: str | None
-) -> Funnel:
-    """Make the funnel from the tallies of all chunks.
-
-    says, absent, notes: rule -> its bound in words, why it is not applied, what it found.
-    """
+    says: Words, absent: Words, notes: Words, tallies: list[dict[str, Any]], source: str | None,
+    warnings: list[str],
+) -> Funnel:  # fmt: skip
+    """Make the funnel from all tallies; the first three: rule -> its bound, why not, a finding."""
     raw, kept = (sum(counts[name] for counts in tallies) for name in ("raw", "kept"))
     left, steps = raw, []
     for name, bound in says.items():
@@ -133,15 +124,16 @@ def add_up(
         if name in OPTIONAL and not alone:
             continue
         texts = dict.fromkeys(text for counts in found for text in counts["examples"][name])
-        note, examples = absent.get(name, notes.get(name, "")), list(texts)[:EXAMPLES]
-        steps.append(Step(name, bound, name not in absent, note, left, dropped, alone, examples))
+        note, share = absent.get(name, notes.get(name, "")), _fraction(dropped, left)
+        result = (note, left, dropped, alone, list(texts)[:EXAMPLES], share)
+        steps.append(Step(name, bound, name not in absent, *result))
         left -= dropped
     totals: dict[str, Counter[str]] = {}
     for chunk in tallies:
         for label, counts in chunk["labels"].items():
             totals.setdefault(label, Counter()).update(counts)
     truth = judged({k: totals[k] for k in sorted(totals)}, [s.rule for s in steps if s.applied])
-    return Funnel(raw, kept, steps, truth if totals else None, source)
+    return Funnel(raw, kept, steps, truth if totals else None, source, warnings)
 
 
 def judged(totals: Mapping[str, Mapping[str, int]], rules: Sequence[str]) -> Truth:

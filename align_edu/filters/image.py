@@ -1,8 +1,7 @@
 """Section 3's image filters: each expression is true for what a rule drops.
 
-The paper drops pornographic images without naming its classifier. The project ships none,
-because a classifier has an owner and a licence: the rule reads scores from the table, or those
-of any transformers image classifier in a local folder that has labels of unsafe content.
+The paper names no classifier of pornographic images, and none is shipped: the rule reads scores
+from the table, or those of a transformers image classifier in a local folder.
 """
 
 import re
@@ -63,12 +62,7 @@ def no_size(min_side: float) -> pl.Expr:
 
 
 def short_side(min_side: float) -> pl.Expr:
-    """Drop pairs whose image has a side of at most `min_side` pixels.
-
-    >>> pairs = pl.DataFrame({"original_width": [201, 200], "original_height": [300, 300]})
-    >>> pairs.select(short_side(200)).to_series().to_list()
-    [False, True]
-    """
+    """Drop pairs whose image has a side of at most `min_side` pixels."""
     return (pl.min_horizontal(*SIZE) <= min_side).fill_null(False)
 
 
@@ -88,20 +82,8 @@ def near_duplicate(max_distance: int) -> pl.Expr:
     return (pl.col("distance") <= max_distance).fill_null(False)
 
 
-def unsafe_labels(labels: Sequence[str]) -> list[str]:
-    """Return the labels that mean pornographic content.
-
-    >>> unsafe_labels(["drawings", "hentai", "neutral", "sexy", "sfw", "nsfw", "not porn"])
-    ['hentai', 'sexy', 'nsfw']
-    """
-    return [label for label in labels if _UNSAFE.search(label) and not _NEGATED.search(label)]
-
-
 def load_classifier(folder: Path) -> tuple[Any, list[str]]:
-    """Load an image classifier of a local folder as transformers' pipeline, and its unsafe labels.
-
-    Raises InputError if the folder holds no classifier, or if none of its labels is unsafe.
-    """
+    """Load an image classifier of a local folder as a pipeline, and its unsafe labels."""
     from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
     if not folder.is_dir():
@@ -117,7 +99,8 @@ def load_classifier(folder: Path) -> tuple[Any, list[str]]:
             f" ({str(error).splitlines()[0][:160]}); give its folder"
         ) from None
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
-    if not (unsafe := unsafe_labels(labels)):
+    unsafe = [label for label in labels if _UNSAFE.search(label) and not _NEGATED.search(label)]
+    if not unsafe:
         raise InputError(
             f"{folder}: no label of the classifier says what is unsafe (it has"
             f" {', '.join(labels[:8])}); give a classifier with a label such as nsfw or porn"

@@ -3,14 +3,7 @@
 The hash is ImageHash's `phash` with 16 x 16 bits: the signs of the lowest frequencies of the
 grey image, so that size, compression and colour change few of the 256 bits. The default bound,
 66 bits, is the largest at which no more than a few of a million pairs of different images count
-as duplicates. Measured by `tests/benchmarks/near_duplicates.py` on toy drawings | photographs:
-
-    found: resized to 58 pixels, compressed to quality 20, half the colour    100 % | 100 %
-           30 % lighter or darker, a watermark, turned by 2 degrees           100 % | 100 %
-           cropped by 5 %; by 10 %                               100 %, 41 % | 96 %, 5 %
-           a border of 5 %; cropped by 20 %, mirrored               32 %, 0 % | 0.5 %, 0 %
-    different images taken for duplicates, per pair              1.8e-6 | 0 of 21,945
-
+as duplicates (what it finds: `tests/benchmarks/near_duplicates.py`).
 A flat picture, of fewer than 8 grey levels, has no hash: all white pictures would share one.
 """
 
@@ -90,11 +83,7 @@ def distances(places: Sequence[Place], others: np.ndarray, workers: int) -> list
 
 
 def evaluation_images(path: str | Path) -> list[Path]:
-    """List the images of an evaluation set.
-
-    path: a retrieval benchmark in Karpathy's JSON form (its test split), or a folder of images
-    at any depth, such as ImageNet's. Raises InputError if it has no image.
-    """
+    """List the images of a benchmark's test split, or of a folder of images at any depth."""
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such evaluation set; give a benchmark or images")
@@ -108,10 +97,7 @@ def evaluation_images(path: str | Path) -> list[Path]:
 def evaluation_hashes(
     against: Sequence[str | Path], workers: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Hash the images of evaluation sets, each as `evaluation_images` takes it.
-
-    Returns (M, 32) uint8, and the number of flat images, which have no hash.
-    Raises InputError if a set has no image, or one that cannot be decoded.
+    """Hash evaluation sets: (M, 32) uint8, and the number of flat images, which have no hash.
 
     Paper: Section 3 (near-duplicates of test images of all evaluation sets are removed).
     """

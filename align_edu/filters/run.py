@@ -215,23 +215,20 @@ def _once(task: Task, job: Job, number: int) -> Any:
 def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel, Job]:
     """Describe each chunk, add up over all of them, and judge each chunk by the totals."""
     chunks, notes, faults = range(len(job.raw.chunks)), dict[str, str](), Counter[str]()
-    for found in each(counts.check_shard, job, chunks):
-        faults.update(found)
+    pairs = 0
+    for described, lacking in each(counts.describe, job, chunks):
+        pairs += described
+        faults.update(lacking)
     warnings = [f"{count:,} {reason}" for reason, count in faults.items()]
-    pairs = sum(each(counts.describe, job, chunks))
     tables = [name for name in ("images", "texts", "tokens") if (job.work / name).exists()]
     rows = [job.scan(name, chunks).select(pl.len()).collect().item() for name in tables]
     job = replace(job, shares=1 + max(rows, default=0) // SHARE_ROWS)
     shares = range(job.shares)
-    if job.applied("image"):
-        found = each(counts.add_up_images, job, shares)
-        if job.hashes and (note := _unchecked(found, job.hashes)):
-            notes["near_duplicate"] = note
-            warnings.append(note)
-    if job.applied("text"):
-        each(counts.add_up_texts, job, shares)
+    found = each(counts.total, job, shares)
+    if job.hashes and (note := _unchecked(found, job.hashes)):
+        notes["near_duplicate"] = note
+        warnings.append(note)
     if job.applied("token"):
-        each(counts.add_up_tokens, job, shares)
         edge, bigrams, note = counts.find_edge(job, pairs)
         job, notes["rare_words"] = replace(job, edge=edge, bigrams=bigrams), note
         if edge is None:
@@ -240,8 +237,8 @@ def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel
             each(counts.find_rare, job, shares)
     tallies = each(counts.judge, job, chunks)
     source = None if job.shards is None else os.path.relpath(job.shards, out.resolve())
-    funnel = add_up(in_words(job.rules, job.bigrams), job.absent, notes, tallies, source)
-    return replace(funnel, warnings=warnings), job
+    says = in_words(job.rules, job.bigrams)
+    return add_up(says, job.absent, notes, tallies, source, warnings), job
 
 
 def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:

@@ -16,7 +16,7 @@ from align_edu.hub.names import (
     read_config,
     trunk_names,
 )
-from align_edu.io import InputError, cannot_write, read_json
+from align_edu.io import InputError, cannot_write, lfs_remedy, read_json
 from align_edu.model.align import Align
 from align_edu.model.wordpiece import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
 from align_edu.training.run import Run, load_tensors, save_tensors
@@ -158,7 +158,10 @@ def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer | None:
     if path.exists():
         tokenizer = read_tokenizer(path)
     elif (path := folder / "vocab.txt").exists():
-        tokenizer = tokenizer_from_pieces(path.read_text(encoding="utf-8").splitlines())
+        try:
+            tokenizer = tokenizer_from_pieces(path.read_text(encoding="utf-8").splitlines())
+        except ValueError as error:  # a piece is missing, or it is not UTF-8
+            raise InputError(f"{path}: {lfs_remedy(path) or error}") from None
     else:
         return None
     tokenizer.no_padding()

@@ -7,7 +7,7 @@ import re
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def write_shards(
 
 def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterator[Pair]:
     """Yield the pairs of a caption and a picture that can be decoded; count the others."""
+    done = count()
     for file, text in rows:
         caption = str(text or "").strip()
         try:
@@ -67,19 +68,16 @@ def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterat
         if not caption:
             skipped["empty caption"] += 1
             continue
-        row = {"key": "", "caption": caption, "url": file.as_posix(), "original_width": width}
-        row |= {"original_height": height, "sha256": hashlib.sha256(data).hexdigest()}
-        yield row | {"status": "success"}, file.suffix.lower(), data
+        shard, number = divmod(next(done), SHARD_PAIRS)
+        row: dict[str, Any] = {"key": f"{shard:05d}{number:04d}", "caption": caption}
+        row |= {"url": file.as_posix(), "original_width": width, "original_height": height}
+        row |= {"sha256": hashlib.sha256(data).hexdigest(), "status": "success"}
+        yield row, file.suffix.lower(), data
 
 
 def _write_shard(tar: Path, pairs: Iterable[Pair]) -> int:
     """Write pairs as tar, stats and table, if there are any; return their number."""
-    keyed = (
-        (row | {"key": f"{tar.stem}{number:04d}"}, ending, data)
-        for number, (row, ending, data) in enumerate(pairs)
-    )
-    rows = write_tar(tar, keyed)
-    if not rows:
+    if not (rows := write_tar(tar, pairs)):
         tar.unlink()
         return 0
     write_json(tar.with_name(f"{tar.stem}_stats.json"), {"successes": len(rows)})
@@ -89,11 +87,7 @@ def _write_shard(tar: Path, pairs: Iterable[Pair]) -> int:
 
 
 def write_tar(path: Path, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
-    """Write pairs as a tar of KEY.jpg, KEY.txt and KEY.json for each; return the rows.
-
-    pairs: each a row of the shard's table, with `key` and `caption`; the ending of its picture's
-    file; and that file.
-    """
+    """Write pairs as a tar of KEY.jpg, KEY.txt and KEY.json for each; return the rows."""
     rows = []
     with (
         written_whole(path) as beside,
@@ -112,11 +106,9 @@ def write_tar(path: Path, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
 def write_tsv(pairs: pa.Table, path: str | Path) -> int:
     """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
 
-    As in CC-3M, captions are in lower case with spaces around punctuation. Pairs with a label
-    other than "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises
-    InputError when the columns caption and url are missing or the file cannot be written.
-
-    Paper: Section 6.2 (Conceptual Captions).
+    Captions are in lower case with spaces around punctuation. Pairs with a label other than
+    "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises InputError when
+    a column is missing or the file cannot be written. Paper: Section 6.2 (Conceptual Captions).
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"

@@ -31,18 +31,11 @@ UNREADABLE = (
 
 
 class BrokenImage(ValueError):
-    """An image that cannot be used; `reason` is short and stable, so that it can be counted."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    """An image that cannot be used; its text is short and stable, so that it can be counted."""
 
 
 def find_images(folder: Path, left_out: Counter[str]) -> list[Path]:
-    """Return the image files in a folder and its subfolders, linked ones too, in order.
-
-    left_out: counts the files and folders that are not returned, by ending and reason.
-    """
+    """Return the image files in a folder and below, linked ones too, in order; count the others."""
     found, seen = [], set()
     for place, folders, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
@@ -79,10 +72,7 @@ def find_every_image(folder: Path) -> list[Path]:
 
 
 def decode_image(data: bytes, at_least: int | None = None) -> Image.Image:
-    """Decode the bytes of an image file to RGB, as a browser would show it on white.
-
-    Applies the EXIF orientation, lays transparency over white, converts CMYK, palette and
-    16-bit pictures, and takes the first frame of an animation.
+    """Decode an image file to RGB as a browser would show it on white; of an animation, frame 1.
 
     data: the whole file (see `FORMATS`). at_least: pixels; a JPEG may then be decoded at 1/2, 1/4
     or 1/8 of its size, as long as both sides stay at least this long: faster for photographs,

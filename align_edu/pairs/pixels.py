@@ -43,11 +43,7 @@ def cut_crops(
     rows: range,
     batch_size: int,
 ) -> Tensor:
-    """Return the random crops of some rows of a batch, as bytes: (R, 3, C, C) uint8.
-
-    pictures: those of ``rows``, (R, 3, R', R') uint8. The crop of a picture depends only on its
-    place in the batch, not on which other rows are cut.
-    """
+    """Return (R, 3, C, C) uint8; a crop depends only on a picture's place in the whole batch."""
     size, room = settings.crop, pictures.shape[-1] - settings.crop
     chosen = slice(rows.start, rows.stop)
     corners = torch.randint(0, room + 1, (batch_size, 2), generator=generator)[chosen]

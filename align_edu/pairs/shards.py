@@ -75,22 +75,16 @@ class PairSource:
 
 def read_part(path: Path, offset: int, size: int) -> bytes:
     """Read `size` bytes of a file from `offset` on."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        return os.pread(handle, size, offset)
-    finally:
-        os.close(handle)
+    with path.open("rb", buffering=0) as file:
+        return os.pread(file.fileno(), size, offset)
 
 
 def open_pairs(paths: Sequence[str | Path], *, texts: bool = True) -> PairSource:
     """Index the pairs of shards, so that each can be read at random.
 
-    A pair is an image (with an ending of `SUFFIXES`) and a text that share a key. The text is
-    KEY.txt, and where that is missing the caption in KEY.json; of a filter's output it is the
-    text that the filter judged. Everything else is counted in `skipped`: "missing text", "missing
-    image", "empty text", "repeated key", "unsafe name" (absolute, or with ".."), "kept pair not
-    in the shards", `TWO_TEXTS` (the pair is used), and what a damaged, short or missing shard
-    lacks.
+    A pair is an image and a text that share a key. The text is KEY.txt, and where that is missing
+    the caption in KEY.json; of a filter's output it is the text that the filter judged. All else
+    is counted by reason in `skipped`, and what a damaged, short or missing shard lacks.
 
     paths: folders of .tar shards, single .tar files, the output of `filter_pairs` (its folder or
     its pairs.parquet; the images are read from its source shards), or benchmarks in Karpathy's

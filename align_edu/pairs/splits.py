@@ -29,9 +29,8 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
     `images/`, or in COCO's `filepath` folder (train2014, val2014) in either. split: "train",
     "restval" (COCO), "val" or "test", or several of them.
 
-    Returns every text of every image; a few COCO images have six or seven. Raises InputError if
-    the JSON is missing or broken, the split is unknown, an image file is missing, or an image
-    has no text.
+    Raises InputError if the JSON is missing or broken, the split is unknown, an image file is
+    missing, or an image has no text.
 
     Paper: Section 4.2; the Karpathy splits are those of Table 1.
 

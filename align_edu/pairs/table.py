@@ -143,11 +143,7 @@ def _read_tar(path: Path) -> pa.Table:
 def read_texts(
     path: Path, members: Members, faults: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield the key of each pair of a shard, the row of its table, and why its text is empty.
-
-    The row holds KEY.json's values, with our names, and the text of KEY.txt. If KEY.json holds
-    another text, that is counted in `faults`.
-    """
+    """Yield each pair's key, its row of KEY.json and KEY.txt, and why it has no text."""
     with path.open("rb") as file:
         for key, parts in members.items():
             data = {
@@ -205,11 +201,7 @@ class Chunks(NamedTuple):
 
 
 def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROWS) -> Chunks:
-    """Divide what `read_pairs` reads, or its table, into chunks of a file without reading it.
-
-    spare: folder for the parquet copies of other tables (TSV, tar, a table in memory). rows: the
-    most of a chunk. Raises InputError if a file is missing or damaged, or if they do not fit.
-    """
+    """Divide a table into chunks of at most `rows`; what is no parquet is copied to `spare`."""
     schemas, chunks = [], []
     for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
         path = _as_parquet(source, spare)

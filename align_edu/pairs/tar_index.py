@@ -25,11 +25,9 @@ Members = dict[str, dict[str, Member]]  # key of a pair -> "image", "txt" or "js
 
 
 def group_members(path: Path, skipped: Counter[str], keep: Container[str] | None = None) -> Members:
-    """Return the members of the pairs of a shard; count the rest in `skipped`.
+    """Return the members of a shard's pairs, if `keep` is given of its keys; count the rest.
 
-    The key of a pair is the name of its members up to the first dot of the file, folder included;
-    with the shard's name before it, it is unique. If `keep` is given, only its keys are returned.
-    Pairs that a damaged or short shard lacks are counted by the name of the shard.
+    A key is the name of the members up to the first dot of the file, folder included.
     """
     pairs: Members = {}
     images, damage = 0, ""
@@ -74,8 +72,8 @@ def tar_members(path: Path) -> Iterator[Member]:
     """List the files in an uncompressed tar as (name, offset, size in bytes), in order.
 
     Reads plain headers itself, ten times faster than `tarfile`, which reads the others; joined
-    tars are read as one. After the members before it, raises tarfile.TarError for damage or a
-    missing end (for some headers ValueError, OverflowError or RecursionError).
+    tars are read as one. After the members before it, damage raises tarfile.TarError (for some
+    headers ValueError, OverflowError or RecursionError).
     """
     length = path.stat().st_size
     if length == 0:

@@ -226,7 +226,7 @@ class _Pictures(Dataset[tuple[Tensor, list[str]]]):
                 picture = decode_image(self.source.image_bytes(pair), at_least=2 * side)
                 pictures[i] = resize_picture(picture, self.settings)
             except BrokenImage as error:
-                reasons[i] = error.reason
+                reasons[i] = str(error)
             except OSError:
                 reasons[i] = "unreadable file"
         return pictures, reasons

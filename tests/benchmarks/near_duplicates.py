@@ -2,8 +2,16 @@
 
 Toy drawings, and photographs from a folder if one is given. For each edit, the share of edited
 images within each distance of their original, and for pairs of different images the share taken
-for duplicates. The default of `Rules.max_distance` is chosen from this table. `--picture` draws
-the curves.
+for duplicates. The default of `Rules.max_distance`, 66 bits, is chosen from this table: on toy
+drawings | photographs it gives
+
+    found: resized to 58 pixels, compressed to quality 20, half the colour    100 % | 100 %
+           30 % lighter or darker, a watermark, turned by 2 degrees           100 % | 100 %
+           cropped by 5 %; by 10 %                               100 %, 41 % | 96 %, 5 %
+           a border of 5 %; cropped by 20 %, mirrored               32 %, 0 % | 0.5 %, 0 %
+    different images taken for duplicates, per pair              1.8e-6 | 0 of 21,945
+
+`--picture` draws the curves.
 
     python tests/benchmarks/near_duplicates.py [PHOTOGRAPHS ...] [--picture curve.png]
 """
