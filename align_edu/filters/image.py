@@ -26,9 +26,7 @@ _BATCH = 64  # pictures that the classifier sees at once
 
 
 def image_identity(columns: list[str]) -> pl.Expr:
-    """Identify an image by its content (sha256), or by its address (url) if that is missing.
-
-    Mirrors of one image have many addresses but one content. Rows with neither are null.
+    """Identify an image by its content, or if that is unknown by its address; null without both.
 
     >>> table = pl.DataFrame({"sha256": ["aa", None], "url": ["http://x/1", "http://x/2"]})
     >>> table.select(image_identity(table.columns)).to_series().to_list()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from align_edu.io import InputError, lfs_remedy, usable_cores
+from align_edu.io import InputError, lfs_remedy
 from align_edu.pairs.images import BrokenImage, decode_image, find_every_image
 from align_edu.pairs.shards import Place, read_part
 from align_edu.pairs.splits import is_benchmark, read_split
@@ -47,9 +47,9 @@ def perceptual_hash(data: bytes) -> np.ndarray:
     return np.packbits(imagehash.phash(grey, hash_size=HASH_SIDE).hash)
 
 
-def hash_images(places: Sequence[Place], workers: int | None = None) -> list[Hash]:
-    """Hash images on `workers` processes, one per core if None."""
-    workers = min(workers or usable_cores(), -(-len(places) // _AT_ONCE))
+def hash_images(places: Sequence[Place], workers: int) -> list[Hash]:
+    """Hash images on at most `workers` processes."""
+    workers = min(workers, -(-len(places) // _AT_ONCE))
     if workers < 2:
         return list(map(_hash_or_reason, places))
     with ProcessPoolExecutor(workers) as pool:
@@ -94,9 +94,7 @@ def evaluation_images(path: str | Path) -> list[Path]:
     raise InputError(f"{path}: no image in this evaluation set; give .jpg, .png or .webp files")
 
 
-def evaluation_hashes(
-    against: Sequence[str | Path], workers: int | None = None
-) -> tuple[np.ndarray, int]:
+def evaluation_hashes(against: Sequence[str | Path], workers: int = 1) -> tuple[np.ndarray, int]:
     """Hash evaluation sets: (M, 32) uint8, and the number of flat images, which have no hash.
 
     Paper: Section 3 (near-duplicates of test images of all evaluation sets are removed).

@@ -15,11 +15,8 @@ from align_edu.io import InputError
 class Rules:
     """Bounds of Section 3's filters, strict as in the paper; `None` turns a rule off.
 
-    The defaults are the paper's, with three exceptions: it gives no number for `max_unsafe` and
-    `max_distance`, and `vocabulary_size` is "auto" where it has 100_000_000, which would keep
-    every word of data much smaller than its 1.8 billion pairs.
-
-    Paper: Section 3.
+    The defaults are the paper's, but it gives no number for `max_unsafe` and `max_distance`, and
+    its `vocabulary_size` is 100_000_000, which keeps every word of smaller data. Paper: Section 3.
     """
 
     # Drop an image with a larger score, 0 to 1, in a column `nsfw` or `punsafe` or from a

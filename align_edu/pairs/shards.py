@@ -116,10 +116,10 @@ def open_pairs(paths: Sequence[str | Path], *, texts: bool = True) -> PairSource
 def _benchmark_pairs(source: PairSource, path: Path) -> pa.Table:
     """Return the training pairs of a benchmark; each image file counts as a shard of one image."""
     split, rows = read_split(path, TRAINING), []
-    sizes = [image.stat().st_size for image in split.images]
     for number, (text, image) in enumerate(zip(split.texts, split.text_to_image, strict=True)):
         file, shard = split.images[image], len(source.shards) + image
-        rows.append((text, f"{file.stem}#{number}", file.name, shard, 0, sizes[image]))
+        key, size = f"{file.stem}#{number}", file.stat().st_size
+        rows.append((text, key, file.name, shard, 0, size))
     source.shards += split.images
     return _table(rows)
 
