@@ -237,7 +237,7 @@ def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path: Path, make,
 def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from align_edu.search.index import embed_source
+    from align_edu.search.sources import embed_source
     from align_edu.training import load_run
 
     model, folder = Path(__file__).parents[1] / "data_samples" / "toy_model", tmp_path / "in"
