@@ -283,6 +283,29 @@ def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options
     return plan.to_dict(), str(plan)
 
 
+def _claims(
+    action: str, name: list[str], seeds: int | None, records: Path, work: Path, page: Path | None
+) -> Answer:
+    from align_edu.claims.scoreboard import detail, scoreboard, summary, write_page
+    from align_edu.claims.table import claims
+    from align_edu.claims.verdicts import judge
+
+    chosen = claims(name)
+    if action == "run":
+        from align_edu.claims.sweep import run_sweep
+
+        variants = [variant for claim in chosen.values() for variant in claim.variants]
+        run_sweep(variants, records, work, seeds=seeds)
+    if page is not None:
+        write_page(page, records)
+    outcomes = {key: judge(claim, records) for key, claim in chosen.items()}
+    text = scoreboard(outcomes)
+    if name:
+        text = "\n\n".join(detail(key, chosen[key], outcomes[key]) for key in chosen)
+    verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
+    return {"verdicts": verdicts, "summary": summary(outcomes.values())}, text
+
+
 def _doctor() -> Answer:
     from align_edu.lab.doctor import diagnose
 

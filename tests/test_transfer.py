@@ -50,7 +50,7 @@ def run() -> Run:
 @pytest.fixture(scope="module")
 def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tasks") / "colours"
-    return World(seed=5).write_task(folder, "colour", train=100, val=40, test=60)
+    return World(seed=5).write_task(folder, "colour", train=120, val=40, test=100)
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +105,10 @@ def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(
     assert probe["accuracy"] > 0.8 and probe["interval"][0] > random["interval"][1]
     assert tuned["accuracy"] > 0.8 and tuned["frozen"] > 0.8  # chance is 1/12
     for result in (probe, tuned):
-        assert (result["train"], result["test"], result["classes"]) == (100, 60, 12)
+        assert (result["train"], result["test"], result["classes"]) == (120, 100, 12)
         assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
-    assert "trained on 100 pictures" in accuracy_table(probe)
-    assert "2 epochs of 100 pictures" in accuracy_table(tuned)
+    assert "trained on 120 pictures" in accuracy_table(probe)
+    assert "2 epochs of 120 pictures" in accuracy_table(tuned)
 
 
 # --- fine-tuning

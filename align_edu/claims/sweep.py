@@ -1,0 +1,177 @@
+"""Makes the data, the runs that have no record yet, and their records.
+
+A record is written last, so a sweep that is killed goes on with the next missing run.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import platform
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from align_edu.claims.measures import measure, write_exam
+from align_edu.claims.records import chosen_rate, read_record, record_file, settings_of
+from align_edu.claims.table import TUNING_SEED, VARIANTS, Data
+from align_edu.filters import Rules, filter_pairs
+from align_edu.io import folder_written_whole, only_writer, write_json
+from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.pairs import open_pairs, read_pairs
+from align_edu.pairs.captions import write_tar
+from align_edu.presets import get_preset
+from align_edu.training import train
+from align_edu.training.metrics import read_metrics
+from align_edu.training.run import software_versions
+from align_edu.world import World
+from align_edu.world.catalog import KINDS
+
+WORLD_SEED = 7_000  # of every run's raw pairs: another seed of a run is another order of them
+CURVE = 30  # points of the loss that a record keeps
+RULES = {  # how to leave a rule out; in so few pairs no image has 1,000 texts
+    "sides": {"min_side": None},
+    "aspect": {"max_aspect": None},
+    "shared": {"max_images_per_text": None},
+    "rare": {"vocabulary_size": None},
+    "length": {"min_words": None, "max_words": None},
+}
+Job = tuple[str, int, float | None]  # variant, seed, learning rate
+
+
+def run_sweep(
+    names: Sequence[str], records: Path, work: Path, *, seeds: int | None = None
+) -> list[Path]:
+    """Make every missing record of the variants, and return their files.
+
+    Two runs go side by side with one thread each; on a GPU, one after the other. records: folder
+    of the JSON files. work: folder for data and unfinished runs, which may be deleted afterwards.
+    seeds: how many of each variant; None: as many as claims.toml says.
+    Raises InputError and TrainingStopped as `train`, and where another sweep uses ``work``.
+    """
+    made: list[Path] = []
+    with only_writer(work):
+        write_exam(work / "exam")
+        while jobs := list(dict.fromkeys(missing_runs(records, work, names, seeds))):
+            for data in dict.fromkeys(VARIANTS[name].data for name, _, _ in jobs):
+                prepare(data, work)
+            context = multiprocessing.get_context("spawn")
+            side_by_side = 1 if torch.cuda.is_available() else 2
+            with ProcessPoolExecutor(side_by_side, context, max_tasks_per_child=1) as pool:
+                started = [pool.submit(make_record, job, records, work) for job in jobs]
+                try:
+                    for done in tqdm(as_completed(started), "runs", len(jobs)):
+                        made.append(done.result())
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+    return made
+
+
+def missing_runs(
+    records: Path, work: Path, names: Sequence[str], seeds: int | None
+) -> Iterator[Job]:
+    """Yield the runs to make next; more follow once rates are chosen and first runs are made."""
+    for name in names:
+        variant = VARIANTS[name]
+        tuning = [(name, TUNING_SEED, rate) for rate in variant.rates]
+        missing = [job for job in tuning if read_record(records, *job) is None]
+        yield from missing
+        if missing:
+            continue
+        rate, start = chosen_rate(records, name), variant.tuned_from
+        for seed in range(1, (seeds or variant.seeds) + 1):
+            if read_record(records, name, seed, rate) is None:
+                begun = start is None or _run_folder(work, start, seed).exists()
+                yield (name, seed, rate) if begun else (str(start), seed, None)
+
+
+def _run_folder(work: Path, name: str, seed: int, rate: float | None = None) -> Path:
+    return work / "runs" / record_file(Path(), name, seed, rate).stem
+
+
+def make_record(job: Job, records: Path, work: Path) -> Path:
+    """Train one run with one thread, measure it, and write its record."""
+    name, seed, rate = job
+    torch.set_num_threads(1)
+    variant, path = VARIANTS[name], record_file(records, name, seed, rate)
+    data, folder, start = prepare(variant.data, work), _run_folder(work, name, seed, rate), None
+    if variant.tuned_from:
+        start = _run_folder(work, variant.tuned_from, seed)
+    run = train(
+        variant.preset(rate), [data / "pairs"], folder, steps=variant.steps, seed=seed,
+        resume=True, start=start, processes=1, progress=False,
+        tokenizer=None if start else load_wordpiece(data / "tokenizer.json"),
+    )  # fmt: skip
+    rows = read_metrics(run.folder)
+    shown = {round(i) for i in np.linspace(0, len(rows) - 1, CURVE)}
+    record = {
+        "settings": settings_of(name, seed, rate),
+        "curve": [[row["step"], row["loss"]] for i, row in enumerate(rows) if i in shown],
+        "seconds": rows[-1]["seconds"],
+        "measures": measure(run, work / "exam"),
+        "versions": software_versions(),
+        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+    write_json(path, record)
+    if not any(each.tuned_from == name for each in VARIANTS.values()):
+        shutil.rmtree(folder)
+    return path
+
+
+def prepare(data: Data, work: Path) -> Path:
+    """Return a folder with the pairs and the vocabulary, made unless it is there.
+
+    It depends on ``data`` alone, so runs of all seeds share it.
+    """
+    name = hashlib.sha256(json.dumps(asdict(data), sort_keys=True).encode()).hexdigest()[:12]
+    folder, raw = work / "data" / name, work / "raw" / f"{data.pairs}_{data.noise:g}"
+    if folder.exists():
+        return folder
+    world = World(seed=WORLD_SEED, noise=data.noise, image_size=get_preset("toy").image.resize)
+    pairs = world.write(raw, data.pairs, progress=True)
+    with folder_written_whole(folder) as new:
+        if data.filters != "none":
+            rules = replace(Rules(), **RULES.get(data.filters, {}))
+            pairs = new / "filtered"
+            filter_pairs(raw, pairs, rules=rules, progress=True)
+        source = open_pairs([pairs])
+        captions, chosen = _captions_and_rows(data, raw, source.keys, source.captions)
+        tar = new / "pairs" / "00000.tar"
+        rows = (({"key": source.keys[i], "caption": captions[i]}, i) for i in chosen)
+        write_tar(tar, ((row, ".jpg", source.image_bytes(i)) for row, i in rows))
+        size = get_preset("toy").text.vocabulary_size
+        tokenizer = train_wordpiece([captions[i] for i in chosen], size, at_most=True)
+        save_wordpiece(tokenizer, new / "tokenizer.json")
+    return folder
+
+
+def _captions_and_rows(
+    data: Data, raw: Path, keys: Sequence[str], captions: Sequence[str]
+) -> tuple[list[str], list[int]]:
+    """Return the captions, some of them spoilt, and the rows of the pairs to train on."""
+    table = read_pairs(raw).select(["key", "scene"]).to_pydict()
+    scenes = dict(zip(table["key"], table["scene"], strict=True))
+    kinds = [json.loads(scenes[key])["kind"] for key in keys]
+    rng, captions = np.random.default_rng(WORLD_SEED), list(captions)
+    if data.wrong:
+        order, names, given = rng.permutation(len(keys)).tolist(), list(KINDS), list(captions)
+        by_kind: dict[str, list[int]] = {kind: [] for kind in kinds}
+        for row in order:
+            by_kind[kinds[row]].append(row)
+        donors = rng.integers(2**62, size=len(keys)).tolist()
+        for row in order[: round(data.wrong * len(keys))]:
+            other = names[(names.index(kinds[row]) + 1) % len(names)]
+            rows = order if data.how == "random" else by_kind.get(other, order)
+            captions[row] = given[rows[donors[row] % len(rows)]]
+    seen, most, chosen = Counter[str](), data.per_kind or len(kinds), []
+    for row, kind in enumerate(kinds):
+        seen[kind] += 1
+        chosen += [row] if seen[kind] <= most else []
+    return captions, chosen[: data.first]

@@ -1,0 +1,109 @@
+"""What is claimed and what is run: claims.toml as values that never change.
+
+All of it was fixed before the first run. Runs of one seed share the order of their pairs and,
+where the shapes allow, their first weights, so their difference is paired.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from align_edu.io import InputError
+from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+
+STEPS = 300  # of a run, unless its variant has another number
+SEEDS = 3  # seeds 1 to 3, unless the variant or --seeds says more
+TUNING_SEED = 101  # at which learning rates are chosen; no result is read from it
+MEASURES = ("twins", "object", "colour", "place", "neighbours")  # shown by default
+
+
+@dataclass(frozen=True)
+class Data:
+    """Training pairs of the toy world.
+
+    pairs, noise: of the raw world. filters: "all", "none", or one of `sweep.RULES`, which is then
+    left out. first: keep so many pairs. per_kind: keep at most so many pairs of a kind of object.
+    wrong: this share of the captions is replaced, by that of any other pair ("random"), or of a
+    pair that shows another kind of object, always the same one for each kind ("systematic").
+    """
+
+    pairs: int = 60_000
+    noise: float = 0.25
+    filters: str = "all"
+    first: int | None = None
+    per_kind: int | None = None
+    wrong: float = 0.0
+    how: str = "random"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a run changes: fields of the toy preset, as `replace_fields` takes them, data, length.
+
+    rates: learning rates to choose from. tuned_from: the variant whose run is fine-tuned.
+    """
+
+    set: Mapping[str, Any] = field(default_factory=dict)
+    data: Data = Data()
+    steps: int = STEPS
+    seeds: int = SEEDS
+    rates: Sequence[float] = ()
+    tuned_from: str | None = None
+
+    def preset(self, rate: float | None = None) -> Preset:
+        """Return the preset of a run, with a learning rate of ``rates``."""
+        preset = get_preset("toy")
+        if self.tuned_from is not None:
+            preset = fine_tuning(preset, self.steps)
+        changes = dict(self.set) if rate is None else {**self.set, "recipe.learning_rate": rate}
+        changes |= {"recipe.checkpoint_steps": 10**9, "recipe.log_steps": max(1, self.steps // 30)}
+        return replace_fields(preset, {name: json.dumps(value) for name, value in changes.items()})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim, and what decides it.
+
+    contrasts: weighted sums of measures, "VARIANT:MEASURE", to which a margin may be added; the
+    claim says that all of them are above zero. shown, measures: rows and columns of its table.
+    reason: why it cannot be tested here; empty for a claim with contrasts.
+    """
+
+    says: str
+    source: str
+    paper: str
+    against: str
+    contrasts: Sequence[Mapping[str, float]] = ()
+    shown: Sequence[str] = ()
+    measures: Sequence[str] = MEASURES
+    reason: str = ""
+
+    @property
+    def variants(self) -> list[str]:
+        """The variants that the claim needs or shows, each once."""
+        needed = [term.rpartition(":")[0] for sums in self.contrasts for term in sums]
+        return [name for name in dict.fromkeys([*self.shown, *needed]) if name]
+
+
+_TABLE = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+VARIANTS = {
+    name: Variant(**row | {"data": Data(**row.get("data", {}))})
+    for name, row in _TABLE["variants"].items()
+}
+
+
+def claims(names: Sequence[str] = ()) -> dict[str, Claim]:
+    """Return the named claims, or all, in the order of claims.toml.
+
+    Raises InputError for a name that does not exist.
+
+    >>> claims(["negatives"])["negatives"].source
+    'Table 8, rows 5 and 6'
+    """
+    table = _TABLE["claims"]
+    if unknown := [name for name in names if name not in table]:
+        raise InputError(f"claim {unknown[0]!r} does not exist; choose one of {', '.join(table)}")
+    return {name: Claim(**row) for name, row in table.items() if not names or name in names}

@@ -1,0 +1,100 @@
+"""From records to verdicts: the paired bootstrap over seeds and queries.
+
+Agarwal et al. (2021) draw runs and tasks with replacement; here they are seeds and queries, the
+same ones for all terms of a contrast, so that what is common to them cancels.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from align_edu.claims.records import values_of
+from align_edu.claims.table import Claim
+
+RESAMPLES = 1_000
+LEVEL = 0.95
+VERDICTS = ("reproduced", "contradicted", "undecided", "not testable here", "not run yet")
+
+Values = Mapping[int, np.ndarray]  # by seed: (Q,) hits, or one number
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, its 95 % interval, and the value at each seed."""
+
+    mean: float
+    low: float
+    high: float
+    seeds: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the records say of a claim: the verdict, its contrasts, and its table's cells."""
+
+    verdict: str
+    contrasts: list[Estimate]
+    cells: dict[tuple[str, str], Estimate]  # by variant and measure
+
+
+def estimate(terms: Sequence[tuple[float, Values]], margin: float = 0.0) -> Estimate | None:
+    """Return a weighted sum of measures with its interval; None if no seed has all terms.
+
+    terms: each a weight and the values of one measure of one variant, by seed. Terms with the same
+    number of queries share the queries that are drawn. margin: is added.
+
+    >>> ones, zeros = np.ones(50), np.zeros(50)
+    >>> estimate([(1.0, {1: ones, 2: ones}), (-1.0, {1: zeros, 2: zeros})]).low
+    1.0
+    """
+    seeds = sorted(set.intersection(*(set(values) for _, values in terms)))
+    if not seeds:
+        return None
+    count = len(seeds)
+    each, means = np.full(count, margin), np.full(RESAMPLES, margin)
+    sums: dict[int, np.ndarray] = {}  # (S, Q) weighted values, by number of queries
+    for weight, values in terms:
+        table = weight * np.stack([values[seed] for seed in seeds])
+        sums[table.shape[1]] = sums.get(table.shape[1], 0.0) + table
+    for queries, table in sorted(sums.items()):
+        each += table.mean(axis=1)
+        means += (_drawn(count) * (_drawn(queries) @ table.T)).sum(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Estimate(float(each.mean()), float(low), float(high), tuple(each.tolist()))
+
+
+@lru_cache(maxsize=32)
+def _drawn(items: int) -> np.ndarray:
+    """Return what share of each resample each of some items has: (R, items)."""
+    rng = np.random.default_rng(items)
+    return rng.multinomial(items, np.full(items, 1 / items), RESAMPLES) / items
+
+
+def judge(claim: Claim, records: Path) -> Outcome:
+    """Return what the records say of a claim: that all of its contrasts are above zero.
+
+    "reproduced": so is every interval; "contradicted": one is below zero; else "undecided".
+    """
+    cells, contrasts = {}, []
+    for variant in claim.shown:
+        for measure in claim.measures:
+            found = estimate([(1.0, values_of(records, variant, measure))])
+            if found:
+                cells[variant, measure] = found
+    for sums in claim.contrasts:
+        names = [(weight, term.rpartition(":")) for term, weight in sums.items() if ":" in term]
+        terms = [(weight, values_of(records, name, of)) for weight, (name, _, of) in names]
+        contrasts.append(estimate(terms, sums.get("margin", 0.0)))
+    known = [each for each in contrasts if each]
+    if claim.reason:
+        verdict = "not testable here"
+    elif len(known) < len(contrasts) or min(len(each.seeds) for each in known) < 3:
+        verdict = "not run yet"
+    elif any(each.high < 0 for each in known):
+        verdict = "contradicted"
+    else:
+        verdict = "reproduced" if all(each.low > 0 for each in known) else "undecided"
+    return Outcome(verdict, known, cells)

@@ -1,0 +1,190 @@
+"""The scoreboard: its intervals, its verdicts, its records and its page."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap
+
+from align_edu.claims import measures, records, sweep, table, verdicts
+from align_edu.claims.scoreboard import PAGE, RECORDS, detail, summary, write_page
+from align_edu.cli import main
+from align_edu.io import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_interval_is_that_of_scipy() -> None:
+    """With one seed only queries are drawn; the difference of two runs is paired by query."""
+    rng = np.random.default_rng(5)
+    easy = rng.random(400)
+    one, two = (rng.random(400) < share * easy for share in (0.9, 0.6))
+    ours = verdicts.estimate([(1.0, {1: one * 1.0}), (-1.0, {1: two * 1.0})])
+    theirs = bootstrap(
+        (one * 1.0 - two,), np.mean, method="percentile", rng=rng
+    ).confidence_interval
+    assert ours is not None
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert ours.mean == pytest.approx(one.mean() - two.mean())
+
+
+def test_seeds_are_drawn_too_and_only_common_ones_count() -> None:
+    ones, zeros = np.ones(100), np.zeros(100)
+    found = verdicts.estimate(
+        [(1.0, {1: ones, 2: zeros, 3: ones, 4: ones}), (0.5, {1: zeros, 2: zeros, 3: zeros})]
+    )
+    assert found is not None
+    assert found.seeds == (1.0, 0.0, 1.0)
+    assert (found.low, found.high) == pytest.approx((0.0, 1.0))
+    assert verdicts.estimate([(1.0, {1: ones}), (1.0, {2: ones})]) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [
+        ((0.9, 0.5), "reproduced"),
+        ((0.5, 0.9), "contradicted"),
+        ((0.5, 0.5), "undecided"),
+        ((0.9,), "not run yet"),
+    ],
+)
+def test_verdicts(
+    shares: tuple[float, ...], verdict: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three seeds of two variants, whose hits are drawn with known shares."""
+    rng = np.random.default_rng(1)
+    for name, share in zip(("base", "negatives 25 %"), shares):
+        for seed in (1, 2, 3):
+            hits = "".join("01"[int(u < share)] for u in rng.random(300))
+            record = {
+                "settings": records.settings_of(name, seed, None),
+                "measures": {"twins": hits},
+            }
+            path = records.record_file(tmp_path, name, seed)
+            path.write_text(json.dumps(record))
+    claim = table.claims(["negatives"])["negatives"]
+    outcome = verdicts.judge(claim, tmp_path)
+    assert outcome.verdict == verdict
+    text = detail("negatives", claim, outcome)
+    assert text.startswith(f"### negatives: {verdict}\n") and claim.paper in text
+    other = replace(claim, reason="the toy has no such thing")
+    assert verdicts.judge(other, tmp_path).verdict == "not testable here"
+
+
+def test_every_variant_is_one_that_trains() -> None:
+    """All presets are valid, all data are known, and every variant belongs to a claim."""
+    used = {name for claim in table.claims().values() for name in claim.variants}
+    assert used == set(table.VARIANTS)
+    for name, variant in table.VARIANTS.items():
+        variant.preset(variant.rates[0] if variant.rates else None)
+        assert variant.data.filters in ("all", "none", *sweep.RULES), name
+        assert variant.data.how in ("random", "systematic") and variant.seeds >= 3
+    assert len({records.record_file(Path(), name, 1) for name in used}) == len(used)
+
+
+def test_a_rate_is_chosen_at_the_tuning_seed(tmp_path: Path) -> None:
+    rates = table.VARIANTS["lamb"].rates
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], None))
+    assert jobs == [("lamb", table.TUNING_SEED, rate) for rate in rates]
+    for rate, hits in zip(rates, ("0110", "1110", "0001"), strict=True):
+        record = {"settings": records.settings_of("lamb", table.TUNING_SEED, rate)}
+        record["measures"] = {"twins": hits}
+        records.record_file(tmp_path, "lamb", table.TUNING_SEED, rate).write_text(
+            json.dumps(record)
+        )
+    assert records.chosen_rate(tmp_path, "lamb") == rates[1]
+    assert list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], 2)) == [
+        ("lamb", 1, rates[1]),
+        ("lamb", 2, rates[1]),
+    ]
+
+
+def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> None:
+    """Also where its record exists and its weights are gone, as in a fresh clone."""
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["fine-tuned, batch 16"], 2))
+    assert jobs == [("base", 1, None), ("base", 2, None)]
+    (tmp_path / "runs" / "base_seed_1").mkdir(parents=True)
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["fine-tuned, batch 16"], 2))
+    assert jobs == [("fine-tuned, batch 16", 1, None), ("base", 2, None)]
+
+
+def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few steps on 300 pairs with wrong captions; made again, the record is the same."""
+    for name, value in {
+        "PICTURES": 60,
+        "TASK_PICTURES": 40,
+        "TRAINING_PICTURES": 40,
+        "QUERIES": 4,
+    }.items():
+        monkeypatch.setattr(measures, name, value)
+    data = table.Data(pairs=300, noise=0.0, filters="none", first=280, wrong=0.5, how="systematic")
+    tiny = table.Variant({"recipe.batch_size": 32}, data, steps=2)
+    monkeypatch.setitem(table.VARIANTS, "tiny", tiny)
+    measures.write_exam(tmp_path / "work" / "exam")
+    made = [
+        sweep.make_record(("tiny", 1, None), tmp_path / str(i), tmp_path / "work") for i in (1, 2)
+    ]
+    one, two = (json.loads(path.read_text()) for path in made)
+    assert one["curve"] == two["curve"] and one["measures"] == two["measures"]
+    assert len(one["measures"]["twins"]) == 2 * 60 and set(one["measures"]["object"]) <= {
+        "0",
+        "1",
+    }
+    assert records.read_record(tmp_path / "1", "tiny", 1, None) == one
+    assert not list((tmp_path / "work" / "runs").iterdir())
+    assert list(records.values_of(tmp_path / "1", "tiny", "loss")) == [1]
+
+
+def test_spoilt_captions(tmp_path: Path) -> None:
+    """Half of the captions change: from any pair, or always from one other kind of object."""
+    plain = table.Data(pairs=400, noise=0.0, filters="none")
+    found = {}
+    for how in ("", "random", "systematic"):
+        data = replace(plain, wrong=0.5, how=how) if how else plain
+        tar = sweep.prepare(data, tmp_path) / "pairs"
+        found[how] = sweep.open_pairs([tar]).captions
+    for how in ("random", "systematic"):
+        changed = [a != b for a, b in zip(found[how], found[""], strict=True)]
+        assert 0.4 < np.mean(changed) <= 0.5
+        assert set(found[how]) <= set(found[""])
+
+
+def test_the_page_holds_what_the_records_say(tmp_path: Path) -> None:
+    outcomes = write_page(tmp_path / "page.md", ROOT / RECORDS)
+    again = f"align-edu claims show --page {PAGE}"
+    assert (tmp_path / "page.md").read_text() == (ROOT / PAGE).read_text(), f"run {again}"
+    assert summary(outcomes.values()) in (ROOT / "README.md").read_text()
+
+
+def test_the_command_shows_one_claim_and_all(capsys: pytest.CaptureFixture[str]) -> None:
+    where = ["--records", str(ROOT / RECORDS)]
+    assert main(["claims", "show", "negatives", *where]) == 0
+    assert "Table 8, rows 5 and 6" in capsys.readouterr().out
+    assert main(["claims", "show", *where, "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["verdicts"]) == set(table.claims())
+    assert main(["claims", "run", "alchemy", *where]) == 2
+    assert "claim 'alchemy' does not exist; choose one of dimension" in capsys.readouterr().err
+    with pytest.raises(InputError):
+        table.claims(["alchemy"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_recorded_runs_are_made_again(seed: int, tmp_path: Path) -> None:
+    """The cheapest family at its recorded seeds: the same curve on the same kind of machine."""
+    name = "noise 0 %, 3,000 pairs once"
+    recorded = records.read_record(ROOT / RECORDS, name, seed, None)
+    assert recorded is not None
+    measures.write_exam(tmp_path / "exam")
+    made = json.loads(sweep.make_record((name, seed, None), tmp_path, tmp_path).read_text())
+    same = made["machine"] == recorded["machine"] and made["versions"] == recorded["versions"]
+    assert np.array(made["curve"]) == pytest.approx(
+        np.array(recorded["curve"]), rel=1e-6 if same else 0.1
+    )
+    for measure in ("twins", "object"):
+        one, two = (
+            np.mean([hit == "1" for hit in r["measures"][measure]]) for r in (made, recorded)
+        )
+        assert one == pytest.approx(two, abs=0.002 if same else 0.05)
