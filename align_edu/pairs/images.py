@@ -114,8 +114,10 @@ def open_image(file: Path) -> Image.Image:
     """Return a picture that must be whole; raise InputError for a broken one."""
     try:
         return decode_image(file.read_bytes())
-    except (BrokenImage, OSError) as error:
-        reason = getattr(error, "reason", "unreadable file")
+    except BrokenImage as error:
+        reason = str(error)
+    except OSError:
+        reason = "unreadable file"
     raise InputError(f"{file}: not a readable image ({reason}); repair or replace it")
 
 
