@@ -296,14 +296,12 @@ def _claims(
 
         variants = [variant for claim in chosen.values() for variant in claim.variants]
         run_sweep(variants, records, work, seeds=seeds)
-    if page is not None:
-        write_page(page, records)
-    outcomes = {key: judge(claim, records) for key, claim in chosen.items()}
-    text = scoreboard(outcomes)
-    if name:
-        text = "\n\n".join(detail(key, chosen[key], outcomes[key]) for key in chosen)
+    every = write_page(page, records) if page else {}
+    outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
+    details = [detail(key, chosen[key], outcomes[key]) for key in chosen if name]
     verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
-    return {"verdicts": verdicts, "summary": summary(outcomes.values())}, text
+    answer = {"verdicts": verdicts, "summary": summary(outcomes.values())}
+    return answer, "\n\n".join(details) or scoreboard(outcomes)
 
 
 def _doctor() -> Answer:

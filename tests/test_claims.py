@@ -105,7 +105,11 @@ def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> N
     """Also where its record exists and its weights are gone, as in a fresh clone."""
     jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["fine-tuned, batch 16"], 2))
     assert jobs == [("base", 1, None), ("base", 2, None)]
-    (tmp_path / "runs" / "base_seed_1").mkdir(parents=True)
+    folder = tmp_path / "runs" / "base_seed_1"
+    folder.mkdir(parents=True)
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["fine-tuned, batch 16"], 2))
+    assert jobs[0] == ("base", 1, None)  # begun, not finished
+    (folder / "model.safetensors").touch()
     jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["fine-tuned, batch 16"], 2))
     assert jobs == [("fine-tuned, batch 16", 1, None), ("base", 2, None)]
 

@@ -83,12 +83,12 @@ def _retrieval(run: Run, folder: Path) -> dict[str, str]:
 
 
 def _naming(run: Run, exam: Path) -> dict[str, str]:
-    found = {}
-    for task in TASKS:
-        data = read_labelled(exam / task, "test")
-        found[task] = _named(run, data, embed_labelled(run, data))
-    data, train = read_labelled(exam / "object", "test"), read_labelled(exam / "object", "train")
-    images = embed_labelled(run, data)
+    found, tasks = {}, {task: read_labelled(exam / task, "test") for task in TASKS}
+    embedded = {task: embed_labelled(run, data) for task, data in tasks.items()}
+    for task, data in tasks.items():
+        found[task] = _named(run, data, embedded[task])
+    data, train = tasks["object"], read_labelled(exam / "object", "train")
+    images = embedded["object"]
     nearest = neighbour_ranks(embed_labelled(run, train), train.labels, images, data.labels)
     found["neighbours"] = _hits(nearest)
     found["one_prompt"] = _named(run, data, images, prompts=1)

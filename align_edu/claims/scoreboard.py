@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from align_edu.claims.table import Claim, claims
+from align_edu.claims.table import CLAIMS, Claim
 from align_edu.claims.verdicts import VERDICTS, Estimate, Outcome, judge
 from align_edu.io import written_whole
 
@@ -15,7 +15,7 @@ NUMBERS = ("sigma", "sigma_best", "loss", "floor")  # measures that are no share
 
 def scoreboard(outcomes: Mapping[str, Outcome]) -> str:
     """Return one line for each claim, and how many have which verdict, for the terminal."""
-    lines = [f"{o.verdict:<17}  {name:<23}  {claims()[name].says}" for name, o in outcomes.items()]
+    lines = [f"{o.verdict:<17}  {name:<23}  {CLAIMS[name].says}" for name, o in outcomes.items()]
     return "\n".join([*lines, summary(outcomes.values())])
 
 
@@ -50,16 +50,16 @@ def detail(name: str, claim: Claim, outcome: Outcome) -> str:
 
 def write_page(path: Path, records: Path) -> dict[str, Outcome]:
     """Write the whole scoreboard as one Markdown page, and return its outcomes."""
-    outcomes = {name: judge(claim, records) for name, claim in claims().items()}
+    outcomes = {name: judge(claim, records) for name, claim in CLAIMS.items()}
     head = Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()
     lines = [head, "", f"**{summary(outcomes.values())}.**", ""]
     lines += ["| claim | source | verdict |", "|---|---|---|"]
     for name, outcome in outcomes.items():
         anchor = f"{name}-{outcome.verdict}".replace(" ", "-")
-        claim = claims()[name]
+        claim = CLAIMS[name]
         lines.append(f"| [{claim.says}](#{anchor}) | {claim.source} | {outcome.verdict} |")
     for name, outcome in outcomes.items():
-        lines += ["", detail(name, claims()[name], outcome)]
+        lines += ["", detail(name, CLAIMS[name], outcome)]
     with written_whole(path) as beside:
         beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return outcomes

@@ -10,8 +10,10 @@ import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from align_edu.claims.measures import measure, write_exam
 from align_edu.claims.records import chosen_rate, read_record, record_file, settings_of
 from align_edu.claims.table import TUNING_SEED, VARIANTS, Data
 from align_edu.filters import Rules, filter_pairs
-from align_edu.io import folder_written_whole, only_writer, write_json
+from align_edu.io import TrainingStopped, folder_written_whole, only_writer, write_json
 from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import open_pairs, read_pairs
 from align_edu.pairs.captions import write_tar
@@ -53,7 +55,7 @@ def run_sweep(
     Two runs go side by side with one thread each; on a GPU, one after the other. records: folder
     of the JSON files. work: folder for data and unfinished runs, which may be deleted afterwards.
     seeds: how many of each variant; None: as many as claims.toml says.
-    Raises InputError and TrainingStopped as `train`, and where another sweep uses ``work``.
+    Raises InputError and TrainingStopped as `train`, InputError where another sweep uses ``work``.
     """
     made: list[Path] = []
     with only_writer(work):
@@ -63,14 +65,15 @@ def run_sweep(
                 prepare(data, work)
             context = multiprocessing.get_context("spawn")
             side_by_side = 1 if torch.cuda.is_available() else 2
+            make = partial(make_record, records=records, work=work)
             with ProcessPoolExecutor(side_by_side, context, max_tasks_per_child=1) as pool:
-                started = [pool.submit(make_record, job, records, work) for job in jobs]
                 try:
-                    for done in tqdm(as_completed(started), "runs", len(jobs)):
-                        made.append(done.result())
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+                    made += tqdm(pool.map(make, jobs), "runs", len(jobs))
+                except BrokenProcessPool:
+                    raise TrainingStopped(
+                        f"{work}: the process of a run ended early; records that are made are"
+                        " kept, and the same command continues"
+                    ) from None
     return made
 
 
@@ -88,8 +91,10 @@ def missing_runs(
         rate, start = chosen_rate(records, name), variant.tuned_from
         for seed in range(1, (seeds or variant.seeds) + 1):
             if read_record(records, name, seed, rate) is None:
-                begun = start is None or _run_folder(work, start, seed).exists()
-                yield (name, seed, rate) if begun else (str(start), seed, None)
+                if start and not (_run_folder(work, start, seed) / "model.safetensors").exists():
+                    yield start, seed, None
+                else:
+                    yield name, seed, rate
 
 
 def _run_folder(work: Path, name: str, seed: int, rate: float | None = None) -> Path:

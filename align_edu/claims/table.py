@@ -95,6 +95,9 @@ VARIANTS = {
 }
 
 
+CLAIMS = {name: Claim(**row) for name, row in _TABLE["claims"].items()}
+
+
 def claims(names: Sequence[str] = ()) -> dict[str, Claim]:
     """Return the named claims, or all, in the order of claims.toml.
 
@@ -103,7 +106,6 @@ def claims(names: Sequence[str] = ()) -> dict[str, Claim]:
     >>> claims(["negatives"])["negatives"].source
     'Table 8, rows 5 and 6'
     """
-    table = _TABLE["claims"]
-    if unknown := [name for name in names if name not in table]:
-        raise InputError(f"claim {unknown[0]!r} does not exist; choose one of {', '.join(table)}")
-    return {name: Claim(**row) for name, row in table.items() if not names or name in names}
+    if unknown := [name for name in names if name not in CLAIMS]:
+        raise InputError(f"claim {unknown[0]!r} does not exist; choose one of {', '.join(CLAIMS)}")
+    return {name: claim for name, claim in CLAIMS.items() if not names or name in names}
