@@ -27,16 +27,22 @@ def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
     return F.normalize(exact, dim=1) if unit else exact
 
 
-def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
+def chunks(queries: int, gallery: int) -> tuple[Tensor, ...]:
+    """Return the rows of queries in chunks that keep the matrix of similarities small."""
+    return torch.arange(queries).split(max(1, CELLS // gallery))
+
+
+def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) -> Tensor:
     """Return the rank of each query's best right candidate: (Q,); 1 is the best.
 
-    similarity: (Q, G). right: (Q, G) booleans. A wrong candidate that is as similar counts as
-    more similar.
+    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) of the best right candidate, computed
+    when None. A wrong candidate that is as similar counts as more similar.
 
     >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
     [3]
     """
-    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    if best is None:
+        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((similarity >= best) & ~right).sum(dim=1)
 
 
@@ -48,7 +54,7 @@ def chunked_ranks(
     right: rows of queries (C,) to booleans (C, G). itself: (Q,) items that are the query.
     """
     ranks = []
-    for rows in torch.arange(len(query)).split(max(1, CELLS // len(gallery))):
+    for rows in chunks(len(query), len(gallery)):
         similarity = (query[rows] @ gallery.T).float()  # (C, G)
         if itself is not None:
             similarity[torch.arange(len(rows)), itself[rows]] = -torch.inf

@@ -9,7 +9,13 @@ from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.evaluation.protocols import Row, text_table
-from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.evaluation.ranks import (
+    best_ranks,
+    chunks,
+    exact_vectors,
+    recall_at,
+    recall_intervals,
+)
 from align_edu.io import InputError
 from align_edu.pairs.images import open_image
 from align_edu.pairs.splits import Benchmark, read_split
@@ -54,11 +60,16 @@ def retrieval_ranks(
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
     x, y = exact_vectors("image", image), exact_vectors("text", text)
-    images = torch.arange(len(x))
-    return {
-        "image_to_text": chunked_ranks(x, y, lambda rows: owner == rows[:, None]),
-        "text_to_image": chunked_ranks(y, x, lambda rows: owner[rows, None] == images),
-    }
+    # Similarities are computed once, chunk by chunk, and serve both directions.
+    own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
+    best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
+    of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
+    for rows in chunks(len(x), len(y)):
+        similarity = (x[rows] @ y.T).float()  # (C, T)
+        right = owner == rows[:, None]
+        of_image.append(best_ranks(similarity, right, best[rows, None]))
+        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
+    return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
 
 
 def evaluate_retrieval(
