@@ -52,7 +52,7 @@ os.environ["ALIGN_EDU_PROGRESS"] = ""  # that of who runs the tests stays as it 
 
 
 @pytest.fixture(scope="session")
-def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(tmp_path_factory):
     """A folder like that of the released weights, tiny and random; not to be changed."""
     from tests.tiny_released import save_released
 
@@ -60,7 +60,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def copy(released: Path, tmp_path: Path) -> Path:
+def copy(released, tmp_path):
     """A copy of it, to be spoilt."""
     return shutil.copytree(released, tmp_path / "copy")
 

@@ -98,7 +98,7 @@ def plain_photo(reading: dict[str, object]) -> dict[str, object]:
     return reading | {"style": None} if reading["style"] in ("photo", "any") else reading
 
 
-def test_every_fact_of_a_scene_can_be_read_back_from_a_full_caption() -> None:
+def test_every_fact_of_a_scene_can_be_read_back_from_a_full_caption():
     rng = np.random.default_rng(11)
     for number in range(600):
         scene = sample_scene(rng, held_out=number % 5 == 0)
@@ -106,7 +106,7 @@ def test_every_fact_of_a_scene_can_be_read_back_from_a_full_caption() -> None:
         assert plain_photo(read(text)) in expected_readings(scene), (text, scene)
 
 
-def test_every_caption_is_true_and_has_3_to_20_words_and_the_right_articles() -> None:
+def test_every_caption_is_true_and_has_3_to_20_words_and_the_right_articles():
     rng = np.random.default_rng(12)
     for number in range(1_200):
         scene = sample_scene(rng)
@@ -125,14 +125,14 @@ def test_every_caption_is_true_and_has_3_to_20_words_and_the_right_articles() ->
             assert thing["size"] in (None, scene.size), text
 
 
-def test_the_wordiest_scene_still_has_five_full_captions_within_20_words() -> None:
+def test_the_wordiest_scene_still_has_five_full_captions_within_20_words():
     first, second = Thing("pizza slice", "turquoise"), Thing("scissors", "orange")
     scene = Scene(first, 1, "large", "night city", "snowfall", "sketch", second, "beside")
     texts = [plain_words(text) for text in full_captions(scene, np.random.default_rng(14))]
     assert len(set(map(tuple, texts))) == 5 and max(map(len, texts)) <= 20
 
 
-def test_about_a_fifth_of_the_captions_tell_every_fact() -> None:
+def test_about_a_fifth_of_the_captions_tell_every_fact():
     rng = np.random.default_rng(15)
     full = usual = 0
     for _ in range(2_000):
@@ -144,7 +144,7 @@ def test_about_a_fifth_of_the_captions_tell_every_fact() -> None:
     assert full / 2_000 == pytest.approx(0.2 + 0.5 / 3 * usual / 2_000, abs=0.03)
 
 
-def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothing_else() -> None:
+def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothing_else():
     rng = np.random.default_rng(22)
     scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "clear", "photo")
     first, last, months = ("|".join(part) for part in words.WORDS["asides"].values())
@@ -168,14 +168,14 @@ def test_three_of_four_brief_captions_add_who_took_the_picture_or_when_and_nothi
         ("scissors", "pairs of scissors|pairs of shears"),
     ],
 )  # fmt: skip
-def test_several_things_are_told_in_the_plural(kind: str, forms: str) -> None:
+def test_several_things_are_told_in_the_plural(kind, forms):
     scene = Scene(Thing(kind, "red"), 3, "medium", "farm", "clear", "photo")
     for text in full_captions(scene, np.random.default_rng(17), n=20):
         found = re.sub(r"[^\w\s]", "", text).lower()
         assert re.search(forms, found) and {"three", "3", "trio"} & set(found.split()), text
 
 
-def test_the_words_their_order_and_the_writing_vary() -> None:
+def test_the_words_their_order_and_the_writing_vary():
     rng = np.random.default_rng(20)
     scene = Scene(Thing("dog", "red"), 1, "medium", "beach", "rain", "photo")
     texts = [caption(scene, rng, "full") for _ in range(1_200)]
@@ -191,7 +191,7 @@ def test_the_words_their_order_and_the_writing_vary() -> None:
         assert share == pytest.approx(0.85, abs=0.04)
 
 
-def test_no_phrase_stands_for_two_facts_and_all_of_the_catalog_has_words() -> None:
+def test_no_phrase_stands_for_two_facts_and_all_of_the_catalog_has_words():
     around = (words.PLACE_PHRASES, words.WEATHER_PHRASES, words.WORDS["relations"])
     for tables in (around, (words.COLOUR_WORDS,)):
         groups = [set(map(bare, group)) for table in tables for group in table.values()]
@@ -207,7 +207,7 @@ def test_no_phrase_stands_for_two_facts_and_all_of_the_catalog_has_words() -> No
         assert set(words.WORDS[part]) == set(STYLES)
 
 
-def test_an_unknown_completeness_is_refused() -> None:
+def test_an_unknown_completeness_is_refused():
     scene = sample_scene(np.random.default_rng(21))
     with pytest.raises(InputError, match="completeness 'all'"):
         caption(scene, np.random.default_rng(21), "all")

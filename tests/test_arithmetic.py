@@ -28,7 +28,7 @@ TOUCHED = {
 
 
 @pytest.mark.parametrize("attribute", ATTRIBUTES)
-def test_an_edit_changes_one_fact_and_says_which(attribute: str) -> None:
+def test_an_edit_changes_one_fact_and_says_which(attribute):
     for number in range(30):
         rng = child_rng(5, number)
         edit = sample_edit(attribute, rng)
@@ -75,13 +75,13 @@ def quiz_of_the_oracle(attribute: str, queries: int) -> Quiz:
 
 
 @pytest.mark.parametrize("attribute", ["colour", "place", "object", "style", "weather"])
-def test_a_model_that_knows_all_facts_finds_every_answer(attribute: str) -> None:
+def test_a_model_that_knows_all_facts_finds_every_answer(attribute):
     quiz = quiz_of_the_oracle(attribute, 40)
     assert (ask(quiz, text=1.0) == 1).all()
     assert (ask(quiz, text=0.0) == 1).double().mean() < 0.6  # the image alone does not
 
 
-def test_a_query_is_what_combine_query_makes() -> None:
+def test_a_query_is_what_combine_query_makes():
     d = 12
     image, plus, minus, gallery = (
         F.normalize(torch.randn(7, d, generator=GENERATOR), dim=1) for _ in range(4)
@@ -94,7 +94,7 @@ def test_a_query_is_what_combine_query_makes() -> None:
         assert ranks[i] == 1 + (cosines > cosines[i]).sum()
 
 
-def test_ties_count_as_wrong_and_embeddings_that_are_not_finite_are_refused() -> None:
+def test_ties_count_as_wrong_and_embeddings_that_are_not_finite_are_refused():
     same, right = torch.ones(4, 3), torch.eye(4, dtype=torch.bool)
     assert ask(Quiz(same, same, 0 * same, same / 3**0.5, right)).tolist() == [4, 4, 4, 4]
     broken = same.index_fill(0, torch.tensor([0]), torch.nan)
@@ -112,7 +112,7 @@ class Random:
     encode_texts = encode_images
 
 
-def test_a_random_model_is_at_chance_and_a_trained_one_far_above() -> None:
+def test_a_random_model_is_at_chance_and_a_trained_one_far_above():
     for name in ("place", "colour"):
         random, trained = (
             measure_arithmetic(run, attributes=(name,), queries=40)["attributes"][name]
@@ -126,9 +126,7 @@ def test_a_random_model_is_at_chance_and_a_trained_one_far_above() -> None:
         assert trained["one to one"]["success@1"] > 2 * best
 
 
-def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(MODEL, run)
     command = ["evaluate", str(run), "--json", "--task"]

@@ -4,8 +4,6 @@ ALIGN_EDU_BROWSER=required makes a missing browser a failure.
 """
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +12,7 @@ from align_edu.lab.checks import find_mistake
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, load_questions
-from tests.browser import Notebook, open_browser, open_notebook, start_lab, why_not
+from tests.browser import open_browser, open_notebook, start_lab, why_not
 
 NUMBERS = ("00", "06")  # one with an exercise to answer, one with a slider
 WRONG = "def chance_loss(n):\n    import math\n    return math.log(n)"
@@ -24,7 +22,7 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT) and not REQUIRED, reason=WHY_NOT o
 
 
 @pytest.fixture(scope="module")
-def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Notebook]]:
+def notebooks(tmp_path_factory):
     """The open notebooks, whose cells run side by side."""
     assert WHY_NOT is None, WHY_NOT
     with start_lab(tmp_path_factory.mktemp("lab")) as address, open_browser() as browser:
@@ -38,14 +36,12 @@ def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, No
 
 
 @pytest.fixture(params=NUMBERS)
-def number(request: pytest.FixtureRequest) -> str:
+def number(request):
     return str(request.param)
 
 
 @pytest.fixture
-def notebook(
-    number: str, notebooks: dict[str, Notebook], tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Notebook]:
+def notebook(number, notebooks, tmp_path, request):
     """The notebook, once its cells have run; a test that fails leaves a picture of the browser."""
     notebook, before = notebooks[number], request.session.testsfailed
     notebook.wait_until_ran()
@@ -54,9 +50,7 @@ def notebook(
         notebook.page.screenshot(path=tmp_path / f"{number}.png")
 
 
-def test_all_cells_run_nothing_is_red_and_nothing_else_asks_for_attention(
-    notebook: Notebook,
-) -> None:
+def test_all_cells_run_nothing_is_red_and_nothing_else_asks_for_attention(notebook):
     assert notebook.red() == []
     assert notebook.counts() == [str(i + 1) for i in range(len(notebook.counts()))]
     own = ["File", "Edit", "View", "Run", "Kernel", "Tabs", "Settings", "Help"]
@@ -64,7 +58,7 @@ def test_all_cells_run_nothing_is_red_and_nothing_else_asks_for_attention(
     assert notebook.page.locator(".Toastify__toast").count() == 0
 
 
-def test_a_clicked_answer_gives_its_feedback(notebook: Notebook, number: str) -> None:
+def test_a_clicked_answer_gives_its_feedback(notebook, number):
     for place, question in enumerate(load_questions(number)):
         box = notebook.page.locator(".widget-vbox .widget-vbox").nth(place)
         rights = [option.right for option in question.options]
@@ -74,7 +68,7 @@ def test_a_clicked_answer_gives_its_feedback(notebook: Notebook, number: str) ->
 
 
 @pytest.mark.parametrize("number", ["06"], indirect=True)
-def test_a_slider_moves_its_figure(notebook: Notebook) -> None:
+def test_a_slider_moves_its_figure(notebook):
     box = notebook.page.locator(".widget-interact").filter(has=notebook.page.locator(".slider"))
     box, handle = box.first, box.get_by_role("slider").first
     before = notebook.figure(box)
@@ -85,7 +79,7 @@ def test_a_slider_moves_its_figure(notebook: Notebook) -> None:
 
 
 @pytest.mark.parametrize("number", ["00"], indirect=True)
-def test_a_wrong_answer_shows_its_diagnosis_and_run_all_goes_on(notebook: Notebook) -> None:
+def test_a_wrong_answer_shows_its_diagnosis_and_run_all_goes_on(notebook):
     names: dict[str, Any] = {}
     exec(WRONG, names)
     sentence = find_mistake(find_exercise("chance_loss"), names["chance_loss"]) or "none"
@@ -101,5 +95,5 @@ def test_a_wrong_answer_shows_its_diagnosis_and_run_all_goes_on(notebook: Notebo
     assert notebook.outputs(cell) == ["chance_loss: right."]
 
 
-def test_the_page_complains_of_nothing(notebook: Notebook) -> None:
+def test_the_page_complains_of_nothing(notebook):
     assert notebook.complaints == []

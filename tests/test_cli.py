@@ -182,7 +182,7 @@ def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
             parsed(*words)
 
 
-def test_importing_the_package_loads_nothing_heavy_beside_torch() -> None:
+def test_importing_the_package_loads_nothing_heavy_beside_torch():
     """tests/benchmarks/import_time.py times it."""
     code = (
         "import sys, torch; before = set(sys.modules); import align_edu;"

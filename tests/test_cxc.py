@@ -42,9 +42,7 @@ def ranks_by_hand(query: Tensor, gallery: Tensor, matches: set, itself: bool) ->
 
 @pytest.mark.parametrize("itself", [False, True])
 @pytest.mark.parametrize("coarse", [False, True])  # coarse embeddings are full of ties
-def test_ranks_equal_a_slow_count_with_ties_and_several_matches(
-    itself: bool, coarse: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranks_equal_a_slow_count_with_ties_and_several_matches(itself, coarse, monkeypatch):
     for _ in range(5):
         x = torch.randn(14, 3, generator=GENERATOR)
         y = x if itself else torch.randn(23, 3, generator=GENERATOR)
@@ -63,7 +61,7 @@ def test_ranks_equal_a_slow_count_with_ties_and_several_matches(
             assert pair_ranks(x, y, (one, two), itself=itself).tolist() == expected
 
 
-def test_ranks_and_correlations_are_those_of_scipy() -> None:
+def test_ranks_and_correlations_are_those_of_scipy():
     for high in (3, 50):
         a = torch.randint(high, (6, 40), generator=GENERATOR).float()
         b = torch.randint(high, (6, 40), generator=GENERATOR).float() + 0.3 * a
@@ -73,7 +71,7 @@ def test_ranks_and_correlations_are_those_of_scipy() -> None:
     assert spearman(torch.ones(1, 5), torch.arange(5.0)[None]).item() == 0.0
 
 
-def test_the_seven_tasks_of_a_perfect_model_are_perfect() -> None:
+def test_the_seven_tasks_of_a_perfect_model_are_perfect():
     image = torch.eye(6)
     image[0] = image[5] = F.normalize(image[0] + image[5], dim=0)  # 0 and 5 look alike
     owner, even = torch.arange(12) // 2, torch.arange(6)
@@ -92,13 +90,13 @@ def test_the_seven_tasks_of_a_perfect_model_are_perfect() -> None:
 
 
 @pytest.fixture(scope="module")
-def measured() -> dict:
+def measured():
     return evaluate_cxc(load_run(DATA / "toy_model"), DATA / "benchmark")
 
 
 def test_the_toy_benchmark_brings_its_ratings_and_the_command_line_reads_them(
-    measured: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    measured, tmp_path, capsys
+):
     run = shutil.copytree(DATA / "toy_model", tmp_path / "run")
     command = ["evaluate", str(run), "--benchmark", str(DATA / "benchmark"), "--task", "cxc"]
     assert main([*command, "--own-pairs", "--name", "own"]) == 0
@@ -109,7 +107,7 @@ def test_the_toy_benchmark_brings_its_ratings_and_the_command_line_reads_them(
     assert measured["sits"]["mean"] > 0.7 and 0 < measured["sits"]["sd"] < 0.1
 
 
-def test_a_rating_says_how_much_two_scenes_share() -> None:
+def test_a_rating_says_how_much_two_scenes_share():
     cat, dog = Thing("cat", "red"), Thing("dog", "blue")
     alone = Scene(cat, 1, "medium", "beach", "rain", "photo")
     both = Scene(cat, 1, "medium", "beach", "rain", "photo", dog, "above")
@@ -120,7 +118,7 @@ def test_a_rating_says_how_much_two_scenes_share() -> None:
     assert rate(alone, both) == pytest.approx(2.5 + 2.5 * 2 / 3)
 
 
-def test_captions_that_no_rating_names_are_left_out(measured: dict, tmp_path: Path) -> None:
+def test_captions_that_no_rating_names_are_left_out(measured, tmp_path):
     folder = shutil.copytree(DATA / "benchmark", tmp_path / "b")
     record = json.loads((folder / "dataset_toy.json").read_text())
     extra = {"raw": "a sixth caption", "tokens": ["a"], "imgid": 0, "sentid": 70_000}
@@ -141,16 +139,14 @@ def test_captions_that_no_rating_names_are_left_out(measured: dict, tmp_path: Pa
         (HEADER + b"toy:sentid:0,toy:sentid:1,3.0,\xe9", "not a readable CSV"),
     ],
 )
-def test_files_that_are_missing_or_broken_are_named_with_their_row(
-    tmp_path: Path, text: bytes | None, message: str
-) -> None:
+def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path, text, message):
     if text is not None:
         (tmp_path / "sts_test.csv").write_bytes(text)
     with pytest.raises(InputError, match=message):
         read_ratings(tmp_path, read_split(DATA / "benchmark"), "test")
 
 
-def test_ratings_without_a_match_are_refused() -> None:
+def test_ratings_without_a_match_are_refused():
     none = torch.tensor([]).long()
     with pytest.raises(InputError, match="no rating reaches"):
         pair_ranks(torch.eye(3), torch.eye(3), (none, none))
@@ -160,7 +156,7 @@ def test_ratings_without_a_match_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def published() -> tuple[Benchmark, dict[str, Ratings]]:
+def published():
     """Read them with the captions and images that they name, without the pictures."""
     texts, images = set[int](), set[str]()
     for kind, sides in (("sts", "tt"), ("sis", "ii"), ("sits", "ti")):
@@ -174,7 +170,7 @@ def published() -> tuple[Benchmark, dict[str, Ratings]]:
 
 
 @needs_published
-def test_the_published_ratings_are_read_whole(published) -> None:
+def test_the_published_ratings_are_read_whole(published):
     benchmark, ratings = published
     assert (len(benchmark.texts), len(benchmark.images)) == (25_000, 5_000)
     counts = {kind: (len(r.scores), len(r.at_least(3.0)[0])) for kind, r in ratings.items()}
@@ -186,8 +182,8 @@ def test_the_published_ratings_are_read_whole(published) -> None:
     ("kind", "low", "high"), [("sts", 0.3, 0.5), ("sis", 0.75, 1.1), ("sits", 1.3, 2.0)]
 )
 def test_the_deviation_of_the_bootstrap_is_what_the_queries_and_their_number_make_it(
-    published, kind: str, low: float, high: float
-) -> None:
+    published, kind, low, high
+):
     # In percent, for a model that is people's rating and noise. Measured by other code with
     # captions as queries of STS and images as those of SIS and SITS: 0.38, 0.88 to 0.94, 1.66.
     rated = published[1][kind]

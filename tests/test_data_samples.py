@@ -22,9 +22,7 @@ def bytes_of(folder: Path) -> dict[Path, bytes]:
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_raw_pairs_their_tsv_and_the_benchmark_are_made_again_bit_for_bit(
-    tmp_path: Path,
-) -> None:
+def test_the_raw_pairs_their_tsv_and_the_benchmark_are_made_again_bit_for_bit(tmp_path):
     raw, tsv, benchmark = (str(tmp_path / name) for name in ("raw", "pairs.tsv", "b"))
     assert main(["world", raw, "--pairs", "300", "--seed", "1", "--tsv", tsv]) == 0
     assert bytes_of(tmp_path / "raw") == bytes_of(SAMPLES / "raw_pairs")
@@ -33,7 +31,7 @@ def test_the_raw_pairs_their_tsv_and_the_benchmark_are_made_again_bit_for_bit(
     assert bytes_of(tmp_path / "b") == bytes_of(SAMPLES / "benchmark")
 
 
-def test_the_tsv_has_cc3ms_form() -> None:
+def test_the_tsv_has_cc3ms_form():
     lines = (SAMPLES / "cc3m_sample.tsv").read_text(encoding="utf-8").splitlines()
     clean = pq.read_table(SAMPLES / "raw_pairs" / "00000.parquet")["noise"].to_pylist()
     assert len(lines) == clean.count("clean")
@@ -42,7 +40,7 @@ def test_the_tsv_has_cc3ms_form() -> None:
         assert caption == caption.lower() and url.startswith("https://")
 
 
-def test_the_samples_hold_what_their_page_says() -> None:
+def test_the_samples_hold_what_their_page_says():
     kinds = set(read_pairs(SAMPLES / "raw_pairs")["noise"].to_pylist())
     assert {"clean", "file_name", "boilerplate", "other_caption", "too_small"} <= kinds
     assert len(open_pairs([SAMPLES / "raw_pairs"])) == 300
@@ -53,7 +51,7 @@ def test_the_samples_hold_what_their_page_says() -> None:
     assert sum(sizes.values()) < 30e6 and sizes[MODEL / "model.safetensors"] < 10e6
 
 
-def test_the_toy_model_searches_as_well_as_its_record_says() -> None:
+def test_the_toy_model_searches_as_well_as_its_record_says():
     result = evaluate_retrieval(load_run(MODEL), SAMPLES / "benchmark")
     record = json.loads((MODEL / "results" / "retrieval.json").read_text())
     for direction in ("image_to_text", "text_to_image"):
@@ -66,9 +64,7 @@ def test_the_toy_model_searches_as_well_as_its_record_says() -> None:
 
 
 @pytest.mark.parametrize("task", ["object", "colour", "place"])
-def test_the_toy_model_names_new_pictures_as_well_as_its_record_says(
-    task: str, tmp_path: Path
-) -> None:
+def test_the_toy_model_names_new_pictures_as_well_as_its_record_says(task, tmp_path):
     sizes = {"train": 0, "val": 0, "test": 240, "image_size": 48}
     data = World(seed=987).write_task(tmp_path / task, task, **sizes)
     measured = evaluate_zero_shot(load_run(MODEL), data)["ensemble"]["top-1"]
@@ -77,7 +73,7 @@ def test_the_toy_model_names_new_pictures_as_well_as_its_record_says(
     assert measured >= max(0.9, recorded - 0.05)  # other pictures of the same kind
 
 
-def test_no_checkout_changes_the_line_ends_of_a_binary_file() -> None:
+def test_no_checkout_changes_the_line_ends_of_a_binary_file():
     """Of every file that git holds and that is no text, .gitattributes says so."""
     if not (ROOT / ".git").exists():
         pytest.skip("not a git checkout")

@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,14 +17,14 @@ VERSIONS = {"torch": "2.9.0", "torchvision": "0.24.0", "torch-xla": "2.9.0", "ti
 
 
 @pytest.fixture(scope="module")
-def checked() -> Any:
+def checked():
     """The result of one real `pip check`, since it takes seconds."""
     command = [sys.executable, "-m", "pip", "check"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(autouse=True)
-def pip(monkeypatch: pytest.MonkeyPatch, checked: Any) -> SimpleNamespace:
+def pip(monkeypatch, checked):
     """What `pip check` seems to say."""
     seeming = SimpleNamespace(**vars(checked))
     monkeypatch.setattr(doctor, "subprocess", SimpleNamespace(run=lambda *_, **__: seeming))
@@ -33,7 +32,7 @@ def pip(monkeypatch: pytest.MonkeyPatch, checked: Any) -> SimpleNamespace:
 
 
 @pytest.fixture
-def versions(monkeypatch: pytest.MonkeyPatch) -> dict[str, str | None]:
+def versions(monkeypatch):
     """Change what seems to be installed; None means not installed."""
     seeming: dict[str, str | None] = dict(VERSIONS)
     real = metadata.version
@@ -53,7 +52,7 @@ def finding(name: str) -> Finding:
     return found
 
 
-def test_it_looks_at_everything_the_course_needs_and_all_is_well_here() -> None:
+def test_it_looks_at_everything_the_course_needs_and_all_is_well_here():
     findings = diagnose()
     assert [each for each in findings if not each.ok] == []
     needed = {"python", "torch", "torchvision", "transformers", "torch_xla", "timm", "faiss-cpu"}
@@ -71,12 +70,8 @@ def test_it_looks_at_everything_the_course_needs_and_all_is_well_here() -> None:
     ],
 )
 def test_a_missing_package_or_a_version_out_of_range_is_reported_with_the_remedy(
-    versions: dict[str, str | None],
-    name: str,
-    version: str | None,
-    detail: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    versions, name, version, detail, monkeypatch
+):
     def requires(package: str) -> list[str]:
         raise metadata.PackageNotFoundError(package)
 
@@ -88,9 +83,7 @@ def test_a_missing_package_or_a_version_out_of_range_is_reported_with_the_remedy
     assert found.detail.startswith(detail) and ("make setup" in found.remedy) == bool(detail)
 
 
-def test_builds_for_another_torch_are_found(
-    versions: dict[str, str | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_builds_for_another_torch_are_found(versions, monkeypatch):
     def refuse(name: str) -> Any:
         raise RuntimeError(f"operator {name}::nms does not exist")
 
@@ -102,7 +95,7 @@ def test_builds_for_another_torch_are_found(
     assert not finding("torchvision").ok and "nms does not exist" in finding("torchvision").detail
 
 
-def test_conflicts_between_packages_are_reported(pip: SimpleNamespace) -> None:
+def test_conflicts_between_packages_are_reported(pip):
     conflicts = "torchvision 0.24.0 requires torch, which is not installed.\nb 1 has no c.\n"
     pip.returncode, pip.stdout = 1, conflicts
     found = finding("pip check")
@@ -112,16 +105,14 @@ def test_conflicts_between_packages_are_reported(pip: SimpleNamespace) -> None:
     assert finding("pip check").ok
 
 
-def test_another_python_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_python_is_reported(monkeypatch):
     for version in ((3, 10, 4), (3, 14, 0)):
         seeming = SimpleNamespace(version_info=version, executable=sys.executable)
         monkeypatch.setattr(doctor, "sys", seeming)
         assert not finding("Python").ok and "3.11 to 3.13" in finding("Python").remedy
 
 
-def test_what_is_only_slower_or_only_for_grading_is_fine_and_has_a_remedy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_only_slower_or_only_for_grading_is_fine_and_has_a_remedy(monkeypatch):
     def refuse() -> None:
         raise InputError("bubblewrap is missing: install it")
 
@@ -133,9 +124,7 @@ def test_what_is_only_slower_or_only_for_grading_is_fine_and_has_a_remedy(
         assert finding(name).ok and words in finding(name).remedy
 
 
-def test_memory_and_cores_are_those_of_the_narrowest_control_group(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_and_cores_are_those_of_the_narrowest_control_group(tmp_path, monkeypatch):
     inner = tmp_path / "cg" / "slice" / "student"
     inner.mkdir(parents=True)
     (tmp_path / "own").write_text("0::/slice/student\n")
@@ -161,9 +150,7 @@ def test_memory_and_cores_are_those_of_the_narrowest_control_group(
     assert doctor._free_memory() == pytest.approx(0.125)
 
 
-def test_the_report_has_one_line_a_finding_and_says_whether_all_is_well(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_has_one_line_a_finding_and_says_whether_all_is_well(capsys, monkeypatch):
     assert str(Finding("cores", True, "2")) == "OK      cores: 2"
     assert print_report()
     assert len(capsys.readouterr().out.splitlines()) == len(diagnose())

@@ -19,7 +19,7 @@ MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> list[Path]:
+def files(tmp_path):
     """Write pictures of many sizes, two of them broken, one with a name that is not UTF-8."""
     made = []
     for i in range(75):
@@ -32,9 +32,7 @@ def files(tmp_path: Path) -> list[Path]:
     return made
 
 
-def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(
-    files: list[Path],
-) -> None:
+def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(files):
     run = load_run(MODEL)
     found = embed_images(run, files)
     assert found.skipped == {files[3]: "truncated", files[50]: "unreadable file"}
@@ -49,9 +47,7 @@ def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(
     assert torch.equal(found.embeddings, torch.cat(expected))
 
 
-def test_an_interrupted_embedding_continues_to_the_same_bits(
-    files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_embedding_continues_to_the_same_bits(files, tmp_path, monkeypatch):
     monkeypatch.setattr(embed, "PICTURES", 8)
     monkeypatch.setattr(embed, "BLOCK", 2)
     run, folder, opened = load_run(MODEL), tmp_path / "unfinished", []
@@ -81,7 +77,7 @@ def test_an_interrupted_embedding_continues_to_the_same_bits(
     assert sorted(opened) == list(range(75))
 
 
-def test_unreadable_files_are_skipped_and_other_colour_modes_become_rgb(tmp_path: Path) -> None:
+def test_unreadable_files_are_skipped_and_other_colour_modes_become_rgb(tmp_path):
     files = [tmp_path / name for name in ("red.jpg", "missing.jpg", "again.jpg")]
     for file in files[::2]:
         Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(file)
@@ -91,7 +87,7 @@ def test_unreadable_files_are_skipped_and_other_colour_modes_become_rgb(tmp_path
     assert nothing.embeddings.shape == (0, 0) and nothing.reasons() == "2 unreadable file"
 
 
-def test_reading_runs_ahead_of_the_model_but_only_so_far() -> None:
+def test_reading_runs_ahead_of_the_model_but_only_so_far():
     started: list[int] = []
     batches = read_ahead(started.append, range(4, 100), 10, "numbers", False)
     assert len(next(batches)) == 10
@@ -100,7 +96,7 @@ def test_reading_runs_ahead_of_the_model_but_only_so_far() -> None:
     assert sum(map(len, batches)) == 86 and sorted(started) == list(range(4, 100))
 
 
-def test_a_batch_that_does_not_fit_is_halved(files: list[Path]) -> None:
+def test_a_batch_that_does_not_fit_is_halved(files):
     class SmallGpu(ColourRun):
         def encode_images(self, pictures: list[Image.Image]) -> torch.Tensor:
             if len(pictures) > 5:

@@ -41,7 +41,7 @@ def exact(requirement: Requirement) -> str:
     return bound.version
 
 
-def test_the_lock_holds_exact_versions_no_address_and_every_wanted_package_in_its_range() -> None:
+def test_the_lock_holds_exact_versions_no_address_and_every_wanted_package_in_its_range():
     text = (ROOT / "requirements.lock").read_text()
     assert not re.search(r"://|--index|--find-links|@ ", text)
     assert len({name: exact(each) for name, each in LOCKED.items()}) > 100
@@ -49,7 +49,7 @@ def test_the_lock_holds_exact_versions_no_address_and_every_wanted_package_in_it
         assert each.specifier.contains(exact(LOCKED[name])), each
 
 
-def test_conda_has_the_same_python_and_top_level_packages_at_the_same_versions() -> None:
+def test_conda_has_the_same_python_and_top_level_packages_at_the_same_versions():
     found = {name: exact(each) for name, each in named(PIP).items()}
     assert found == {name: exact(LOCKED[name]) for name in WANTED}
     options = [line for line in PIP if line.startswith("-")]
@@ -57,7 +57,7 @@ def test_conda_has_the_same_python_and_top_level_packages_at_the_same_versions()
     assert "python=3.11" in CONDA and PROJECT["requires-python"] == ">=3.11,<3.14"
 
 
-def test_torch_and_its_companions_fit_and_xla_is_left_out_where_it_has_no_wheel() -> None:
+def test_torch_and_its_companions_fit_and_xla_is_left_out_where_it_has_no_wheel():
     companions = ("torch", "torchvision", "torch-xla")
     assert [exact(LOCKED[name]) for name in companions] == ["2.9.0", "0.24.0", "2.9.0"]
     for found in (WANTED, LOCKED, named(PIP)):
@@ -81,18 +81,18 @@ def imported_packages(folder: str) -> set[str]:
     return {canonicalize_name(MODULE_OF.get(name, name)) for name in foreign}
 
 
-def test_what_is_imported_is_asked_for_and_every_core_dependency_is_imported() -> None:
+def test_what_is_imported_is_asked_for_and_every_core_dependency_is_imported():
     imported = imported_packages("align_edu")
     assert imported | imported_packages("tests") <= set(WANTED)
     assert set(named(PROJECT["dependencies"])) <= imported
 
 
-def test_the_installed_package_is_this_one() -> None:
+def test_the_installed_package_is_this_one():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert metadata.version("align-edu") == citation["version"] == PROJECT["version"]
 
 
-def test_make_and_ci_name_the_same_check() -> None:
+def test_make_and_ci_name_the_same_check():
     commands = (ROOT / ".ci" / "run").read_text()
     assert "\nmake test COVERAGE=1\nmake test-long COVERAGE=1\n" in commands
     makefile = (ROOT / "Makefile").read_text()

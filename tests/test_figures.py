@@ -105,7 +105,7 @@ FIGURES: dict[str, Callable[[], Picture]] = {
 
 
 @pytest.mark.parametrize("name", list(FIGURES))
-def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(name: str) -> None:
+def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(name):
     before = dict(matplotlib.rcParams)
     figure = FIGURES[name]()
     with warnings.catch_warnings():
@@ -121,7 +121,7 @@ def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(
     assert len(png) < 60_000
 
 
-def test_figures_do_not_start_pyplot() -> None:
+def test_figures_do_not_start_pyplot():
     code = (
         "import sys; from align_edu.show import to_png, recall_bars; r = {'R@1': .5};"
         "to_png(recall_bars({'image_to_text': r, 'text_to_image': r}));"
@@ -131,7 +131,7 @@ def test_figures_do_not_start_pyplot() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_the_funnel_shows_what_is_left_after_each_applied_rule() -> None:
+def test_the_funnel_shows_what_is_left_after_each_applied_rule():
     axes = funnel_bars(FUNNEL).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == [
         "raw pairs",
@@ -142,7 +142,7 @@ def test_the_funnel_shows_what_is_left_after_each_applied_rule() -> None:
     assert shown == ["100,000", "97,000  (−3,000)", "90,000  (−7,000)"]
 
 
-def test_the_loss_is_drawn_beside_its_floor_and_chance_level() -> None:
+def test_the_loss_is_drawn_beside_its_floor_and_chance_level():
     loss, sigma = training_curves(ROWS).axes
     drawn = [line.get_ydata()[-1] for line in loss.lines]  # type: ignore[index]
     assert drawn == [9.7, 0.4, ROWS[-1]["loss"]]
@@ -150,7 +150,7 @@ def test_the_loss_is_drawn_beside_its_floor_and_chance_level() -> None:
     assert list(sigma.lines[0].get_ydata()) == [row["temperature"] for row in ROWS]  # type: ignore[arg-type]
 
 
-def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fit() -> None:
+def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fit():
     axes = matrix_row({"cosines": np.array([[1.0, 0.0], [0.25, -1.0]])}).axes[0]
     drawn = axes.images[0]
     colours = drawn.cmap(drawn.norm(np.array([1.0, 0.0, -1.0])))[:, :3]
@@ -161,7 +161,7 @@ def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fi
     assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
 
 
-def test_the_matrix_has_one_text_a_row_and_one_image_a_column() -> None:
+def test_the_matrix_has_one_text_a_row_and_one_image_a_column():
     similarity = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.8, 0.4]])  # 2 images, 3 texts
     axes = similarity_matrix(similarity, pictures(2), ["one", "two", "three"]).axes[0]
     assert np.allclose(np.asarray(axes.images[0].get_array()), similarity.T)
@@ -176,6 +176,6 @@ def test_the_matrix_has_one_text_a_row_and_one_image_a_column() -> None:
     assert len(axes.patches) == 2  # the framed cells
 
 
-def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis() -> None:
+def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis():
     assert wrapped("two\n cats\t猫 🐈", 99, 1) == "two cats □ □"
     assert wrapped("one two three four five", 9, 2) == "one two\nthree…"

@@ -47,7 +47,7 @@ ROWS = zipf_rows(900)
 
 
 @pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shards(tmp_path_factory):
     folder = tmp_path_factory.mktemp("raw")
     for number in range(3):
         part = pa.Table.from_pylist(ROWS[300 * number :][:300])
@@ -71,7 +71,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch, chunk: int, share: int) -> None
     monkeypatch.setattr(filter_run, "SHARE_ROWS", share)
 
 
-def test_chunks_cover_every_row_once_in_order(shards: Path, tmp_path: Path) -> None:
+def test_chunks_cover_every_row_once_in_order(shards, tmp_path):
     for rows in (1, 69, 70, 71, 299, 300, 10_000):
         found = open_chunks(shards, tmp_path, rows)
         numbers = [n for c in found.chunks for n in c.read(["number"])["number"].to_pylist()]
@@ -80,8 +80,8 @@ def test_chunks_cover_every_row_once_in_order(shards: Path, tmp_path: Path) -> N
 
 
 def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    shards, tmp_path, monkeypatch
+):
     whole = filter_pairs(shards, tmp_path / "whole", rules=RULES)
     expected = oracle_kept(ROWS, RULES)
     assert kept(tmp_path / "whole") == expected
@@ -94,9 +94,7 @@ def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
 
 
 @pytest.mark.parametrize("where", ["at an address", "started here"])
-def test_two_workers_of_a_cluster_keep_the_same_pairs(
-    shards: Path, tmp_path: Path, where: str
-) -> None:
+def test_two_workers_of_a_cluster_keep_the_same_pairs(shards, tmp_path, where):
     from dask.distributed import LocalCluster
 
     filter_pairs(shards, tmp_path / "local", rules=RULES)
@@ -112,7 +110,7 @@ def test_two_workers_of_a_cluster_keep_the_same_pairs(
     assert same_output(tmp_path / "local", tmp_path / "far") and dict(os.environ) == before
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(shards: Path, tmp_path: Path) -> None:
+def test_a_cluster_that_does_not_answer_is_one_line(shards, tmp_path):
     nobody = {"scheduler-address": "tcp://127.0.0.1:1", "distributed.comm.timeouts.connect": "1s"}
     with dask.config.set(nobody), pytest.raises(InputError, match="no scheduler answers"):
         filter_pairs(shards, tmp_path / "out", engine="cluster")
@@ -150,8 +148,8 @@ run_until(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), kill)
 
 @pytest.mark.parametrize(("tasks", "killed"), [(1, False), (14, True), (45, False)])
 def test_a_run_that_was_stopped_resumes_and_ends_the_same(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tasks: int, killed: bool
-) -> None:
+    shards, tmp_path, monkeypatch, tasks, killed
+):
     out, unbroken = tmp_path / "out", tmp_path / "unbroken"
     if killed:
         command = [sys.executable, "-c", KILLED, str(shards), str(out), str(tasks)]
@@ -171,7 +169,7 @@ def test_a_run_that_was_stopped_resumes_and_ends_the_same(
     assert same_output(out, unbroken)
 
 
-def test_unfinished_work_with_other_rules_is_not_resumed(shards: Path, tmp_path: Path) -> None:
+def test_unfinished_work_with_other_rules_is_not_resumed(shards, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_until(shards, tmp_path / "out", 9, interrupt)
     other = Rules(max_texts_per_image=20, max_images_per_text=2, vocabulary_size=60)
@@ -191,8 +189,8 @@ run.filter_pairs(*sys.argv[1:])
 
 
 def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    shards, tmp_path, capsys
+):
     places = [str(shards), str(tmp_path / "out")]
     first = subprocess.Popen([sys.executable, "-c", WAITING, *places], stdout=subprocess.PIPE)
     try:
@@ -220,8 +218,8 @@ def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
     ],
 )
 def test_an_option_that_is_wrong_or_would_be_ignored_is_refused(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: str, named: str
-) -> None:
+    shards, tmp_path, capsys, options, named
+):
     command = ["filter", str(shards), str(tmp_path / "out"), *options.format(tmp_path).split()]
     assert main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()

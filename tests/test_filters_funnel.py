@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from align_edu.cli import main
-from align_edu.filters import Funnel, Rules, filter_pairs
+from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import read_pairs
 from align_edu.world.alt_text import caption
@@ -36,7 +35,7 @@ def toy_texts(pairs: int) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[dict], Funnel]:
+def toy(tmp_path_factory):
     """Raw rows, kept rows, and the funnel."""
     table, out = toy_texts(6000), tmp_path_factory.mktemp("toy")
     funnel = filter_pairs(table, out)
@@ -44,7 +43,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[dict], list[dict
     return table.to_pylist(), read_pairs(out).to_pylist(), funnel
 
 
-def test_noise_that_a_rule_targets_falls_by_those_rules_and_few_clean_pairs_fall(toy) -> None:
+def test_noise_that_a_rule_targets_falls_by_those_rules_and_few_clean_pairs_fall(toy):
     raw, kept = (Counter(row["noise"] for row in rows) for rows in toy[:2])
     for kind in (kind for kind in NOISE.values() if kind.text and kind.rules):
         assert kept[kind.name] <= 0.05 * raw[kind.name]
@@ -54,7 +53,7 @@ def test_noise_that_a_rule_targets_falls_by_those_rules_and_few_clean_pairs_fall
     assert kept["other_caption"] >= 0.95 * raw["other_caption"]  # no rule sees it
 
 
-def test_precision_and_recall_agree_with_a_count_by_hand(toy) -> None:
+def test_precision_and_recall_agree_with_a_count_by_hand(toy):
     raw, kept, funnel = toy
     keys = {row["key"] for row in kept}
     gone = Counter(row["noise"] for row in raw if row["key"] not in keys)
@@ -66,7 +65,7 @@ def test_precision_and_recall_agree_with_a_count_by_hand(toy) -> None:
     assert funnel.truth.dropped == {kind: gone[kind] for kind in every}
 
 
-def test_each_step_starts_where_the_one_before_ended_and_is_printed(toy) -> None:
+def test_each_step_starts_where_the_one_before_ended_and_is_printed(toy):
     raw, kept, funnel = toy
     lines = {line.split("  ")[0]: line for line in str(funnel).splitlines()}
     left = len(raw)
@@ -81,7 +80,7 @@ def test_each_step_starts_where_the_one_before_ended_and_is_printed(toy) -> None
     assert {row["noise"] for row in raw} <= set(lines) and "clean pairs dropped" in str(funnel)
 
 
-def test_a_pair_that_several_rules_drop_counts_for_each_of_them_alone(tmp_path: Path) -> None:
+def test_a_pair_that_several_rules_drop_counts_for_each_of_them_alone(tmp_path):
     rows = {"caption": ["cat"] * 11 + ["a red cat"], "url": [str(i) for i in range(12)]}
     rows |= {"original_width": [100] * 11 + [640], "original_height": [100] * 11 + [480]}
     funnel = filter_pairs(pa.table(rows), tmp_path)
@@ -90,7 +89,7 @@ def test_a_pair_that_several_rules_drop_counts_for_each_of_them_alone(tmp_path: 
     assert funnel.truth is None and "precision" not in str(funnel)  # no column of labels
 
 
-def test_kept_rows_keep_their_columns_types_and_order(tmp_path: Path) -> None:
+def test_kept_rows_keep_their_columns_types_and_order(tmp_path):
     table = pa.table(
         {
             "url": pa.array(["x/1", "x/2", "x/3"]),
@@ -106,7 +105,7 @@ def test_kept_rows_keep_their_columns_types_and_order(tmp_path: Path) -> None:
     assert kept.equals(table.take([0, 2])) and read_pairs(tmp_path / "kept").equals(kept)
 
 
-def test_parts_with_other_columns_and_types_become_one_table(tmp_path: Path) -> None:
+def test_parts_with_other_columns_and_types_become_one_table(tmp_path):
     raw, words = tmp_path / "raw", ["a red cat", "a red dog"]
     raw.mkdir()
     one = pa.table({"caption": words, "tag": pa.nulls(2), "n": pa.array([1, 2], pa.int32())})
@@ -118,9 +117,7 @@ def test_parts_with_other_columns_and_types_become_one_table(tmp_path: Path) -> 
     assert (table["n"], table["tag"]) == ([1, 2, 3, 4], [None, None, "x", "y"])
 
 
-def test_the_same_input_gives_the_same_files_however_the_vocabulary_size_is_given(
-    tmp_path: Path,
-) -> None:
+def test_the_same_input_gives_the_same_files_however_the_vocabulary_size_is_given(tmp_path):
     table = toy_texts(300)
     one = filter_pairs(table, tmp_path / "one", vocabulary_size=500)
     assert one == filter_pairs(table, tmp_path / "two", rules=Rules(vocabulary_size=500))
@@ -141,9 +138,7 @@ def test_the_same_input_gives_the_same_files_however_the_vocabulary_size_is_give
         ({"caption": pa.array([], pa.string())}, "no pairs"),
     ],
 )
-def test_a_table_with_missing_or_mistyped_columns_is_refused(
-    tmp_path: Path, columns: dict, message: str
-) -> None:
+def test_a_table_with_missing_or_mistyped_columns_is_refused(tmp_path, columns, message):
     pa.parquet.write_table(pa.table(columns), tmp_path / "raw.parquet")
     for pairs in (pa.table(columns), tmp_path / "raw.parquet"):
         with pytest.raises(InputError, match=message):
@@ -151,9 +146,7 @@ def test_a_table_with_missing_or_mistyped_columns_is_refused(
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_damaged_table_is_one_line_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_table_is_one_line_and_status_2(tmp_path, capsys):
     good = pa.table({"caption": ["a red cat"] * 1000, "url": ["x"] * 1000})
     pa.parquet.write_table(good, tmp_path / "good.parquet")
     whole = (tmp_path / "good.parquet").read_bytes()
@@ -167,13 +160,13 @@ def test_a_damaged_table_is_one_line_and_status_2(
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
+def raw(tmp_path):
     (tmp_path / "a" / "raw").mkdir(parents=True)
     pa.parquet.write_table(pa.table({"caption": ["a red cat"]}), tmp_path / "a/raw/00000.parquet")
     return tmp_path / "a" / "raw"
 
 
-def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path: Path, raw: Path) -> None:
+def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path, raw):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file"):
         filter_pairs(raw, tmp_path / "file")
@@ -185,7 +178,7 @@ def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path: Path, raw
     assert filter_pairs(raw, tmp_path / "b" / "kept").source == "../../a/raw"
 
 
-def test_an_older_output_survives_a_write_that_fails(tmp_path: Path, monkeypatch) -> None:
+def test_an_older_output_survives_a_write_that_fails(tmp_path, monkeypatch):
     table = pa.table({"caption": ["a red cat", "cat"]})
     filter_pairs(table, tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
@@ -200,9 +193,7 @@ def test_an_older_output_survives_a_write_that_fails(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")
-def test_real_alt_text_goes_through_and_loses_what_is_too_short_or_too_long(
-    tmp_path: Path,
-) -> None:
+def test_real_alt_text_goes_through_and_loses_what_is_too_short_or_too_long(tmp_path):
     raw = REAL / "alt_text" / "web_10000.parquet"
     funnel = filter_pairs(raw, tmp_path)
     dropped = {step.rule: step.dropped for step in funnel.steps if step.applied}

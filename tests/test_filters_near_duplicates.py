@@ -1,7 +1,6 @@
 """Near-duplicates: found through resizing, compression and light, and not among other images."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -43,20 +42,20 @@ def originals(kind: str) -> tuple[list[Image.Image], np.ndarray]:
 
 @pytest.mark.parametrize("edit", ["resized to 58", "compressed to 20", "30 % brighter", "crop 5 %"])
 @pytest.mark.parametrize("pictures", ["toy", "real"])
-def test_a_known_edit_of_an_evaluation_image_is_found(pictures: str, edit: str) -> None:
+def test_a_known_edit_of_an_evaluation_image_is_found(pictures, edit):
     images, before = originals(pictures)
     after = np.stack([perceptual_hash(EDITS[edit](image)) for image in images])
     assert (np.bitwise_count(before ^ after).sum(1) <= MOST_BITS).mean() >= 0.95
 
 
 @pytest.mark.parametrize("pictures", ["toy", "real"])
-def test_different_images_are_not_taken_for_duplicates(pictures: str) -> None:
+def test_different_images_are_not_taken_for_duplicates(pictures):
     images = toy_drawings(210, 11, 58) if pictures == "toy" else originals(pictures)[0]
     between = bits_between(images, perceptual_hash)
     assert len(between) > 20_000 and (between <= MOST_BITS).mean() <= 1e-4
 
 
-def test_the_distance_is_the_smallest_number_of_different_bits() -> None:
+def test_the_distance_is_the_smallest_number_of_different_bits():
     rng = np.random.default_rng(0)
     hashes, others = (rng.integers(0, 256, (n, 32), np.uint8) for n in (20, 30))
     expected = [
@@ -66,9 +65,7 @@ def test_the_distance_is_the_smallest_number_of_different_bits() -> None:
     assert nearest_distance(hashes, others).tolist() == expected
 
 
-def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreadable(
-    tmp_path: Path,
-) -> None:
+def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreadable(tmp_path):
     for i, image in enumerate(toy_drawings(3, 5, 58)):
         (tmp_path / f"{i}.jpg").write_bytes(b"broken" if i == 1 else jpeg(image))
     files = [tmp_path / f"{i % 3}.jpg" for i in range(600)]
@@ -79,7 +76,7 @@ def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreada
 
 
 @pytest.fixture
-def evaluation(tmp_path: Path) -> Path:
+def evaluation(tmp_path):
     """One image. In raw/ beside it, pair 1 is a small copy of it, as is pair 2 by its sha256."""
     test_image, other = toy_drawings(2, 21, 128)
     (tmp_path / "evaluation" / "class").mkdir(parents=True)
@@ -96,9 +93,7 @@ def evaluation(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("source", ["raw", "raw/00000.parquet", "once"])
-def test_the_filter_drops_all_pairs_of_a_near_duplicate(
-    tmp_path: Path, evaluation: Path, source: str
-) -> None:
+def test_the_filter_drops_all_pairs_of_a_near_duplicate(tmp_path, evaluation, source):
     if source == "once":  # a filter's output can be filtered again
         filter_pairs(tmp_path / "raw", tmp_path / "once")
     funnel = filter_pairs(tmp_path / source, tmp_path / "kept", against=[evaluation])
@@ -110,9 +105,7 @@ def test_the_filter_drops_all_pairs_of_a_near_duplicate(
     assert kept["key"].to_pylist() == ["0", "3", "4"]
 
 
-def test_flat_pictures_have_no_hash_and_are_counted(
-    tmp_path: Path, evaluation: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_flat_pictures_have_no_hash_and_are_counted(tmp_path, evaluation, capsys):
     white, noisy = Image.new("RGB", (300, 200), "white"), Image.new("L", (90, 90), 200)
     noisy.putpixel((40, 40), 195)  # hardly visible
     (evaluation / "white.jpg").write_bytes(jpeg(white))
@@ -134,16 +127,14 @@ def test_flat_pictures_have_no_hash_and_are_counted(
     assert pa.parquet.read_table(tmp_path / "out/pairs.parquet").num_rows == 5
 
 
-def test_pairs_without_images_cannot_be_compared(tmp_path: Path, evaluation: Path) -> None:
+def test_pairs_without_images_cannot_be_compared(tmp_path, evaluation):
     table = pa.table({"caption": ["a red cat"], "url": ["http://x/1"]})
     with pytest.raises(InputError, match="near-duplicates can be found only in shards"):
         filter_pairs(table, tmp_path / "kept", against=[evaluation])
     assert not (tmp_path / "kept").exists()
 
 
-def test_an_evaluation_set_is_a_folder_of_images_or_a_benchmark_s_test_split(
-    tmp_path: Path,
-) -> None:
+def test_an_evaluation_set_is_a_folder_of_images_or_a_benchmark_s_test_split(tmp_path):
     for path, message in ((tmp_path, "no image"), (tmp_path / "no", "no such evaluation set")):
         with pytest.raises(InputError, match=message):
             evaluation_images(path)

@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter, defaultdict
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -78,7 +77,7 @@ def random_rows(rng: random.Random) -> list[dict[str, Any]]:
     ]
 
 
-def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path: Path) -> None:
+def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path):
     types = {name: pa.string() for name in ("caption", "sha256", "url")}
     types |= {name: pa.int64() for name in ("original_width", "original_height", "number")}
     kept_any, decided = 0, Counter[Any]()

@@ -35,9 +35,7 @@ def rare_words(captions: list[str], out: Path) -> Step:
 
 
 @pytest.mark.parametrize(("texts", "stays"), [(1000, True), (1001, False)])
-def test_an_image_with_more_than_1000_alt_texts_is_dropped(
-    tmp_path: Path, texts: int, stays: bool
-) -> None:
+def test_an_image_with_more_than_1000_alt_texts_is_dropped(tmp_path, texts, stays):
     rows = [{"caption": f"a red cat number {i}", "sha256": "same"} for i in range(texts)]
     rows.append({"caption": GOOD, "sha256": "other"})
     kept = kept_rows(rows, tmp_path, Rules(vocabulary_size=None))
@@ -46,15 +44,15 @@ def test_an_image_with_more_than_1000_alt_texts_is_dropped(
 
 @pytest.mark.parametrize(("images", "stays"), [(10, True), (11, False)])
 def test_an_alt_text_of_more_than_10_images_is_dropped_however_it_is_written(
-    tmp_path: Path, images: int, stays: bool
-) -> None:
+    tmp_path, images, stays
+):
     forms = ["Click to ENLARGE!", "click  to enlarge", "click-to-enlarge...", "Ｃlick to enlarge"]
     rows = [{"caption": forms[i % 4], "sha256": str(i), "url": "same"} for i in range(images)]
     rows.append({"caption": GOOD, "sha256": "other", "url": "same"})
     assert len(kept_rows(rows, tmp_path)) == (images + 1 if stays else 1)
 
 
-def test_mirrors_of_one_image_are_one_image(tmp_path: Path) -> None:
+def test_mirrors_of_one_image_are_one_image(tmp_path):
     rows = [{"caption": GOOD, "sha256": "same"} for i in range(30)]
     assert len(kept_rows(rows, tmp_path)) == 30
     # Without a content hash the address is all there is.
@@ -74,12 +72,12 @@ CASES: dict[str, tuple[list[dict[str, Any]], list[int]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_default_bounds_are_strict_as_in_the_paper(tmp_path: Path, case: str) -> None:
+def test_the_default_bounds_are_strict_as_in_the_paper(tmp_path, case):
     rows, stay = CASES[case]
     assert kept_rows(rows, tmp_path) == stay
 
 
-def test_the_paper_s_examples_fall_by_the_rules_that_the_paper_names(tmp_path: Path) -> None:
+def test_the_paper_s_examples_fall_by_the_rules_that_the_paper_names(tmp_path):
     shared = ["1920x1080", "alt_img", "cristina"]
     query = "image_tid 25&id mggqpuwe-qdpd&cache 0&lan_code 0"
     thumbnail = "thumbnail for version as of 21"
@@ -98,7 +96,7 @@ def test_the_paper_s_examples_fall_by_the_rules_that_the_paper_names(tmp_path: P
     assert thumbnail in pa.parquet.read_table(tmp_path / "pairs.parquet")["caption"].to_pylist()
 
 
-def test_failed_downloads_have_their_own_line_and_count_for_no_other_rule(tmp_path: Path) -> None:
+def test_failed_downloads_have_their_own_line_and_count_for_no_other_rule(tmp_path):
     text = "a red cat"
     rows = [{"caption": text, "url": f"s{i}", "status": "success", **LARGE} for i in range(10)]
     rows += [{"caption": f"{text} {i}", "sha256": "x", "status": "SUCCESS", **LARGE} for i in "ab"]
@@ -120,7 +118,7 @@ def test_failed_downloads_have_their_own_line_and_count_for_no_other_rule(tmp_pa
     }  # fmt: skip
 
 
-def test_missing_values_have_their_own_lines_and_no_rule_is_blamed(tmp_path: Path) -> None:
+def test_missing_values_have_their_own_lines_and_no_rule_is_blamed(tmp_path):
     rows = [{"caption": GOOD, **LARGE}, {"caption": None, **LARGE}, {"caption": "cat", **LARGE}]
     rows += [{"caption": GOOD, "original_width": w, "original_height": None} for w in (None, 500)]
     table = {n: [row[n] for row in rows] for n in rows[0]} | {"url": list("abcde")}
@@ -132,7 +130,7 @@ def test_missing_values_have_their_own_lines_and_no_rule_is_blamed(tmp_path: Pat
     assert steps.isdisjoint({"failed_download", "no_size", "no_text"})
 
 
-def test_each_rule_can_be_turned_off(tmp_path: Path) -> None:
+def test_each_rule_can_be_turned_off(tmp_path):
     bad = {"caption": "x", "original_width": 1, "original_height": 9, "nsfw": 1.0}
     rows = [{**bad, "url": str(i % 20)} for i in range(1100)]
     assert kept_rows(rows, tmp_path / "on") == []
@@ -140,7 +138,7 @@ def test_each_rule_can_be_turned_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bound", [{"min_side": -1}, {"max_aspect": "3"}, {"vocabulary_size": 0}])
-def test_a_bound_that_is_none_is_refused(bound: dict[str, Any]) -> None:
+def test_a_bound_that_is_none_is_refused(bound):
     with pytest.raises(InputError, match=next(iter(bound))):
         Rules(**bound)
 
@@ -149,16 +147,14 @@ def test_a_bound_that_is_none_is_refused(bound: dict[str, Any]) -> None:
     ("pairs", "caption", "reason"), [(300, "a cat x{}", "too few"), (3000, "word{} cat dog", "33%")]
 )
 def test_data_too_small_to_tell_keeps_its_rare_words_and_the_funnel_says_why(
-    tmp_path: Path, pairs: int, caption: str, reason: str
-) -> None:
+    tmp_path, pairs, caption, reason
+):
     step = rare_words([caption.format(i) for i in range(pairs)], tmp_path)
     assert not step.applied and reason in step.note
 
 
 @pytest.mark.parametrize(("pairs", "needed"), [(2000, 2), (5000, 3)])
-def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice(
-    tmp_path: Path, pairs: int, needed: int
-) -> None:
+def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice(tmp_path, pairs, needed):
     captions = [f"a red cat on page {i % 40}" for i in range(pairs - 6)]
     captions += [f"a red {word}" for word in ("one", "two", "two", "three", "three", "three")]
     dropped = rare_words(captions, tmp_path).dropped
@@ -169,8 +165,8 @@ def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice(
     ("pairs", "rare", "judged"), [(5999, 2, False), (6000, 2, True), (6000, 400, False)]
 )
 def test_bigrams_are_judged_from_a_number_of_pairs_on_unless_many_would_be_rare(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pairs: int, rare: int, judged: bool
-) -> None:
+    tmp_path, monkeypatch, pairs, rare, judged
+):
     assert text.BIGRAMS_FROM > 200_000  # the toy's results stay as they are
     monkeypatch.setattr(text, "BIGRAMS_FROM", 6000)
     captions = [f"a red cat on page {i % 40}" for i in range(pairs - rare)]

@@ -37,12 +37,12 @@ def save_classifier(folder: Path, labels: list[str], seed: int = 1) -> ViTForIma
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
+def pictures():
     return toy_drawings(40, 7, 64)
 
 
 @pytest.fixture
-def shards(tmp_path: Path, pictures: list[Image.Image]) -> Path:
+def shards(tmp_path, pictures):
     members, rows, text = [], [], "a red cat on a beach"
     for i, picture in enumerate(pictures):
         for key in (str(i), f"{i} again"):
@@ -53,9 +53,7 @@ def shards(tmp_path: Path, pictures: list[Image.Image]) -> Path:
     return tmp_path / "raw"
 
 
-def test_pairs_fall_by_the_classifier_s_own_probabilities(
-    shards: Path, pictures: list[Image.Image], tmp_path: Path
-) -> None:
+def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, pictures, tmp_path):
     model = save_classifier(tmp_path / "model", ["drawings", "hentai", "not porn", "sexy", "sfw"])
     small = [
         Image.open(io.BytesIO(jpeg(picture))).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
@@ -78,8 +76,8 @@ def test_pairs_fall_by_the_classifier_s_own_probabilities(
 
 @pytest.mark.parametrize("second", ["first", "second"])
 def test_unfinished_work_with_another_classifier_is_not_resumed(
-    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
-) -> None:
+    shards, tmp_path, monkeypatch, second
+):
     def stop_before_judging(task, job, number):
         if task.__name__ == "judge":
             raise KeyboardInterrupt
@@ -100,9 +98,7 @@ def test_unfinished_work_with_another_classifier_is_not_resumed(
     assert run("b", "again").kept != resumed.kept  # the two classifiers disagree
 
 
-def test_a_classifier_that_cannot_tell_is_refused(
-    shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_classifier_that_cannot_tell_is_refused(shards, tmp_path, capsys):
     save_classifier(tmp_path / "cats", ["cat", "dog"])
     for model, reason in (("cats", "it has cat, dog"), ("nowhere", "no such folder")):
         command = ["filter", str(shards), str(tmp_path / "out"), "--unsafe-model"]

@@ -64,7 +64,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def graded(tmp_path_factory: pytest.TempPathFactory) -> Class:
+def graded(tmp_path_factory):
     """Submissions of each kind, graded at once.
 
     ALIGN_EDU_LONG hands in all of them, each right answer, and a third of all known mistakes.
@@ -100,8 +100,8 @@ def graded(tmp_path_factory: pytest.TempPathFactory) -> Class:
 @pytest.mark.longer
 @isolated
 def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outside_is_touched(
-    graded: Class,
-) -> None:
+    graded,
+):
     assert graded.grades.to_dict()["students"] >= (200 if LONG else 60)
     marks = {(mark.student, mark.exercise): mark for mark in graded.grades.marks}
     wrong = []
@@ -116,9 +116,7 @@ def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outsid
 
 
 @isolated
-def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_the_mistakes(
-    graded: Class,
-) -> None:
+def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_the_mistakes(graded):
     out, marks = graded.grades.out, graded.grades.marks
     rows = rows_of(out)
     first = ["student", "notebook", "exercise", "mark", "outcome", "mistake"]
@@ -144,7 +142,7 @@ def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_th
 
 
 @isolated
-def test_the_same_submissions_and_seed_give_the_same_bytes(graded: Class, tmp_path: Path) -> None:
+def test_the_same_submissions_and_seed_give_the_same_bytes(graded, tmp_path):
     (tmp_path / "class").mkdir()
     hand_in_code(tmp_path / "class", VARIES)
     grade_folder(tmp_path / "class", SEED, tmp_path / "grades.csv", seconds=1, workers=1)
@@ -158,8 +156,8 @@ def test_the_same_submissions_and_seed_give_the_same_bytes(graded: Class, tmp_pa
 
 @isolated
 def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_count(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, capsys
+):
     """The limit is one of computing: a loaded machine, like one that sleeps, takes nothing off."""
     folder, file, out = tmp_path / "class", tmp_path / "mine.py", tmp_path / "g.csv"
     folder.mkdir()
@@ -197,12 +195,8 @@ def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_cou
     ],
 )
 def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated(
-    program: str | None,
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    program, words, tmp_path, monkeypatch, capsys
+):
     bin_, folder, out = tmp_path / "bin", tmp_path / "class", tmp_path / "g.csv"
     bin_.mkdir()
     if program is not None:
@@ -242,9 +236,7 @@ def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated
         ("{here}/class", ["--seed"], "--seed"),
     ],
 )
-def test_bad_input_is_one_line_with_status_2(
-    folder: str, options: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_line_with_status_2(folder, options, words, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "class").mkdir()
     (tmp_path / "class" / "00_start_here_anna.ipynb").write_text("{}")
@@ -255,9 +247,7 @@ def test_bad_input_is_one_line_with_status_2(
     assert not (tmp_path / "g.csv").exists()
 
 
-def test_the_answer_stays_closed_where_work_is_graded(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_answer_stays_closed_where_work_is_graded(monkeypatch, capsys):
     monkeypatch.setenv("ALIGN_EDU_LAB", "graded")
     lab.reveal("chance_loss")
     said = capsys.readouterr().out

@@ -22,12 +22,12 @@ THREE = ["a.jpg", "b.jpg", "c.jpg"]
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     return write_photos(tmp_path / "photos")
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> ColourRun:
+def run(tmp_path):
     return ColourRun(tmp_path / "run")
 
 
@@ -52,7 +52,7 @@ def best(vectors: Tensor, query: Tensor, k: int) -> list[int]:
 # --- search
 
 
-def test_search_equals_brute_force_in_numpy_also_where_scores_are_equal() -> None:
+def test_search_equals_brute_force_in_numpy_also_where_scores_are_equal():
     vectors, queries = unit(500, 24), unit(25, 24, seed=1)
     whole = torch.randint(-1, 2, (300, 6), generator=torch.Generator().manual_seed(8)).float()
     for rows, asked, k in ((vectors, queries, 7), (whole, whole[:12], 300)):
@@ -63,7 +63,7 @@ def test_search_equals_brute_force_in_numpy_also_where_scores_are_equal() -> Non
             assert [hit.rank for hit in hits] == list(range(1, k + 1))
 
 
-def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_image() -> None:
+def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_image():
     index = ImageIndex(torch.eye(4), [*THREE, "d.jpg"])
     query = torch.tensor([4.0, 3.0, 2.0, 1.0])
     hits = index.search(query, 2, exclude=["a.jpg", "c.jpg", "unknown.jpg"])
@@ -71,7 +71,7 @@ def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_im
     assert len(index.search(query, 1000)) == 4
 
 
-def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> None:
+def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap():
     rng = np.random.default_rng(6)
     # Meaning in 8 dimensions; each modality around a separate mean, at right angles.
     meaning = np.pad(rng.standard_normal((3000, 8)), ((0, 0), (2, 22)))
@@ -90,13 +90,13 @@ def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap() -> Non
 
 
 @pytest.fixture
-def halved_from_a_hundred(monkeypatch: pytest.MonkeyPatch) -> None:
+def halved_from_a_hundred(monkeypatch):
     """Give small indexes the float16 copy of large ones."""
     monkeypatch.setattr(faiss_vectors, "HALVED_FROM", 100)
 
 
 @pytest.mark.usefixtures("halved_from_a_hundred")
-def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path: Path) -> None:
+def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path):
     vectors = unit(3_000, 24)
     vectors[2_900:] = vectors[5]  # equal vectors come in order
     index = index_of(vectors)
@@ -113,8 +113,8 @@ def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path: Path) -
 @pytest.mark.usefixtures("halved_from_a_hundred")
 @pytest.mark.parametrize("bound", [faiss_vectors.ERROR, -1.0])
 def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound(
-    bound: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    bound, monkeypatch
+):
     # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
     monkeypatch.setattr(faiss_vectors, "ERROR", bound)
     vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
@@ -164,14 +164,12 @@ def built(*names: str, of: list[str] | None = None) -> Any:
         (lambda folder: ImageIndex.build(ColourRun(folder), folder / "x"), "no such folder"),
     ],
 )
-def test_what_cannot_be_indexed_or_searched_is_refused(
-    act: Any, sentence: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_indexed_or_searched_is_refused(act, sentence, tmp_path):
     with pytest.raises(InputError, match=sentence):
         act(tmp_path)
 
 
-def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) -> None:
+def test_shards_are_indexed_by_shard_and_member(tmp_path, run):
     pictures = {name: image_file(COLOURS[name]) for name in ("red", "blue")} | {
         "cut": b"no picture"
     }
@@ -197,8 +195,8 @@ def test_shards_are_indexed_by_shard_and_member(tmp_path: Path, run: ColourRun) 
     ],
 )
 def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
-    rows: np.ndarray, text: str | None, sentence: str | None, tmp_path: Path, run: ColourRun
-) -> None:
+    rows, text, sentence, tmp_path, run
+):
     np.save(tmp_path / "all.npy", rows)
     if text is not None:
         (tmp_path / "all.txt").write_text(text)
@@ -217,8 +215,8 @@ def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
 
 @pytest.mark.parametrize("kind", ["exact", "approximate"])
 def test_a_saved_index_gives_the_same_hits_and_moves_together_with_its_images(
-    kind: str, photos: Path, run: ColourRun, tmp_path: Path
-) -> None:
+    kind, photos, run, tmp_path
+):
     (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
     (photos / "fake.jpg").write_text("I am no picture")
     index = ImageIndex.build(run, photos, kind=kind)
@@ -260,8 +258,8 @@ OTHER = "not an index that this version reads"
     ],
 )
 def test_a_damaged_index_is_refused_with_the_command_that_makes_one(
-    name: str, damage: Any, sentence: str, tmp_path: Path
-) -> None:
+    name, damage, sentence, tmp_path
+):
     folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")
     (file,) = folder.glob(name)
     file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
@@ -270,9 +268,7 @@ def test_a_damaged_index_is_refused_with_the_command_that_makes_one(
     assert "align-edu index RUN IMAGES OUT" in str(error.value) or "JSON" in sentence
 
 
-def test_a_failed_save_leaves_the_older_index_usable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_save_leaves_the_older_index_usable(tmp_path, monkeypatch):
     folder = ImageIndex(torch.eye(2), ["a.jpg", "b.jpg"]).save(tmp_path / "index")
 
     def full(self: Path, target: Path) -> None:
@@ -304,9 +300,7 @@ def save_and_die(folder: Path, step: str, calls: int) -> None:
     ("step", "calls", "before", "after"),
     [("replace", 1, 0, 0), ("replace", 2, 2, 2), ("unlink", 3, 2, 4)],
 )
-def test_a_killed_save_leaves_a_whole_index_or_none(
-    step: str, calls: int, before: int, after: int, tmp_path: Path
-) -> None:
+def test_a_killed_save_leaves_a_whole_index_or_none(step, calls, before, after, tmp_path):
     folder = tmp_path / "index"
     if before:
         ImageIndex(torch.eye(before), ["x", "y"]).save(folder)

@@ -17,7 +17,7 @@ from align_edu.world.catalog import NOUNS, with_article
 SCENES = 60
 
 
-def test_precision_at_k_by_hand() -> None:
+def test_precision_at_k_by_hand():
     queries = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
     relevant = torch.tensor([[True, False, True, False, True], [False, False, True, False, False]])
     # The first finds pictures 0, 1, 2, …; the second 4, 3, 2, …; only one is relevant to it.
@@ -29,7 +29,7 @@ def test_precision_at_k_by_hand() -> None:
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def benchmark(tmp_path_factory):
     out = tmp_path_factory.mktemp("kinds") / "benchmark"
     return World(seed=8).write_benchmark(out, SCENES, image_size=32)
 
@@ -65,7 +65,7 @@ class Oracle:
         return torch.stack([self.vector({self.names[text]}) for text in texts])
 
 
-def test_a_model_that_knows_every_kind_is_always_right(benchmark: Path, tmp_path: Path) -> None:
+def test_a_model_that_knows_every_kind_is_always_right(benchmark, tmp_path):
     more = World(seed=9).write_benchmark(tmp_path / "more", 20, image_size=32)
     result = measure_kind_search(Oracle(benchmark, more), benchmark, more)
     # Kinds that no picture shows are not asked for.
@@ -74,7 +74,7 @@ def test_a_model_that_knows_every_kind_is_always_right(benchmark: Path, tmp_path
     assert set(result["kinds"].values()) == {1.0} and result["images"] == SCENES + 20
 
 
-def test_a_kind_that_the_model_does_not_know_is_the_worst_of_the_table(benchmark: Path) -> None:
+def test_a_kind_that_the_model_does_not_know_is_the_worst_of_the_table(benchmark):
     shown = kinds_of(benchmark)
     rare = sorted(shown[-1])[0]
     result = measure_kind_search(Oracle(benchmark, knows=set(NOUNS) - {rare}), benchmark)
@@ -85,7 +85,7 @@ def test_a_kind_that_the_model_does_not_know_is_the_worst_of_the_table(benchmark
     assert f"worst: {rare} " in kind_search_table(result)
 
 
-def test_a_benchmark_without_scenes_is_refused(benchmark: Path, tmp_path: Path) -> None:
+def test_a_benchmark_without_scenes_is_refused(benchmark, tmp_path):
     record = json.loads((benchmark / "dataset_toy.json").read_text())
     for row in record["images"]:
         del row["scene"]

@@ -38,14 +38,14 @@ each_exercise = pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise
 
 @pytest.mark.parametrize("seed", [0, 1, 5])
 @each_exercise
-def test_each_wrong_answer_is_rejected_and_named(exercise: lab.Exercise, seed: int) -> None:
+def test_each_wrong_answer_is_rejected_and_named(exercise, seed):
     assert find_mistake(exercise, exercise.reference, seed) is None
     for wrong in exercise.wrong:
         assert str(find_mistake(exercise, wrong.function, seed)).endswith(wrong.mistake)
 
 
 @each_exercise
-def test_each_mistake_is_an_edit_that_applies_and_has_a_sentence(exercise: lab.Exercise) -> None:
+def test_each_mistake_is_an_edit_that_applies_and_has_a_sentence(exercise):
     file = resources.files("align_edu.lab") / "answers" / f"n{exercise.notebook}.toml"
     mistakes = tomllib.loads(file.read_text("utf-8"))[exercise.name]["mistakes"].values()
     source = inspect.getsource(exercise.reference)
@@ -60,9 +60,7 @@ def test_each_mistake_is_an_edit_that_applies_and_has_a_sentence(exercise: lab.E
 
 
 @each_exercise
-def test_an_answer_is_shown_whole_and_runs_alone(
-    exercise: lab.Exercise, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_answer_is_shown_whole_and_runs_alone(exercise, capsys):
     lab.reveal(exercise.name)
     alone: dict[str, Any] = {}
     exec("from __future__ import annotations\n" + capsys.readouterr().out, alone)
@@ -79,15 +77,11 @@ def test_an_answer_is_shown_whole_and_runs_alone(
         (lambda: 1.0, "TypeError"),
     ],
 )
-def test_an_unknown_mistake_says_what_was_expected_and_what_came(
-    function: Answer, words: str
-) -> None:
+def test_an_unknown_mistake_says_what_was_expected_and_what_came(function, words):
     assert words in str(find_mistake(find_exercise("chance_loss"), function))
 
 
-def test_a_wrong_answer_prints_its_diagnosis_and_the_notebook_goes_on(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_answer_prints_its_diagnosis_and_the_notebook_goes_on(capsys, monkeypatch):
     def chance_loss(n: int) -> float:
         return math.log(n)
 
@@ -107,9 +101,7 @@ def test_a_wrong_answer_prints_its_diagnosis_and_the_notebook_goes_on(
     assert "".join(caught.value._render_traceback_()[0]).startswith(begin)
 
 
-def test_the_case_that_failed_can_be_called_however_a_function_changes_it(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_case_that_failed_can_be_called_however_a_function_changes_it(capsys):
     right = find_exercise("recall_at_1").reference
 
     def recall_at_1(similarity: torch.Tensor) -> float:
@@ -126,7 +118,7 @@ def test_the_case_that_failed_can_be_called_however_a_function_changes_it(
         assert recall_at_1(*lab.case(recall_at_1)) != right(*lab.case("recall_at_1"))
 
 
-def test_the_line_of_the_students_own_error_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_line_of_the_students_own_error_is_shown(capsys):
     def chance_loss(n: int) -> float:
         table = torch.ones(n, n)
         return (table @ torch.ones(3, 1)).sum().item()
@@ -136,9 +128,7 @@ def test_the_line_of_the_students_own_error_is_shown(capsys: pytest.CaptureFixtu
     assert "(in the line `return (table @ torch.ones(3, 1)).sum().item()`)" in shown
 
 
-def test_a_check_ends_a_function_that_does_not_whatever_it_catches(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_check_ends_a_function_that_does_not_whatever_it_catches(capsys, monkeypatch):
     def counts(n: int) -> float:
         while True:
             n += 1
@@ -158,7 +148,7 @@ def test_a_check_ends_a_function_that_does_not_whatever_it_catches(
         assert time.monotonic() - begin < 5 and sys.gettrace() is tracer
 
 
-def test_what_a_function_prints_is_shown_once_and_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_function_prints_is_shown_once_and_cut(capsys):
     def chance_loss(n: int) -> float:
         print("n =", n, "x" * 10**6)
         print("y" * 10**6, file=sys.stderr)
@@ -170,9 +160,7 @@ def test_what_a_function_prints_is_shown_once_and_cut(capsys: pytest.CaptureFixt
     assert len(shown.out) == checks.LETTERS + len("…\nchance_loss: right.\n")
 
 
-def test_any_callable_that_is_bound_to_the_name_is_checked(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_any_callable_that_is_bound_to_the_name_is_checked(capsys):
     class Loss:
         def __call__(self, n: int) -> float:
             return 2 * math.log(n)
@@ -232,7 +220,7 @@ class Point:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_results_are_equal_only_if_what_they_hold_is(right: Any, equal: Any, others: Any) -> None:
+def test_results_are_equal_only_if_what_they_hold_is(right, equal, others):
     def outcome(value: Any) -> Any:
         made = outcome_of(lambda: value, ())
         assert same(decode(encode(made)), made)  # on its way as JSON, too
@@ -243,9 +231,7 @@ def test_results_are_equal_only_if_what_they_hold_is(right: Any, equal: Any, oth
         assert not same(outcome(right), outcome(other)), said(outcome(other))
 
 
-def test_what_is_not_written_is_said_to_be_so_everywhere(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_is_not_written_is_said_to_be_so_everywhere(capsys):
     class Empty:
         def __call__(self, n: int) -> int: ...
 
@@ -278,7 +264,7 @@ def test_what_is_not_written_is_said_to_be_so_everywhere(
     assert not any(map(is_stub, written))
 
 
-def test_start_prints_title_cost_and_versions(capsys: pytest.CaptureFixture[str]) -> None:
+def test_start_prints_title_cost_and_versions(capsys):
     assert [lesson.number for lesson in COURSE] == [f"{n:02}" for n in range(21)]
     lab.start("08")
     told = capsys.readouterr().out
@@ -290,7 +276,7 @@ def test_start_prints_title_cost_and_versions(capsys: pytest.CaptureFixture[str]
         lab.start("21")
 
 
-def test_random_numbers_depend_on_notebook_and_name_only() -> None:
+def test_random_numbers_depend_on_notebook_and_name_only():
     def draw(number: str, name: str) -> list[float]:
         lab.start(number)
         return torch.rand(4, generator=lab.rng(name)).tolist()
@@ -304,7 +290,7 @@ def test_random_numbers_depend_on_notebook_and_name_only() -> None:
     assert torch.equal(before, torch.get_rng_state())  # the global generator is left alone
 
 
-def test_the_model_code_never_imports_the_lab() -> None:
+def test_the_model_code_never_imports_the_lab():
     package = Path(lab.__file__).parent.parent
     for path in package.rglob("*.py"):
         inside = path.relative_to(package).as_posix()
@@ -318,7 +304,7 @@ def test_the_model_code_never_imports_the_lab() -> None:
         assert inside.startswith("lab/") or not from_lab, inside
 
 
-def test_jupyterlab_starts_with_the_settings_of_the_course_before_the_users_own() -> None:
+def test_jupyterlab_starts_with_the_settings_of_the_course_before_the_users_own():
     command, environment = start_command(["--no-browser"], {"JUPYTER_CONFIG_PATH": "/mine"})
     assert command[1:] == ["-m", "jupyterlab", "--no-browser", "notebooks/00_start_here.ipynb"]
     course, mine = environment["JUPYTER_CONFIG_PATH"].split(os.pathsep)

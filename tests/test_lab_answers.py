@@ -182,12 +182,12 @@ RIGHT: list[tuple[str, Answer]] = [
 
 
 @pytest.mark.parametrize(("name", "function"), RIGHT)
-def test_an_unusual_right_answer_passes(name: str, function: Answer) -> None:
+def test_an_unusual_right_answer_passes(name, function):
     for seed in (0, 1):
         assert find_mistake(find_exercise(name), function, seed) is None
 
 
-def test_the_reference_widens_every_layer_as_torchvision_does() -> None:
+def test_the_reference_widens_every_layer_as_torchvision_does():
     widen = find_exercise("round_channels").reference
     for width in range(2, 45):
         for channels in range(1, 400):
@@ -236,5 +236,5 @@ MISTAKES: list[tuple[str, Answer, str]] = [
 
 
 @pytest.mark.parametrize(("name", "function", "words"), MISTAKES)
-def test_a_mistake_is_named_however_it_is_written(name: str, function: Answer, words: str) -> None:
+def test_a_mistake_is_named_however_it_is_written(name, function, words):
     assert words in str(find_mistake(find_exercise(name), function))

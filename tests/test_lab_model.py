@@ -29,15 +29,13 @@ def own_run(folder: Path, age: float = 1, name: str = "toy") -> Path:
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALIGN_EDU_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
 
 
-def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(runs, capsys):
     own_run(runs / "old", age=9)
     newest = own_run(runs / "demo" / "run", age=5)
     own_run(runs / "photographs", name="cc3m")
@@ -49,9 +47,7 @@ def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(
     assert capsys.readouterr().out == f"model: your run {newest}\n"
 
 
-def test_without_an_own_run_it_is_the_bundled_one(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_an_own_run_it_is_the_bundled_one(runs, capsys):
     assert lab.model().folder.samefile(BUNDLED)
     (runs / "nothing").mkdir(parents=True)
     capsys.readouterr()
@@ -61,9 +57,7 @@ def test_without_an_own_run_it_is_the_bundled_one(
     assert capsys.readouterr().out == "model: the bundled one, data_samples/toy_model\n"
 
 
-def test_tests_see_the_bundled_one_unless_a_folder_is_named(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tests_see_the_bundled_one_unless_a_folder_is_named(runs, monkeypatch):
     own_run(runs / "own")
     monkeypatch.setenv("ALIGN_EDU_RUNS", "")
     assert lab.model().folder.samefile(BUNDLED)
@@ -72,9 +66,7 @@ def test_tests_see_the_bundled_one_unless_a_folder_is_named(
 
 
 @pytest.mark.parametrize("where", ["runs/own", "../runs/own"])
-def test_a_student_needs_name_no_folder(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, where: str
-) -> None:
+def test_a_student_needs_name_no_folder(runs, monkeypatch, where):
     notebooks = runs.parent / "notebooks"
     notebooks.mkdir()
     monkeypatch.chdir(notebooks)
@@ -84,9 +76,7 @@ def test_a_student_needs_name_no_folder(
     assert lab.model().folder.samefile(own)
 
 
-def test_where_neither_exists_one_sentence_says_so(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_neither_exists_one_sentence_says_so(runs, monkeypatch):
     module = sys.modules["align_edu.lab.course"]
     monkeypatch.setattr(module, "__file__", str(runs / "a" / "b" / "c.py"))
     with pytest.raises(InputError, match="data_samples/toy_model: not found"):

@@ -27,7 +27,7 @@ def picture(path: Path, colour: str = "red") -> None:
     Image.new("RGB", (8, 8), colour).save(path)
 
 
-def test_folders_give_classes_in_order_and_words(tmp_path: Path) -> None:
+def test_folders_give_classes_in_order_and_words(tmp_path):
     for name in ("b_two", "a"):
         picture(tmp_path / "test" / name / "1.png")
     data = read_labelled(tmp_path)
@@ -60,9 +60,7 @@ def test_folders_give_classes_in_order_and_words(tmp_path: Path) -> None:
         ([("cat/1.jpg", "no picture"), "dog/1.png"], r"cat/1\.jpg: not a readable image"),
     ],
 )
-def test_what_is_wrong_with_a_folder_is_said_in_one_line(
-    tmp_path: Path, files: list, message: str
-) -> None:
+def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path, files, message):
     for file in files:
         if isinstance(file, tuple):
             (tmp_path / file[0]).parent.mkdir(exist_ok=True)
@@ -75,7 +73,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(
         read_labelled(tmp_path).open(0)
 
 
-def test_cifars_binary_version_is_read_plane_by_plane(tmp_path: Path) -> None:
+def test_cifars_binary_version_is_read_plane_by_plane(tmp_path):
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     red = np.zeros((3, 32, 32), np.uint8)
@@ -90,7 +88,7 @@ def test_cifars_binary_version_is_read_plane_by_plane(tmp_path: Path) -> None:
         read_labelled(f"cifar10:{tmp_path}")
 
 
-def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path: Path) -> None:
+def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path):
     home = tmp_path / "oxford-iiit-pet"
     for name in ("Abyssinian_1", "beagle_2"):
         picture(home / "images" / f"{name}.jpg", "white")
@@ -104,7 +102,7 @@ def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "flowers102", "oxford_pets", "food101"])
-def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path: Path, name: str) -> None:
+def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path, name):
     for path, split, message in (
         (f"{name}:{tmp_path}", "test", rf"no {name} in it; get it from https://"),
         (f"{name}:{tmp_path}", "all", "no split 'all'"),
@@ -115,7 +113,7 @@ def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path: Path, name: 
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
-def test_every_toy_task_has_equal_classes_and_no_picture_twice(tmp_path: Path, task: str) -> None:
+def test_every_toy_task_has_equal_classes_and_no_picture_twice(tmp_path, task):
     classes = len(TASKS[task].classes)
     folder = World(seed=1).write_task(
         tmp_path / task, task, train=classes, val=0, test=classes + 1, image_size=64
@@ -127,7 +125,7 @@ def test_every_toy_task_has_equal_classes_and_no_picture_twice(tmp_path: Path, t
     assert len(seen) == len(set(seen)) == 2 * classes + 1
 
 
-def test_held_out_pictures_show_unseen_compositions_only() -> None:
+def test_held_out_pictures_show_unseen_compositions_only():
     for held_out in (False, True):
         for value in tasks._values("colour", held_out):
             scene = tasks._scene("colour", value, child_rng(0, 9, 1), held_out)
@@ -144,16 +142,12 @@ def test_held_out_pictures_show_unseen_compositions_only() -> None:
         ("size", {"held_out": True}, "only object and colour"),
     ],
 )
-def test_a_task_that_makes_no_sense_is_refused(
-    tmp_path: Path, task: str, options: dict, message: str
-) -> None:
+def test_a_task_that_makes_no_sense_is_refused(tmp_path, task, options, message):
     with pytest.raises(InputError, match=message):
         World(seed=1).write_task(tmp_path / "a", task, **options)
 
 
-def test_the_command_line_writes_a_task_and_measures_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_writes_a_task_and_measures_it(tmp_path, capsys):
     out, run = tmp_path / "style", tmp_path / "run"
     assert main(["world", str(out), "--task", "style", "--pairs", "30", "--seed", "4"]) == 0
     counts = [len(list(out.glob(f"{split}/*/*.jpg"))) for split in ("train", "val", "test")]

@@ -25,7 +25,7 @@ HEAD = "word1\tword2\tPOS\tSimLex999\tconc(w1)\n"
 
 
 @pytest.fixture
-def multi30k(tmp_path: Path) -> Path:
+def multi30k(tmp_path):
     """Three pictures in Multi30K's files: one English caption each, gzipped, and two German."""
     texts = {
         "raw/test_2016_flickr.en.gz": "red\ngreen\nblue\n",
@@ -44,7 +44,7 @@ def multi30k(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k: Path) -> None:
+def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
     result = evaluate_languages(RUN, multi30k)
     english, german = (result["languages"][name] for name in ("en", "de"))
     assert english["mean_recall"] == 1.0 and (english["texts"], german["texts"]) == (3, 6)
@@ -68,15 +68,13 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k: Path) -> No
         ("images/2.png", "no picture", r"2\.png: not a readable image \(not an image\)"),
     ],
 )
-def test_files_of_captions_that_do_not_fit_are_named(
-    multi30k: Path, file: str, text: str | None, message: str
-) -> None:
+def test_files_of_captions_that_do_not_fit_are_named(multi30k, file, text, message):
     (multi30k / file).write_bytes(b"\x1f\x8bcut" if text is None else text.encode())
     with pytest.raises(InputError, match=message):
         evaluate_languages(RUN, multi30k)
 
 
-def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k: Path) -> None:
+def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k):
     file = multi30k / "raw" / "test_2016_flickr.fr"
     file.write_bytes("\ufeffrouge\u2028vif\r\nvert\r\nbleu\x85\r\n".encode())
     assert read_captions(multi30k).texts["fr"] == ["rouge\u2028vif", "vert", "bleu"]
@@ -93,9 +91,7 @@ class AngleRun(ColourRun):
         return torch.stack([angles.cos(), angles.sin()], dim=1)
 
 
-def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(
-    tmp_path: Path,
-) -> None:
+def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp_path):
     rng = np.random.default_rng(3)
     angles = rng.integers(0, 90, 60)
     scores = np.round(10 - angles / 10 + rng.normal(0, 2, 60), 1)
@@ -125,17 +121,13 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(
         (HEAD + "a\tb\tN\tnan\na\tb\tN\t2\n", "line 2: needs two words"),
     ],
 )
-def test_files_of_words_that_are_broken_are_named_with_their_line(
-    tmp_path: Path, text: str, message: str
-) -> None:
+def test_files_of_words_that_are_broken_are_named_with_their_line(tmp_path, text, message):
     (tmp_path / "words.txt").write_text(text)
     with pytest.raises(InputError, match=message):
         read_word_pairs(tmp_path / "words.txt")
 
 
-def test_the_toy_world_draws_both_and_the_command_line_measures_them(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_toy_world_draws_both_and_the_command_line_measures_them(tmp_path, capsys):
     captions, pairs = toy_captions(), toy_word_pairs()
     assert len({tuple(texts) for texts in captions.texts.values()}) == 5
     assert {pair.score for pair in pairs} == {0.0, 5.0, 10.0}

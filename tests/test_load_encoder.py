@@ -17,7 +17,7 @@ MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path) -> Path:
+def benchmark(tmp_path):
     """Write four pictures with a text each."""
     entries = []
     for number, (picture, text) in enumerate(zip(pictures(), TEXTS, strict=True)):
@@ -28,9 +28,7 @@ def benchmark(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(
-    copy: Path, benchmark: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(copy, benchmark, capsys):
     run, index = load_hf(copy), benchmark / "index"
     assert main(["evaluate", str(copy), "--benchmark", str(benchmark), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
@@ -49,7 +47,7 @@ def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(
     )
 
 
-def test_weights_in_several_files_identify_the_model(copy: Path) -> None:
+def test_weights_in_several_files_identify_the_model(copy):
     seen = {weights_of(copy)}
     parts = [copy / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
     (copy / "model.safetensors").rename(parts[0])
@@ -64,16 +62,16 @@ def test_weights_in_several_files_identify_the_model(copy: Path) -> None:
     [(False, None, "cpu"), (True, None, "cuda"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
 )
 def test_a_gpu_is_used_where_there_is_one_unless_the_user_chooses(
-    gpu: bool, device: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    gpu, device, expected, monkeypatch
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(embed, "load_run", lambda folder, device: device)
     assert load_encoder(MODEL, device) == expected
 
 
 def test_a_gpu_that_does_not_exist_and_a_folder_of_nothing_are_refused_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for command in (["evaluate"], ["index", str(tmp_path), str(tmp_path / "out")]):
         command = [command[0], str(MODEL), *command[1:], "--device", "cuda"]

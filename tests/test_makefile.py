@@ -28,7 +28,7 @@ Make = Callable[..., tuple[subprocess.CompletedProcess[str], list[str]]]
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
+def checkout(tmp_path):
     folder = tmp_path / "a clone (with spaces)"
     folder.mkdir()
     for name in ("Makefile", "requirements.lock", "pyproject.toml"):
@@ -37,7 +37,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make(checkout: Path, tmp_path: Path) -> Make:
+def make(checkout, tmp_path):
     """Run `make setup`; return how it ended, and what was asked of Python."""
     python, log = tmp_path / "python3", tmp_path / "log"
 
@@ -57,8 +57,8 @@ def make(checkout: Path, tmp_path: Path) -> Make:
 
 
 def test_it_builds_once_renews_a_changed_lock_and_installs_a_moved_folder_again(
-    make: Make, checkout: Path, tmp_path: Path
-) -> None:
+    make, checkout, tmp_path
+):
     first, calls = make()
     assert first.returncode == 0, first.stderr
     assert "about 5 minutes, 8 GB" in first.stdout
@@ -78,15 +78,13 @@ def test_it_builds_once_renews_a_changed_lock_and_installs_a_moved_folder_again(
     assert (moved / ".venv" / ".ready").read_text() == str(moved)
 
 
-def test_a_python_that_does_not_fit_is_refused_with_the_remedy(make: Make, checkout: Path) -> None:
+def test_a_python_that_does_not_fit_is_refused_with_the_remedy(make, checkout):
     refused, _ = make(old=1)
     assert refused.returncode != 0 and "PYTHON=python3.12" in refused.stderr
     assert not (checkout / ".venv").exists()
 
 
-def test_a_failed_install_is_not_taken_for_a_good_one(
-    make: Make, checkout: Path, tmp_path: Path
-) -> None:
+def test_a_failed_install_is_not_taken_for_a_good_one(make, checkout, tmp_path):
     (tmp_path / "fail").touch()
     assert make()[0].returncode != 0
     assert not (checkout / ".venv" / ".ready").exists()

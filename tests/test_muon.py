@@ -16,7 +16,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def test_many_matrices_at_once_become_what_timm_makes_of_each() -> None:
+def test_many_matrices_at_once_become_what_timm_makes_of_each():
     shapes = [(24, 70), (90, 12), (33, 33), (12, 90), (4, 4), (8, 8), (300, 200), (5, 640)]
     shapes += [(129, 140), (1, 9), (16, 17), (17, 16)]
     matrices = [10.0 ** (i % 9 - 4) * random(*shape, seed=i) for i, shape in enumerate(shapes)]
@@ -29,7 +29,7 @@ def test_many_matrices_at_once_become_what_timm_makes_of_each() -> None:
     assert all(map(torch.equal, matrices, before))
 
 
-def test_the_singular_values_come_near_one_and_the_directions_stay() -> None:
+def test_the_singular_values_come_near_one_and_the_directions_stay():
     left, _ = torch.linalg.qr(random(20, 20))
     right, _ = torch.linalg.qr(random(50, 20, seed=1))
     (result,) = orthogonalised([left @ torch.diag(torch.logspace(0, -2, 20)) @ right.T])
@@ -38,7 +38,7 @@ def test_the_singular_values_come_near_one_and_the_directions_stay() -> None:
     assert (seen - torch.diag(seen.diagonal())).abs().max() < 1e-3
 
 
-def test_a_gradient_of_zeros_moves_nothing_and_gives_no_nan() -> None:
+def test_a_gradient_of_zeros_moves_nothing_and_gives_no_nan():
     weight = nn.Parameter(random(8, 8))
     before = weight.detach().clone()
     weight.grad = torch.zeros_like(weight)
@@ -46,15 +46,13 @@ def test_a_gradient_of_zeros_moves_nothing_and_gives_no_nan() -> None:
     assert torch.equal(weight, before)
 
 
-def test_only_dense_weights_with_four_rows_and_columns_are_matrices() -> None:
+def test_only_dense_weights_with_four_rows_and_columns_are_matrices():
     others = [(48,), (48, 1, 3, 3), (3, 48), (4, 513), (600, 4)]  # the second is depthwise
     assert all(is_matrix(torch.Size(shape)) for shape in [(48, 8, 3, 3), (4, 512)])
     assert not any(is_matrix(torch.Size(shape)) for shape in others)
 
 
-def test_several_steps_move_matrices_as_timms_muon_and_all_else_as_torchs_adamw(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_several_steps_move_matrices_as_timms_muon_and_all_else_as_torchs_adamw(monkeypatch):
     exact = partial(timm_muon.zeropower_via_newtonschulz, dtype=torch.float32)  # not bfloat16
     monkeypatch.setattr(timm_muon, "zeropower_via_newtonschulz", exact)
     shapes = [(12, 3, 3, 3), (20, 48), (12,), (12, 1, 3, 3), (3, 20)]
@@ -80,7 +78,7 @@ def test_several_steps_move_matrices_as_timms_muon_and_all_else_as_torchs_adamw(
         assert moved > 0.01 and (mine - other).norm() < 1e-3 * moved, mine.shape
 
 
-def test_word_vectors_and_vectors_are_left_to_adamw_and_only_matrices_are_decayed() -> None:
+def test_word_vectors_and_vectors_are_left_to_adamw_and_only_matrices_are_decayed():
     layers = nn.Sequential(nn.Embedding(50, 16), nn.Linear(16, 8), nn.LayerNorm(8))
     optimizer = build_optimizer(layers, Recipe(optimizer="muon", learning_rate=1.0))
     for p in layers.parameters():
@@ -93,7 +91,7 @@ def test_word_vectors_and_vectors_are_left_to_adamw_and_only_matrices_are_decaye
     assert [n for n, p in layers.named_parameters() if decays[id(p)] > 0] == ["1.weight"]
 
 
-def test_the_step_of_a_matrix_is_as_long_as_adamws() -> None:
+def test_the_step_of_a_matrix_is_as_long_as_adamws():
     """Its root mean square is 0.2 times the learning rate: Liu et al. (2025), equation 4."""
     weight = nn.Parameter(torch.zeros(32, 64))
     weight.grad = random(32, 64)

@@ -3,7 +3,6 @@
 import os
 import sys
 import textwrap
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ START, LOSS = "00_start_here", "06_the_contrastive_loss_by_hand"
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def written(tmp_path_factory):
     """The whole assignment of a notebook, written once."""
     return cache(lambda number: write_assignment(number, tmp_path_factory.mktemp("whole")))
 
@@ -65,7 +64,7 @@ def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str])
 
 
 @pytest.fixture(scope="module")
-def nbgrader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def nbgrader(tmp_path_factory):
     """nbgrader's interface to a course, whose notebook 00 has an exercise of the lecturer's."""
     from nbgrader.apps.api import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
@@ -108,8 +107,8 @@ def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, s
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's use of its database
 def test_nbgrader_grades_each_exercise_by_itself_however_bound_and_keeps_no_progress(
-    nbgrader: Any, written: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    nbgrader, written, tmp_path, monkeypatch
+):
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "progress.json"))
     course = Path(nbgrader.coursedir.root)
     right = {
@@ -131,7 +130,7 @@ def test_nbgrader_grades_each_exercise_by_itself_however_bound_and_keeps_no_prog
     assert "That is one direction only." in said and "half: still to be written." in said
 
 
-def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgrader: Any) -> None:
+def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgrader):
     for assignment in (START, LOSS):
         file = Path(nbgrader.coursedir.root) / "release" / assignment / f"{assignment}.ipynb"
         shipped = nbformat.read(NOTEBOOKS / f"{assignment}.ipynb", 4)
@@ -146,8 +145,8 @@ def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgra
 
 @pytest.mark.parametrize("number", WRITTEN)
 def test_an_assignment_differs_in_its_exercises_only_has_its_samples_and_right_answers(
-    number: str, written: Any
-) -> None:
+    number, written
+):
     from nbgrader.nbgraderformat import MetadataValidator
 
     file = written(number)
@@ -178,7 +177,7 @@ def test_an_assignment_differs_in_its_exercises_only_has_its_samples_and_right_a
         assert_right(name, alone[name], seed=3)
 
 
-def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path: Path) -> None:
+def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path):
     cells = nbformat.read(write_assignment("06", tmp_path, seed=9), 4).cells
     graded = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("grade")]
     assert [cell.metadata["nbgrader"]["points"] for cell in graded] == [3, 3]  # the difficulty
@@ -191,9 +190,7 @@ def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path: Path)
     exec(tests, {"align_loss": find_exercise("align_loss").reference})
 
 
-def test_a_config_and_an_assignment_that_exist_are_not_overwritten(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_config_and_an_assignment_that_exist_are_not_overwritten(tmp_path, capsys):
     config = tmp_path / "nbgrader_config.py"
     config.write_text("c = get_config()\n")
     assert main(["06", "--out", str(tmp_path), "--only-exercises"]) == 0
@@ -206,9 +203,7 @@ def test_a_config_and_an_assignment_that_exist_are_not_overwritten(
     assert file.read_bytes() == before
 
 
-def test_bad_input_is_one_line_and_status_2(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     folder = tmp_path / "notebooks"
     folder.mkdir()
     notebook = nbformat.read(NOTEBOOKS / f"{find_lesson('00').file}.ipynb", 4)

@@ -22,7 +22,7 @@ def drawn(rows: int, width: int) -> Tensor:
 
 
 @pytest.mark.parametrize("classes", [2, 7, 30])
-def test_recall_equals_scikit_learns_neighbours(classes: int) -> None:
+def test_recall_equals_scikit_learns_neighbours(classes):
     centres = drawn(classes, 10)
     # Unequal classes: the smaller a number, the more pictures it has.
     labels = (torch.rand(300, generator=GENERATOR) ** 2 * classes).long()
@@ -37,7 +37,7 @@ def test_recall_equals_scikit_learns_neighbours(classes: int) -> None:
         assert ours == {f"R@{k}": hits.mean()}
 
 
-def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
     monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", 4 * 25)
     for _ in range(8):
         train = torch.randint(-1, 2, (25, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
@@ -55,7 +55,7 @@ def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch: pytest.Mon
             assert neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
 
 
-def test_random_vectors_are_at_chance_and_a_class_without_training_pictures_is_never_hit() -> None:
+def test_random_vectors_are_at_chance_and_a_class_without_training_pictures_is_never_hit():
     labels, own = torch.arange(1000) % 10, torch.arange(2000) % 10
     train, test = drawn(1000, 32), drawn(2000, 32)
     assert abs(neighbour_recall(train, labels, test, own)["R@1"] - 0.1) < 4 * (0.09 / 2000) ** 0.5
@@ -63,7 +63,7 @@ def test_random_vectors_are_at_chance_and_a_class_without_training_pictures_is_n
     assert neighbour_recall(train, labels, test, own + 10) == never
 
 
-def test_a_trained_model_finds_kinds_by_their_neighbours(tmp_path: Path) -> None:
+def test_a_trained_model_finds_kinds_by_their_neighbours(tmp_path):
     folder = World(seed=3).write_task(tmp_path / "kind", "object", train=160, val=0, test=64)
     result = evaluate_neighbours(load_run(MODEL), folder)
     low, high = result["interval"]["R@1"]
@@ -79,7 +79,7 @@ def test_a_trained_model_finds_kinds_by_their_neighbours(tmp_path: Path) -> None
         (["train/cat", "train/dog", "test/cat", "test/dog"], "only 2 training pictures"),
     ],
 )
-def test_data_that_do_not_fit_are_refused(tmp_path: Path, folders: list, message: str) -> None:
+def test_data_that_do_not_fit_are_refused(tmp_path, folders, message):
     for name in folders:
         (tmp_path / name).mkdir(parents=True)
         Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
@@ -88,7 +88,7 @@ def test_data_that_do_not_fit_are_refused(tmp_path: Path, folders: list, message
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
-def test_embeddings_that_are_not_finite_are_refused(value: float) -> None:
+def test_embeddings_that_are_not_finite_are_refused(value):
     eye, labels = torch.eye(4), torch.arange(4)
     broken = eye.clone()
     broken[1, 2] = value
@@ -99,7 +99,7 @@ def test_embeddings_that_are_not_finite_are_refused(value: float) -> None:
             class_ranks(one, other, labels)
 
 
-def test_the_article_of_a_prompt_agrees_with_the_name() -> None:
+def test_the_article_of_a_prompt_agrees_with_the_name():
     for name, filled in (("apple", "an apple"), ("unicorn", "a unicorn"), ("Eel", "an Eel")):
         assert fill_templates(["a {}", "an {} here"], name) == [filled, f"{filled} here"]
     assert fill_templates(["banana {}", "a big {}"], "emu") == ["banana emu", "a big emu"]

@@ -4,8 +4,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +12,7 @@ ATTEMPT = f"import socket; socket.create_connection({OUTSIDE!r}, timeout=2)"
 
 
 @pytest.fixture
-def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def log(tmp_path, monkeypatch):
     """Where the attempts of these tests are written, so that they do not fail the run."""
     path = tmp_path / "refused.txt"
     monkeypatch.setenv("ALIGN_EDU_NETWORK_LOG", str(path))
@@ -29,9 +27,7 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (lambda outlet: outlet.sendto(b"hello", OUTSIDE), "192.0.2.1"),
     ],
 )
-def test_an_attempt_fails_in_the_test_process_and_names_who_asked(
-    attempt: Callable[[socket.socket], object], words: str, log: Path
-) -> None:
+def test_an_attempt_fails_in_the_test_process_and_names_who_asked(attempt, words, log):
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outlet,
         pytest.raises(ConnectionError, match=rf"{words}.*test_network_is_cut\.py"),
@@ -40,16 +36,14 @@ def test_an_attempt_fails_in_the_test_process_and_names_who_asked(
     assert words in log.read_text()
 
 
-def test_an_attempt_fails_in_a_child_process_and_is_written_down_where_a_library_hides_it(
-    log: Path,
-) -> None:
+def test_an_attempt_fails_in_a_child_process_and_is_written_down_where_a_library_hides_it(log):
     hidden = f"try:\n    {ATTEMPT.replace('; ', chr(10) + '    ')}\nexcept OSError as e: print(e)"
     child = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
     assert child.returncode == 0 and "tests run without a network" in child.stdout
     assert "192.0.2.1" in log.read_text()
 
 
-def test_a_connection_fails_in_a_notebook_kernel(log: Path) -> None:
+def test_a_connection_fails_in_a_notebook_kernel(log):
     import nbclient
     import nbformat
 
@@ -59,7 +53,7 @@ def test_a_connection_fails_in_a_notebook_kernel(log: Path) -> None:
     assert "192.0.2.1" in log.read_text()
 
 
-def test_loopback_still_works_and_the_hub_is_offline() -> None:
+def test_loopback_still_works_and_the_hub_is_offline():
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
         socket.create_connection(server.getsockname(), timeout=2) as client,

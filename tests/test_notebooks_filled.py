@@ -57,7 +57,7 @@ def texts(cell: Any) -> str:
 
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name[:2])
-def test_with_the_answers_in_place_a_notebook_gives_what_is_stored(path: Path) -> None:
+def test_with_the_answers_in_place_a_notebook_gives_what_is_stored(path):
     notebook, stored = read(path), read(path)
     names = [name for name, each in SHIPPED.items() if each.notebook == path.name[:2]]
     assert sorted(fill(notebook)) == sorted(names)
@@ -69,7 +69,7 @@ def test_with_the_answers_in_place_a_notebook_gives_what_is_stored(path: Path) -
 
 
 @pytest.mark.long
-def test_notebook_16_runs_and_explains_itself_without_torch_xla() -> None:
+def test_notebook_16_runs_and_explains_itself_without_torch_xla():
     notebook = read(FOLDER / "16_full_scale_on_tpu.ipynb")
     blocked = nbformat.v4.new_code_cell("import sys; sys.modules['torch_xla'] = None")
     notebook.cells.insert(0, blocked)
@@ -80,7 +80,7 @@ def test_notebook_16_runs_and_explains_itself_without_torch_xla() -> None:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name[:2])
-def test_a_students_function_is_reached_through_the_lab_alone(path: Path) -> None:
+def test_a_students_function_is_reached_through_the_lab_alone(path):
     names = {name for name, each in SHIPPED.items() if each.notebook == path.name[:2]}
     uses = []
     for cell in code_cells(read(path)):

@@ -2,7 +2,6 @@
 
 import io
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,12 +45,12 @@ def half(form: str) -> bytes:
         (POINTER, "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_a_reason(data: bytes, expected: str) -> None:
+def test_what_cannot_be_used_is_refused_with_a_reason(data, expected):
     assert reason(data) == expected
 
 
 @pytest.mark.filterwarnings("ignore:Image size")
-def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch) -> None:
+def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
     data = encoded(Image.new("1", (300, 300)), "PNG")
     assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's limit is left on
     for limit in (50_000, 80_000):  # over twice the limit Pillow raises, below it only warns
@@ -100,11 +99,11 @@ LONG.add_text("prompt", "x" * 3_000_000, zip=True)
         (encoded(grey(np.int32, 0, 39215, 100_000), "TIFF"), [BLACK, (99, 99, 99), WHITE]),
     ],
 )
-def test_a_picture_is_shown_as_a_browser_would_on_white(data: bytes, expected: list) -> None:
+def test_a_picture_is_shown_as_a_browser_would_on_white(data, expected):
     assert [tuple(pixel) for pixel in np.asarray(decode_image(data))[0].tolist()] == expected
 
 
-def test_a_cmyk_jpeg_of_pure_red_is_red() -> None:
+def test_a_cmyk_jpeg_of_pure_red_is_red():
     red, green, blue = decode_image(image_file((0, 255, 255, 0), "CMYK")).getpixel((4, 4))
     assert red > 240 and green < 15 and blue < 15
 
@@ -114,7 +113,7 @@ def test_a_cmyk_jpeg_of_pure_red_is_red() -> None:
     # Where EXIF says that the stored top left corner is to be shown.
     list(enumerate([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0), (1, 0), (1, 1), (0, 1)], start=1)),
 )
-def test_the_picture_is_turned_as_exif_says(orientation: int, corner: tuple[int, int]) -> None:
+def test_the_picture_is_turned_as_exif_says(orientation, corner):
     picture = Image.new("RGB", (40, 20), "white")
     picture.paste("black", (0, 0, 10, 10))
     exif = Image.Exif()
@@ -126,7 +125,7 @@ def test_the_picture_is_turned_as_exif_says(orientation: int, corner: tuple[int,
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
-def test_a_broken_exif_block_does_not_lose_the_picture() -> None:
+def test_a_broken_exif_block_does_not_lose_the_picture():
     broken = b"Exif\x00\x00II*\x00\xff\xff\xff\xff"
     assert decode_image(encoded(Image.new("RGB", (8, 8)), exif=broken)).size == (8, 8)
 
@@ -135,12 +134,12 @@ def test_a_broken_exif_block_does_not_lose_the_picture() -> None:
     ("form", "hint", "width"),
     [("JPEG", None, 640), ("JPEG", 100, 160), ("JPEG", 400, 640), ("PNG", 100, 640)],
 )
-def test_only_a_jpeg_is_decoded_smaller_and_never_below_the_hint(form, hint, width) -> None:
+def test_only_a_jpeg_is_decoded_smaller_and_never_below_the_hint(form, hint, width):
     assert decode_image(encoded(noise_picture((640, 480)), form), at_least=hint).width == width
 
 
 @pytest.mark.skipif(not (REAL / "emoji").exists(), reason="../shared/real is missing")
-def test_real_pictures_with_transparency_show_on_white() -> None:
+def test_real_pictures_with_transparency_show_on_white():
     for path in sorted((REAL / "emoji" / "images").glob("*.png"))[:50]:
         decoded = decode_image(path.read_bytes())
         alpha = np.asarray(Image.open(io.BytesIO(path.read_bytes())).convert("RGBA"))[..., 3]
@@ -148,7 +147,7 @@ def test_real_pictures_with_transparency_show_on_white() -> None:
         assert (np.asarray(decoded)[alpha == 0] == 255).all()
 
 
-def test_a_folder_of_pictures_is_read_whole_and_the_rest_is_counted(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_is_read_whole_and_the_rest_is_counted(tmp_path):
     for name in ("a/1.jfif", "a/2.avif", "3.JP2", ".hidden/4.jpg", "5.heic", "6.txt", "e/7.jpe"):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "in" / name).touch()

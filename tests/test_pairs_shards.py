@@ -35,9 +35,7 @@ def write_table(path: Path, *captions: str, status: str = "success") -> None:
     pa.parquet.write_table(pa.Table.from_pylist(rows), path)
 
 
-def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(
-    tmp_path: Path,
-) -> None:
+def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(tmp_path):
     keys = ["00", "01", "02", "10", "11", "12"]
     images = [image_file((i, 0, 0)) for i in range(6)]
     pairs = [pair(key, f"text {key}", image) for key, image in zip(keys, images)]
@@ -53,7 +51,7 @@ def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(
             assert list(pool.map(source.image_bytes, range(6))) == images
 
 
-def test_broken_members_are_counted_by_reason_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_broken_members_are_counted_by_reason_and_the_rest_is_kept(tmp_path):
     members = [
         *pair("1"), ("2.jpg", JPEG), ("3.txt", b"no image"), *pair("4", "  \n"),
         ("5.jpg", JPEG), ("5.txt", b"caf\xe9"), *pair("../6"), *pair("/abs/7"), *pair("8"),
@@ -69,7 +67,7 @@ def test_broken_members_are_counted_by_reason_and_the_rest_is_kept(tmp_path: Pat
     assert not (tmp_path.parent / "6.jpg").exists()
 
 
-def test_damaged_shards_are_counted_and_pairs_before_the_damage_are_kept(tmp_path: Path) -> None:
+def test_damaged_shards_are_counted_and_pairs_before_the_damage_are_kept(tmp_path):
     whole = write_tar(tmp_path / "a.tar", pair("1") + pair("2") + pair("3"))
     offsets = {name: offset for name, offset, _ in tar_members(whole)}
     whole.write_bytes(whole.read_bytes()[: offsets["3.jpg"] + 100])
@@ -88,7 +86,7 @@ def test_damaged_shards_are_counted_and_pairs_before_the_damage_are_kept(tmp_pat
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_members_are_found_where_tarfile_finds_them(tmp_path: Path, form: int) -> None:
+def test_members_are_found_where_tarfile_finds_them(tmp_path, form):
     keys = ["1", "folder/" + "x" * 90, "2", "caf\u00e9" * 10, "a\u0085b", "c\u2028d"]
     path = write_tar(tmp_path / "a.tar", [member for key in keys for member in pair(key)], form)
     with tarfile.open(path, "a", format=form) as tar:
@@ -103,7 +101,7 @@ def test_members_are_found_where_tarfile_finds_them(tmp_path: Path, form: int) -
     assert open_pairs([path]).keys == keys == read_pairs(path)["key"].to_pylist()[:6]
 
 
-def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path: Path) -> None:
+def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path):
     one = write_tar(tmp_path / "1.tar", pair("1", "a cat")).read_bytes()
     two = write_tar(tmp_path / "2.tar", pair("2", "a dog")).read_bytes()
     (tmp_path / "1.tar").write_bytes(one + two)
@@ -115,9 +113,7 @@ def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path:
 
 @pytest.mark.parametrize("beside", ["stats", "parquet", "nothing"])
 @pytest.mark.parametrize("end", ["between members", "in a member", "properly"])
-def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
-    tmp_path: Path, beside: str, end: str
-) -> None:
+def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(tmp_path, beside, end):
     texts, raw = ["a red cat", "two dogs", "rain in spring"], tmp_path / "raw"
     path = write_tar(raw / "7.tar", [m for i in range(3) for m in pair(str(i), texts[i])])
     offsets = {name: offset for name, offset, _ in tar_members(path)}
@@ -141,7 +137,7 @@ def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(
     assert all(line in str(funnel).split("\n") for line in funnel.warnings)
 
 
-def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path: Path) -> None:
+def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path):
     write_table(tmp_path / "raw" / "1.parquet", "two dogs", "rain")
     missing = "missing in 1.tar, which holds 0 of its 2"
     with pytest.raises(InputError, match=f"no image-text pair in its shards .2 x {missing}.$"):
@@ -152,7 +148,7 @@ def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path: Path) -> Non
     assert funnel.warnings == [f"2 {missing}"]
 
 
-def test_equal_keys_in_folders_and_shards_are_different_pairs(tmp_path: Path) -> None:
+def test_equal_keys_in_folders_and_shards_are_different_pairs(tmp_path):
     raw = tmp_path / "raw"
     (a, b), dropped = [(f"train/{i}", f"val/{i}") for i in "00"], "1920x1080"
     write_tar(raw / "a.tar", pair(a[0], "a red cat", picture(1)) + pair(a[1], dropped))
@@ -166,7 +162,7 @@ def test_equal_keys_in_folders_and_shards_are_different_pairs(tmp_path: Path) ->
     assert [kept.image_bytes(i) for i in (0, 1)] == [picture(1), picture(4)]
 
 
-def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path: Path) -> None:
+def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path):
     members = [("3.jpg", picture(3)), ("3.json", b'{"url": "x"}')]
     members += [("1.json", b'{"caption": "from json"}'), *pair("1", "from txt")]
     members += [("4.json", b'{"caption": "a dog "}'), *pair("4", " a dog")]
@@ -183,7 +179,7 @@ def test_the_text_is_txt_before_json_for_filter_and_training_alike(tmp_path: Pat
 
 
 @pytest.fixture
-def kept(tmp_path: Path) -> Path:
+def kept(tmp_path):
     """The output of a filter, which drops pair 1, beside the shard of its raw pairs."""
     texts = ("a red cat on a beach", "1920x1080", "two blue dogs in snow")
     write_tar(tmp_path / "in/raw/00000.tar", [m for i in range(3) for m in pair(str(i), "the tar")])
@@ -192,9 +188,7 @@ def kept(tmp_path: Path) -> Path:
     return tmp_path / "in" / "kept"
 
 
-def test_a_filter_output_opens_the_kept_pairs_of_its_shards_with_the_judged_texts(
-    kept: Path,
-) -> None:
+def test_a_filter_output_opens_the_kept_pairs_of_its_shards_with_the_judged_texts(kept):
     for path in (kept, kept / "pairs.parquet"):
         source = open_pairs([path])
         assert source.captions == ["a red cat on a beach", "two blue dogs in snow"]
@@ -227,16 +221,14 @@ def from_tsv(path: Path) -> None:
         (lambda path: path.mkdir() or (path / "0.tar").write_bytes(POINTER), "`git lfs pull`"),
     ],
 )
-def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path: Path, make, message) -> None:
+def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path, make, message):
     make(tmp_path / "data")
     with pytest.raises(InputError, match=message) as error:
         open_pairs([tmp_path / "data"])
     assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
 
 
-def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, capsys):
     from align_edu.search.sources import embed_source
     from align_edu.training import load_run
 
@@ -260,7 +252,7 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(
 
 
 @needs_real
-def test_real_shards_of_images_without_texts_are_refused() -> None:
+def test_real_shards_of_images_without_texts_are_refused():
     with pytest.raises(InputError, match="no texts"):
         open_pairs([REAL / "shards"])
 
@@ -268,8 +260,8 @@ def test_real_shards_of_images_without_texts_are_refused() -> None:
 @needs_real
 @pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
 def test_a_folder_with_captions_becomes_shards_and_what_is_skipped_is_counted(
-    tmp_path: Path, ending: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, ending, capsys
+):
     lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
     rows = [line.split("\t") for line in lines[:20]]
     folder, listed, out = tmp_path / "photos", tmp_path / f"captions.{ending}", tmp_path / "out"

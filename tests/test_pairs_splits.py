@@ -22,7 +22,7 @@ def benchmark(folder: Path, entries: object, images: list[str] = (), name: str =
     return folder
 
 
-def test_texts_follow_their_images_and_point_back_at_them(tmp_path: Path) -> None:
+def test_texts_follow_their_images_and_point_back_at_them(tmp_path):
     strange = [{"raw": None, "tokens": ["the", "cat"]}, {"tokens": ["dogs"]}, {"raw": "a \ud83d"}]
     entries = [
         entry("1.jpg", raws=("a red cat",)) | {"sentences": [{"raw": "a red cat"}, *strange]},
@@ -38,7 +38,7 @@ def test_texts_follow_their_images_and_point_back_at_them(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "place", ["images/1.jpg", "1.jpg", "val2014/1.jpg", "images/val2014/1.jpg"]
 )
-def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path: Path, place) -> None:
+def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path, place):
     entries = [entry("1.jpg", split="restval", filepath="val2014"), entry("0.jpg")]
     folder = benchmark(tmp_path, entries, [place], "coco")
     for path in (folder, folder / "dataset_coco.json"):
@@ -62,7 +62,7 @@ def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path: Path,
         (None, "list `images` of objects"),
     ],
 )
-def test_a_faulty_benchmark_is_described(tmp_path: Path, entries, message: str) -> None:
+def test_a_faulty_benchmark_is_described(tmp_path, entries, message):
     with pytest.raises(InputError, match=message):
         read_split(benchmark(tmp_path, entries, ["1.jpg"]))
 
@@ -71,7 +71,7 @@ def test_a_faulty_benchmark_is_described(tmp_path: Path, entries, message: str) 
     ("files", "message"),
     [({}, "found 0"), ({"a": "{"}, "not readable JSON"), ({"a": "{}", "b": "{}"}, "found 2")],
 )
-def test_a_missing_or_broken_json_is_reported(tmp_path: Path, files: dict, message: str) -> None:
+def test_a_missing_or_broken_json_is_reported(tmp_path, files, message):
     for name, text in files.items():
         (tmp_path / f"dataset_{name}.json").write_text(text)
     with pytest.raises(InputError, match=message):

@@ -21,7 +21,7 @@ def write_parquet(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def test_a_tsv_without_header_gives_captions_and_urls_as_they_are(tmp_path: Path) -> None:
+def test_a_tsv_without_header_gives_captions_and_urls_as_they_are(tmp_path):
     captions = ["a \"quoted cat , and 'another", "NA", "null", " caf\u00e9 \U0001f600"]
     path = tmp_path / "Train_GCC-training.tsv"
     path.write_text("".join(f"{text}\tx/{i}\n" for i, text in enumerate(captions)), "utf-8")
@@ -45,7 +45,7 @@ LINES = [
         ("a.jsonl", "\n".join(LINES)),
     ],
 )
-def test_each_dialect_gives_caption_and_url(tmp_path: Path, name: str, content: str) -> None:
+def test_each_dialect_gives_caption_and_url(tmp_path, name, content):
     (tmp_path / name).write_text(content, encoding="utf-8")
     table = read_pairs(tmp_path / name)
     assert table["caption"].to_pylist() == ["a cat", "b \u2028"]
@@ -62,7 +62,7 @@ def test_each_dialect_gives_caption_and_url(tmp_path: Path, name: str, content: 
         (["\ufeffalt_text", "text", "similarity"], ["\ufeffalt_text", "caption", "similarity"]),
     ],
 )
-def test_column_names_of_other_sets_are_recognised(tmp_path: Path, names, expected) -> None:
+def test_column_names_of_other_sets_are_recognised(tmp_path, names, expected):
     path = write_parquet(tmp_path / "a.parquet", dict.fromkeys(names, "1"))
     assert read_pairs(path).column_names == expected
 
@@ -78,9 +78,7 @@ COLUMNS = [
 
 
 @pytest.mark.parametrize(("column", "text"), COLUMNS)
-def test_captions_of_every_text_type_are_read_and_filtered(
-    tmp_path: Path, column: pa.Array, text: str
-) -> None:
+def test_captions_of_every_text_type_are_read_and_filtered(tmp_path, column, text):
     raw = pa.table({"TEXT": column})
     pa.parquet.write_table(raw, tmp_path / "a.parquet")
     assert read_pairs(tmp_path / "a.parquet")["caption"].to_pylist() == [text, None]
@@ -89,7 +87,7 @@ def test_captions_of_every_text_type_are_read_and_filtered(
         assert read_pairs(tmp_path / "kept")["caption"].to_pylist() == [text]
 
 
-def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_path: Path) -> None:
+def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_path):
     row = {"key": "2", "caption": "b", "original_width": 300, "error_message": "404"}
     members = [("2.jpg", b""), ("2.json", json.dumps(row).encode()), ("2_.txt", b"a red cat")]
     write_tar(tmp_path / "00001.tar", members)
@@ -128,7 +126,7 @@ def write(name: str, content: bytes):
         (write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
     ],
 )
-def test_bad_input_is_one_line_that_names_the_file(tmp_path: Path, make, message: str) -> None:
+def test_bad_input_is_one_line_that_names_the_file(tmp_path, make, message):
     make(tmp_path / "data")
     with pytest.raises(InputError, match=message) as error:
         read_pairs(tmp_path / "data")
@@ -146,22 +144,20 @@ def test_bad_input_is_one_line_that_names_the_file(tmp_path: Path, make, message
         *[(f"a.{ending}", POINTER, "`git lfs pull`") for ending in ("tsv", "csv", "jsonl")],
     ],
 )
-def test_a_text_table_of_another_form_names_file_and_row(
-    tmp_path: Path, name: str, content: bytes, message: str
-) -> None:
+def test_a_text_table_of_another_form_names_file_and_row(tmp_path, name, content, message):
     write(name, content)(tmp_path / "data")
     with pytest.raises(InputError, match=message) as error:
         read_pairs(tmp_path / "data" / name)
     assert name in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_git_lfs_pointer_in_place_of_a_vocabulary_names_the_remedy(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_in_place_of_a_vocabulary_names_the_remedy(tmp_path):
     (tmp_path / "tokenizer.json").write_bytes(POINTER)
     with pytest.raises(InputError, match=r"tokenizer\.json: a Git LFS pointer.*`git lfs pull`"):
         load_wordpiece(tmp_path / "tokenizer.json")
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")
-def test_real_alt_text_is_read_whole() -> None:
+def test_real_alt_text_is_read_whole():
     table = read_pairs(REAL / "alt_text" / "web_10000.parquet")
     assert table.num_rows == 10_000 and {"caption", "url"} <= set(table.column_names)

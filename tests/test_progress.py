@@ -4,7 +4,6 @@ import json
 import math
 import pwd
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.submissions import MINE
 
 
 @pytest.fixture
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def file(tmp_path, monkeypatch):
     path = tmp_path / "home" / "progress.json"
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(path))
     sys.modules["align_edu.lab.progress"]._complain.cache_clear()
@@ -31,7 +30,7 @@ def chance_loss(n: int) -> float:
 right = find_exercise("chance_loss").reference
 
 
-def test_tries_solutions_and_looks_at_the_answer_are_told_apart(file: Path) -> None:
+def test_tries_solutions_and_looks_at_the_answer_are_told_apart(file):
     def cosine(x: object, y: object) -> None: ...
 
     lab.check(cosine)  # a stub is not a try
@@ -54,7 +53,7 @@ def test_tries_solutions_and_looks_at_the_answer_are_told_apart(file: Path) -> N
     assert lab.progress().state("recall_at_1") == "shown"
 
 
-def test_the_last_answer_to_a_question_counts(file: Path) -> None:
+def test_the_last_answer_to_a_question_counts(file):
     lab.quiz("00", "ba")
     lab.quiz("00", "aa")
     assert lab.progress().answers == {"00": {"1": False, "2": True}}
@@ -64,7 +63,7 @@ def test_the_last_answer_to_a_question_counts(file: Path) -> None:
     assert lab.progress().answers == {"00": {"1": True, "2": True}}
 
 
-def test_the_table_has_notebooks_core_questions_and_exercises_of_ones_own(file: Path) -> None:
+def test_the_table_has_notebooks_core_questions_and_exercises_of_ones_own(file):
     lab.check(right)
     lab.quiz("00", "b")
     assert "core" not in str(lab.progress())
@@ -100,9 +99,7 @@ def test_the_table_has_notebooks_core_questions_and_exercises_of_ones_own(file: 
     ],
     ids=lambda damage: damage[:50],
 )
-def test_a_file_of_odd_shape_is_kept_aside(
-    file: Path, damage: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_of_odd_shape_is_kept_aside(file, damage, capsys):
     file.parent.mkdir()
     file.write_text(damage)
     assert lab.progress() == Progress()
@@ -110,16 +107,14 @@ def test_a_file_of_odd_shape_is_kept_aside(
     assert "was damaged" in capsys.readouterr().out
 
 
-def test_values_of_odd_type_in_the_file_are_read_as_what_they_mean(file: Path) -> None:
+def test_values_of_odd_type_in_the_file_are_read_as_what_they_mean(file):
     file.parent.mkdir()
     odd = {"exercises": {"cosine": {"solved": 1}}, "answers": {"core": {"1": "yes"}, "99": {}}}
     file.write_text(json.dumps(odd))
     assert lab.progress().state("cosine") == "solved" and "1 of 26" in str(lab.progress())
 
 
-def test_a_place_that_cannot_be_written_does_not_stop_the_lesson_and_is_reported_once(
-    file: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_place_that_cannot_be_written_does_not_stop_the_lesson_and_is_reported_once(file, capsys):
     file.parent.write_text("a file")
     for _ in range(3):
         lab.quiz("00", "b")
@@ -128,8 +123,8 @@ def test_a_place_that_cannot_be_written_does_not_stop_the_lesson_and_is_reported
 
 
 def test_it_lies_in_the_home_folder_and_without_one_the_lesson_goes_on_and_says_so_once(
-    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    file, monkeypatch, capsys
+):
     def no_entry(number: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {number}")
 

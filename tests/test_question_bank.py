@@ -106,7 +106,7 @@ def texts_of(question: Question) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def paper() -> str:
+def paper():
     found = sorted(SEEDS.glob("004_*.txt"))
     if not found:
         pytest.skip("the paper's text (../shared/seeds) is not here")
@@ -129,9 +129,7 @@ def stored(cell: Cell) -> list[tuple[str, str]]:
 
 
 @each_question
-def test_a_question_has_a_short_answer_and_the_cell_or_lesson_that_measures_it(
-    question: Question,
-) -> None:
+def test_a_question_has_a_short_answer_and_the_cell_or_lesson_that_measures_it(question):
     assert question.answer.endswith(".") and len(question.answer.split()) <= 100
     assert bool(question.corrected) == (question.kind == "paper")
     assert bool(question.cells) != bool(question.comes_later)
@@ -141,7 +139,7 @@ def test_a_question_has_a_short_answer_and_the_cell_or_lesson_that_measures_it(
         assert find_lesson(question.comes_later).minutes is None
 
 
-def test_the_right_option_is_told_neither_by_its_length_nor_by_its_place() -> None:
+def test_the_right_option_is_told_neither_by_its_length_nor_by_its_place():
     counts: Counter[object] = Counter()
     for question in BANK.values():
         sizes = [len(option.text) for option in question.options]
@@ -153,7 +151,7 @@ def test_the_right_option_is_told_neither_by_its_length_nor_by_its_place() -> No
     assert all(4 <= count <= 13 for count in counts.values()), counts
 
 
-def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
+def test_what_the_answers_say_of_measurements_is_what_the_cells_print():
     def printed(name: str, place: int = 0) -> str:
         return stored(BANK[name].cells[place])[0][1]
 
@@ -173,7 +171,7 @@ def test_what_the_answers_say_of_measurements_is_what_the_cells_print() -> None:
 
 
 @pytest.mark.parametrize("name", BANK)
-def test_every_number_is_the_papers_or_worked_out_here(name: str) -> None:
+def test_every_number_is_the_papers_or_worked_out_here(name):
     here, told = worked_out().get(name, set()), set()
     for text in texts_of(BANK[name]):
         told |= {number.rstrip(",") for number in NUMBER.findall(NAMES.sub("", text))}
@@ -182,19 +180,19 @@ def test_every_number_is_the_papers_or_worked_out_here(name: str) -> None:
 
 
 @pytest.mark.parametrize("number", PAPER)
-def test_a_number_of_the_paper_stands_there(number: str, paper: str) -> None:
+def test_a_number_of_the_paper_stands_there(number, paper):
     words = PAPER[number]
     assert words in paper and number.replace(",", "") in words
     assert any(number in text for question in BANK.values() for text in texts_of(question))
 
 
-def test_what_is_quoted_is_the_papers(paper: str) -> None:
+def test_what_is_quoted_is_the_papers(paper):
     texts = [text for question in BANK.values() for text in texts_of(question)]
     quotes = [quote for text in texts for quote in re.findall("“([^”]+)”", text)]
     assert len(quotes) > 12
     assert not [quote for quote in quotes if quote not in paper]
 
 
-def test_there_are_twelve_general_questions_and_fourteen_about_the_paper() -> None:
+def test_there_are_twelve_general_questions_and_fourteen_about_the_paper():
     general, paper = ([f"{kind}-{n}" for n in range(1, 15)] for kind in ("general", "paper"))
     assert list(BANK) == general[:12] + paper

@@ -26,7 +26,7 @@ CORE = LARGE.image.ghost_batch  # 16 pairs on each of 1,024 cores
 
 
 @pytest.mark.parametrize("number", QUIZZES)
-def test_each_question_has_one_right_option_and_feedback_for_all(number: str) -> None:
+def test_each_question_has_one_right_option_and_feedback_for_all(number):
     questions = load_questions(number)
     assert len(questions) == 26 if number == "core" else 3 <= len(questions) <= 5
     assert len({question.question for question in questions}) == len(questions)
@@ -177,28 +177,26 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("number", "words", "right"), RIGHT)
-def test_the_right_option_is_recomputed(number: str, words: str, right: str) -> None:
+def test_the_right_option_is_recomputed(number, words, right):
     (question,) = (q for q in load_questions(number) if words in q.question)
     (option,) = (option.text for option in question.options if option.right)
     assert re.fullmatch(re.escape(right).replace("…", ".*"), option), option
 
 
 @pytest.mark.parametrize(("number", "option", "words"), OTHERS)
-def test_a_wrong_options_number_is_what_its_feedback_says(
-    number: str, option: str, words: str
-) -> None:
+def test_a_wrong_options_number_is_what_its_feedback_says(number, option, words):
     feedback = {o.text: o.feedback for q in load_questions(number) for o in q.options}
     assert words in feedback[option]
 
 
-def test_sizes_are_kept_as_the_quiz_on_filters_says() -> None:
+def test_sizes_are_kept_as_the_quiz_on_filters_says():
     (question,) = (q for q in load_questions("02") if "by its size" in q.question)
     for option in question.options:
         width, height = map(int, re.findall(r"\d+", option.text))
         assert ours("keeps_image", width, height) == option.right
 
 
-def test_sigma_reaches_a_64th_after_nine_thousand_steps_and_bfloat16_stops_it() -> None:
+def test_sigma_reaches_a_64th_after_nine_thousand_steps_and_bfloat16_stops_it():
     sigma, step = 1.0, 0
     while sigma > 1 / 64:
         step += 1
@@ -209,14 +207,14 @@ def test_sigma_reaches_a_64th_after_nine_thousand_steps_and_bfloat16_stops_it() 
     assert last - 1e-3 * last == last  # the step rounds back
 
 
-def test_a_larger_picture_gives_a_vector_of_the_same_width_as_the_quiz_says() -> None:
+def test_a_larger_picture_gives_a_vector_of_the_same_width_as_the_quiz_says():
     tower = load_run(Path(__file__).parents[1] / "data_samples" / "toy_model").model.image_tower
     with torch.no_grad():
         widths = {tower(torch.zeros(1, 3, side, side)).shape for side in (48, 96)}
     assert len(widths) == 1
 
 
-def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_quiz_answers_letters_in_plain_text(capsys):
     assert lab.quiz("08", "a, c") is None
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("1. No (a). That is what one core holds.")
@@ -227,9 +225,7 @@ def test_a_quiz_answers_letters_in_plain_text(capsys: pytest.CaptureFixture[str]
         lab.quiz("20")
 
 
-def test_a_quiz_shows_every_question_as_text_where_there_are_no_widgets(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_quiz_shows_every_question_as_text_where_there_are_no_widgets(monkeypatch):
     quiz = lab.quiz("00")
     assert isinstance(quiz, Quiz)
     monkeypatch.setitem(sys.modules, "ipywidgets", None)
@@ -240,7 +236,7 @@ def test_a_quiz_shows_every_question_as_text_where_there_are_no_widgets(
         assert all(option.text in bundle["text/plain"] for option in question.options)
 
 
-def test_a_click_on_any_option_shows_its_feedback() -> None:
+def test_a_click_on_any_option_shows_its_feedback():
     quiz = lab.quiz("00")
     assert isinstance(quiz, Quiz)
     box = quiz.widget()

@@ -128,7 +128,7 @@ def text_tables(draw: st.DrawFn) -> tuple[str, bytes, int]:
 @pytest.mark.longer
 @given(st.data())
 @fuzz
-def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data: st.DataObject) -> None:
+def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data):
     name, content, rows = data.draw(parquets() | text_tables())
     whole = rows >= 0 and data.draw(st.sampled_from([True, True, False]))
     content = content if whole or not content else data.draw(damaged(content))
@@ -191,7 +191,7 @@ def expected(members: list[tuple[str, bytes]]) -> tuple[int, dict[str, bytes]]:
 @pytest.mark.longer
 @given(st.data())
 @fuzz
-def test_each_pair_of_a_shard_is_returned_or_counted_with_a_reason(data: st.DataObject) -> None:
+def test_each_pair_of_a_shard_is_returned_or_counted_with_a_reason(data):
     members = data.draw(shards())
     with tempfile.TemporaryDirectory() as folder:
         path = write_tar(Path(folder) / "00000.tar", members)
@@ -254,7 +254,7 @@ def picture_files(draw: st.DrawFn) -> tuple[bytes, tuple[int, int], str]:
 @pytest.mark.longer
 @given(st.data())
 @fuzz
-def test_a_picture_is_decoded_whole_or_refused_with_a_reason(data: st.DataObject) -> None:
+def test_a_picture_is_decoded_whole_or_refused_with_a_reason(data):
     content, size, mode = data.draw(picture_files())
     whole = data.draw(st.booleans())
     content = content if whole else data.draw(damaged(content))
@@ -305,7 +305,7 @@ def karpathy(draw: st.DrawFn) -> tuple[Any, int]:
 @pytest.mark.longer
 @given(st.data())
 @fuzz
-def test_a_benchmarks_json_is_read_whole_or_refused(data: st.DataObject) -> None:
+def test_a_benchmarks_json_is_read_whole_or_refused(data):
     record, changes = data.draw(karpathy())
     content = json.dumps(record).encode()
     if data.draw(st.integers(0, 5)) == 0:

@@ -19,7 +19,7 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_the_table_of_parts_names_each_part_once_with_a_file_to_begin_with() -> None:
+def test_the_table_of_parts_names_each_part_once_with_a_file_to_begin_with():
     table = README.partition("| `align_edu/` |")[2].partition("\n\n")[0]
     parts = [row for row in rows(table) if row[0].endswith("/`")]
     there = sorted(path.parent.name for path in (ROOT / "align_edu").glob("*/__init__.py"))
@@ -28,7 +28,7 @@ def test_the_table_of_parts_names_each_part_once_with_a_file_to_begin_with() -> 
         assert what and f"(align_edu/{part.strip('`')}" in begin
 
 
-def test_every_file_that_the_pages_name_exists() -> None:
+def test_every_file_that_the_pages_name_exists():
     for folder, text in ((ROOT, README), (ROOT / "notebooks", MAP)):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
             assert (folder / target).exists(), target
@@ -37,7 +37,7 @@ def test_every_file_that_the_pages_name_exists() -> None:
         assert (ROOT / name).exists(), name
 
 
-def test_the_tables_have_the_notebooks_with_their_minutes_and_their_state() -> None:
+def test_the_tables_have_the_notebooks_with_their_minutes_and_their_state():
     table = {row[0]: row[1:] for row in rows(README) if row[0].startswith("[")}
     states = [row for row in rows(MAP) if re.match(r"\[?\d\d_", row[0])]
     assert len(table) == sum(bool(lesson.minutes) for lesson in COURSE)
@@ -49,7 +49,7 @@ def test_the_tables_have_the_notebooks_with_their_minutes_and_their_state() -> N
             assert table[link] == [*said, f"{lesson.minutes:g}"]
 
 
-def test_the_commands_that_the_readme_shows_exist() -> None:
+def test_the_commands_that_the_readme_shows_exist():
     block = README.partition("## The command line")[2].split("```")[1]
     shown = re.findall(r"^align-edu (\S+)", block, re.MULTILINE)
     assert {"world", "filter", "train", "evaluate", "index", "search"} <= set(shown)

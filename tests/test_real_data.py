@@ -21,7 +21,7 @@ def ours(command: list[str]) -> list[str]:
     return command[command.index("align-edu") + 1 :]
 
 
-def test_every_command_fits_the_parser() -> None:
+def test_every_command_fits_the_parser():
     others = [command[0] for command in COMMANDS if command[0] != "align-edu"]
     assert others == ["img2dataset", "torchrun"]
     for command in COMMANDS:
@@ -29,7 +29,7 @@ def test_every_command_fits_the_parser() -> None:
             _build_parser(ours(command)).parse_args(ours(command))
 
 
-def test_options_in_the_prose_exist() -> None:
+def test_options_in_the_prose_exist():
     help_texts = (ROOT / "align_edu" / "commands.toml").read_text(encoding="utf-8")
     prose = re.sub(r"```sh\n.*?```", "", PAGE, flags=re.S)
     for option in re.findall(r"--[a-z][a-z-]*", prose):
@@ -37,7 +37,7 @@ def test_options_in_the_prose_exist() -> None:
 
 
 @pytest.mark.parametrize("chip", ["a100", "h100"])
-def test_the_plan_is_quoted_as_it_is_printed(chip: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_plan_is_quoted_as_it_is_printed(chip, capsys):
     (command,) = (ours(command) for command in COMMANDS if "plan" in command)
     command[command.index("--chip") + 1] = chip
     assert main(command) == 0
@@ -48,9 +48,7 @@ def test_the_plan_is_quoted_as_it_is_printed(chip: str, capsys: pytest.CaptureFi
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
-def test_a_tsv_is_filtered_on_its_texts_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tsv_is_filtered_on_its_texts_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows = read_pairs(REAL / "alt_text" / "web_10000.parquet").to_pylist()
     clean = [(" ".join((row["caption"] or "").split()), row["url"]) for row in rows]

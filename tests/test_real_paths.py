@@ -33,9 +33,7 @@ pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is mis
 
 
 @pytest.fixture
-def call(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Call:
+def call(tmp_path, monkeypatch, capsys):
     """Return a function that runs a command in an empty folder and returns its JSON."""
     monkeypatch.chdir(tmp_path)
 
@@ -94,9 +92,7 @@ def expected(
     ("rows", "side", "words"),
     [(recipes, 300, 0), (coco, 400, 0), (emoji, 100, 2)],
 )
-def test_a_folder_goes_from_pictures_to_a_search(
-    call: Call, rows: Callable[[], list[Row]], side: int, words: int
-) -> None:
+def test_a_folder_goes_from_pictures_to_a_search(call, rows, side, words):
     listed = rows()
     names = sorted({name for name, _ in listed})
     Path("photos").mkdir()
@@ -133,9 +129,7 @@ def test_a_folder_goes_from_pictures_to_a_search(
     assert first["score"] > 0.999 > second["score"]
 
 
-def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(
-    call: Call, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(call, capsys):
     shards = REAL / "shards"
     for command in (["filter", shards, "kept"], ["train", "--data", shards, "--out", "run"]):
         assert main([str(part) for part in command]) == 2
@@ -157,7 +151,7 @@ def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(
     assert Path(best["path"]) == place and best["score"] > 0.999
 
 
-def test_karpathys_file_is_evaluated_whole_and_a_random_model_is_at_chance(call: Call) -> None:
+def test_karpathys_file_is_evaluated_whole_and_a_random_model_is_at_chance(call):
     texts: dict[str, list[dict[str, str]]] = {}
     for name, text in coco():
         texts.setdefault(name, []).append({"raw": text})
@@ -185,7 +179,7 @@ def test_karpathys_file_is_evaluated_whole_and_a_random_model_is_at_chance(call:
         assert abs(found - chance) < 5 * (chance * (1 - chance) / (3 * 51)) ** 0.5
 
 
-def test_photographs_food_and_emoji_are_indexed_and_found(tmp_path: Path) -> None:
+def test_photographs_food_and_emoji_are_indexed_and_found(tmp_path):
     files = [
         *sorted((REAL / "coco" / "images").iterdir())[:20],
         *sorted((REAL / "recipes" / "images").iterdir())[:20],

@@ -1,7 +1,6 @@
 """Training on real photographs and the captions that people wrote for them."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from tests.tar_writer import REAL
 
 @pytest.mark.long
 @pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
-def test_two_hundred_steps_on_real_photographs_lower_the_loss(tmp_path: Path) -> None:
+def test_two_hundred_steps_on_real_photographs_lower_the_loss(tmp_path):
     whole = json.loads((REAL / "coco" / "captions.json").read_text())
     names = {image["id"]: image["file_name"] for image in whole["images"]}
     rows = [(names[note["image_id"]], note["caption"]) for note in whole["annotations"]]

@@ -17,14 +17,14 @@ MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 BENCHMARK = MODEL.parent / "benchmark"
 
 
-def test_the_interval_of_hits_is_that_of_a_binomial() -> None:
+def test_the_interval_of_hits_is_that_of_a_binomial():
     hits = torch.arange(400) < 300
     low, high = bootstrap_interval(hits, resamples=20_000)
     expected = binom(400, 0.75).ppf([0.025, 0.975]) / 400
     assert [low, high] == pytest.approx(expected.tolist(), abs=2 / 400)
 
 
-def test_the_interval_of_other_values_is_scipys() -> None:
+def test_the_interval_of_other_values_is_scipys():
     values = torch.rand(150, generator=torch.Generator().manual_seed(3)) ** 2
     ours = bootstrap_interval(values, resamples=4_000)
     theirs = bootstrap(
@@ -37,7 +37,7 @@ def test_the_interval_of_other_values_is_scipys() -> None:
     assert ours == pytest.approx([theirs.low, theirs.high], abs=0.004)
 
 
-def test_a_record_names_its_run_its_data_and_its_versions() -> None:
+def test_a_record_names_its_run_its_data_and_its_versions():
     record = make_record("retrieval", MODEL, BENCHMARK, {"images": 200})
     assert record["task"] == "retrieval" and record["protocol"] == 1 and record["images"] == 200
     assert record["run"]["name"] == "toy_model" and record["data"]["name"] == "benchmark"
@@ -45,9 +45,7 @@ def test_a_record_names_its_run_its_data_and_its_versions() -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "a\\b", "a\0b", 300 * "a"])
-def test_a_result_stays_in_its_folder(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_result_stays_in_its_folder(name, tmp_path, capsys):
     with pytest.raises(InputError, match="give a short file name without folders"):
         result_file(tmp_path / "run", name)
     if name:
@@ -57,7 +55,7 @@ def test_a_result_stays_in_its_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_weights_or_other_data_give_another_fingerprint(tmp_path: Path) -> None:
+def test_other_weights_or_other_data_give_another_fingerprint(tmp_path):
     before = make_record("retrieval", MODEL, BENCHMARK, {})
     folder = shutil.copytree(BENCHMARK, tmp_path / "benchmark")
     assert make_record("retrieval", MODEL, folder, {}) == before

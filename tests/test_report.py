@@ -75,7 +75,7 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
+def whole(tmp_path_factory):
     picture = Image.new("RGB", (300, 200), "teal")
     row = {"step": 1, "loss": 5.0, "floor": 0.3, "chance": 9.7, "temperature": 0.07}
     path = write_report(
@@ -89,7 +89,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def test_every_section_is_there_in_order_and_every_tag_is_closed(whole: str) -> None:
+def test_every_section_is_there_in_order_and_every_tag_is_closed(whole):
     assert Reader(whole).open == []
     assert "; ".join(re.findall("<h2>(.*?)</h2>", whole)) == (
         "The funnel; Raw pairs; Training; Retrieval; Naming and finding; Searching with words;"
@@ -97,14 +97,14 @@ def test_every_section_is_there_in_order_and_every_tag_is_closed(whole: str) -> 
     )
 
 
-def test_words_of_the_web_are_shown_and_not_obeyed(whole: str) -> None:
+def test_words_of_the_web_are_shown_and_not_obeyed(whole):
     reader = Reader(whole)
     assert reader.text.count(EVIL) == 2  # once as a caption, once as a query
     assert EVIL in [attributes.get("alt") for tag, attributes in reader.tags if tag == "img"]
     assert "<cores>" in reader.text
 
 
-def test_the_headline_and_the_tables_hold_the_numbers(whole: str) -> None:
+def test_the_headline_and_the_tables_hold_the_numbers(whole):
     text = Reader(whole).text
     for number in ("85.3 %", "86.7 %", "5 min 50 s", "5 min 0 s", "98,765", "1.23 M", "0.0312"):
         assert number in text
@@ -116,7 +116,7 @@ def test_the_headline_and_the_tables_hold_the_numbers(whole: str) -> None:
     assert "✓ 0.50" in text
 
 
-def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole: str) -> None:
+def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole):
     assert 'name="viewport" content="width=device-width' in whole  # a phone's own width
     for tag, attributes in Reader(whole).tags:
         assert tag not in ("script", "link", "iframe", "object", "a", "base")
@@ -128,7 +128,7 @@ def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole: str) -> 
     assert "default-src 'none'" in whole
 
 
-def test_every_picture_inside_is_whole_and_described(whole: str) -> None:
+def test_every_picture_inside_is_whole_and_described(whole):
     images = [attributes for tag, attributes in Reader(whole).tags if tag == "img"]
     assert len(images) == 4 + 4  # thumbnails; funnel, training, recall, matrix
     for attributes in images:
@@ -139,7 +139,7 @@ def test_every_picture_inside_is_whole_and_described(whole: str) -> None:
         assert max(picture.size) in (160, 800)
 
 
-def test_the_wheel_holds_the_template_the_style_and_the_tables_of_evaluation() -> None:
+def test_the_wheel_holds_the_template_the_style_and_the_tables_of_evaluation():
     builder = WheelBuilder(str(Path(__file__).parent.parent))
     files = {file.distribution_path for file in builder.recurse_included_files()}
     assert {"align_edu/show/report.html.j2", "align_edu/show/course.mplstyle"} <= files
@@ -147,7 +147,7 @@ def test_the_wheel_holds_the_template_the_style_and_the_tables_of_evaluation() -
         assert f"align_edu/evaluation/{name}" in files
 
 
-def test_what_is_not_given_is_left_out(tmp_path: Path) -> None:
+def test_what_is_not_given_is_left_out(tmp_path):
     path = write_report(tmp_path / "report.html", {"temperature": 0.07})
     text = path.read_text(encoding="utf-8")
     assert Reader(text).open == []

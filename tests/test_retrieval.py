@@ -55,9 +55,7 @@ def recall_by_hand(image: Tensor, text: Tensor, owner: list[int], ks: tuple[int,
 
 @pytest.mark.parametrize("images,texts,width", [(4, 4, 3), (5, 13, 8), (30, 150, 16), (7, 9, 2)])
 @pytest.mark.parametrize("coarse", [False, True])  # coarse embeddings are full of ties
-def test_recall_equals_a_slow_count_in_plain_python(
-    images: int, texts: int, width: int, coarse: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_recall_equals_a_slow_count_in_plain_python(images, texts, width, coarse, monkeypatch):
     extra = torch.randint(images, (texts - images,), generator=GENERATOR).tolist()
     owner = [*range(images), *extra]
     image = unit(images, width)
@@ -72,7 +70,7 @@ def test_recall_equals_a_slow_count_in_plain_python(
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
-def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k: int) -> None:
+def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k):
     image = unit(40, 12)
     owner = torch.arange(200) % 40
     text = F.normalize(image[owner] + 0.3 * torch.randn(200, 12, generator=GENERATOR), dim=1)
@@ -83,9 +81,7 @@ def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k: int) -> N
 
 
 @pytest.mark.parametrize("cells", [1, 7 * 307, 2**23])
-def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(
-    cells: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(cells, monkeypatch):
     # In float32 the place in the matrix decides the last bit, and a single row is worst.
     monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", cells)
     image, text = unit(1, 640).repeat(307, 1), unit(1, 640).repeat(307, 1)
@@ -94,7 +90,7 @@ def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_embeddings_that_are_not_finite_are_refused_with_their_row(value: float) -> None:
+def test_embeddings_that_are_not_finite_are_refused_with_their_row(value):
     broken = unit(3, 4)
     broken[2, 1] = value
     with pytest.raises(InputError, match="text embeddings, row 2"):
@@ -118,9 +114,7 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_row(value: float)
         ((3, 4), (3, 4), [0, 1, 2], (), "at least 1"),
     ],
 )
-def test_shapes_and_numbers_that_make_no_sense_are_refused(
-    image: tuple, text: tuple, owner: list, ks: tuple, sentence: str
-) -> None:
+def test_shapes_and_numbers_that_make_no_sense_are_refused(image, text, owner, ks, sentence):
     with pytest.raises(ValueError, match=sentence):
         retrieval_recall(torch.ones(image), torch.ones(text), owner, ks)
 
@@ -129,7 +123,7 @@ RUN = ColourRun(Path())
 
 
 @pytest.fixture
-def benchmark(tmp_path: Path) -> Path:
+def benchmark(tmp_path):
     """Three pictures with two texts each; both texts of the held-out blue one are wrong."""
     folder = tmp_path / "benchmark"
     (folder / "images").mkdir(parents=True)
@@ -144,9 +138,7 @@ def benchmark(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(
-    benchmark: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsys):
     result = evaluate_retrieval(RUN, benchmark, progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "6/6" in err  # the bars are on standard error
@@ -172,7 +164,7 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(
     assert "held_out" not in evaluate_retrieval(RUN, benchmark)
 
 
-def test_recall_that_cannot_miss_is_refused_or_named(benchmark: Path) -> None:
+def test_recall_that_cannot_miss_is_refused_or_named(benchmark):
     table = retrieval_table(evaluate_retrieval(RUN, benchmark))
     assert "recall at 3 or more is always 100: use more images" in table
     assert "always" not in retrieval_table(evaluate_retrieval(RUN, benchmark) | {"images": 11})
@@ -182,7 +174,7 @@ def test_recall_that_cannot_miss_is_refused_or_named(benchmark: Path) -> None:
         evaluate_retrieval(RUN, benchmark)
 
 
-def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark: Path) -> None:
+def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark):
     file = benchmark / "images" / "green.png"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="green.png"):

@@ -19,7 +19,7 @@ MODEL = DATA / "toy_model"
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def benchmark(tmp_path_factory):
     """Twenty images of the sample: 0 to 9 for training, 10 to 13 restval, the others test."""
     folder = tmp_path_factory.mktemp("karpathy")
     record = json.loads((DATA / "benchmark" / "dataset_toy.json").read_text())
@@ -38,7 +38,7 @@ def short() -> Preset:
     return replace_fields(fine_tuning(load_preset(MODEL), 4), changes)
 
 
-def test_the_recipe_is_the_papers_for_the_papers_presets() -> None:
+def test_the_recipe_is_the_papers_for_the_papers_presets():
     before, after = get_preset("b7_base"), fine_tuning(get_preset("b7_base"))
     assert (after.recipe.batch_size, after.recipe.steps) == (2_048, 3_000)
     assert after.recipe.learning_rate == pytest.approx(1e-5)
@@ -47,7 +47,7 @@ def test_the_recipe_is_the_papers_for_the_papers_presets() -> None:
     assert fine_tuning(get_preset("toy")).recipe.batch_size == 128  # an eighth would be 16
 
 
-def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark: Path) -> None:
+def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark):
     pairs = open_pairs([benchmark])
     record = json.loads((benchmark / "dataset_toy.json").read_text())
     expected = [
@@ -63,9 +63,7 @@ def test_each_text_of_the_training_splits_is_a_pair_with_its_image(benchmark: Pa
         )
 
 
-def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(
-    benchmark: Path, tmp_path: Path
-) -> None:
+def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(benchmark, tmp_path):
     still = replace_fields(short(), {"recipe.learning_rate": "0.0"})
     run = train(still, [benchmark], tmp_path / "run", start=MODEL, progress=False)
     before = load_run(MODEL)
@@ -75,9 +73,7 @@ def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(
         assert torch.equal(value, old[name]), name
 
 
-def test_it_resumes_to_the_same_weights_and_refuses_another_start(
-    benchmark: Path, tmp_path: Path
-) -> None:
+def test_it_resumes_to_the_same_weights_and_refuses_another_start(benchmark, tmp_path):
     run = train(short(), [benchmark], tmp_path / "run", start=MODEL, progress=False)
     weights = run.folder / "model.safetensors"
     whole = weights.rename(tmp_path / "model.safetensors").read_bytes()
@@ -89,9 +85,7 @@ def test_it_resumes_to_the_same_weights_and_refuses_another_start(
         train(short(), [benchmark], run.folder, start=tmp_path, resume=True, progress=False)
 
 
-def test_what_cannot_be_started_from_is_refused_in_one_line(
-    benchmark: Path, tmp_path: Path
-) -> None:
+def test_what_cannot_be_started_from_is_refused_in_one_line(benchmark, tmp_path):
     words = load_run(MODEL).tokenizer
     wider = replace_fields(short(), {"image.width": "0.5"})
     for preset, data, start, tokenizer, message in (
@@ -105,9 +99,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
             train(preset, [data], out, start=start, tokenizer=tokenizer, progress=False)
 
 
-def test_the_command_line_fine_tunes_a_run(
-    benchmark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_fine_tunes_a_run(benchmark, tmp_path, capsys):
     common = ["train", "--data", str(benchmark), "--from", str(MODEL), "--steps", "2"]
     assert main([*common, "--out", str(tmp_path / "few")]) == 2  # 70 pairs
     assert "do not fill one batch of 128" in capsys.readouterr().err

@@ -1,8 +1,5 @@
 """Search: sums of meanings, and clear words when there is nothing to search for."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
@@ -14,21 +11,21 @@ RED, GREEN, BLUE = torch.eye(3)
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> ColourRun:
+def run(tmp_path):
     return ColourRun(tmp_path / "run")
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
+def photos(tmp_path):
     return write_photos(tmp_path / "photos")
 
 
 @pytest.fixture
-def index(photos: Path, run: ColourRun) -> ImageIndex:
+def index(photos, run):
     return ImageIndex.build(run, photos)
 
 
-def test_a_query_is_the_normalised_sum_of_normalised_terms() -> None:
+def test_a_query_is_the_normalised_sum_of_normalised_terms():
     # By hand: 2·(0, 1) + 1·(1, 0) - 0.5·(0.6, 0.8) = (0.7, 1.6), of length sqrt(3.05).
     vectors = [torch.tensor(v) for v in ([0.0, 7.0], [3.0, 0.0], [30.0, 40.0])]
     expected = pytest.approx([0.7 / 3.05**0.5, 1.6 / 3.05**0.5], abs=1e-6)
@@ -52,7 +49,7 @@ def test_a_query_is_the_normalised_sum_of_normalised_terms() -> None:
         ([(float("nan"), torch.ones(3))], "finite number"),
     ],
 )
-def test_a_query_that_points_nowhere_is_refused(terms: list, sentence: str) -> None:
+def test_a_query_that_points_nowhere_is_refused(terms, sentence):
     with pytest.raises(InputError, match=sentence):
         combine_query(terms)
 
@@ -73,9 +70,7 @@ def test_a_query_that_points_nowhere_is_refused(terms: list, sentence: str) -> N
         ({"image": "link/red.png", "top": 9}, {"purple": 0.5**0.5, "green": 0, "blue": 0}),
     ],
 )
-def test_words_and_pictures_find_what_they_describe(
-    question: dict[str, Any], scores: dict, index: ImageIndex, photos: Path, run: ColourRun
-) -> None:
+def test_words_and_pictures_find_what_they_describe(question, scores, index, photos, run):
     (photos / "link").symlink_to(photos)
     if "image" in question:
         question = question | {"image": photos / question["image"]}
@@ -86,12 +81,8 @@ def test_words_and_pictures_find_what_they_describe(
 
 @pytest.mark.parametrize("device", ["cuda", None])
 def test_a_search_in_a_folder_loads_the_model_that_built_it_on_a_gpu_if_there_is_one(
-    device: str | None,
-    index: ImageIndex,
-    run: ColourRun,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    device, index, run, tmp_path, monkeypatch
+):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(
         "align_edu.search.towers.load_plain_towers", lambda folder: pytest.fail("on the CPU")
@@ -116,19 +107,17 @@ def test_a_search_in_a_folder_loads_the_model_that_built_it_on_a_gpu_if_there_is
         ({"image": "gone.png"}, "not a readable image"),
     ],
 )
-def test_a_search_for_nothing_is_refused(
-    question: dict[str, Any], sentence: str, index: ImageIndex, run: ColourRun
-) -> None:
+def test_a_search_for_nothing_is_refused(question, sentence, index, run):
     with pytest.raises(InputError, match=sentence):
         search(index, run=run, **question)
 
 
-def test_an_index_that_names_no_run_asks_for_one() -> None:
+def test_an_index_that_names_no_run_asks_for_one():
     with pytest.raises(InputError, match="names no run"):
         search(ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"]), "red")
 
 
-def test_an_index_of_another_model_is_refused(photos: Path, run: ColourRun) -> None:
+def test_an_index_of_another_model_is_refused(photos, run):
     other = ColourRun(photos.parent / "other")
     for model, weights in ((run, b"one"), (other, b"two")):
         model.folder.mkdir()

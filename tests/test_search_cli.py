@@ -7,7 +7,6 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,14 +31,14 @@ CODE = "import sys; from align_edu.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     write_photos(folder / "photos")
     assert main(["index", str(MODEL), str(folder / "photos"), str(folder / "index")]) == 0
     return folder / "index"
 
 
-def test_the_towers_in_plain_torch_equal_the_whole_model() -> None:
+def test_the_towers_in_plain_torch_equal_the_whole_model():
     towers, run = load_plain_towers(MODEL), load_run(MODEL)
     assert towers is not None
     texts = run.encode_texts(TEXTS)
@@ -51,7 +50,7 @@ def test_the_towers_in_plain_torch_equal_the_whole_model() -> None:
 
 
 @pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
-def test_plain_towers_take_every_padding_depth_and_projection(padding: Any) -> None:
+def test_plain_towers_take_every_padding_depth_and_projection(padding):
     image = replace(
         IMAGE_SIZES["B1"], width=0.3, padding=padding, projection=24, resize=77, crop=65
     )
@@ -68,7 +67,7 @@ def test_plain_towers_take_every_padding_depth_and_projection(padding: Any) -> N
     assert ours.shape == (1, 24) and (ours - theirs).abs().max() <= 1e-5
 
 
-def test_a_search_imports_neither_transformers_nor_torchvision(index: Path) -> None:
+def test_a_search_imports_neither_transformers_nor_torchvision(index):
     """tests/benchmarks/search_start.py counts its seconds of CPU."""
     code = CODE.replace("sys.exit(main())", "main(); print(*sorted(sys.modules))")
     command = [sys.executable, "-c", code, "search", str(index), "--image", "red.png"]
@@ -82,9 +81,7 @@ def test_a_search_imports_neither_transformers_nor_torchvision(index: Path) -> N
     assert heavy.isdisjoint(modules.split())
 
 
-def test_without_a_text_each_line_of_input_is_answered(
-    index: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_without_a_text_each_line_of_input_is_answered(index, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("a red cat\ngreen::2\n::\n\nnever read\n"))
     assert main(["search", str(index), "--top", "1", "--json"]) == 0
     told = capsys.readouterr()
@@ -94,9 +91,7 @@ def test_without_a_text_each_line_of_input_is_answered(
     assert main(["search", str(index)]) == 0 and capsys.readouterr().out == ""
 
 
-def test_hits_come_even_where_no_picture_can_be_written(
-    index: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_hits_come_even_where_no_picture_can_be_written(index, tmp_path, capsys):
     picture = tmp_path / "file" / "found.png"  # even root cannot write into a file
     picture.parent.write_text("")
     assert main(["search", str(index), "a red cat", "--picture", str(picture)]) == 0
@@ -108,7 +103,7 @@ def test_hits_come_even_where_no_picture_can_be_written(
     assert len(answer["hits"]) == 4 and answer["picture"] is None
 
 
-def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path: Path) -> None:
+def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path):
     Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
     hits = [Hit(tmp_path / "red.png", 1 - n / 2000, n) for n in range(1, 1001)]
     hits[1] = Hit(tmp_path / "gone-\udcff猫.png", 0.5, 2)
@@ -120,7 +115,7 @@ def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path: Path) 
     assert shown[116, 240].min() > 200 and len(np.unique(shown[40:, 240].min(axis=-1))) > 1
 
 
-def test_the_programs_own_picture_is_not_indexed(tmp_path: Path) -> None:
+def test_the_programs_own_picture_is_not_indexed(tmp_path):
     run, photos = ColourRun(tmp_path / "run"), write_photos(tmp_path / "photos")
     index = ImageIndex.build(run, photos)
     folder = index.save(photos / "index")
@@ -131,9 +126,7 @@ def test_the_programs_own_picture_is_not_indexed(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has only UTF-8 names")
-def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(tmp_path, capsys):
     run, photos = ColourRun(tmp_path / "run"), write_photos(tmp_path / "photos")
     odd = os.fsdecode(bytes(photos) + b"/caf\xe9\xe2\x80\xa8.png")  # Latin-1, and a line separator
     (photos / "red.png").rename(odd)
@@ -161,8 +154,8 @@ def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(
     ],
 )
 def test_a_standard_output_of_any_kind_gives_an_answer_or_one_sentence(
-    encoding: str, output: str, status: int, told: str
-) -> None:
+    encoding, output, status, told
+):
     code = (
         "import sys; import align_edu.cli as cli;"
         "cli._doctor = lambda: ({}, 'naïve 猫 \\udcff'); sys.exit(cli.main(['doctor']))"
@@ -181,8 +174,8 @@ def test_a_standard_output_of_any_kind_gives_an_answer_or_one_sentence(
 
 
 def test_an_interrupted_index_continues_and_leaves_nothing_unfinished(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    tmp_path, monkeypatch, capsys
+):
     """tests/test_embed.py proves that the result is the same."""
     monkeypatch.setattr("align_edu.evaluation.embed.PICTURES", 1)
     monkeypatch.setattr("align_edu.evaluation.embed.BLOCK", 1)
@@ -203,7 +196,7 @@ def test_an_interrupted_index_continues_and_leaves_nothing_unfinished(
     assert len(ImageIndex.load(out)) == 4
 
 
-def test_a_git_lfs_pointer_is_named_with_its_remedy(tmp_path: Path) -> None:
+def test_a_git_lfs_pointer_is_named_with_its_remedy(tmp_path):
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / name).write_bytes((MODEL / name).read_bytes())

@@ -12,7 +12,7 @@ from align_edu.lab import submissions
 from align_edu.lab.exercises import answer_key, find_exercise, judge
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import find_submissions, read_cells
-from tests.submissions import ODD, RIGHT, Cells, code_cell, taken_out
+from tests.submissions import ODD, RIGHT, code_cell, taken_out
 
 A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
 TEXT = json.dumps({"cells": [code_cell("x = 1")]})
@@ -67,9 +67,7 @@ def lay_out(folder: Path, names: list[str]) -> None:
         ([f"anna/{A}", "ben.zip!notes.txt"], ["anna"], "ben.zip: no notebook in it"),
     ],
 )
-def test_each_student_is_found_and_what_is_odd_is_named(
-    names: list[str], students: list[str], notes: str, tmp_path: Path
-) -> None:
+def test_each_student_is_found_and_what_is_odd_is_named(names, students, notes, tmp_path):
     lay_out(tmp_path, names)
     found, said = find_submissions(tmp_path)
     assert [each.student for each in found] == students
@@ -77,9 +75,7 @@ def test_each_student_is_found_and_what_is_odd_is_named(
     assert all(read_cells(each) == ["x = 1"] for each in found)
 
 
-def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(submissions, "MOST_BYTES", 2**20)
     with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(A, b" " * (2**20 + 1))
@@ -114,9 +110,7 @@ KEY = answer_key(find_exercise("chance_loss"), 12)
 
 
 @pytest.mark.parametrize("cells", [*ODD.values(), *([cell] for cell in MAGICS)], ids=str)
-def test_a_right_answer_is_taken_out_of_an_odd_notebook(
-    cells: Cells, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_right_answer_is_taken_out_of_an_odd_notebook(cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function = taken_out(cells, monkeypatch)
     assert judge(KEY, [outcome_of(function, case) for case in KEY.cases]) is None
@@ -138,9 +132,7 @@ def test_a_right_answer_is_taken_out_of_an_odd_notebook(
         ("def chance_loss(n):\n    raise NotImplementedError", "to be written"),
     ],
 )
-def test_a_check_and_grading_agree_however_a_function_is_made(
-    cell: str, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_check_and_grading_agree_however_a_function_is_made(cell, words, monkeypatch, capsys):
     exec(f"import math\n{cell}\nlab.check(chance_loss)", {"lab": lab})
     assert words in capsys.readouterr().out
     function = taken_out([cell], monkeypatch)

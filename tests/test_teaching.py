@@ -1,9 +1,7 @@
 """TEACHING.md: its example runs, its exercises exist, and its table covers the course."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,7 +20,7 @@ def table() -> list[list[str]]:
     return [row for row in cells if len(row) == 5]  # the plans of weeks have fewer columns
 
 
-def test_the_table_has_every_notebook_its_exercises_and_what_it_costs() -> None:
+def test_the_table_has_every_notebook_its_exercises_and_what_it_costs():
     written = [lesson.number for lesson in COURSE if lesson.minutes]
     assert [row[0] for row in table()] == written
     for number, _, exercises, minutes, memory in table():
@@ -32,7 +30,7 @@ def test_the_table_has_every_notebook_its_exercises_and_what_it_costs() -> None:
         assert 0.2 < float(memory.removesuffix(" GiB")) <= 2.0, number
 
 
-def test_what_the_page_names_exists() -> None:
+def test_what_the_page_names_exists():
     for name in re.findall(r"(?<!\.)\blab\.(\w+)", PAGE):
         assert hasattr(lab, name), name
     for path in re.findall(r"tests/benchmarks/\w+\.py", PAGE):
@@ -41,7 +39,7 @@ def test_what_the_page_names_exists() -> None:
     assert numbers <= {lesson.number for lesson in COURSE}
 
 
-def test_the_example_of_an_exercise_of_ones_own_runs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_example_of_an_exercise_of_ones_own_runs(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}
     exec(example, names)
@@ -72,8 +70,8 @@ def test_the_example_of_an_exercise_of_ones_own_runs(capsys: pytest.CaptureFixtu
     ],
 )
 def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused(
-    notebook: str, name: str, function: Callable[[int], Any], words: str
-) -> None:
+    notebook, name, function, words
+):
     function.__name__ = name
     square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
     hints, before = find_exercise("cosine").hints, dict(EXERCISES)

@@ -1,6 +1,5 @@
 import itertools
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,23 +15,23 @@ SCENES, TWINS = 200, 4
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     return World(seed=21).write_benchmark(tmp_path_factory.mktemp("toy") / "benchmark", SCENES)
 
 
 @pytest.fixture(scope="module")
-def dataset(folder: Path) -> dict[str, Any]:
+def dataset(folder):
     return json.loads((folder / "dataset_toy.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def hard(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def hard(tmp_path_factory):
     out = tmp_path_factory.mktemp("hard") / "benchmark"
     World(seed=22).write_benchmark(out, 200, image_size=32, twins=TWINS)
     return json.loads((out / "dataset_toy.json").read_text())["images"]
 
 
-def test_the_file_is_karpathys_format_field_by_field(folder: Path, dataset: dict[str, Any]) -> None:
+def test_the_file_is_karpathys_format_field_by_field(folder, dataset):
     assert dataset["dataset"] == "toy" and len(dataset["images"]) == SCENES
     for number, image in enumerate(dataset["images"]):
         assert image["imgid"] == number and image["split"] == "test" and "twin_of" not in image
@@ -66,9 +65,7 @@ def statements(facts: dict[str, Any]) -> set[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", ["dataset", "hard"])
-def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(
-    name: str, request: pytest.FixtureRequest
-) -> None:
+def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(name, request):
     found = request.getfixturevalue(name)
     images = found["images"] if name == "dataset" else found
     for one, two in itertools.permutations([statements(row["scene"]) for row in images], 2):
@@ -105,22 +102,18 @@ CAT_ABOVE_DOG = scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), rel
         (scene(), scene(other=Thing("cat", "blue"), relation="beside"), False),
     ],
 )
-def test_when_a_full_caption_is_true_of_another_scene(
-    seen: Scene, caption_of: Scene, true: bool
-) -> None:
+def test_when_a_full_caption_is_true_of_another_scene(seen, caption_of, true):
     assert satisfies(seen, source=caption_of) is true
 
 
-def test_about_15_per_cent_show_compositions_that_training_never_sees(
-    dataset: dict[str, Any],
-) -> None:
+def test_about_15_per_cent_show_compositions_that_training_never_sees(dataset):
     marks = [image["held_out"] for image in dataset["images"]]
     scenes = [scene_from_facts(image["scene"]) for image in dataset["images"]]
     assert marks == [is_held_out(scene) for scene in scenes]
     assert sum(marks) / SCENES == pytest.approx(0.15, abs=0.06)
 
 
-def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path: Path) -> None:
+def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path):
     half = tmp_path / ".a.part" / "images"
     half.mkdir(parents=True)
     (half / "000999.jpg").write_bytes(b"left over")
@@ -134,9 +127,7 @@ def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path
         World(seed=4).write_benchmark(out, 5, twins=1)
 
 
-def test_more_scenes_than_captions_can_tell_apart_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_scenes_than_captions_can_tell_apart_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(benchmark, "MOST_TRIES", 1)  # as if the world had run out of scenes
     with pytest.raises(InputError, match="that no caption confuses; ask for fewer"):
         World(seed=1).write_benchmark(tmp_path / "benchmark", 2_000, image_size=16)
@@ -144,9 +135,7 @@ def test_more_scenes_than_captions_can_tell_apart_are_refused(
 
 
 @pytest.mark.parametrize("twins", [0, 2])
-def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(
-    tmp_path: Path, twins: int
-) -> None:
+def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(tmp_path, twins):
     world, more = World(seed=6), {"image_size": 32, "twins": twins}
     alone = world.write_benchmark(tmp_path / "alone", 12, **more)
     both = world.write_benchmark(tmp_path / "both", 12, train=9, **more)
@@ -163,9 +152,7 @@ def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(
     assert len(pairs) == 45 and pairs.names[0] == "000012.jpg"
 
 
-def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(
-    hard: list[dict[str, Any]],
-) -> None:
+def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(hard):
     twins = [row for row in hard if row["twin_of"] is not None]
     assert len(twins) == 160  # four of each five
     changed = set()

@@ -1,6 +1,5 @@
 """The linear probe, fine-tuning and few-shot transfer: as published, honest at chance, clear."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +34,7 @@ MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def two_views() -> Iterator[None]:
+def two_views():
     """Train the first stage on fewer crops, which is quicker."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier, "VIEWS", 2)
@@ -43,23 +42,23 @@ def two_views() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def run() -> Run:
+def run():
     return load_run(MODEL)
 
 
 @pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def colours(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tasks") / "colours"
     return World(seed=5).write_task(folder, "colour", train=120, val=40, test=100)
 
 
 @pytest.fixture(scope="module")
-def train(colours: Path) -> LabelledImages:
+def train(colours):
     return read_labelled(colours, "train")
 
 
 @pytest.fixture(scope="module")
-def head(run: Run, train: LabelledImages) -> Classifier:
+def head(run, train):
     return train_head(run, train)
 
 
@@ -83,9 +82,7 @@ def overlapping(classes: int, rows: int, width: int, seed: int) -> tuple[Tensor,
 
 
 @pytest.mark.parametrize(("classes", "width"), [(2, 6), (5, 12), (10, 30)])
-def test_the_probe_is_as_good_as_scikit_learns_logistic_regression(
-    classes: int, width: int
-) -> None:
+def test_the_probe_is_as_good_as_scikit_learns_logistic_regression(classes, width):
     x, labels = overlapping(classes, 4_000, width, seed=1)
     test, test_labels = overlapping(classes, 8_000, width, seed=2)
     probe = train_probe(x, labels, classes, epochs=30)
@@ -96,9 +93,7 @@ def test_the_probe_is_as_good_as_scikit_learns_logistic_regression(
     assert 1.5 / classes < ours < 0.95  # there was something to learn, and something to miss
 
 
-def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(
-    run: Run, colours: Path
-) -> None:
+def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(run, colours):
     probe, tuned = evaluate_probe(run, colours), evaluate_fine_tune(run, colours, epochs=2)
     new = Align(run.preset, run.tokenizer.get_vocab_size(), seed=0)
     random = evaluate_probe(Run(MODEL, run.preset, run.tokenizer, new.eval()), colours)
@@ -120,7 +115,7 @@ def ramp(width: int, height: int) -> Image.Image:
     return Image.fromarray(np.stack([columns, rows, 0 * rows], axis=2).astype(np.uint8))
 
 
-def test_random_views_are_parts_of_the_smallest_area_and_more_half_of_them_mirrored() -> None:
+def test_random_views_are_parts_of_the_smallest_area_and_more_half_of_them_mirrored():
     data = LabelledImages("ramp", ["a"], torch.zeros(400).long(), lambda i: ramp(200, 200))
     views = random_views(data, torch.arange(400), 60)
     red, green = ((views[:, channel] + 1) * 127.5 for channel in (0, 1))  # columns and rows
@@ -134,7 +129,7 @@ def test_random_views_are_parts_of_the_smallest_area_and_more_half_of_them_mirro
     assert abs((width < 0).double().mean().item() - 0.5) < 4 * 0.5 / 400**0.5
 
 
-def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side() -> None:
+def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side():
     crop = evaluation_crop(ramp(160, 240), 48)
     assert crop.shape == (3, 60, 60)  # 48 / 0.8
     # 0.875 of 160 from 10 to 150, of 240 from 15 to 225; half an output pixel inside.
@@ -144,9 +139,7 @@ def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side
     assert crop[1, -1, 30].item() == pytest.approx(225 - 210 / 120, abs=3)
 
 
-def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(
-    run: Run, train: LabelledImages, head: Classifier
-) -> None:
+def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(run, train, head):
     before = load_run(MODEL).model.image_tower.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in head.tower.state_dict().items())
     model = train_all(head, some(train, 2), epochs=3)
@@ -164,9 +157,7 @@ def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(
     assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
-def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(
-    train: LabelledImages, head: Classifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(train, head, monkeypatch):
     seen: list[list[float]] = []
     step = torch.optim.SGD.step
 
@@ -182,9 +173,7 @@ def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(
     np.testing.assert_allclose(by_epoch[:, 1], 0.001 * np.array(falls), rtol=1e-12)
 
 
-def test_the_same_seed_gives_the_same_classifier_whatever_the_global_seed(
-    run: Run, train: LabelledImages
-) -> None:
+def test_the_same_seed_gives_the_same_classifier_whatever_the_global_seed(run, train):
     few = some(train, 5)
 
     def trained(seed: int, other: int) -> Classifier:
@@ -199,9 +188,7 @@ def test_the_same_seed_gives_the_same_classifier_whatever_the_global_seed(
 # --- few-shot transfer
 
 
-def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
-    run: Run, colours: Path
-) -> None:
+def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(run, colours):
     result = evaluate_few_shot(run, colours)
     train, val, test = (read_labelled(colours, split) for split in ("train", "val", "test"))
     x, y, z = (embed_labelled(run, part) for part in (train, val, test))
@@ -223,9 +210,7 @@ def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
     assert "best of 9" in few_shot_table(result) and "frozen" in few_shot_table(result)
 
 
-def test_few_shot_can_train_all_layers(
-    run: Run, colours: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
     monkeypatch.setattr(transfer, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
     monkeypatch.setattr(transfer, "RUNS", 2)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
@@ -238,7 +223,7 @@ def test_few_shot_can_train_all_layers(
 # --- what is refused
 
 
-def test_data_that_do_not_fit_are_refused_in_one_line(run: Run, tmp_path: Path) -> None:
+def test_data_that_do_not_fit_are_refused_in_one_line(run, tmp_path):
     folder = World(seed=5).write_task(tmp_path / "size", "size", train=6, val=0, test=6)
     for evaluate in (evaluate_few_shot, evaluate_fine_tune):
         with pytest.raises(InputError, match="epochs 0"):

@@ -1,8 +1,6 @@
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import imagehash
 import numpy as np
@@ -36,7 +34,7 @@ def pairs_of(n: int, **changes: object) -> list[Pair]:
 
 
 @pytest.fixture
-def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def blank_pictures(monkeypatch):
     """What the picture shows does not matter to most tests here, and drawing takes time."""
     blank = Image.new("RGB", (58, 58))
     monkeypatch.setattr(web_noise, "draw", lambda scene, rng, size: blank)
@@ -45,9 +43,7 @@ def blank_pictures(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     web_noise._popular_pair.cache_clear()
 
 
-def test_the_mix_is_the_documented_one_and_its_rules_are_those_of_the_filters(
-    tmp_path: Path,
-) -> None:
+def test_the_mix_is_the_documented_one_and_its_rules_are_those_of_the_filters(tmp_path):
     assert {name: noise.share * 100 for name, noise in NOISE.items()} == pytest.approx(DOCUMENTED)
     assert sum(DOCUMENTED.values()) == pytest.approx(25.0)
     assert {name for name, noise in NOISE.items() if noise.side == "image"} == FROM_IMAGE
@@ -57,7 +53,7 @@ def test_the_mix_is_the_documented_one_and_its_rules_are_those_of_the_filters(
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_each_noise_has_its_documented_share_of_a_world() -> None:
+def test_each_noise_has_its_documented_share_of_a_world():
     n = 6_000
     pairs = pairs_of(n, pairs=100_000)
     seen = Counter(p.noise for p in pairs)
@@ -77,7 +73,7 @@ def test_each_noise_has_its_documented_share_of_a_world() -> None:
 
 @pytest.mark.usefixtures("blank_pictures")
 @pytest.mark.parametrize("rate", [0.0, 0.95])
-def test_the_rate_scales_all_noise_and_no_picture_shows_a_held_out_composition(rate: float) -> None:
+def test_the_rate_scales_all_noise_and_no_picture_shows_a_held_out_composition(rate):
     pairs = pairs_of(1_500, noise=rate)
     seen = Counter(p.noise for p in pairs)
     assert 1 - seen["clean"] / 1_500 == pytest.approx(rate, abs=0.035)
@@ -86,7 +82,7 @@ def test_the_rate_scales_all_noise_and_no_picture_shows_a_held_out_composition(r
 
 
 @pytest.mark.usefixtures("blank_pictures")
-def test_a_small_world_shares_boilerplate_and_only_noisy_pictures_break_the_size_rules() -> None:
+def test_a_small_world_shares_boilerplate_and_only_noisy_pictures_break_the_size_rules():
     pairs = pairs_of(5_000)
     shared = Counter(p.text for p in pairs if p.noise == "boilerplate")
     assert set(shared) == set(BOILERPLATE)
@@ -112,7 +108,7 @@ def test_a_small_world_shares_boilerplate_and_only_noisy_pictures_break_the_size
         ("boilerplate", "|".join(BOILERPLATE)),
     ],
 )
-def test_noisy_text_looks_like_its_kind(name: str, pattern: str) -> None:
+def test_noisy_text_looks_like_its_kind(name, pattern):
     make = NOISE[name].text
     assert make is not None
     for seed in range(200):
@@ -121,7 +117,7 @@ def test_noisy_text_looks_like_its_kind(name: str, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["marketing", "other_language", "thumbnail_version"])
-def test_noise_that_no_rule_sees_has_3_to_20_words_and_seldom_repeats(name: str) -> None:
+def test_noise_that_no_rule_sees_has_3_to_20_words_and_seldom_repeats(name):
     make = NOISE[name].text
     assert make is not None and NOISE[name].rules == ()
     texts = [make(DOG, np.random.default_rng(seed)) for seed in range(2_000)]
@@ -129,14 +125,14 @@ def test_noise_that_no_rule_sees_has_3_to_20_words_and_seldom_repeats(name: str)
     assert name != "marketing" or max(Counter(texts).values()) <= 10
 
 
-def test_a_popular_image_has_over_1000_alt_texts_in_a_world_of_100_000_pairs() -> None:
+def test_a_popular_image_has_over_1000_alt_texts_in_a_world_of_100_000_pairs():
     images = {n: popular_images(WorldSettings(5, 0.25, 58, n, 5_000)) for n in (90_000, 100_000)}
     assert images == {90_000: 0, 100_000: 1}
     texts = 100_000 * 0.25 * 1.2 / 24.6  # without near-duplicates, whose 0.4 % go to the others
     assert texts - 5 * texts**0.5 > 1_000
 
 
-def test_near_duplicates_look_like_a_benchmark_picture_but_are_other_files(tmp_path: Path) -> None:
+def test_near_duplicates_look_like_a_benchmark_picture_but_are_other_files(tmp_path):
     folder = World(seed=9).write_benchmark(tmp_path / "benchmark", scenes=12)
     files = sorted((folder / "images").iterdir())
     known = [imagehash.phash(Image.open(file)) for file in files]
@@ -149,7 +145,7 @@ def test_near_duplicates_look_like_a_benchmark_picture_but_are_other_files(tmp_p
         assert p.jpeg not in {file.read_bytes() for file in files}
 
 
-def test_a_folder_that_is_no_benchmark_cannot_be_near_to(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_benchmark_cannot_be_near_to(tmp_path):
     (tmp_path / "dataset_toy.json").write_text('{"images": []}')
     with pytest.raises(InputError, match="has no images with scenes"):
         World().write(tmp_path / "world", pairs=10, benchmark=tmp_path)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer
 
 from align_edu.io import InputError
 from align_edu.model.wordpiece import (
@@ -28,14 +27,14 @@ TEXTS = [
 SIZE = 80
 
 
-def test_the_special_tokens_come_first_in_bert_s_names() -> None:
+def test_the_special_tokens_come_first_in_bert_s_names():
     vocabulary = train_wordpiece(TEXTS, SIZE).get_vocab()
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     assert [vocabulary[name] for name in names] == [0, 1, 2, 3, 4]
     assert sorted(vocabulary.values()) == list(range(SIZE))
 
 
-def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path: Path) -> None:
+def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path):
     here, other = tmp_path / "here.json", tmp_path / "other.json"
     save_wordpiece(train_wordpiece(TEXTS[::-1], SIZE), here)
     code = (
@@ -49,11 +48,11 @@ def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path: Pa
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
+def tokenizer():
     return train_wordpiece(TEXTS, SIZE)
 
 
-def test_frequent_words_are_one_piece_and_rare_ones_are_spelled(tokenizer: Tokenizer) -> None:
+def test_frequent_words_are_one_piece_and_rare_ones_are_spelled(tokenizer):
     assert tokenizer.encode("RED Cat").tokens == ["[CLS]", "red", "cat", "[SEP]"]
     pieces = tokenizer.encode("bay").tokens[1:-1]
     assert len(pieces) > 1 and "".join(piece.removeprefix("##") for piece in pieces) == "bay"
@@ -61,7 +60,7 @@ def test_frequent_words_are_one_piece_and_rare_ones_are_spelled(tokenizer: Token
     assert tokenizer.encode("caf\u00e9 \u4e2d").tokens == ["[CLS]", "[UNK]", "[UNK]", "[SEP]"]
 
 
-def test_batches_are_padded_to_their_longest_text_and_masked(tokenizer: Tokenizer) -> None:
+def test_batches_are_padded_to_their_longest_text_and_masked(tokenizer):
     ids, mask = encode_texts(tokenizer, ["red", "red cat at night", ""])
     assert ids.dtype == mask.dtype == torch.int64
     assert ids.shape == mask.shape == (3, 6)
@@ -72,7 +71,7 @@ def test_batches_are_padded_to_their_longest_text_and_masked(tokenizer: Tokenize
     assert ids.shape == mask.shape == (0, 0)
 
 
-def test_texts_of_fixed_length_have_the_same_pieces_and_more_padding(tokenizer: Tokenizer) -> None:
+def test_texts_of_fixed_length_have_the_same_pieces_and_more_padding(tokenizer):
     ids, mask = encode_texts(tokenizer, TEXTS)
     fixed, fixed_mask = encode_texts(tokenizer, TEXTS, fixed_length=True)
     length = ids.shape[1]
@@ -82,9 +81,7 @@ def test_texts_of_fixed_length_have_the_same_pieces_and_more_padding(tokenizer: 
 
 
 @pytest.mark.parametrize("words", [61, 62, 63, 200])
-def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(
-    tokenizer: Tokenizer, words: int
-) -> None:
+def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(tokenizer, words):
     ids, mask = encode_texts(tokenizer, ["red " * words])
     assert ids.shape == (1, min(words + 2, 64))
     assert ids[0, 0] == 2 and ids[0, -1] == 3 and mask.all()
@@ -92,9 +89,7 @@ def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(
 
 
 @pytest.mark.parametrize("max_length", [64, 7])
-def test_transformers_reads_the_file_and_gives_the_same_ids(
-    tokenizer: Tokenizer, tmp_path: Path, max_length: int
-) -> None:
+def test_transformers_reads_the_file_and_gives_the_same_ids(tokenizer, tmp_path, max_length):
     from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
     texts = [*TEXTS, "", "A  red\tcat!", "dog's caf\u00e9, \U0001f600 \u4e2d\u6587", "red " * 100]
@@ -111,7 +106,7 @@ def test_transformers_reads_the_file_and_gives_the_same_ids(
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is not here")
-def test_real_alt_text_in_many_scripts_trains_the_same_twice(tmp_path: Path) -> None:
+def test_real_alt_text_in_many_scripts_trains_the_same_twice(tmp_path):
     from align_edu.pairs import read_pairs
 
     texts = read_pairs(REAL / "alt_text" / "web_10000.parquet")["caption"].to_pylist()
@@ -123,7 +118,7 @@ def test_real_alt_text_in_many_scripts_trains_the_same_twice(tmp_path: Path) -> 
     assert ((ids == 1) & (mask == 1)).sum() / mask.sum() < 0.01  # nearly no [UNK]
 
 
-def test_a_vocabulary_larger_than_the_text_allows_says_how_many_it_gives() -> None:
+def test_a_vocabulary_larger_than_the_text_allows_says_how_many_it_gives():
     with pytest.raises(InputError, match="larger than these texts allow") as error:
         train_wordpiece(TEXTS, 5000)
     possible = int(str(error.value).split("give ")[1].split()[0])
@@ -133,12 +128,12 @@ def test_a_vocabulary_larger_than_the_text_allows_says_how_many_it_gives() -> No
 
 
 @pytest.mark.parametrize("texts", [TEXTS, []])
-def test_a_vocabulary_too_small_for_the_letters_is_refused(texts: list[str]) -> None:
+def test_a_vocabulary_too_small_for_the_letters_is_refused(texts):
     with pytest.raises(InputError, match="letters"):
         train_wordpiece(texts, 4)
 
 
-def test_what_is_no_tokenizer_file_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_what_is_no_tokenizer_file_is_refused(tokenizer, tmp_path):
     path = tmp_path / "tokenizer.json"
     with pytest.raises(InputError, match="no such file"):
         load_wordpiece(path)

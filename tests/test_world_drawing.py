@@ -36,7 +36,7 @@ def components(mask: np.ndarray) -> int:
 
 
 @pytest.mark.parametrize("kind", catalog.KINDS)
-def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
+def test_the_colour_of_the_object_can_be_measured(kind):
     names, palette = list(catalog.COLOURS), np.array(list(catalog.COLOURS.values()), dtype=float)
     scene = replace(PLAIN, thing=Thing(kind, "red"), style="photo")
     mask = object_mask(scene)
@@ -50,7 +50,7 @@ def test_the_colour_of_the_object_can_be_measured(kind: str) -> None:
         assert names[int(votes.argmax())] == colour
 
 
-def test_a_picture_is_the_same_at_any_size() -> None:
+def test_a_picture_is_the_same_at_any_size():
     rng = np.random.default_rng(1)
     for seed in range(20):
         scene = sample_scene(rng)
@@ -63,7 +63,7 @@ def test_a_picture_is_the_same_at_any_size() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
 @pytest.mark.parametrize("size", catalog.SIZES)
-def test_the_count_is_the_number_of_separate_objects(count: int, size: str) -> None:
+def test_the_count_is_the_number_of_separate_objects(count, size):
     for seed, kind in enumerate(("apple", "car", "cat", "house", "balloon", "shirt", "key")):
         scene = replace(PLAIN, thing=Thing(kind, "red"), count=count, size=size)
         assert components(object_mask(scene, seed, size=116)) == count
@@ -71,7 +71,7 @@ def test_the_count_is_the_number_of_separate_objects(count: int, size: str) -> N
 
 # One large object fills the picture: (0.82 / 0.69) ** 2 = 1.41 times a medium one's area.
 @pytest.mark.parametrize(("count", "larger"), [(1, 1.35), (2, 1.5), (4, 1.5)])
-def test_small_medium_and_large_are_clearly_apart(count: int, larger: float) -> None:
+def test_small_medium_and_large_are_clearly_apart(count, larger):
     area = {
         size: np.median(
             [object_mask(replace(PLAIN, count=count, size=size), i).sum() for i in range(7)]
@@ -84,7 +84,7 @@ def test_small_medium_and_large_are_clearly_apart(count: int, larger: float) -> 
 
 @pytest.mark.parametrize("relation", catalog.RELATIONS)
 @pytest.mark.parametrize("size", catalog.SIZES)
-def test_the_relation_can_be_seen_from_the_centres(relation: str, size: str) -> None:
+def test_the_relation_can_be_seen_from_the_centres(relation, size):
     cup, dog = Thing("cup", "green"), Thing("dog", "green")
     sides = set()
     for seed in range(12):
@@ -102,7 +102,7 @@ def test_the_relation_can_be_seen_from_the_centres(relation: str, size: str) -> 
     assert sides in (set(), {True, False})  # beside on both sides: training flips pictures
 
 
-def test_objects_of_usual_size_keep_clear_of_the_edge() -> None:
+def test_objects_of_usual_size_keep_clear_of_the_edge():
     for seed, kind in enumerate(catalog.KINDS):
         scene = replace(PLAIN, thing=Thing(kind, "red"), count=seed % 4 + 1)
         where = np.argwhere(object_mask(scene, seed))
@@ -119,7 +119,7 @@ def _mean_of(place: str, weather: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("place", [n for n, place in catalog.PLACES.items() if place.daylight])
-def test_weather_changes_the_light_as_it_should(place: str) -> None:
+def test_weather_changes_the_light_as_it_should(place):
     clear = _mean_of(place, "clear")
     assert _mean_of(place, "rain").mean() < 1.02 * clear.mean()
     assert _mean_of(place, "night").mean() < 0.65 * clear.mean()
@@ -128,7 +128,7 @@ def test_weather_changes_the_light_as_it_should(place: str) -> None:
     assert sunset[0] / sunset[2] > 1.25 * warmth[0] / warmth[2]
 
 
-def test_snowfall_leaves_white_flakes_on_the_picture() -> None:
+def test_snowfall_leaves_white_flakes_on_the_picture():
     forest = replace(PLAIN, place="forest")
     white = [
         (pixels(replace(forest, weather=weather)).min(axis=2) > 225).mean()
@@ -137,7 +137,7 @@ def test_snowfall_leaves_white_flakes_on_the_picture() -> None:
     assert white[1] > white[0] + 0.01
 
 
-def test_styles_differ_in_their_frame_their_colours_and_their_grain() -> None:
+def test_styles_differ_in_their_frame_their_colours_and_their_grain():
     def look(style: str) -> tuple[float, float, float]:
         scene = replace(PLAIN, style=style)
         picture = np.mean([pixels(scene, seed) for seed in range(5)], axis=0)
@@ -151,7 +151,7 @@ def test_styles_differ_in_their_frame_their_colours_and_their_grain() -> None:
     assert poster[2] < 0.5 * photo[2]
 
 
-def test_places_can_be_told_apart_by_their_mean_look() -> None:
+def test_places_can_be_told_apart_by_their_mean_look():
     """A nearest-mean classifier on 8 x 8 thumbnails, fitted on other drawings, knows the place."""
 
     def thumbnail(place: str, seed: int) -> np.ndarray:

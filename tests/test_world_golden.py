@@ -159,9 +159,7 @@ def digest(name: str, folder: Path) -> str:
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_what_the_world_makes_is_byte_identical_to_what_it_made_before(
-    name: str, tmp_path: Path
-) -> None:
+def test_what_the_world_makes_is_byte_identical_to_what_it_made_before(name, tmp_path):
     assert digest(name, tmp_path) == GOLDEN[name]
 
 

@@ -23,12 +23,12 @@ from align_edu.world.scene import (
 
 
 @pytest.fixture(scope="module")
-def scenes() -> list[Scene]:
+def scenes():
     rng = np.random.default_rng(3)
     return [sample_scene(rng) for _ in range(20_000)]
 
 
-def test_a_wheel_holds_the_data_files() -> None:
+def test_a_wheel_holds_the_data_files():
     root = Path(__file__).parents[1]
     shipped = {f.distribution_path for f in WheelBuilder(str(root)).recurse_included_files()}
     world = ("catalog.toml", "outlines.txt", "words.toml", "web.toml", "pictures.toml")
@@ -38,7 +38,7 @@ def test_a_wheel_holds_the_data_files() -> None:
     } <= shipped
 
 
-def test_a_sixteenth_of_the_compositions_is_held_out_by_sha256_in_either_object() -> None:
+def test_a_sixteenth_of_the_compositions_is_held_out_by_sha256_in_either_object():
     expected = {
         (kind, colour)
         for kind in catalog.KINDS
@@ -54,7 +54,7 @@ def test_a_sixteenth_of_the_compositions_is_held_out_by_sha256_in_either_object(
     assert all(is_held_out(sample_scene(rng, held_out=True)) for _ in range(200))
 
 
-def test_facts_are_as_frequent_as_the_catalog_says(scenes: list[Scene]) -> None:
+def test_facts_are_as_frequent_as_the_catalog_says(scenes):
     assert not any(map(is_held_out, scenes))
     kinds = Counter(scene.thing.kind for scene in scenes)
     ranks = np.arange(1, len(catalog.KINDS) + 1)
@@ -78,7 +78,7 @@ def test_facts_are_as_frequent_as_the_catalog_says(scenes: list[Scene]) -> None:
     assert clear == pytest.approx(catalog.WEATHER["clear"], abs=0.02)
 
 
-def test_the_facts_of_a_scene_fit_each_other_and_go_through_json(scenes: list[Scene]) -> None:
+def test_the_facts_of_a_scene_fit_each_other_and_go_through_json(scenes):
     for scene in scenes[:3_000]:
         place = catalog.PLACES[scene.place]
         assert place.outdoor or scene.weather == "clear"
@@ -93,7 +93,7 @@ def test_the_facts_of_a_scene_fit_each_other_and_go_through_json(scenes: list[Sc
     ("key", "value"),
     [("kind", "dragon"), ("colour", None), ("count", 9), ("place", "moon"), ("relation", "in")],
 )
-def test_a_value_outside_the_catalog_is_refused_with_its_key(key: str, value: object) -> None:
+def test_a_value_outside_the_catalog_is_refused_with_its_key(key, value):
     dog, cat = Thing("dog", "red"), Thing("cat", "blue")
     scene = Scene(dog, 1, "small", "beach", "rain", "photo", cat, "above")
     with pytest.raises(InputError, match=f"key '{key}'"):

@@ -42,11 +42,11 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def world(tmp_path_factory):
     return write(tmp_path_factory.mktemp("world") / "raw")
 
 
-def test_the_layout_is_that_of_img2dataset(world: Path) -> None:
+def test_the_layout_is_that_of_img2dataset(world):
     shards = [f"{i:05d}{end}" for i in range(5) for end in (".parquet", ".tar", "_stats.json")]
     assert sorted(f.name for f in world.iterdir()) == sorted([*shards, "world.json"])
     assert json.loads((world / "00004_stats.json").read_text()) == {
@@ -55,7 +55,7 @@ def test_the_layout_is_that_of_img2dataset(world: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world: Path) -> None:
+def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world):
     table = pq.read_table(world / "00002.parquet")
     assert table.column_names == COLUMNS
     keys = [f"00002{i:04d}" for i in range(SHARD_SIZE)]
@@ -74,16 +74,14 @@ def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world: Path)
             assert (row["width"], row["height"], row["status"]) == (58, 58, "success")
 
 
-def test_the_truth_is_recorded_for_each_pair(world: Path) -> None:
+def test_the_truth_is_recorded_for_each_pair(world):
     rows = [row for f in world.glob("*.parquet") for row in pq.read_table(f).to_pylist()]
     assert len({row["key"] for row in rows}) == len({row["sha256"] for row in rows}) == PAIRS
     assert len({row["noise"] for row in rows}) > 5
     assert all(json.loads(row["scene"])["kind"] for row in rows)
 
 
-def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(
-    world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(world, tmp_path, capsys):
     assert digests(write(tmp_path / "two", workers=2, progress=True)) == digests(world)
     captured = capsys.readouterr()
     assert captured.out == "" and "130/130" in captured.err
@@ -92,7 +90,7 @@ def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(
     assert not set(mine) & set(pq.read_table(other / "00000.parquet").column("sha256").to_pylist())
 
 
-def test_a_lost_file_is_made_again_and_whole_shards_are_left_alone(tmp_path: Path) -> None:
+def test_a_lost_file_is_made_again_and_whole_shards_are_left_alone(tmp_path):
     out = write(tmp_path / "raw", pairs=60, shard_size=20)
     before, shard = digests(out), {"00001.tar", "00001_stats.json", "00001.parquet"}
     for lost in shard:
@@ -104,7 +102,7 @@ def test_a_lost_file_is_made_again_and_whole_shards_are_left_alone(tmp_path: Pat
         assert {f.name for f in out.iterdir() if f.stat().st_mtime_ns != times[f.name]} == shard
 
 
-def test_a_killed_writer_goes_on_to_the_same_bytes(world: Path, tmp_path: Path) -> None:
+def test_a_killed_writer_goes_on_to_the_same_bytes(world, tmp_path):
     out = tmp_path / "raw"
     code = (
         "import sys; from align_edu.world import World; "
@@ -121,14 +119,14 @@ def test_a_killed_writer_goes_on_to_the_same_bytes(world: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("kind", WRITE)
-def test_a_second_writer_into_the_same_folder_is_refused(tmp_path: Path, kind: str) -> None:
+def test_a_second_writer_into_the_same_folder_is_refused(tmp_path, kind):
     out = tmp_path / "raw"
     with only_writer(out), pytest.raises(InputError, match="another process is writing to it"):
         WRITE[kind](out)
     assert not out.exists()
 
 
-def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> None:
+def test_a_folder_of_other_settings_is_refused_and_left_alone(world):
     before = digests(world)
     with pytest.raises(InputError, match=r"other settings \(seed, pairs\)"):
         write(world, seed=9, pairs=60)
@@ -150,9 +148,7 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world: Path) -> No
         ],
     ],
 )
-def test_arguments_out_of_range_are_refused_before_anything_is_written(
-    tmp_path: Path, options: dict[str, Any], message: str
-) -> None:
+def test_arguments_out_of_range_are_refused_before_anything_is_written(tmp_path, options, message):
     every: dict[str, Any] = {"seed": 0, "noise": 0.1, "image_size": 58, "pairs": 10} | options
     world = World(*(every.pop(name) for name in ("seed", "noise", "image_size")))
     with pytest.raises(InputError, match=message):
@@ -171,9 +167,7 @@ def test_arguments_out_of_range_are_refused_before_anything_is_written(
         ("task", {"train": 0, "val": 0, "test": 0}, "pictures 0"),
     ],
 )
-def test_benchmarks_and_tasks_that_make_no_sense_are_refused(
-    tmp_path: Path, kind: str, options: dict[str, int], message: str
-) -> None:
+def test_benchmarks_and_tasks_that_make_no_sense_are_refused(tmp_path, kind, options, message):
     with pytest.raises(InputError, match=message):
         WRITE[kind](tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
@@ -186,9 +180,7 @@ def test_benchmarks_and_tasks_that_make_no_sense_are_refused(
         ("shards", "00007.tar", "is a file"), ("benchmark", "00007.tar", "is a file"),
     ],
 )  # fmt: skip
-def test_a_path_that_holds_something_else_is_refused_and_left_alone(
-    tmp_path: Path, kind: str, path: str, message: str
-) -> None:
+def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path, kind, path, message):
     (tmp_path / "00007.tar").write_text("mine")
     with pytest.raises(InputError, match=message):
         WRITE[kind](tmp_path / path)
@@ -196,9 +188,7 @@ def test_a_path_that_holds_something_else_is_refused_and_left_alone(
 
 
 @pytest.mark.parametrize(("kind", "left"), [("shards", ["world.json"]), ("benchmark", [])])
-def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(
-    tmp_path: Path, kind: str, left: list[str]
-) -> None:
+def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path, kind, left):
     """The operating system refuses to let files grow over 2,000 bytes, as a full disk would."""
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
@@ -211,7 +201,7 @@ def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(
     assert any(WRITE[kind](tmp_path / "raw").iterdir())
 
 
-def test_a_script_that_workers_cannot_import_ends_with_the_remedy(tmp_path: Path) -> None:
+def test_a_script_that_workers_cannot_import_ends_with_the_remedy(tmp_path):
     script = (
         "from align_edu.world import World\n"
         "from align_edu.io import InputError\n"

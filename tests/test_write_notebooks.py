@@ -22,7 +22,7 @@ def stored(folder: Path, *sources: str) -> Path:
     return path
 
 
-def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_path: Path) -> None:
+def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_path):
     path = stored(tmp_path, *CELLS)
     rewrite(path)
     first, found = path.read_bytes(), json.loads(path.read_text())
@@ -44,9 +44,7 @@ def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_
         ("import sys\nprint('no', file=sys.stderr)", "cell 1 writes to standard error: no"),
     ],
 )
-def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(
-    source: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(source, words, tmp_path, capsys):
     path = stored(tmp_path, source)
     before = path.read_bytes()
     assert main([str(path)]) == 1
@@ -55,7 +53,7 @@ def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 
 
-def test_only_the_tags_that_the_conventions_have_are_kept(tmp_path: Path) -> None:
+def test_only_the_tags_that_the_conventions_have_are_kept(tmp_path):
     book = nbformat.read(stored(tmp_path, "1"), 4)
     book.cells[0].metadata = {"tags": ["raises-exception", "nbval-ignore-output"], "execution": {}}
     canonical(book)
