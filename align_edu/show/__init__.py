@@ -5,8 +5,7 @@ from align_edu import names_on_first_use
 _NAMES_OF = {
     "charts": "cost_bars funnel_bars hash_curve recall_bars softmax_bars temperature_curves"
     " training_curves",
-    "matrices": "matrix_row rule_matrix similarity_matrix",
-    "pictures": "picture_grid search_gallery",
+    "grids": "matrix_row picture_grid rule_matrix search_gallery similarity_matrix",
     "report": "Found Sample write_report",
     "sheet": "save_search_picture",
     "style": "to_png",
