@@ -253,7 +253,7 @@ def _answers(index: Any, picture: Path, query: dict[str, Any]) -> Iterator[Answe
 
 def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
     from align_edu.search import search
-    from align_edu.show.sheet import save_search_picture
+    from align_edu.show.report import save_search_picture
 
     hits = search(index, **query)
     words = [query["text"] or "", str(query["image"] or "")]

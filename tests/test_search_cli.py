@@ -21,7 +21,7 @@ from align_edu.io import InputError, read_json, write_json
 from align_edu.presets import IMAGE_SIZES, get_preset
 from align_edu.search import Hit, ImageIndex
 from align_edu.search.towers import PlainTowers, load_plain_towers
-from align_edu.show.sheet import save_search_picture
+from align_edu.show.report import save_search_picture
 from align_edu.training.run import Run
 from tests.colour_run import ColourRun, write_photos
 
