@@ -1,6 +1,7 @@
 """The nbgrader converter: nbgrader takes its assignments, and grades submissions as it should."""
 
 import os
+import re
 import sys
 import textwrap
 from functools import cache
@@ -170,6 +171,7 @@ def test_an_assignment_differs_in_its_exercises_only_has_its_samples_and_right_a
     for name in ("toy_model", "benchmark", "raw_pairs", "cc3m_sample.tsv"):
         reads = "data_samples" in text and f'"{name}"' in text
         assert not reads or (file.parent / "data_samples" / name).exists(), name
+    assert all((file.parent / shown).exists() for shown in re.findall(r"\]\((images/.+?)\)", text))
     for name in names:
         stub = next(m[0] for c in shipped.cells if (m := STUB.search(c.source)) and m[1] == name)
         alone: dict[str, Any] = {}

@@ -45,7 +45,7 @@ def faults_of(notebook: Any, size: int, number: str) -> Iterator[str]:
     words = sum(len(cell.source.split()) for cell in cells if cell.cell_type == "markdown")
     yield from bounded("code cells", len(code), 15, 30)
     yield from bounded("lines in the median cell", statistics.median(map(lines_of, code)), 1, 6)
-    yield from bounded("words of prose", words, 0, 1_800)
+    yield from bounded("words of prose", words, 0, 2_500)
     yield from bounded("bytes", size, 0, 250_000)
     if not cells[0].source.startswith("# ") or "will be able to" not in cells[0].source:
         yield 'the first cell is not a title with "You will be able to"'
@@ -184,7 +184,7 @@ CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
         (lambda cells: cells.__delitem__(slice(2, 6)), "12 code cells"),
         (lambda cells: cells.extend(code("x") for _ in range(20)), "36 code cells"),
         (lambda cells: [c.update(source="x\n" * 7) for c in cells[2:-2]], "median"),
-        (lambda cells: cells.extend(prose("word " * 119) for _ in range(16)), "words of prose"),
+        (lambda cells: cells.extend(prose("word " * 119) for _ in range(22)), "words of prose"),
         (lambda cells: cells[0].update(source="x"), "title"),
         (lambda cells: cells[1].update(source="x"), "lab.start"),
         (lambda cells: cells[-2].update(source="x"), "lab.quiz"),

@@ -39,7 +39,7 @@ def write_assignment(
 
     Each exercise becomes a solution cell, which holds the reference between nbgrader's marks,
     and a locked cell of hidden tests, worth as many points as the exercise is difficult. The
-    samples that other cells read are copied beside the notebook.
+    samples that other cells read, and the diagrams, are copied beside the notebook.
 
     number: the two digits of the notebook's name, or the whole name of a lecturer's notebook.
     folder: the root of the nbgrader course. seed: of the random cases in the hidden tests.
@@ -75,6 +75,7 @@ def write_assignment(
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)
         _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
+        _bring_diagrams(stored.cells, Path(notebooks, "images"), beside)
         text = nbformat.writes(stored) + "\n"
         (beside / f"{name}.ipynb").write_text(text, encoding="utf-8")
     if not config.exists():
@@ -172,6 +173,17 @@ def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
             (shutil.copytree if entry.is_dir() else shutil.copy)(entry, copied)
     for cell in code:
         cell.source = cell.source.replace(DATA, samples.name)
+
+
+def _bring_diagrams(cells: list[Any], images: Path, home: Path) -> None:
+    """Copy the diagrams that the prose shows into ``home``."""
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for name in re.findall(r"\]\(images/([\w.]+)\)", prose):
+        if not (images / name).is_file():
+            raise InputError(f"{images / name}: missing, and the notebook shows it")
+        copied = home / "images" / name
+        copied.parent.mkdir(exist_ok=True)
+        shutil.copy(images / name, copied)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
