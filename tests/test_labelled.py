@@ -133,20 +133,6 @@ def test_held_out_pictures_show_unseen_compositions_only():
             assert scene.other is None
 
 
-@pytest.mark.parametrize(
-    ("task", "options", "message"),
-    [
-        ("smell", {}, "choose object, family"),
-        ("size", {"train": -1}, "train pictures -1"),
-        ("size", {"image_size": 0}, "image size 0"),
-        ("size", {"held_out": True}, "only object and colour"),
-    ],
-)
-def test_a_task_that_makes_no_sense_is_refused(tmp_path, task, options, message):
-    with pytest.raises(InputError, match=message):
-        World(seed=1).write_task(tmp_path / "a", task, **options)
-
-
 def test_the_command_line_writes_a_task_and_measures_it(tmp_path, capsys):
     out, run = tmp_path / "style", tmp_path / "run"
     assert main(["world", str(out), "--task", "style", "--pairs", "30", "--seed", "4"]) == 0

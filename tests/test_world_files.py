@@ -1,0 +1,367 @@
+"""Shards, benchmarks and tasks of the toy world: layout, truth, resuming, and what is refused."""
+
+import hashlib
+import io
+import itertools
+import json
+import math
+import resource
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from align_edu.io import InputError, only_writer
+from align_edu.pairs import open_pairs
+from align_edu.world import World, benchmark
+from align_edu.world.benchmark import satisfies
+from align_edu.world.scene import Scene, Thing, is_held_out, scene_from_facts
+
+PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
+COLUMNS = [
+    "key", "caption", "url", "sha256", "original_width", "original_height", "width", "height",
+    "status", "error_message", "exif", "noise", "scene",
+]  # fmt: skip
+WORLD = {"seed": 0, "noise": 0.1, "image_size": 58}
+WRITE: dict[str, Callable[..., Path]] = {
+    "shards": lambda out, pairs=10, **options: World(
+        *(options.pop(name, default) for name, default in WORLD.items())
+    ).write(out, pairs, **options),
+    "benchmark": lambda out, **options: World().write_benchmark(out, **({"scenes": 5} | options)),
+    "task": lambda out, **options: World().write_task(out, **({"task": "style"} | options)),
+}
+
+
+def write(out: Path, seed: int = 3, **changes: object) -> Path:
+    arguments = {"pairs": PAIRS, "workers": 1, "shard_size": SHARD_SIZE}
+    return World(seed=seed).write(out, **(arguments | changes))  # type: ignore[arg-type]
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("world") / "raw")
+
+
+def test_the_layout_is_that_of_img2dataset(world):
+    shards = [f"{i:05d}{end}" for i in range(5) for end in (".parquet", ".tar", "_stats.json")]
+    assert sorted(f.name for f in world.iterdir()) == sorted([*shards, "world.json"])
+    assert json.loads((world / "00004_stats.json").read_text()) == {
+        "count": 10, "successes": 10, "failed_to_download": 0, "failed_to_resize": 0,
+        "status_dict": {"success": 10},
+    }  # fmt: skip
+
+
+def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world):
+    table = pq.read_table(world / "00002.parquet")
+    assert table.column_names == COLUMNS
+    keys = [f"00002{i:04d}" for i in range(SHARD_SIZE)]
+    with tarfile.open(world / "00002.tar") as tar:
+        assert tar.getnames() == [f"{key}.{end}" for key in keys for end in ("jpg", "txt", "json")]
+        assert {(m.isfile(), m.mtime, m.uid, m.gid, m.uname) for m in tar} == {(True, 0, 0, 0, "")}
+        for row in table.to_pylist():
+            jpeg, text, record = (
+                tar.extractfile(f"{row['key']}.{kind}").read()  # type: ignore[union-attr]
+                for kind in ("jpg", "txt", "json")
+            )
+            assert text.decode() == row["caption"] and json.loads(record) == row
+            assert hashlib.sha256(jpeg).hexdigest() == row["sha256"]
+            image = Image.open(io.BytesIO(jpeg))
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (58, 58))
+            assert (row["width"], row["height"], row["status"]) == (58, 58, "success")
+
+
+def test_the_truth_is_recorded_for_each_pair(world):
+    rows = [row for f in world.glob("*.parquet") for row in pq.read_table(f).to_pylist()]
+    assert len({row["key"] for row in rows}) == len({row["sha256"] for row in rows}) == PAIRS
+    assert len({row["noise"] for row in rows}) > 5
+    assert all(json.loads(row["scene"])["kind"] for row in rows)
+
+
+def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(world, tmp_path, capsys):
+    assert digests(write(tmp_path / "two", workers=2, progress=True)) == digests(world)
+    captured = capsys.readouterr()
+    assert captured.out == "" and "130/130" in captured.err
+    other = write(tmp_path / "other", seed=4, pairs=30)
+    mine = pq.read_table(world / "00000.parquet").column("sha256").to_pylist()
+    assert not set(mine) & set(pq.read_table(other / "00000.parquet").column("sha256").to_pylist())
+
+
+def test_a_lost_file_is_made_again_and_whole_shards_are_left_alone(tmp_path):
+    out = write(tmp_path / "raw", pairs=60, shard_size=20)
+    before, shard = digests(out), {"00001.tar", "00001_stats.json", "00001.parquet"}
+    for lost in shard:
+        times = {f.name: f.stat().st_mtime_ns for f in out.iterdir()}
+        (out / lost).unlink()
+        (out / ".00001.tar.123.part").write_bytes(b"half a shard")
+        write(out, pairs=60, shard_size=20)
+        assert digests(out) == before
+        assert {f.name for f in out.iterdir() if f.stat().st_mtime_ns != times[f.name]} == shard
+
+
+def test_a_killed_writer_goes_on_to_the_same_bytes(world, tmp_path):
+    out = tmp_path / "raw"
+    code = (
+        "import sys; from align_edu.world import World; "
+        f"World(3).write(sys.argv[1], {PAIRS}, workers=1, shard_size={SHARD_SIZE})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(out)])
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".00002.tar.*.part")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (out / "00001.parquet").exists() and not (out / "00004.parquet").exists()
+    assert digests(write(out)) == digests(world)
+
+
+@pytest.mark.parametrize("kind", WRITE)
+def test_a_second_writer_into_the_same_folder_is_refused(tmp_path, kind):
+    out = tmp_path / "raw"
+    with only_writer(out), pytest.raises(InputError, match="another process is writing to it"):
+        WRITE[kind](out)
+    assert not out.exists()
+
+
+def test_a_folder_of_other_settings_is_refused_and_left_alone(world):
+    before = digests(world)
+    with pytest.raises(InputError, match=r"other settings \(seed, pairs\)"):
+        write(world, seed=9, pairs=60)
+    assert digests(world) == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("shards", {"pairs": 0}, "pairs 0: give a whole number of at least 1"),
+        ("shards", {"workers": 0}, "workers 0"),
+        ("shards", {"shard_size": 10_001}, "shard size 10001: give a whole number from 1 to 10000"),
+        ("shards", {"seed": 2**32}, "seed 4294967296: give a whole number from 0 to 4294967295"),
+        ("shards", {"seed": True}, "seed True"),
+        *[("shards", {"noise": x}, "give a rate from 0 to 0.95") for x in (-0.1, 0.96, math.nan)],
+        *[
+            ("shards", {"image_size": x}, f"image size {x}: give a whole number from 8 to 4096")
+            for x in (7, 0, -58, 4097, 58.5, "58", None)
+        ],
+        ("benchmark", {"scenes": 0}, "scenes 0: give a whole number of at least 1"),
+        ("benchmark", {"train": -1}, "train -1"),
+        ("benchmark", {"image_size": 4}, "image size 4"),
+        *[("benchmark", {"twins": x}, f"twins {x}: give a whole number from 0") for x in (-1, 5)],
+        ("task", {"train": 0, "val": 0, "test": 0}, "pictures 0"),
+        ("task", {"task": "smell"}, "choose object, family"),
+        ("task", {"train": -1}, "train pictures -1"),
+        ("task", {"image_size": 0}, "image size 0"),
+        ("task", {"held_out": True}, "only object and colour"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_anything_is_written(
+    tmp_path, kind, options, message
+):
+    with pytest.raises(InputError, match=message):
+        WRITE[kind](tmp_path / "out", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "message"),
+    [
+        ("shards", "", "another origin"), ("benchmark", "", "something else"),
+        ("shards", "00007.tar", "is a file"), ("benchmark", "00007.tar", "is a file"),
+    ],
+)  # fmt: skip
+def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path, kind, path, message):
+    (tmp_path / "00007.tar").write_text("mine")
+    with pytest.raises(InputError, match=message):
+        WRITE[kind](tmp_path / path)
+    assert [f.read_text() for f in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize(("kind", "left"), [("shards", ["world.json"]), ("benchmark", [])])
+def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path, kind, left):
+    """The operating system refuses to let files grow over 2,000 bytes, as a full disk would."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            WRITE[kind](tmp_path / "raw")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert [f.name for f in tmp_path.glob("raw/*")] == left
+    assert any(WRITE[kind](tmp_path / "raw").iterdir())
+
+
+def test_a_script_that_workers_cannot_import_ends_with_the_remedy(tmp_path):
+    script = (
+        "from align_edu.world import World\n"
+        "from align_edu.io import InputError\n"
+        "try: World(0).write('raw', 40, workers=2, shard_size=20)\n"
+        "except InputError as error: print(error)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-"], input=script, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "in a script, write worlds below `if __name__ == '__main__':`" in result.stdout
+
+
+SCENES, TWINS = 200, 4
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return World(seed=21).write_benchmark(tmp_path_factory.mktemp("toy") / "benchmark", SCENES)
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return json.loads((folder / "dataset_toy.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def hard(tmp_path_factory):
+    out = tmp_path_factory.mktemp("hard") / "benchmark"
+    World(seed=22).write_benchmark(out, 200, image_size=32, twins=TWINS)
+    return json.loads((out / "dataset_toy.json").read_text())["images"]
+
+
+def test_the_file_is_karpathys_format_field_by_field(folder, dataset):
+    assert dataset["dataset"] == "toy" and len(dataset["images"]) == SCENES
+    for number, image in enumerate(dataset["images"]):
+        assert image["imgid"] == number and image["split"] == "test" and "twin_of" not in image
+        assert image["filename"] == f"{number:06d}.jpg"
+        assert image["sentids"] == list(range(5 * number, 5 * number + 5))
+        assert [s["sentid"] for s in image["sentences"]] == image["sentids"]
+        assert {s["imgid"] for s in image["sentences"]} == {number}
+        for sentence in image["sentences"]:
+            letters = "".join(c for c in sentence["raw"].lower() if c.isalnum() or c == " ")
+            assert sentence["tokens"] == letters.split()
+            assert 3 <= len(sentence["tokens"]) <= 20
+    files = sorted((folder / "images").iterdir())
+    assert [file.name for file in files] == [image["filename"] for image in dataset["images"]]
+    with Image.open(files[7]) as picture:
+        assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (128, 128))
+
+
+def statements(facts: dict[str, Any]) -> set[tuple[Any, ...]]:
+    """What a full caption says of a scene, one statement each."""
+    found = {(name, facts[name]) for name in ("place", "weather", "style")}
+    found -= {("weather", "clear"), ("style", "photo")}
+    main = (facts["kind"], facts["colour"])
+    found |= {("there is", *main)}
+    found |= {("count", *main, facts["count"])} if facts["count"] > 1 else set()
+    found |= {("size", *main, facts["size"])} if facts["size"] != "medium" else set()
+    if facts["other_kind"]:
+        other = (facts["other_kind"], facts["other_colour"])
+        turned = {"above": "below", "below": "above", "beside": "beside"}[facts["relation"]]
+        found |= {("there is", *other), (*main, facts["relation"], *other), (*other, turned, *main)}
+    return found
+
+
+@pytest.mark.parametrize("name", ["dataset", "hard"])
+def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(name, request):
+    found = request.getfixturevalue(name)
+    images = found["images"] if name == "dataset" else found
+    for one, two in itertools.permutations([statements(row["scene"]) for row in images], 2):
+        assert not one <= two, (one, two)
+    texts = [tuple(s["tokens"]) for row in images for s in row["sentences"]]
+    assert len(set(texts)) == len(texts) == 5 * len(images)
+
+
+def scene(**changes: Any) -> Scene:
+    facts: dict[str, Any] = {
+        "thing": Thing("dog", "red"), "count": 1, "size": "medium", "place": "beach",
+        "weather": "clear", "style": "photo",
+    }  # fmt: skip
+    return Scene(**(facts | changes))
+
+
+CAT_ABOVE_DOG = scene(thing=Thing("cat", "blue"), other=Thing("dog", "red"), relation="above")
+
+
+@pytest.mark.parametrize(
+    ("seen", "caption_of", "true"),
+    [
+        (scene(), scene(), True),
+        (scene(size="large"), scene(), True),
+        (scene(), scene(size="large"), False),
+        (scene(place="farm"), scene(), False),
+        (scene(thing=Thing("dog", "blue")), scene(), False),
+        # A red dog is also there when it is the second object, though not a large one.
+        (CAT_ABOVE_DOG, scene(), True),
+        (CAT_ABOVE_DOG, scene(size="large"), False),
+        # "A dog below a cat" is true of a cat above a dog.
+        (CAT_ABOVE_DOG, scene(other=Thing("cat", "blue"), relation="below"), True),
+        (CAT_ABOVE_DOG, scene(other=Thing("cat", "blue"), relation="above"), False),
+        (scene(), scene(other=Thing("cat", "blue"), relation="beside"), False),
+    ],
+)
+def test_when_a_full_caption_is_true_of_another_scene(seen, caption_of, true):
+    assert satisfies(seen, source=caption_of) is true
+
+
+def test_about_15_per_cent_show_compositions_that_training_never_sees(dataset):
+    marks = [image["held_out"] for image in dataset["images"]]
+    scenes = [scene_from_facts(image["scene"]) for image in dataset["images"]]
+    assert marks == [is_held_out(scene) for scene in scenes]
+    assert sum(marks) / SCENES == pytest.approx(0.15, abs=0.06)
+
+
+def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path):
+    half = tmp_path / ".a.part" / "images"
+    half.mkdir(parents=True)
+    (half / "000999.jpg").write_bytes(b"left over")
+    out = World(seed=4).write_benchmark(tmp_path / "a", 5)
+    stamps = {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file()}
+    assert len(stamps) == 9  # five pictures, their JSON, three tables of ratings
+    World(seed=4).write_benchmark(out, 5)
+    assert {f: f.stat().st_mtime_ns for f in out.rglob("*") if f.is_file()} == stamps
+    assert [f.name for f in tmp_path.iterdir()] == ["a"]
+    with pytest.raises(InputError, match="something else"):
+        World(seed=4).write_benchmark(out, 5, twins=1)
+
+
+def test_more_scenes_than_captions_can_tell_apart_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "MOST_TRIES", 1)  # as if the world had run out of scenes
+    with pytest.raises(InputError, match="that no caption confuses; ask for fewer"):
+        World(seed=1).write_benchmark(tmp_path / "benchmark", 2_000, image_size=16)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("twins", [0, 2])
+def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(tmp_path, twins):
+    world, more = World(seed=6), {"image_size": 32, "twins": twins}
+    alone = world.write_benchmark(tmp_path / "alone", 12, **more)
+    both = world.write_benchmark(tmp_path / "both", 12, train=9, **more)
+    rows = {
+        folder: json.loads((folder / "dataset_toy.json").read_text())["images"]
+        for folder in (alone, both)
+    }
+    assert rows[both][:12] == rows[alone]
+    assert [row["split"] for row in rows[both][12:]] == ["train"] * 9
+    assert not any(row["held_out"] or row.get("twin_of") for row in rows[both][12:])
+    for name in ("images/000003.jpg", "cxc/sits_test.csv"):
+        assert (both / name).read_bytes() == (alone / name).read_bytes()
+    pairs = open_pairs([both])
+    assert len(pairs) == 45 and pairs.names[0] == "000012.jpg"
+
+
+def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(hard):
+    twins = [row for row in hard if row["twin_of"] is not None]
+    assert len(twins) == 160  # four of each five
+    changed = set()
+    for row in twins:
+        base = hard[row["imgid"] - row["imgid"] % (TWINS + 1)]
+        assert base["imgid"] == row["twin_of"] and base["twin_of"] is None
+        (name,) = (name for name, fact in row["scene"].items() if fact != base["scene"][name])
+        changed.add(name)
+    assert changed >= {"kind", "colour", "place", "count"}
