@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from align_edu.io import InputError
 from align_edu.search import combine_query
 from align_edu.world.arithmetic import Quiz, ask, measure_arithmetic
 from align_edu.world.scene import ATTRIBUTES, child_rng, distractors, is_held_out, sample_edit
+from tests.samples import MODEL
 
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 GENERATOR = torch.Generator().manual_seed(23)
 # The fields of a scene that each edit may touch.
 TOUCHED = {

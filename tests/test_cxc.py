@@ -20,8 +20,8 @@ from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 from align_edu.world.benchmark import rate
 from align_edu.world.scene import Scene, Thing
+from tests.samples import DATA
 
-DATA = Path(__file__).parents[1] / "data_samples"
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"
 needs_published = pytest.mark.skipif(not PUBLISHED.exists(), reason="../shared/real/cxc is missing")
 HEADER = b"caption1,caption2,agg_score,sampling_method\n"

@@ -13,9 +13,7 @@ from align_edu import load_run
 from align_edu.evaluation import embed
 from align_edu.evaluation.embed import embed_images, read_ahead
 from align_edu.pairs.images import decode_image
-from tests.colour_run import ColourRun
-
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+from tests.samples import MODEL, ColourRun
 
 
 @pytest.fixture

@@ -15,8 +15,7 @@ from align_edu.pairs import read_pairs
 from align_edu.world.alt_text import caption
 from align_edu.world.scene import child_rng, sample_scene
 from align_edu.world.web_noise import NOISE
-from tests.plain_words import words_of
-from tests.tar_writer import REAL
+from tests.samples import REAL, words_of
 
 
 def toy_texts(pairs: int) -> pa.Table:

@@ -19,8 +19,7 @@ from align_edu.filters.near_duplicates import (
 )
 from align_edu.io import InputError
 from tests.benchmarks.near_duplicates import EDITS, bits_between, jpeg, toy_drawings
-from tests.tar_writer import REAL, write_tar
-from tests.test_pairs_shards import POINTER
+from tests.samples import POINTER, REAL, write_tar
 
 MOST_BITS = Rules().max_distance or 0
 TEXT = b"a red cat on a beach"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.filters import Rules, filter_pairs
-from tests.plain_words import words_of
+from tests.samples import words_of
 
 
 def tokens_of(words: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 
 from align_edu.filters import Rules, Step, filter_pairs, text
 from align_edu.io import InputError
-from tests.plain_words import words_of
+from tests.samples import words_of
 
 GOOD = "a red cat on a beach"
 OFF = Rules(None, None, None, None, None, None, None, None, None)

@@ -16,7 +16,7 @@ from align_edu.filters import Rules, filter_pairs
 from align_edu.filters import run as filter_run
 from align_edu.io import InputError
 from tests.benchmarks.near_duplicates import jpeg, toy_drawings
-from tests.tar_writer import pair, write_tar
+from tests.samples import pair, write_tar
 
 SIZE = 16
 

@@ -11,7 +11,7 @@ from align_edu.hub.align_model import load_hf, save_hf
 from align_edu.io import InputError
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
-from tests.test_pairs_shards import POINTER
+from tests.samples import POINTER
 from tests.tiny_released import change_config, change_weights, pictures
 
 

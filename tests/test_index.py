@@ -15,8 +15,7 @@ from torch.nn import functional as F
 from align_edu.io import InputError
 from align_edu.search import ImageIndex
 from align_edu.search import vectors as faiss_vectors
-from tests.colour_run import COLOURS, ColourRun, names, write_photos
-from tests.tar_writer import image_file, write_tar
+from tests.samples import COLOURS, ColourRun, image_file, names, write_photos, write_tar
 
 THREE = ["a.jpg", "b.jpg", "c.jpg"]
 

@@ -18,8 +18,7 @@ from align_edu.io import InputError
 from align_edu.world import tasks
 from align_edu.world.scene import child_rng, is_held_out
 from align_edu.world.tasks import TASKS
-
-DATA = Path(__file__).parents[1] / "data_samples"
+from tests.samples import DATA
 
 
 def picture(path: Path, colour: str = "red") -> None:

@@ -17,9 +17,8 @@ from align_edu.evaluation import evaluate_languages, evaluate_words, languages_t
 from align_edu.evaluation.languages import read_captions, read_word_pairs
 from align_edu.io import InputError
 from align_edu.world.tasks import toy_captions, toy_word_pairs
-from tests.colour_run import ColourRun
+from tests.samples import MODEL, ColourRun
 
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 RUN = ColourRun(Path())
 HEAD = "word1\tword2\tPOS\tSimLex999\tconc(w1)\n"
 

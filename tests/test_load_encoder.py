@@ -1,7 +1,6 @@
 """Evaluation and search take a run or a folder of AlignModel, on a GPU if there is one."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,8 @@ from align_edu.cli import main
 from align_edu.evaluation import embed, evaluate_retrieval
 from align_edu.evaluation.embed import load_encoder
 from align_edu.io import InputError, weights_of, write_json
+from tests.samples import MODEL
 from tests.tiny_released import TEXTS, pictures
-
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Nearest neighbours: equal to scikit-learn and to a slow count, ties against the model."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -12,8 +10,8 @@ from torch import Tensor
 from align_edu import World, load_run
 from align_edu.evaluation import class_ranks, evaluate_neighbours, fill_templates, neighbour_recall
 from align_edu.io import InputError
+from tests.samples import MODEL
 
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 GENERATOR = torch.Generator().manual_seed(11)
 
 

@@ -11,8 +11,7 @@ from align_edu.filters.near_duplicates import evaluation_images
 from align_edu.io import InputError
 from align_edu.pairs import decode_image
 from align_edu.pairs.images import BrokenImage, find_images
-from tests.tar_writer import REAL, encoded, image_file
-from tests.test_pairs_shards import POINTER
+from tests.samples import POINTER, REAL, encoded, image_file
 
 
 def reason(data: bytes) -> str:

@@ -20,13 +20,12 @@ from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import open_pairs, read_pairs
 from align_edu.pairs.tar_index import tar_members
-from tests.tar_writer import REAL, image_file, pair, picture, write_tar
+from tests.samples import POINTER, REAL, image_file, pair, picture, write_tar
 
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 OFF = Rules(**{field.name: None for field in fields(Rules)})
 JPEG = image_file()
 LOST = "end of a shard lost, with unknown pairs: "
-POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
 def write_table(path: Path, *captions: str, status: str = "success") -> None:

@@ -11,8 +11,7 @@ from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.model.wordpiece import load_wordpiece
 from align_edu.pairs import read_pairs
-from tests.tar_writer import REAL, write_tar
-from tests.test_pairs_shards import POINTER
+from tests.samples import POINTER, REAL, write_tar
 
 
 def write_parquet(path: Path, *rows: dict[str, object]) -> Path:

@@ -31,7 +31,7 @@ from align_edu.pairs.images import BrokenImage
 from align_edu.pairs.table import TWO_TEXTS
 from align_edu.world import World
 from align_edu.world.benchmark import kinds_shown
-from tests.tar_writer import image_file, write_tar
+from tests.samples import image_file, write_tar
 
 CASES = 500 if os.environ.get("ALIGN_EDU_LONG") else 50  # of each of the four readers
 REASONS = {

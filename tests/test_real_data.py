@@ -9,7 +9,7 @@ import pytest
 
 from align_edu.cli import _build_parser, main
 from align_edu.pairs import read_pairs
-from tests.tar_writer import REAL
+from tests.samples import REAL
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")

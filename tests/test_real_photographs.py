@@ -8,7 +8,7 @@ from align_edu.pairs import write_shards
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
-from tests.tar_writer import REAL
+from tests.samples import REAL
 
 
 @pytest.mark.long

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +11,8 @@ from scipy.stats import binom, bootstrap
 from align_edu.cli import main
 from align_edu.evaluation import bootstrap_interval, make_record, result_file
 from align_edu.io import InputError
+from tests.samples import MODEL
 
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 BENCHMARK = MODEL.parent / "benchmark"
 
 

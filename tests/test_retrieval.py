@@ -18,7 +18,7 @@ from align_edu.evaluation import (
     retrieval_table,
 )
 from align_edu.io import InputError
-from tests.colour_run import ColourRun
+from tests.samples import ColourRun
 
 GENERATOR = torch.Generator().manual_seed(7)
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +12,7 @@ from align_edu.io import InputError
 from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 from align_edu.training import load_preset
-
-DATA = Path(__file__).parents[1] / "data_samples"
-MODEL = DATA / "toy_model"
+from tests.samples import DATA, MODEL
 
 
 @pytest.fixture(scope="module")

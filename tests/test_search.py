@@ -5,7 +5,7 @@ import torch
 
 from align_edu.io import InputError
 from align_edu.search import ImageIndex, combine_query, search
-from tests.colour_run import ColourRun, names, write_photos
+from tests.samples import ColourRun, names, write_photos
 
 RED, GREEN, BLUE = torch.eye(3)
 

@@ -23,9 +23,8 @@ from align_edu.search import Hit, ImageIndex
 from align_edu.search.towers import PlainTowers, load_plain_towers
 from align_edu.show.report import save_search_picture
 from align_edu.training.run import Run
-from tests.colour_run import ColourRun, write_photos
+from tests.samples import MODEL, ColourRun, write_photos
 
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
 TEXTS = ["a red cat", "two dogs in the snow at night", "\ud83d", "snow " * 99]
 CODE = "import sys; from align_edu.cli import main; sys.exit(main())"
 

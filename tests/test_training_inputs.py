@@ -27,7 +27,7 @@ from align_edu.training import batches as module
 from align_edu.training.batches import TrainingBatches
 from align_edu.training.metrics import MetricsLog, best_loss, loss_range, read_metrics
 from align_edu.training.recipe import Budget
-from tests.tar_writer import write_tar
+from tests.samples import write_tar
 from tests.test_training import TINY
 
 WORDS = train_wordpiece(["a red cat [sep] cat 0 1 2 3 4 5 6 7 8 9"] * 2, 60, at_most=True)

@@ -1,7 +1,5 @@
 """The linear probe, fine-tuning and few-shot transfer: as published, honest at chance, clear."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -29,8 +27,7 @@ from align_edu.evaluation import (
 from align_edu.evaluation.classifier import Classifier, evaluation_crop, random_views
 from align_edu.io import InputError
 from align_edu.training import Run
-
-MODEL = Path(__file__).parents[1] / "data_samples" / "toy_model"
+from tests.samples import MODEL
 
 
 @pytest.fixture(scope="module", autouse=True)

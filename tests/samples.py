@@ -1,0 +1,101 @@
+"""What tests are made of: tars, pictures, a run whose embeddings can be worked out by hand."""
+
+import io
+import tarfile
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from align_edu.search import Hit
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "real"  # real photographs and captions
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+DATA = Path(__file__).resolve().parents[1] / "data_samples"
+MODEL = DATA / "toy_model"
+Members = list[tuple[str, bytes]]
+
+
+def write_tar(path: Path, members: Members, form: int = tarfile.USTAR_FORMAT) -> Path:
+    """Write members as they are given, broken names and repeats included."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=form) as tar:
+        for name, data in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
+    """The bytes of a picture's file."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def image_file(
+    colour: object = "red", mode: str = "RGB", form: str = "JPEG", size: tuple[int, int] = (8, 8)
+) -> bytes:
+    """The bytes of a picture of one colour."""
+    return encoded(Image.new(mode, size, colour), form)
+
+
+def picture(seed: int) -> bytes:
+    """The bytes of a picture with coarse random structure."""
+    values = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
+    return encoded(Image.fromarray(values).resize((300, 300)))
+
+
+def pair(key: str, text: str = "a red cat", image: bytes | None = None) -> Members:
+    """The picture and the text of a pair."""
+    return [(f"{key}.jpg", image_file() if image is None else image), (f"{key}.txt", text.encode())]
+
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "purple": (200, 0, 200)}
+
+
+class ColourRun:
+    """Embeds a picture by its mean colour and a text by the colours that it names."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def encode_images(self, pictures: list[Image.Image]) -> Tensor:
+        means = [np.asarray(picture, np.float32).mean(axis=(0, 1)) for picture in pictures]
+        return F.normalize(torch.tensor(np.array(means)), dim=1)
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        sums = [np.sum([COLOURS[word] for word in text.split()], axis=0) for text in texts]
+        return F.normalize(torch.tensor(np.array(sums)).float(), dim=1)
+
+
+def write_photos(folder: Path) -> Path:
+    """Write one picture of each colour, half of them in a folder of the folder."""
+    (folder / "more").mkdir(parents=True)
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        place = folder / "more" if number % 2 else folder
+        Image.new("RGB", (9, 9), colour).save(place / f"{name}.png")
+    (folder / "notes.txt").write_text("not a picture")
+    return folder
+
+
+def names(hits: list[Hit]) -> list[str]:
+    return [hit.path.stem for hit in hits]
+
+
+def words_of(caption: str | None) -> list[str]:
+    """NFKC, lower case; runs of letters, digits and marks that no mark begins."""
+    words, word = [], ""
+    for char in unicodedata.normalize("NFKC", caption or "").lower() + " ":
+        kind = unicodedata.category(char)[0]
+        if kind in "LN" or (kind == "M" and word):
+            word += char
+        elif kind != "M" and word:
+            words.append(word)
+            word = ""
+    return words
