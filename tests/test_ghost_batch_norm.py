@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from align_edu.io import InputError
-from align_edu.model.batch_norm import GhostBatchNorm2d
-from align_edu.model.image_tower import ImageTower
+from align_edu.model.image_tower import GhostBatchNorm2d, ImageTower
 from align_edu.presets import get_preset
 
 

@@ -10,8 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from align_edu.hub.names import load_trunk
 from align_edu.io import InputError
-from align_edu.model.image_tower import ImageTower
-from align_edu.model.padding import edge_zeros
+from align_edu.model.image_tower import ImageTower, edge_zeros
 from align_edu.model.text_tower import TextTower
 from align_edu.presets import IMAGE_SIZES, TEXT_SIZES, get_preset
 from tests.tiny_released import with_random_weights

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from align_edu.loss import contrastive_loss
 from align_edu.loss.tiled import recomputed
 from align_edu.model.align import Align
-from align_edu.model.batch_norm import GhostBatchNorm2d
-from align_edu.model.image_tower import _statistics_kept
+from align_edu.model.image_tower import GhostBatchNorm2d, _statistics_kept
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.recipe import build_optimizer, learning_rate_factor
 from align_edu.training.run import load_checkpoint, save_checkpoint

@@ -1,4 +1,7 @@
-"""The image tower: EfficientNet without its 1×1 head convolution, globally pooled."""
+"""The image tower, from a picture to its embedding: EfficientNet, its padding, its BatchNorm.
+
+EfficientNet is torchvision's, without its 1×1 head convolution, and globally pooled.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,15 +9,14 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.efficientnet import EfficientNet, MBConvConfig
+from torch.nn import functional as F
 
 from align_edu.io import InputError
 from align_edu.loss.tiled import recomputed
-from align_edu.model.batch_norm import GhostBatchNorm2d
-from align_edu.model.padding import set_padding
-from align_edu.presets import ImageSettings
+from align_edu.presets import ImageSettings, Padding
 
 SMALLEST = 32  # pixels per side: halved five times, one is left
+_WITHIN = (1, 3, 4)  # axes of (groups, pairs, C, H, W) that share one mean and variance
 
 # EfficientNet-B0 stage by stage (Tan and Le, 2019, Table 1):
 # expansion, kernel, stride, channels in, channels out, blocks.
@@ -43,6 +45,8 @@ class ImageTower(nn.Module):
     """
 
     def __init__(self, settings: ImageSettings) -> None:
+        from torchvision.models.efficientnet import EfficientNet, MBConvConfig  # slow to import
+
         super().__init__()
         stage = partial(MBConvConfig, width_mult=settings.width, depth_mult=settings.depth)
         norm: Callable[..., nn.Module] = nn.BatchNorm2d
@@ -101,3 +105,141 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
     finally:
         for norm, (momentum, batches) in zip(norms, kept, strict=True):
             norm.momentum, norm.num_batches_tracked = momentum, batches
+
+
+def edge_zeros(size: int, kernel: int, padding: Padding) -> tuple[int, int]:
+    """Return how many zeros a stride-2 convolution adds before and after ``size`` pixels.
+
+    size: pixels along one axis. kernel: odd width of the convolution. ``"same"`` is TensorFlow's
+    rule, and the paper's: it pads as ``"tf_static"`` where the size is even and as
+    ``"symmetric"`` where it is odd. ``"tf_static"`` is that of the released weights, at every
+    size; ``"symmetric"`` is torchvision's.
+
+    Paper: Section 4.1 (EfficientNet, in TensorFlow).
+
+    >>> [edge_zeros(289, 3, padding) for padding in ("tf_static", "same", "symmetric")]
+    [(0, 1), (1, 1), (1, 1)]
+    >>> [edge_zeros(288, 5, padding) for padding in ("tf_static", "same", "symmetric")]
+    [(1, 2), (1, 2), (2, 2)]
+    """
+    if padding == "symmetric" or (padding == "same" and size % 2 == 1):
+        return kernel // 2, kernel // 2
+    return kernel // 2 - 1, kernel // 2
+
+
+def stride_two(x: Tensor, kernels: Tensor, padding: Padding, groups: int) -> Tensor:
+    """Return the convolution of x (B, C, H, W) with square kernels and stride 2, padded so."""
+    rows, columns = (edge_zeros(size, kernels.shape[-1], padding) for size in x.shape[-2:])
+    inside = (rows[0], columns[0])
+    if rows[0] != rows[1] or columns[0] != columns[1]:
+        x, inside = F.pad(x, (*columns, *rows)), (0, 0)
+    return F.conv2d(x, kernels, None, 2, inside, groups=groups)
+
+
+class StrideTwoConv2d(nn.Conv2d):
+    """A stride-2 convolution that chooses its zero padding by the size of its input.
+
+    It shares the weight of ``like``, a torch convolution with an odd square kernel and no bias.
+
+    >>> like = nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False)
+    >>> [StrideTwoConv2d(like, p)(torch.zeros(1, 3, 289, 289)).shape[-1]
+    ...  for p in ("tf_static", "same", "symmetric")]
+    [144, 145, 145]
+    """
+
+    def __init__(self, like: nn.Conv2d, padding: Padding) -> None:
+        kernel = like.kernel_size[0]
+        super().__init__(  # device: no memory, since the weight is replaced
+            like.in_channels, like.out_channels, kernel, stride=2, groups=like.groups, bias=False,
+            device="meta",
+        )  # fmt: skip
+        self.weight, self.rule = like.weight, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the convolution of (B, C, H, W)."""
+        return stride_two(x, self.weight, self.rule, self.groups)
+
+    def extra_repr(self) -> str:
+        """Return torch's line about a convolution, and the padding rule."""
+        return f"{super().extra_repr()}, zeros={self.rule!r}"
+
+
+def set_padding(network: nn.Module, padding: Padding) -> None:
+    """Give every stride-2 convolution of a torchvision network this padding, in place."""
+    if padding == "symmetric":  # torchvision's
+        return
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                setattr(parent, name, StrideTwoConv2d(child, padding))
+
+
+class GhostBatchNorm2d(nn.BatchNorm2d):
+    """BatchNorm over each ``group`` consecutive samples of a batch separately.
+
+    In training, each group is normalised by its mean and variance, and the running statistics
+    are updated once per step with the mean over the groups of their means and unbiased variances.
+    In evaluation, and for a batch of at most one group, this is :class:`torch.nn.BatchNorm2d`,
+    whose arguments and state it has. Groups stay intact in a batch that is split over processes
+    or XLA devices, as long as each part holds whole groups. Raises InputError for a group below 2.
+
+    Paper: not said over how many pairs BatchNorm's statistics run; ``ImageSettings`` in presets
+    names the two hints. The method is Algorithm 1 of Hoffer et al., 2017.
+
+    >>> norm = GhostBatchNorm2d(1, group=2, affine=False)
+    >>> x = torch.tensor([1.0, 3.0, 10.0, 30.0]).view(4, 1, 1, 1)
+    >>> norm(x).flatten().round().tolist()
+    [-1.0, 1.0, -1.0, 1.0]
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
+        affine: bool = True, track_running_stats: bool = True, *, group: int = 16,
+    ) -> None:  # fmt: skip
+        if not isinstance(group, int) or group < 2:
+            raise InputError(f"group {group!r}: give a number of pairs, 2 or more")
+        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C, H, W) normalised, in the data type and memory format of ``x``.
+
+        Raises InputError in training when B is above the group's size and not a multiple of it.
+        """
+        if not self.training or len(x) <= self.group:
+            return super().forward(x)
+        if len(x) % self.group:
+            raise InputError(
+                f"a batch of {len(x)} pairs cannot be split into groups of {self.group} for"
+                f" BatchNorm; make the batch a multiple of {self.group} or set image.ghost_batch"
+            )
+        # Plain reshapes and means let XLA keep every group on the device of its samples.
+        groups = x.unflatten(0, (-1, self.group))  # (G, group, C, H, W)
+        groups = groups.to(torch.promote_types(x.dtype, torch.float32))
+        mean = groups.mean(_WITHIN, keepdim=True)  # (G, 1, C, 1, 1)
+        centred = groups - mean
+        variance = centred.square().mean(_WITHIN, keepdim=True)
+        self._update(mean, variance, x[: self.group, 0].numel())
+        scale = torch.rsqrt(variance + self.eps)
+        if not self.affine:
+            return (centred * scale).flatten(0, 1).to(x.dtype)
+        weight, bias = (p.view(1, 1, -1, 1, 1) for p in (self.weight, self.bias))
+        return torch.addcmul(bias, centred, scale * weight).flatten(0, 1).to(x.dtype)
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Update the running statistics; ``count`` values of a channel are in each group."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        factor = self.momentum if self.momentum is not None else 0.0
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:  # torch: the average over all steps
+                factor = 1.0 / float(self.num_batches_tracked)
+        unbiased = variance * (count / (count - 1))
+        for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
+            running.mul_(1 - factor).add_(new.mean(0).view(-1), alpha=factor)
+
+    def extra_repr(self) -> str:
+        """Return torch's line about a BatchNorm, and the size of a group."""
+        return f"{super().extra_repr()}, group={self.group}"
