@@ -155,7 +155,7 @@ def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any
 
 
 def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
-    from align_edu.model.wordpiece import save_wordpiece
+    from align_edu.model.text_tower import save_wordpiece
 
     captions = align_edu.read_pairs(pairs)["caption"].drop_null()
     tokenizer = align_edu.train_wordpiece(captions.to_pylist(), size)
@@ -182,7 +182,7 @@ def _filter(rule: list[str], **options: Any) -> Answer:
 
 
 def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answer:
-    from align_edu.model.wordpiece import load_wordpiece
+    from align_edu.model.text_tower import load_wordpiece
     from align_edu.training import load_preset
     from align_edu.training.metrics import read_metrics
 

@@ -13,7 +13,7 @@ from align_edu.evaluation import evaluate_retrieval, result_file, retrieval_tabl
 from align_edu.evaluation.zero_shot import evaluate_zero_shot
 from align_edu.filters import filter_pairs
 from align_edu.io import holds_already, read_json, usable_cores, write_json
-from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
 from align_edu.presets import Preset, get_preset
 from align_edu.search import ImageIndex

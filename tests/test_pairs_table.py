@@ -9,7 +9,7 @@ import pytest
 
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
-from align_edu.model.wordpiece import load_wordpiece
+from align_edu.model.text_tower import load_wordpiece
 from align_edu.pairs import read_pairs
 from tests.samples import POINTER, REAL, write_tar
 

@@ -18,7 +18,7 @@ from PIL import Image
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.loss import contrastive_loss, sigmoid_loss
-from align_edu.model.wordpiece import encode_texts, train_wordpiece
+from align_edu.model.text_tower import encode_texts, train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import replace_fields

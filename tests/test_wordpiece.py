@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from align_edu.io import InputError
-from align_edu.model.wordpiece import (
+from align_edu.model.text_tower import (
     encode_texts,
     load_wordpiece,
     save_wordpiece,

@@ -15,7 +15,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from align_edu.model.wordpiece import tokenizer_from_pieces
+from align_edu.model.text_tower import tokenizer_from_pieces
 
 TEXTS = ["a red cat", "green dogs", "a blue house in snow", "cat"]
 # BERT's own numbering: [PAD] is 0, [UNK] 100 and so on, far from ours.

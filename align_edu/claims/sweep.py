@@ -25,7 +25,7 @@ from align_edu.claims.records import chosen_rate, read_record, record_file, sett
 from align_edu.claims.table import TUNING_SEED, VARIANTS, Data
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import TrainingStopped, folder_written_whole, only_writer, write_json
-from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import open_pairs, read_pairs
 from align_edu.pairs.captions import write_tar
 from align_edu.presets import get_preset

@@ -18,7 +18,7 @@ from align_edu.hub.names import (
 )
 from align_edu.io import InputError, cannot_write, lfs_remedy, read_json
 from align_edu.model.align import Align
-from align_edu.model.wordpiece import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
+from align_edu.model.text_tower import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
 from align_edu.training.run import Run, load_tensors, save_tensors
 
 RELEASED = "kakaobrain/align-base"

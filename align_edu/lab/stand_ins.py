@@ -159,7 +159,7 @@ def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     """
     from align_edu.hub.align_model import save_hf
     from align_edu.model.align import Align
-    from align_edu.model.wordpiece import SPECIAL_TOKENS, tokenizer_from_pieces
+    from align_edu.model.text_tower import SPECIAL_TOKENS, tokenizer_from_pieces
     from align_edu.presets import ImageSettings, LossSettings, Preset, TextSettings
     from align_edu.training.run import Run
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from align_edu.io import read_json
 from align_edu.model.image_tower import stride_two
-from align_edu.model.wordpiece import encode_texts, load_wordpiece
+from align_edu.model.text_tower import encode_texts, load_wordpiece
 from align_edu.pairs.pixels import central_crops, resize_picture
 from align_edu.presets import Preset, preset_from_dict
 

@@ -29,7 +29,7 @@ from align_edu.io import (
     write_json,
 )
 from align_edu.model.align import Align
-from align_edu.model.wordpiece import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training import processes as local

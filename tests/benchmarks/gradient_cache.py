@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 
 from align_edu import Align, World
-from align_edu.model.wordpiece import train_wordpiece
+from align_edu.model.text_tower import train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training import build_optimizer

@@ -30,7 +30,7 @@ import argparse
 from pathlib import Path
 
 from align_edu.demo import NAMED, measure
-from align_edu.model.wordpiece import load_wordpiece
+from align_edu.model.text_tower import load_wordpiece
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
