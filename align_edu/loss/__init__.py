@@ -1,7 +1,6 @@
 """The contrastive loss in its forms, and the temperature."""
 
-from align_edu.loss.contrastive import contrastive_loss
-from align_edu.loss.sigmoid import sigmoid_loss
+from align_edu.loss.contrastive import contrastive_loss, sigmoid_loss
 from align_edu.loss.temperature import (
     Temperature,
     best_temperature,
