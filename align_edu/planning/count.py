@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 from align_edu.model.align import Align
 from align_edu.planning.chips import Chip
 from align_edu.presets import Preset
-from align_edu.training.muon import is_matrix, padded_side
+from align_edu.training.recipe import is_matrix, padded_side
 
 # Views, and memory that is allocated but not written.
 _FREE = {"detach", "empty", "empty_like", "empty_strided", "_unsafe_view", "_reshape_alias"}

@@ -20,7 +20,7 @@ from align_edu.planning.count import (
     total_seconds,
 )
 from align_edu.presets import Preset
-from align_edu.training.muon import orthogonalised
+from align_edu.training.recipe import orthogonalised
 
 _BLOCK = (64, 96, 24)  # pairs, channels and pixels a side, to time elementwise work on
 _PIECES = 32 * 12  # word pieces in one batch of the text tower
