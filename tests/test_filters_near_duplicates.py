@@ -10,7 +10,7 @@ from PIL import Image
 
 from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
-from align_edu.filters.near_duplicates import (
+from align_edu.filters.image import (
     evaluation_hashes,
     evaluation_images,
     hash_images,

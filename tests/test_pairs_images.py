@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from align_edu.filters.near_duplicates import evaluation_images
+from align_edu.filters.image import evaluation_images
 from align_edu.io import InputError
 from align_edu.pairs import decode_image
 from align_edu.pairs.images import BrokenImage, find_images

@@ -17,7 +17,7 @@ import pyarrow.parquet
 
 from align_edu.filters import image, text
 from align_edu.filters.funnel import tally
-from align_edu.filters.near_duplicates import distances
+from align_edu.filters.image import distances
 from align_edu.filters.rules import RULES, Rule, Rules
 from align_edu.io import InputError, written_whole
 from align_edu.pairs.shards import PairSource, open_pairs, shard_faults

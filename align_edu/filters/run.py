@@ -20,8 +20,7 @@ from tqdm import tqdm
 from align_edu.filters import counts, text
 from align_edu.filters.counts import Job
 from align_edu.filters.funnel import Funnel, add_up
-from align_edu.filters.image import load_classifier
-from align_edu.filters.near_duplicates import evaluation_hashes
+from align_edu.filters.image import evaluation_hashes, load_classifier
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.io import InputError, only_writer, read_json, usable_cores, write_json, written_whole
 from align_edu.pairs.shards import shards_of
