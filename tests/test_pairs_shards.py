@@ -19,7 +19,7 @@ from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import open_pairs, read_pairs
-from align_edu.pairs.tar_index import tar_members
+from align_edu.pairs.files import tar_members
 from tests.samples import POINTER, REAL, image_file, pair, picture, write_tar
 
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")

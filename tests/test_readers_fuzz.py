@@ -27,8 +27,8 @@ from PIL import Image
 from align_edu.filters import filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import decode_image, open_pairs, read_pairs, read_split
+from align_edu.pairs.files import TWO_TEXTS
 from align_edu.pairs.images import BrokenImage
-from align_edu.pairs.table import TWO_TEXTS
 from align_edu.world import World
 from align_edu.world.benchmark import kinds_shown
 from tests.samples import image_file, write_tar

@@ -27,7 +27,7 @@ from align_edu.filters import Rules, filter_pairs
 from align_edu.io import TrainingStopped, folder_written_whole, only_writer, write_json
 from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import open_pairs, read_pairs
-from align_edu.pairs.captions import write_tar
+from align_edu.pairs.shards import write_tar
 from align_edu.presets import get_preset
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics

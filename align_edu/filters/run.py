@@ -23,8 +23,14 @@ from align_edu.filters.funnel import Funnel, add_up
 from align_edu.filters.image import evaluation_hashes, load_classifier
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.io import InputError, only_writer, read_json, usable_cores, write_json, written_whole
-from align_edu.pairs.shards import shards_of
-from align_edu.pairs.table import CHUNK_ROWS, KEPT_PAIRS, SOURCE, open_chunks, table_files
+from align_edu.pairs.table import (
+    CHUNK_ROWS,
+    KEPT_PAIRS,
+    SOURCE,
+    open_chunks,
+    shards_of,
+    table_files,
+)
 
 Pairs: TypeAlias = str | Path | pa.Table
 Task = Callable[[Job, int], Any]

@@ -17,7 +17,7 @@ from tokenizers import (
 from torch import Tensor, nn
 
 from align_edu.io import InputError, lfs_remedy, written_whole
-from align_edu.pairs.tar_index import whole_text
+from align_edu.pairs.files import whole_text
 from align_edu.presets import TextSettings
 
 SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # BERT's, ids 0 to 4

@@ -1,23 +1,38 @@
-"""Image-text pairs in shards of img2dataset's webdataset layout, read at random by offset."""
+"""Shards in img2dataset's webdataset layout: read at random by offset, and written."""
 
+import hashlib
+import io
 import json
 import os
+import re
+import tarfile
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
+from tqdm import tqdm
 
-from align_edu.io import InputError
+from align_edu.io import InputError, only_writer, write_json, written_whole
+from align_edu.pairs.files import (
+    Members,
+    group_members,
+    read_text_table,
+    read_texts,
+    table_of,
+    whole_text,
+)
+from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
-from align_edu.pairs.table import KEPT_PAIRS, SHARD, SOURCE, read_pairs, read_texts
-from align_edu.pairs.tar_index import Members, group_members, whole_text
+from align_edu.pairs.table import SHARD, is_filtered, read_pairs, shards_folder
 
+SHARD_PAIRS = 10_000
+Pair = tuple[dict[str, Any], str, bytes]  # a row of a table, and the ending and bytes of a file
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
 _STRINGS, _NUMBERS = ("caption", "key", "name"), ("shard", "offset", "size")
 _SCHEMA = pa.schema(
@@ -189,14 +204,9 @@ def shard_faults(shard: Path) -> Counter[str]:
     return faults
 
 
-def is_filtered(path: Path) -> bool:
-    """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
-    return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
-
-
 def _kept_texts(path: Path) -> tuple[dict[str | None, pa.Table], Path]:
     """Return shard (None: the table names none) -> kept keys and texts; and the shards' folder."""
-    table, folder = read_pairs(path), _source(path)
+    table, folder = read_pairs(path), shards_folder(path)
     if "key" not in table.column_names:
         raise InputError(f"{path}: no column `key`, so its images cannot be found in shards")
     texts = table.select(["key", "caption"])
@@ -208,31 +218,81 @@ def _kept_texts(path: Path) -> tuple[dict[str | None, pa.Table], Path]:
     return {name: texts.take(np.flatnonzero(rows == number)) for number, name in names}, folder
 
 
-def _source(path: Path) -> Path:
-    """Return the folder of shards from which a filter's output was made."""
-    folder = path if path.is_dir() else path.parent
-    metadata = pa.parquet.read_schema(folder / KEPT_PAIRS).metadata or {}
-    if SOURCE not in metadata:
-        raise InputError(f"{folder}: made from a table without shards, so it has no images")
-    places = json.loads(metadata[SOURCE])
-    for place in (folder / places["relative"], Path(places["absolute"])):
-        if place.exists():
-            return place.resolve()
-    raise InputError(
-        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
-    )
+def write_shards(
+    folder: Path, captions: Path, out: Path, *, progress: bool = False
+) -> tuple[int, Counter[str]]:
+    """Write a folder of pictures with their captions as shards that img2dataset could have made.
+
+    captions: what `read_text_table` reads, with the names of files in the folder; a picture with
+    several captions becomes several pairs. Returns the number of pairs, and reason -> number of
+    captions and files that are in none. Raises InputError if `out` is in use or there is no pair.
+    """
+    table = read_text_table(captions, "file", f"({'|'.join(map(re.escape, SUFFIXES))})$")
+    if not {"file", "caption"} <= set(table.column_names):
+        raise InputError(f"{captions}: needs the columns file and caption; name them in a header")
+    rows = [(folder / str(row["file"]), row["caption"]) for row in table.to_pylist()]
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give the folder of the pictures")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: exists and is not empty; give a new folder for the shards")
+    skipped, done = Counter[str](), 0
+    unnamed = {file.resolve() for file in find_images(folder, skipped)}
+    skipped["picture without a caption"] += len(unnamed - {file.resolve() for file, _ in rows})
+    pairs = _pairs(tqdm(rows, disable=not progress), skipped)
+    with only_writer(out):
+        for number in range(len(rows) // SHARD_PAIRS + 1):
+            done += _write_shard(out / f"{number:05d}.tar", islice(pairs, SHARD_PAIRS))
+    if not done:
+        reasons = ", ".join(f"{count} x {reason}" for reason, count in (+skipped).items())
+        raise InputError(f"{captions}: no caption of a picture in {folder} ({reasons})")
+    return done, +skipped
 
 
-def shards_of(pairs: str | Path | pa.Table) -> Path | None:
-    """Find the images of a table of pairs: a folder of shards or one tar; None without."""
-    if isinstance(pairs, pa.Table):
-        return None
-    path = Path(pairs)
-    if is_filtered(path):
-        with suppress(InputError):  # made from a table without shards, or they are gone
-            return _source(path)
-        return None
-    if (tar := path.with_suffix(".tar")).is_file():
-        return tar.resolve()
-    folder = path if path.is_dir() else path.parent
-    return folder.resolve() if any(folder.glob("*.tar")) else None
+def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterator[Pair]:
+    """Yield the pairs of a caption and a picture that can be decoded; count the others."""
+    done = count()
+    for file, text in rows:
+        caption = str(text or "").strip()
+        try:
+            data = file.read_bytes()
+            width, height = decode_image(data).size
+        except (OSError, ValueError) as error:
+            broken = isinstance(error, BrokenImage)
+            skipped[f"broken picture ({error})" if broken else "caption of a missing file"] += 1
+            continue
+        if not caption:
+            skipped["empty caption"] += 1
+            continue
+        shard, number = divmod(next(done), SHARD_PAIRS)
+        row: dict[str, Any] = {"key": f"{shard:05d}{number:04d}", "caption": caption}
+        row |= {"url": file.as_posix(), "original_width": width, "original_height": height}
+        row |= {"sha256": hashlib.sha256(data).hexdigest(), "status": "success"}
+        yield row, file.suffix.lower(), data
+
+
+def _write_shard(tar: Path, pairs: Iterable[Pair]) -> int:
+    """Write pairs as tar, stats and table, if there are any; return their number."""
+    if not (rows := write_tar(tar, pairs)):
+        tar.unlink()
+        return 0
+    write_json(tar.with_name(f"{tar.stem}_stats.json"), {"successes": len(rows)})
+    with written_whole(tar.with_suffix(".parquet")) as beside:
+        pa.parquet.write_table(table_of(rows), beside)
+    return len(rows)
+
+
+def write_tar(path: Path, pairs: Iterable[Pair]) -> list[dict[str, Any]]:
+    """Write pairs as a tar of KEY.jpg, KEY.txt and KEY.json for each; return the rows."""
+    rows = []
+    with (
+        written_whole(path) as beside,
+        tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,  # twice the default's speed
+    ):
+        for row, ending, picture in pairs:
+            text, values = row["caption"].encode(), json.dumps(row).encode()
+            for suffix, content in ((ending, picture), (".txt", text), (".json", values)):
+                member = tarfile.TarInfo(row["key"] + suffix)  # time, owner and group stay 0
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+            rows.append(row)
+    return rows

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import InputError, read_json
-from align_edu.pairs.tar_index import is_safe_name, whole_text
+from align_edu.pairs.files import is_safe_name, whole_text
 
 TRAINING = ("train", "restval")  # paper: Section 5.1; COCO keeps restval for training
 

@@ -1,7 +1,7 @@
 """Tables of image-text pairs: parquet, CC-3M's TSV, and shards; whole or a chunk at a time."""
 
 import json
-import os
+import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -9,20 +9,25 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError, lfs_remedy, written_whole
-from align_edu.pairs.tar_index import Members, group_members, whole_text
-from align_edu.pairs.text_table import BROKEN_ROWS, our_names, read_text_table, table_of
+from align_edu.pairs.files import (
+    BROKEN_ROWS,
+    group_members,
+    our_names,
+    read_text_table,
+    read_texts,
+    table_of,
+)
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
 CHUNK_ROWS = 500_000
-TWO_TEXTS = "caption in KEY.json that differs from KEY.txt, which is used"
 BROKEN_PARQUET = "not a whole parquet file, write it again"
 TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
@@ -140,30 +145,65 @@ def _read_tar(path: Path) -> pa.Table:
         raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
 
 
-def read_texts(
-    path: Path, members: Members, faults: Counter[str]
-) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield each pair's key, its row of KEY.json and KEY.txt, and why it has no text."""
-    with path.open("rb") as file:
-        for key, parts in members.items():
-            data = {
-                kind: os.pread(file.fileno(), size, offset)
-                for kind, (_, offset, size) in parts.items()
-                if kind != "image"
-            }
-            row, other, why = {"key": key}, "", "missing text"
-            try:
-                values = json.loads(data.get("json", "{}"))
-                row |= dict(zip(our_names(tuple(values)), values.values())) | row
-                other = whole_text(row.get("caption") or "").strip()
-            except BROKEN_ROWS:
-                why = "unreadable JSON"
-            if "txt" in data:
-                row["caption"], why = data["txt"].decode("utf-8", "replace"), "empty text"
-                text = row["caption"].strip()
-                if text and other not in ("", text):
-                    faults[TWO_TEXTS] += 1
-            yield key, row, why
+def write_tsv(pairs: pa.Table, path: str | Path) -> int:
+    """Write pairs as CC-3M is published: caption, tab, url, no header; return their number.
+
+    Captions are in lower case with spaces around punctuation. Pairs with a label other than
+    "clean" in a column `noise` are left out, as CC-3M was cleaned heavily. Raises InputError when
+    a column is missing or the file cannot be written. Paper: Section 6.2 (Conceptual Captions).
+
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "pairs.tsv"
+    >>> write_tsv(pa.table({"caption": ["Two cats, asleep."], "url": ["http://x/1"]}), path)
+    1
+    >>> path.read_text()
+    'two cats , asleep .\\thttp://x/1\\n'
+    """
+    if not {"caption", "url"} <= set(pairs.column_names):
+        raise InputError("the pairs have no columns caption and url; a CC-3M TSV needs both")
+    lines = [
+        " ".join(re.findall(r"\w+|[^\w\s]", row["caption"].lower())) + f"\t{row['url']}\n"
+        for row in pairs.to_pylist()
+        if row["caption"] and row["url"] and row.get("noise", "clean") == "clean"
+    ]
+    with written_whole(Path(path)) as beside:
+        beside.write_text("".join(lines), encoding="utf-8")
+    return len(lines)
+
+
+def is_filtered(path: Path) -> bool:
+    """Return True for the output of `filter_pairs`: its folder or its pairs.parquet."""
+    return (path / KEPT_PAIRS).is_file() or (path.name == KEPT_PAIRS and path.is_file())
+
+
+def shards_folder(path: Path) -> Path:
+    """Return the folder of shards from which a filter's output was made."""
+    folder = path if path.is_dir() else path.parent
+    metadata = pa.parquet.read_schema(folder / KEPT_PAIRS).metadata or {}
+    if SOURCE not in metadata:
+        raise InputError(f"{folder}: made from a table without shards, so it has no images")
+    places = json.loads(metadata[SOURCE])
+    for place in (folder / places["relative"], Path(places["absolute"])):
+        if place.exists():
+            return place.resolve()
+    raise InputError(
+        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
+    )
+
+
+def shards_of(pairs: str | Path | pa.Table) -> Path | None:
+    """Find the images of a table of pairs: a folder of shards or one tar; None without."""
+    if isinstance(pairs, pa.Table):
+        return None
+    path = Path(pairs)
+    if is_filtered(path):
+        with suppress(InputError):  # made from a table without shards, or they are gone
+            return shards_folder(path)
+        return None
+    if (tar := path.with_suffix(".tar")).is_file():
+        return tar.resolve()
+    folder = path if path.is_dir() else path.parent
+    return folder.resolve() if any(folder.glob("*.tar")) else None
 
 
 @dataclass(frozen=True)

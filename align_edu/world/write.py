@@ -140,7 +140,7 @@ def _write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from align_edu.pairs.captions import write_tar
+    from align_edu.pairs.shards import write_tar
 
     tar, stats, parquet = _shard_files(out, shard)
     for left_over in [parquet, *out.glob(f".{shard:05d}*.part")]:

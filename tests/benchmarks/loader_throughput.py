@@ -37,7 +37,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from align_edu import read_pairs
 from align_edu.model.text_tower import encode_texts, train_wordpiece
 from align_edu.pairs import open_pairs
-from align_edu.pairs.captions import write_tar
+from align_edu.pairs.shards import write_tar
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.batches import TrainingBatches
 
