@@ -270,8 +270,7 @@ def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
 
 
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:
-    from align_edu.planning.chips import get_chip
-    from align_edu.planning.here import measure_here
+    from align_edu.planning.chips import get_chip, measure_here
     from align_edu.planning.plan import plan_run
     from align_edu.training.loop import keep_freed_memory
 

@@ -1,4 +1,4 @@
-"""Count a training step's FLOPs, bytes and memory without computing it, and time it by a roofline.
+"""Count a training step's FLOPs, bytes and memory without computing it.
 
 The towers run on torch's meta device; the optimiser's cost follows from the shapes of the weights.
 """
@@ -18,7 +18,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from align_edu.model.align import Align
-from align_edu.planning.chips import Chip
 from align_edu.presets import Preset
 from align_edu.training.recipe import is_matrix, padded_side
 
@@ -26,8 +25,6 @@ from align_edu.training.recipe import is_matrix, padded_side
 _FREE = {"detach", "empty", "empty_like", "empty_strided", "_unsafe_view", "_reshape_alias"}
 _NORMS = ("native_batch_norm", "_native_batch_norm_legit", "native_layer_norm")
 _KINDS = dict.fromkeys(_NORMS, "norm") | dict.fromkeys(("silu", "gelu", "sigmoid"), "activation")
-_FUSED = ("activation", "other")  # kinds that a fusing compiler adds to another operation for free
-_CPU_TEXTS = 32  # texts that the text tower encodes at a time on a processor
 
 Shapes = dict[str, list[tuple[str, torch.Size]]]  # names and shapes of weights, by tower
 
@@ -163,68 +160,6 @@ def _tensors(values: Any) -> Iterator[Tensor]:
     return (leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
 
 
-def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = False) -> float:
-    """Return the time of ``operations``: of the FLOPs or the bytes of each, the longer one.
-
-    fused: a compiler joins elementwise work to the operation before it.
-    """
-
-    def seconds(operation: Operation) -> float:
-        kind = operation.kind.removesuffix(" backward")
-        if fused and kind in _FUSED:
-            return 0.0
-        rate = chip.vector if kind == "depthwise" else chip.matrix
-        bound = max(operation.flops / rate, operation.bytes / chip.bandwidth)
-        share = chip.efficiency.get(operation.name) or chip.efficiency.get(operation.kind, 1.0)
-        return chip.overhead + bound / share
-
-    return sum(n * seconds(operation) for operation, n in operations.items())
-
-
-@dataclass(frozen=True)
-class TowerCosts:
-    """One step of both towers on one device."""
-
-    width: int  # D of the shared space
-    length: int  # word pieces a text
-    chunk: int | None  # pairs embedded at a time, twice; None: all at once
-    flops: dict[str, float]  # by tower
-    roofline: dict[str, float]  # seconds by tower, a lower bound
-    assumed: dict[str, float] | None  # seconds by tower at the assumed share of the peak
-    activation_bytes: float
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """By tower; the slower estimate, as the roofline is a lower bound."""
-        return max(self.roofline, self.assumed or {}, key=lambda part: sum(part.values()))
-
-
-def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCosts:
-    """Return the cost of both towers for ``rows`` pairs with texts of ``length`` word pieces."""
-    chunk = preset.recipe.chunk  # the gradient cache embeds a chunk at a time, twice
-    chunk = None if chunk is None or chunk >= rows else chunk
-    forwards, at_once = (2, chunk) if chunk else (1, rows)
-    texts = min(at_once, _CPU_TEXTS) if chip.name == "here" else at_once
-    dtype = torch.bfloat16 if chip.activation_bytes == 2 else torch.float32
-    works = {  # BatchNorm needs at least two pictures
-        "image tower": count_image_tower(preset, max(2, at_once), dtype),
-        "text tower": count_text_tower(preset, texts, length, dtype),
-    }
-    fused = chip.fused or (preset.recipe.compile and chip.name != "here")
-    flops, roofline, activation_bytes = {}, {}, 0.0
-    for name, work in works.items():
-        times = rows / work.rows
-        flops[name] = times * work.flops(forwards)
-        forward = forwards * total_seconds(work.forward, chip, fused)
-        roofline[name] = times * (forward + total_seconds(work.backward, chip, fused))
-        activation_bytes += at_once / work.rows * work.peak_bytes
-    assumed = None
-    if chip.utilisation is not None:
-        assumed = {name: f / (chip.matrix * chip.utilisation) for name, f in flops.items()}
-    width = meta_model(preset).image_tower.width
-    return TowerCosts(width, length, chunk, flops, roofline, assumed, activation_bytes)
-
-
 # Numbers kept, moved, and moved if fused for each weight, and operations for each tensor, as timm
 # and torch write them: each step of the formula is an operation of its own. Fused, a step reads
 # the weight, its gradient and the state, and writes all but the gradient; LAMB and Muon need a
@@ -245,11 +180,6 @@ class OptimizerCost:
     bytes: int
     flops: int
     operations: int
-
-    def seconds(self, chip: Chip) -> float:
-        """Return the time of the step; weights and gradients are float32 on every device."""
-        computing = self.flops / (chip.muon or chip.matrix)
-        return self.operations * chip.overhead + self.bytes / chip.bandwidth + computing
 
 
 def optimizer_cost(shapes: Shapes, name: str, fused: bool = False) -> OptimizerCost:

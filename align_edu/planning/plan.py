@@ -4,13 +4,65 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from align_edu.io import InputError
-from align_edu.planning.chips import GIB, Chip
-from align_edu.planning.count import TowerCosts, optimizer_cost, parameters, tower_costs
+from align_edu.planning.chips import GIB, Chip, total_seconds
+from align_edu.planning.count import (
+    count_image_tower,
+    count_text_tower,
+    meta_model,
+    optimizer_cost,
+    parameters,
+)
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of similar length
+_CPU_TEXTS = 32  # texts that the text tower encodes at a time on a processor
 _LOSS_PASSES = 10  # times that the loss reads or writes its matrix, forward and backward
+
+
+@dataclass(frozen=True)
+class TowerCosts:
+    """One step of both towers on one device."""
+
+    width: int  # D of the shared space
+    chunk: int | None  # pairs embedded at a time, twice; None: all at once
+    flops: dict[str, float]  # by tower
+    roofline: dict[str, float]  # seconds by tower, a lower bound
+    assumed: dict[str, float] | None  # seconds by tower at the assumed share of the peak
+    activation_bytes: float
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By tower; the slower estimate, as the roofline is a lower bound."""
+        return max(self.roofline, self.assumed or {}, key=lambda part: sum(part.values()))
+
+
+def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCosts:
+    """Return the cost of both towers for ``rows`` pairs with texts of ``length`` word pieces."""
+    chunk = preset.recipe.chunk  # the gradient cache embeds a chunk at a time, twice
+    chunk = None if chunk is None or chunk >= rows else chunk
+    forwards, at_once = (2, chunk) if chunk else (1, rows)
+    texts = min(at_once, _CPU_TEXTS) if chip.name == "here" else at_once
+    dtype = torch.bfloat16 if chip.activation_bytes == 2 else torch.float32
+    works = {  # BatchNorm needs at least two pictures
+        "image tower": count_image_tower(preset, max(2, at_once), dtype),
+        "text tower": count_text_tower(preset, texts, length, dtype),
+    }
+    fused = chip.fused or (preset.recipe.compile and chip.name != "here")
+    flops, roofline, activation_bytes = {}, {}, 0.0
+    for name, work in works.items():
+        times = rows / work.rows
+        flops[name] = times * work.flops(forwards)
+        forward = forwards * total_seconds(work.forward, chip, fused)
+        roofline[name] = times * (forward + total_seconds(work.backward, chip, fused))
+        activation_bytes += at_once / work.rows * work.peak_bytes
+    assumed = None
+    if chip.utilisation is not None:
+        assumed = {name: f / (chip.matrix * chip.utilisation) for name, f in flops.items()}
+    width = meta_model(preset).image_tower.width
+    return TowerCosts(width, chunk, flops, roofline, assumed, activation_bytes)
 
 
 @dataclass(frozen=True)
@@ -41,18 +93,18 @@ class Plan:
     days: float
     device_days: float
     assumed_days: float | None  # at the assumed share of the peak, if only the towers took time
-    assumptions: list[str]
     towers: TowerCosts
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain JSON values."""
         values = vars(self) | {"preset": self.preset.name, "chip": self.chip.name}
+        values["assumptions"] = _assumptions(self)
         names = {"memory": "memory_bytes", "seconds": "step_seconds"}
         return {names.get(name, name): value for name, value in values.items() if name != "towers"}
 
     def __str__(self) -> str:
         parts = [_model_table(self), _memory_and_time(self), _summary(self)]
-        assumptions = ["Assumptions:", *(f"  - {line}" for line in self.assumptions)]
+        assumptions = ["Assumptions:", *(f"  - {line}" for line in _assumptions(self))]
         return "\n\n".join([*parts, "\n".join(assumptions)])
 
 
@@ -73,17 +125,27 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     >>> plan.pairs, plan.seconds["image tower"] > plan.seconds["loss"]
     (409600, True)
     """
-    batch, steps = preset.recipe.batch_size, preset.recipe.steps
-    longest = preset.text.max_length
-    padded = min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
-    length = padded if text_length is None else text_length
+    batch, steps, length = preset.recipe.batch_size, preset.recipe.steps, text_length
+    if length is None:
+        longest = preset.text.max_length
+        length = min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
     _check(preset, chip, chips, length)
     rows, columns = batch // chips, batch // preset.loss.cores
     towers, shapes = tower_costs(preset, chip, rows, length), parameters(preset)
     counts = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
     weights, width = sum(counts.values()), towers.width
     optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
-    memory = _memory(preset, chip, rows, weights, optimizer.state, towers)
+    tile = preset.loss.tile or rows
+    copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
+    memory = {
+        "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
+        "gradients": 4.0 * weights,
+        "optimiser state": 4.0 * optimizer.state,
+        "activations": towers.activation_bytes,
+        "loss matrix": 2 * 4.0 * min(rows, tile) * columns,  # and its gradient
+        "embeddings": 2 * 4.0 * (batch + rows) * width,
+        "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * length,
+    }
     # The rows of the similarity matrix and their gradients; tiles are computed twice.
     loss_flops = (4 if preset.loss.tile else 3) * 2.0 * rows * columns * width
     # The texts' embeddings and the gradients sent back; a sum and a maximum for each text.
@@ -93,7 +155,9 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
         "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * columns / chip.bandwidth),
         "gather": others * (gather_bytes + statistics) / link,
         "gradient all-reduce": others * 2 * 4.0 * weights / link,
-        "optimiser": optimizer.seconds(chip),
+        "optimiser": optimizer.operations * chip.overhead
+        + optimizer.bytes / chip.bandwidth
+        + optimizer.flops / (chip.muon or chip.matrix),
     }
     flops = {name.split()[0]: f / rows for name, f in towers.flops.items()}
     flops["loss"] = loss_flops / rows
@@ -112,7 +176,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
         pairs_per_second=batch / step_seconds, driver=max(seconds, key=lambda n: seconds[n]),
         days=days, device_days=days * chips,
         assumed_days=None if assumed is None else steps * assumed / 86_400,
-        assumptions=_assumptions(preset, chip, chips, towers), towers=towers,
+        towers=towers,
     )  # fmt: skip
 
 
@@ -133,31 +197,14 @@ def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
         raise InputError(f"--text-length {text_length}: give 1 to {longest} word pieces a text")
 
 
-def _memory(
-    preset: Preset, chip: Chip, rows: int, weights: int, state: int, towers: TowerCosts
-) -> dict[str, float]:
-    """Return the bytes that a device with ``rows`` pairs holds, by cause."""
-    copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
-    batch, tile = preset.recipe.batch_size, preset.loss.tile or rows
-    return {
-        "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
-        "gradients": 4.0 * weights,
-        "optimiser state": 4.0 * state,
-        "activations": towers.activation_bytes,
-        # The matrix and its gradient.
-        "loss matrix": 2 * 4.0 * min(rows, tile) * (batch // preset.loss.cores),
-        "embeddings": 2 * 4.0 * (batch + rows) * towers.width,
-        "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * towers.length,
-    }
-
-
 def _link(chip: Chip, chips: int) -> float:
-    """Bytes/s out of each device."""
+    """Return the bytes a second out of each device."""
     return chip.link if chips <= chip.neighbours else chip.network
 
 
-def _assumptions(preset: Preset, chip: Chip, chips: int, towers: TowerCosts) -> list[str]:
-    """What the figures rest on, one sentence each."""
+def _assumptions(plan: Plan) -> list[str]:
+    """Return what the figures rest on, one sentence each."""
+    preset, chip, chips, towers = plan.preset, plan.chip, plan.chips, plan.towers
     precision = "bfloat16" if chip.activation_bytes == 2 else "float32"
     measured = ", both measured just now" if chip.name == "here" else ""
     bound = sum(towers.roofline.values())
@@ -172,7 +219,7 @@ def _assumptions(preset: Preset, chip: Chip, chips: int, towers: TowerCosts) -> 
     lines = [
         f"peak {chip.matrix / 1e12:.3g} TFLOP/s in {precision},"
         f" memory {chip.bandwidth / 1e9:.0f} GB/s{measured}",
-        f"texts of {towers.length} word pieces",
+        f"texts of {plan.text_length} word pieces",
         f"towers: {estimate}",
     ]
     if chips > 1:
@@ -216,7 +263,7 @@ def _memory_and_time(plan: Plan) -> str:
 
 
 def _shares(title: str, unit: str, rows: Mapping[str, float], scale: float, note: str) -> str:
-    """A table of values and their shares of the sum; ``note`` stands after the total."""
+    """Return a table of values and their shares of the sum; ``note`` stands after the total."""
     whole = sum(rows.values())
     lines = [f"  {name:22}{v * scale:>14,.3f}{v / whole:>7.1%}" for name, v in rows.items()]
     total = f"  {'all':22}{whole * scale:>14,.3f}  {note}"
@@ -238,7 +285,7 @@ def _summary(plan: Plan) -> str:
 
 
 def _remedy(plan: Plan) -> str:
-    """What to do if the run does not fit."""
+    """Return what to do if the run does not fit."""
     largest = max(plan.memory, key=lambda name: plan.memory[name])
     advice = "more devices, so that each has fewer pairs"
     if largest == "activations":

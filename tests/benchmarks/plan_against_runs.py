@@ -20,7 +20,7 @@ from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.model.text_tower import encode_texts, load_wordpiece
 from align_edu.pairs import read_pairs
-from align_edu.planning.here import measure_here
+from align_edu.planning.chips import measure_here
 from align_edu.planning.plan import plan_run
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
