@@ -15,8 +15,7 @@ from tqdm import tqdm
 from align_edu.evaluation.datasets import LabelledImages
 from align_edu.evaluation.embed import read_ahead
 from align_edu.io import InputError
-from align_edu.model.image_tower import ImageTower
-from align_edu.pairs.pixels import scale_pixels
+from align_edu.model.image_tower import ImageTower, scale_pixels
 from align_edu.training.run import Run
 
 # Paper: Section 5.2, but 100 epochs for both, batches of 1,024, and crops of 0.08 and more.

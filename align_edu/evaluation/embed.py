@@ -17,8 +17,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from align_edu.io import InputError, read_json, usable_cores, weights_of, written_whole
+from align_edu.model.image_tower import resize_picture
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.pairs.pixels import resize_picture
 from align_edu.training.run import Run, load_run
 
 PICTURES, PICTURES_ON_GPU = 32, 256  # per batch

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.io import read_json
-from align_edu.model.image_tower import stride_two
+from align_edu.model.image_tower import central_crops, resize_picture, stride_two
 from align_edu.model.text_tower import encode_texts, load_wordpiece
-from align_edu.pairs.pixels import central_crops, resize_picture
 from align_edu.presets import Preset, preset_from_dict
 
 STRIDES = (1, 2, 2, 2, 1, 2, 1)  # of the first block in each stage of EfficientNet

@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from align_edu.io import InputError, cannot_write, read_json, usable_cores, write_json
+from align_edu.model.image_tower import cut_crops, resize_picture, scale_pixels
 from align_edu.model.text_tower import encode_texts
 from align_edu.pairs.images import BrokenImage, decode_image
-from align_edu.pairs.pixels import cut_crops, resize_picture, scale_pixels
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import ImageSettings, Preset
 

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from align_edu.loss import cosine_gap
 from align_edu.model.align import Align
-from align_edu.pairs.pixels import scale_pixels
+from align_edu.model.image_tower import scale_pixels
 from align_edu.training.batches import Batch
 from align_edu.training.processes import Machine
 

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from align_edu.io import InputError, lfs_remedy, read_json, written_whole
 from align_edu.model.align import Align
+from align_edu.model.image_tower import central_crops, resize_picture
 from align_edu.model.text_tower import encode_texts, load_wordpiece
-from align_edu.pairs.pixels import central_crops, resize_picture
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.processes import is_small, one_thread
 
