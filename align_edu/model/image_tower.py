@@ -19,7 +19,7 @@ from align_edu.loss.tiled import recomputed
 from align_edu.presets import ImageSettings, Padding
 
 SMALLEST = 32  # pixels per side: halved five times, one is left
-_WITHIN = (1, 3, 4)  # axes of (groups, pairs, C, H, W) that share one mean and variance
+_WITHIN = (1, 3, 4)  # axes of (groups, pairs, C, H, W) with one mean and variance
 
 
 def resize_picture(picture: Image.Image, settings: ImageSettings) -> Tensor:
@@ -51,12 +51,9 @@ def random_crops(pictures: Tensor, settings: ImageSettings, generator: torch.Gen
 
 
 def cut_crops(
-    pictures: Tensor,
-    settings: ImageSettings,
-    generator: torch.Generator,
-    rows: range,
+    pictures: Tensor, settings: ImageSettings, generator: torch.Generator, rows: range,
     batch_size: int,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Return (R, 3, C, C) uint8; a crop depends only on a picture's place in the whole batch."""
     size, room = settings.crop, pictures.shape[-1] - settings.crop
     chosen = slice(rows.start, rows.stop)
@@ -232,10 +229,6 @@ class StrideTwoConv2d(nn.Conv2d):
         """Return the convolution of (B, C, H, W)."""
         return stride_two(x, self.weight, self.rule, self.groups)
 
-    def extra_repr(self) -> str:
-        """Return torch's line about a convolution, and the padding rule."""
-        return f"{super().extra_repr()}, zeros={self.rule!r}"
-
 
 def set_padding(network: nn.Module, padding: Padding) -> None:
     """Give every stride-2 convolution of a torchvision network this padding, in place."""
@@ -253,25 +246,22 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
     In training, each group is normalised by its mean and variance, and the running statistics
     are updated once per step with the mean over the groups of their means and unbiased variances.
     In evaluation, and for a batch of at most one group, this is :class:`torch.nn.BatchNorm2d`,
-    whose arguments and state it has. Groups stay intact in a batch that is split over processes
-    or XLA devices, as long as each part holds whole groups. Raises InputError for a group below 2.
+    whose state it has. Groups stay intact in a batch that is split over processes or XLA devices,
+    as long as each part holds whole groups.
 
     Paper: not said over how many pairs BatchNorm's statistics run; ``ImageSettings`` in presets
     names the two hints. The method is Algorithm 1 of Hoffer et al., 2017.
 
-    >>> norm = GhostBatchNorm2d(1, group=2, affine=False)
+    >>> norm = GhostBatchNorm2d(1, group=2)
     >>> x = torch.tensor([1.0, 3.0, 10.0, 30.0]).view(4, 1, 1, 1)
     >>> norm(x).flatten().round().tolist()
     [-1.0, 1.0, -1.0, 1.0]
     """
 
     def __init__(
-        self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1,
-        affine: bool = True, track_running_stats: bool = True, *, group: int = 16,
-    ) -> None:  # fmt: skip
-        if not isinstance(group, int) or group < 2:
-            raise InputError(f"group {group!r}: give a number of pairs, 2 or more")
-        super().__init__(num_features, eps, momentum, affine, track_running_stats)
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, *, group: int = 16
+    ) -> None:
+        super().__init__(num_features, eps, momentum)
         self.group = group
 
     def forward(self, x: Tensor) -> Tensor:
@@ -294,25 +284,15 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         variance = centred.square().mean(_WITHIN, keepdim=True)
         self._update(mean, variance, x[: self.group, 0].numel())
         scale = torch.rsqrt(variance + self.eps)
-        if not self.affine:
-            return (centred * scale).flatten(0, 1).to(x.dtype)
         weight, bias = (p.view(1, 1, -1, 1, 1) for p in (self.weight, self.bias))
         return torch.addcmul(bias, centred, scale * weight).flatten(0, 1).to(x.dtype)
 
     @torch.no_grad()
     def _update(self, mean: Tensor, variance: Tensor, count: int) -> None:
         """Update the running statistics; ``count`` values of a channel are in each group."""
-        if self.running_mean is None or self.running_var is None:
-            return
-        factor = self.momentum if self.momentum is not None else 0.0
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
-            if self.momentum is None:  # torch: the average over all steps
-                factor = 1.0 / float(self.num_batches_tracked)
-        unbiased = variance * (count / (count - 1))
+        unbiased, momentum = variance * (count / (count - 1)), self.momentum or 0.0
         for running, new in ((self.running_mean, mean), (self.running_var, unbiased)):
-            running.mul_(1 - factor).add_(new.mean(0).view(-1), alpha=factor)
-
-    def extra_repr(self) -> str:
-        """Return torch's line about a BatchNorm, and the size of a group."""
-        return f"{super().extra_repr()}, group={self.group}"
+            assert running is not None
+            running.mul_(1 - momentum).add_(new.mean(0).view(-1), alpha=momentum)
