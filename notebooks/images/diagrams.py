@@ -8,9 +8,10 @@ A diagram is a function marked ``@diagram`` that fills a `Drawing`; its name nam
 
 from collections.abc import Callable
 from html import escape
+from math import cos, sin
 from pathlib import Path
 
-from align_edu.show.style import BLUE, FONT, GREEN, INK, LINE, MUTED, ORANGE, PAPER
+from align_edu.show.style import BLUE, FONT, GREEN, INK, LINE, MUTED, ORANGE, PAPER, PINK
 
 FOLDER = Path(__file__).parent
 SIZE = 17  # of letters; a drawing is 760 wide, so 13 pixels where a page shows 600
@@ -90,6 +91,17 @@ class Drawing:
         if text:
             self.text(x, y, text, bold=True)
 
+    def dot(self, x: float, y: float, radius: float, colour: str = BLUE) -> None:
+        """Draw a filled circle."""
+        self._add("circle", cx=x, cy=y, r=radius, fill=colour)
+
+    def frame(
+        self, x: float, y: float, width: float, height: float, colour: str, stroke: float = 2.5
+    ) -> None:
+        """Draw a rectangle without a filling."""
+        look = {"fill": "none", "stroke": colour, "stroke-width": stroke}
+        self._add("rect", x=x, y=y, width=width, height=height, **look)
+
     def svg(self) -> str:
         """Return the drawing as a file's text."""
         width, height = self.size
@@ -158,6 +170,104 @@ def two_towers() -> Drawing:
     draw.text(486, 160, "same length D", colour=MUTED)
     draw.arrow((486, 145), (486, 100))
     draw.arrow((486, 175), (486, 206))
+    return draw
+
+
+@diagram
+def shared_space() -> Drawing:
+    """Notebook 05: the outputs of both towers are points on one circle; angles say how close."""
+    draw = Drawing("Pictures and texts become points on one circle", 330)
+    rows = ((80, BLUE, "pictures", "image encoder"), (250, ORANGE, "texts", "text encoder"))
+    for y, colour, given, tower in rows:
+        draw.box(10, y - 26, 110, 52, given, colour=MUTED)
+        draw.arrow((120, y), (158, y))
+        draw.box(158, y - 26, 160, 52, tower, colour=colour)
+    x, y, radius = 540, 165, 125
+    draw.circle(x, y, radius, colour=MUTED)
+    draw.arrow((318, 80), (425, 112))
+    draw.arrow((318, 250), (425, 218))
+    draw.text(238, 165, "÷ own length", colour=MUTED)
+    for angle, apart, name in ((0.65, 0.22, "bus"), (-0.95, 0.2, "lamp"), (2.05, 0.24, "cat")):
+        ends = [(cos(angle + s * apart), sin(angle + s * apart)) for s in (-1, 1)]
+        for (u, v), colour in zip(ends, (BLUE, ORANGE)):
+            draw.line((x, y), (x + radius * u, y - radius * v), colour=colour, width=2)
+            draw.dot(x + radius * u, y - radius * v, 7, colour)
+        draw.text(x + 1.26 * radius * cos(angle), y - 1.12 * radius * sin(angle), name, bold=True)
+    draw.text(x + 0.5 * radius * cos(0.65), y - 0.5 * radius * sin(0.65), "θ")
+    draw.dot(680, 150, 7, BLUE)
+    draw.text(694, 150, "picture", anchor="start")
+    draw.dot(680, 182, 7, ORANGE)
+    draw.text(694, 182, "text", anchor="start")
+    return draw
+
+
+@diagram
+def contrastive_matrix() -> Drawing:
+    """Notebook 06: one matrix of logits; eq. (1) reads its rows, eq. (2) its columns."""
+    draw = Drawing("The N × N matrix of logits and its two softmaxes", 410)
+    left, top, cell = 60, 70, 62
+    logits = (
+        (0.9, 0.3, 0.1, 0.4),
+        (0.2, 0.8, 0.5, 0.1),
+        (0.4, 0.1, 0.9, 0.2),
+        (0.1, 0.5, 0.2, 0.8),
+    )
+    draw.grid(left, top, cell, [[faded(MUTED, 0.7 * share) for share in row] for row in logits])
+    for k, name in enumerate("₁₂₃₄"):
+        middle = (k + 0.5) * cell
+        draw.text(left + middle, top - 20, f"y{name}", bold=True, colour=ORANGE)
+        draw.text(left - 24, top + middle, f"x{name}", bold=True, colour=BLUE)
+        draw.frame(left + k * cell + 4, top + k * cell + 4, cell - 8, cell - 8, GREEN)
+    draw.text(left + 2 * cell, top - 48, "one column for each text", colour=MUTED)
+    draw.text(left + 1.5 * cell, top + 1.5 * cell, "x₂ᵀy₂/σ", size=14)
+    draw.frame(left, top + cell, 4 * cell, cell, BLUE, 4)
+    draw.frame(left + cell, top, cell, 4 * cell, ORANGE, 4)
+    start = 440
+    for y, colour, name, question, shares in (
+        (
+            150,
+            BLUE,
+            "(1): softmax of each row",
+            "Which text belongs to x₂?",
+            (0.1, 0.7, 0.15, 0.05),
+        ),
+        (320, ORANGE, "(2): softmax of each column", "Which image to y₂?", (0.15, 0.6, 0.05, 0.2)),
+    ):
+        draw.text(start, y - 44, f"eq. {name}", bold=True, colour=colour, anchor="start")
+        draw.text(start, y + 44, question, anchor="start")
+        draw.grid(start, y - 26, 52, [[faded(colour, share) for share in shares]])
+        draw.frame(start + 56, y - 22, 44, 44, GREEN)
+        draw.text(start + 220, y, "adds up to 1", colour=MUTED, anchor="start", size=14)
+    row, column = top + 1.5 * cell, left + 1.5 * cell
+    draw.arrow((left + 4 * cell, row), (start - 8, row - 13), colour=BLUE)
+    draw.arrow((column, top + 4 * cell), (column, 350), (start - 8, 350), colour=ORANGE)
+    draw.text(left, 388, "one row for each image;", colour=MUTED, anchor="start")
+    words = "positive pairs in green, in-batch negatives elsewhere"
+    draw.text(left + 213, 388, words, colour=MUTED, anchor="start")
+    return draw
+
+
+@diagram
+def training_loop() -> Drawing:
+    """Notebook 08: one step of training."""
+    draw = Drawing("One training step, again and again", 310)
+    boxes = (
+        (10, "batch", "N pictures", "N texts", MUTED),
+        (205, "two towers", "weights", "θ", BLUE),
+        (400, "N × N logits", "cosines ÷ σ", "", GREEN),
+        (595, "loss", "eq. (1) +", "eq. (2)", ORANGE),
+    )
+    for x, *lines, colour in boxes:
+        draw.box(x, 40, 150, 92, *filter(None, lines), colour=colour)
+    for x in (160, 355, 550):
+        draw.arrow((x, 86), (x + 45, 86))
+    draw.box(240, 212, 270, 76, "optimiser", "learning rate, weight decay", colour=PINK)
+    draw.arrow((670, 132), (670, 250), (510, 250))
+    draw.text(660, 190, "gradient", colour=MUTED, anchor="end")
+    draw.arrow((280, 212), (280, 132))
+    draw.text(292, 172, "new θ, new σ", colour=MUTED, anchor="start")
+    draw.arrow((240, 250), (85, 250), (85, 132), dash="6 5")
+    draw.text(97, 190, "next batch", colour=MUTED, anchor="start")
     return draw
 
 
