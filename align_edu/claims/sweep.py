@@ -9,12 +9,13 @@ import multiprocessing
 import platform
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +32,7 @@ from align_edu.pairs.shards import write_tar
 from align_edu.presets import get_preset
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
-from align_edu.training.run import software_versions
+from align_edu.training.run import Run, software_versions
 from align_edu.world import World
 from align_edu.world.catalog import KINDS
 
@@ -104,30 +105,46 @@ def _run_folder(work: Path, name: str, seed: int, rate: float | None = None) -> 
 def make_record(job: Job, records: Path, work: Path) -> Path:
     """Train one run with one thread, measure it, and write its record."""
     name, seed, rate = job
-    torch.set_num_threads(1)
-    variant, path = VARIANTS[name], record_file(records, name, seed, rate)
-    data, folder, start = prepare(variant.data, work), _run_folder(work, name, seed, rate), None
-    if variant.tuned_from:
-        start = _run_folder(work, variant.tuned_from, seed)
-    run = train(
-        variant.preset(rate), [data / "pairs"], folder, steps=variant.steps, seed=seed,
-        resume=True, start=start, processes=1, progress=False,
-        tokenizer=None if start else load_wordpiece(data / "tokenizer.json"),
-    )  # fmt: skip
+    run = train_run(name, seed, work, rate)
     rows = read_metrics(run.folder)
-    shown = {round(i) for i in np.linspace(0, len(rows) - 1, CURVE)}
     record = {
         "settings": settings_of(name, seed, rate),
-        "curve": [[row["step"], row["loss"]] for i, row in enumerate(rows) if i in shown],
+        "curve": curve_of(rows),
         "seconds": rows[-1]["seconds"],
         "measures": measure(run, work / "exam"),
         "versions": software_versions(),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
+    path = record_file(records, name, seed, rate)
     write_json(path, record)
     if not any(each.tuned_from == name for each in VARIANTS.values()):
-        shutil.rmtree(folder)
+        shutil.rmtree(run.folder)
     return path
+
+
+def train_run(name: str, seed: int, work: Path, rate: float | None = None) -> Run:
+    """Make the pairs of a variant and train it with one thread, as its records were made.
+
+    work: folder for data and runs. rate: learning rate; None: the preset's. A run that was begun
+    goes on.
+    Raises TrainingStopped as `train`.
+    """
+    torch.set_num_threads(1)
+    variant, folder, start = VARIANTS[name], _run_folder(work, name, seed, rate), None
+    data = prepare(variant.data, work)
+    if variant.tuned_from:
+        start = _run_folder(work, variant.tuned_from, seed)
+    return train(
+        variant.preset(rate), [data / "pairs"], folder, steps=variant.steps, seed=seed,
+        resume=True, start=start, processes=1, progress=False,
+        tokenizer=None if start else load_wordpiece(data / "tokenizer.json"),
+    )  # fmt: skip
+
+
+def curve_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+    """Return step and loss at ``CURVE`` points of the lines of a run's metrics.jsonl."""
+    shown = {round(i) for i in np.linspace(0, len(rows) - 1, CURVE)}
+    return [(row["step"], row["loss"]) for i, row in enumerate(rows) if i in shown]
 
 
 def prepare(data: Data, work: Path) -> Path:
