@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 from tokenizers import models
@@ -143,6 +143,21 @@ def top_by_lexsort(similarity: Tensor, query: int, k: int) -> tuple[int, ...]:
     return tuple(order[: min(k, len(values) - 1)].tolist())
 
 
+def best_guess(values: Tensor, power: int) -> float:
+    """The lowest of a sum of powers, searched for."""
+    low, high = values.min().item(), values.max().item()
+    cost = lambda guess: (values - guess).abs().pow(power).sum().item()  # noqa: E731
+    return minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x
+
+
+def stop_by_lists(validation: Tensor, patience: int) -> int:
+    losses = validation.tolist()
+    for end in range(patience, len(losses)):
+        if min(losses[: end - patience + 1]) <= min(losses[end - patience + 1 : end + 1]):
+            return losses.index(min(losses[: end + 1]))
+    return losses.index(min(losses))
+
+
 R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
 RIGHT: list[tuple[str, Answer]] = [
     ("chance_loss", loss.chance_loss),
@@ -177,6 +192,8 @@ RIGHT: list[tuple[str, Answer]] = [
     ("combine", lambda i, p, m, w: combine_query([(1.0, i), (w, p), (-w, m)])),
     ("top_k_without", top_by_lexsort),
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
+    ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
+    ("best_epoch", stop_by_lists),
     ("days_of_run", lambda g, n, c, p, s: math.exp(math.log(g * n / c) - math.log(p * s) - R)),
 ]
 

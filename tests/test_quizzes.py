@@ -222,7 +222,7 @@ def test_a_quiz_answers_letters_in_plain_text(capsys):
     assert lab.quiz("08", "z") is None
     assert "choose a to c" in capsys.readouterr().out
     with pytest.raises(InputError, match="00.*08"):
-        lab.quiz("20")
+        lab.quiz("99")
 
 
 def test_a_quiz_shows_every_question_as_text_where_there_are_no_widgets(monkeypatch):
