@@ -11,7 +11,19 @@ from html import escape
 from math import cos, sin
 from pathlib import Path
 
-from align_edu.show.style import BLUE, FONT, GREEN, INK, LINE, MUTED, ORANGE, PAPER, PINK
+from align_edu.show.style import (
+    BLUE,
+    FONT,
+    GREEN,
+    INK,
+    LINE,
+    MUTED,
+    ORANGE,
+    PAPER,
+    PINK,
+    SKY,
+    YELLOW,
+)
 
 FOLDER = Path(__file__).parent
 SIZE = 17  # of letters; a drawing is 760 wide, so 13 pixels where a page shows 600
@@ -170,6 +182,105 @@ def two_towers() -> Drawing:
     draw.text(486, 160, "same length D", colour=MUTED)
     draw.arrow((486, 145), (486, 100))
     draw.arrow((486, 175), (486, 206))
+    return draw
+
+
+@diagram
+def data_path() -> Drawing:
+    """Notebook 01: from web pages to training batches."""
+    draw = Drawing("The path of the data, from a web page to the training", 350)
+    draw.box(10, 20, 320, 122, colour=MUTED)
+    draw.text(24, 42, "a web page", bold=True, anchor="start")
+    draw.grid(26, 62, 16, [[BLUE, SKY, SKY, BLUE], [SKY, YELLOW, YELLOW, SKY], [GREEN] * 4])
+    draw.text(24, 122, "image", anchor="start", colour=MUTED)
+    draw.text(104, 74, '<img src="cat.jpg"', anchor="start")
+    draw.text(124, 100, 'alt="a red cat">', anchor="start", colour=ORANGE)
+    draw.arrow((330, 80), (415, 80))
+    draw.text(372, 62, "crawler", colour=MUTED)
+    draw.box(415, 40, 335, 80, "raw pairs", "(image, alt-text): many and noisy")
+    draw.arrow((582, 120), (582, 158))
+    draw.box(
+        415,
+        158,
+        335,
+        90,
+        "filters that count (Section 3)",
+        "images: size, texts of one image",
+        "texts: sharing, rare words, length",
+        colour=ORANGE,
+    )
+    draw.arrow((415, 203), (330, 203))
+    draw.text(372, 185, "kept", colour=MUTED)
+    draw.box(
+        10,
+        158,
+        320,
+        90,
+        "shards",
+        "00000.tar, 00001.tar, …",
+        "some thousand pairs in each",
+        colour=GREEN,
+    )
+    draw.arrow((170, 248), (170, 284))
+    draw.box(10, 284, 320, 56, "batches of N pairs", colour=GREEN)
+    draw.arrow((330, 312), (415, 312))
+    draw.box(415, 284, 335, 56, "training of the two towers", colour=BLUE)
+    draw.line((582, 248), (582, 272), dash="4 4")
+    draw.text(594, 262, "the rest is dropped", anchor="start", colour=MUTED, size=15)
+    return draw
+
+
+@diagram
+def attention() -> Drawing:
+    """Notebook 03: one query meets all keys; a softmax weighs the values."""
+    draw = Drawing("Attention of one piece to all pieces of its text", 420)
+    pieces = ("[CLS]", "a", "red", "cat", "[SEP]")
+    weights = (0.1, 0.06, 0.36, 0.4, 0.08)  # an example, drawn as widths and shades
+    places = [120 + 145 * place for place in range(5)]
+    for x, piece in zip(places, pieces):
+        draw.box(x - 50, 360, 100, 40, piece, colour=MUTED)
+        draw.text(x, 338, "k, v", colour=MUTED)
+    draw.text(places[0] - 50, 310, "q", bold=True, colour=BLUE)
+    draw.arrow((places[0] - 36, 360), (places[0] - 36, 265), colour=BLUE)
+    draw.box(20, 215, 720, 50, "scores: q·k of each piece, divided by √d")
+    for x in places:
+        draw.arrow((x + 8, 322), (x + 8, 265))
+    for x, weight in zip(places, weights):
+        draw.arrow((x, 215), (x, 186))
+        draw.grid(x - 22, 142, 44, [[faded(ORANGE, 2.2 * weight)]])
+        draw.text(x, 164, f"α{'₁₂₃₄₅'[places.index(x)]}")
+    draw.text(20, 40, "softmax: the weights α", anchor="start", colour=MUTED)
+    draw.text(20, 64, "add up to 1", anchor="start", colour=MUTED)
+    for x, weight in zip(places, weights):
+        draw.line((x, 142), (x, 130), (410, 92), colour=faded(ORANGE, 0.9), width=1 + 22 * weight)
+    draw.box(250, 20, 320, 64, "α₁v₁ + α₂v₂ + … + α₅v₅", "the answer to [CLS]", colour=GREEN)
+    return draw
+
+
+@diagram
+def mbconv() -> Drawing:
+    """Notebook 04: the parts of an MBConv block and the shapes between them."""
+    draw = Drawing("An MBConv block with its residual connection", 300)
+    parts = (
+        ("expand", "1 × 1", "C → tC", BLUE),
+        ("depthwise", "k × k,", "stride s", ORANGE),
+        ("squeeze", "and excite", "× factor", YELLOW),
+        ("project", "1 × 1", "tC → C′", BLUE),
+    )
+    shapes = ("H × W × tC", "H/s × W/s × tC", "H/s × W/s × tC", "H/s × W/s × C′")
+    y = 150
+    draw.text(8, 240, "H × W × C", anchor="start", colour=MUTED, size=15)
+    draw.arrow((10, y), (78, y))
+    for place, ((*lines, colour), shape) in enumerate(zip(parts, shapes)):
+        x = 78 + 150 * place
+        draw.box(x, y - 50, 112, 100, *lines, colour=colour)
+        draw.arrow((x + 112, y), (x + 150, y))
+        draw.text(x + 131, 240 if place % 2 else 264, shape, colour=MUTED, size=15)
+        draw.line((x + 131, y + 10), (x + 131, 228 if place % 2 else 252), colour=LINE, width=1.5)
+    draw.circle(696, y, 18, "+")
+    draw.arrow((714, y), (755, y))
+    draw.arrow((40, y), (40, 50), (696, 50), (696, y - 18), colour=GREEN, dash="7 5")
+    draw.text(368, 30, "residual connection, where s = 1 and C′ = C", colour=GREEN)
     return draw
 
 
