@@ -1,6 +1,10 @@
-"""AlignModel in and out: the same bytes, the same embeddings, the same loss, and clear refusals."""
+"""AlignModel in and out: the same bytes, embeddings and loss; one line for what is refused."""
 
 import dataclasses
+import json
+import os
+import pickle
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,11 +15,16 @@ from transformers.models.efficientnet.image_processing_pil_efficientnet import (
     EfficientNetImageProcessorPil,
 )
 
+from align_edu.cli import main
+from align_edu.evaluation import embed, evaluate_retrieval
+from align_edu.evaluation.embed import load_encoder
 from align_edu.hub.align_model import _names, load_hf, save_hf
+from align_edu.io import InputError, weights_of, write_json
 from align_edu.lab.stand_ins import tiny_hf
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset
+from tests.samples import MODEL, POINTER
 from tests.tiny_released import (
     PIECES,
     TEXTS,
@@ -52,16 +61,6 @@ def test_a_loaded_run_gives_alignmodels_embeddings(released):
     for ours, expected in ((run.encode_images(pictures()), image), (run.encode_texts(texts), text)):
         assert (ours - nn.functional.normalize(expected, dim=1)).abs().max() <= 1e-5
         assert (ours[0] - ours[1]).abs().max() > 1e-4
-
-
-def test_the_preset_of_a_loaded_run_holds_sizes_padding_and_preprocessing(released):
-    run = load_hf(str(released))
-    image, text = run.preset.image, run.preset.text
-    assert run.preset.name == "align-tiny" and run.folder == released
-    assert (image.width, image.depth, image.padding) == (0.35, 0.35, "tf_static")
-    assert (image.resize, image.crop, image.batch_norm_momentum) == (77, 64, 0.01)
-    assert (text.layers, text.width, text.positions, text.max_length) == (2, 32, 512, 64)
-    assert run.model.temperature().item() == pytest.approx(0.05)
 
 
 def test_the_sum_loss_is_twice_alignmodels_and_gradients_agree(released):
@@ -135,8 +134,12 @@ def test_files_of_other_ages_are_read(copy):
     )
     (copy / "processor_config.json").unlink()
     change_config(copy, "vision_config", image_size=289)
-    image = load_hf(copy).preset.image
-    assert (image.resize, image.crop) == (346, 289)  # the paper's ratio
+    run = load_hf(str(copy))
+    image, text = run.preset.image, run.preset.text
+    assert (image.resize, image.crop, image.padding) == (346, 289, "tf_static")  # the paper's ratio
+    assert (image.width, image.depth, image.batch_norm_momentum) == (0.35, 0.35, 0.01)
+    assert (text.layers, text.width, text.positions, text.max_length) == (2, 32, 512, 64)
+    assert run.model.temperature().item() == pytest.approx(0.05)
 
 
 def test_the_tiny_stand_in_has_the_released_weights_conventions_and_the_same_bytes(tmp_path):
@@ -153,15 +156,183 @@ def test_the_tiny_stand_in_has_the_released_weights_conventions_and_the_same_byt
     assert run.model.temperature().item() == pytest.approx(0.05)
     assert run.model.text_tower.bert.pooler.dense.weight.any()
     colours = [Image.new("RGB", (80, 60), colour) for colour in ("red", "blue", "white")]
-    for vectors in (
-        run.encode_images(colours),
-        run.encode_texts(["a red cat", "two dogs", "snow"]),
-    ):
+    texts = ["a red cat", "two dogs", "snow"]
+    for vectors in (run.encode_images(colours), run.encode_texts(texts)):
         cosines = vectors @ vectors.T
         assert cosines[~torch.eye(3, dtype=torch.bool)].max() < 0.999
-    theirs = AlignModel.from_pretrained(tiny).eval().double()
-    pixels = 2 * torch.rand(2, 3, 65, 65, generator=torch.Generator().manual_seed(0)) - 1
-    with torch.no_grad():
-        expected = theirs.get_image_features(pixels.double()).pooler_output
-        ours = run.model.double().encode_image(pixels.double())
-    assert (ours - nn.functional.normalize(expected, dim=1)).abs().max() <= 1e-9
+
+
+def refused(words, call, *args):
+    with pytest.raises(InputError, match=words) as caught:
+        call(*args)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        ("config.json", lambda old: b"[1]", "model_type is None"),
+        ("config.json", lambda old: b'{"preset": {}}', "use load_run"),
+        ("config.json", lambda old: b'{"model_type": "clip"}', "model_type is 'clip', not 'align'"),
+        ("config.json", lambda old: b'{"model_type": "align", "text_config": 3}', "configuration"),
+        ("config.json", None, "config.json: no such file"),
+        ("model.safetensors", lambda old: old[: len(old) // 2], "not a whole safetensors file"),
+        ("model.safetensors", None, "model.safetensors: no such file"),
+        ("tokenizer.json", lambda old: b"{", "tokenizer.json: not a tokenizer file"),
+        (
+            "processor_config.json",
+            lambda old: old.replace(b'"resample": 2', b'"resample": 3'),
+            "image processor has resample = 3",
+        ),
+    ],
+)
+def test_a_missing_damaged_or_other_file_is_named(copy, file, change, words):
+    path = copy / file
+    path.unlink() if change is None else path.write_bytes(change(path.read_bytes()))
+    refused(words, load_hf, copy)
+
+
+def test_a_name_that_is_not_in_the_cache_tells_how_to_fetch_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    words = r"not in this machine's cache.*690 MB.*hf download kakaobrain/align-base"
+    refused(words, load_hf, "kakaobrain/align-base")
+    refused("no such folder", load_hf, tmp_path / "nothing")
+
+
+def test_weights_of_another_model_are_named(copy):
+    name = "text_projection.weight"
+    for change, words in (
+        (lambda t: t.update(more=torch.zeros(1)), "more does not exist"),
+        (lambda t: t.pop("more") is t.update({name: torch.zeros(3, 32)}), r"has shape \(3, 32\)"),
+        (lambda t: t.pop(name), f"{name} is missing"),
+    ):
+        change_weights(copy, change)
+        refused(words, load_hf, copy)
+
+
+class Trap:
+    """What runs when it is unpickled."""
+
+    def __reduce__(self):
+        return os.mkdir, (Trap.target,)
+
+
+def test_pickled_weights_are_refused_and_nothing_runs(copy, tmp_path):
+    Trap.target = str(tmp_path / "sprung")
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps(Trap()))
+    refused(r"only pickled weights \(pytorch_model.bin\)", load_hf, copy)
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "values", "words"),
+    [
+        ("vision_config", {"pooling_type": "max"}, "vision_config.pooling_type is max"),
+        ("vision_config", {"batch_norm_eps": 1e-5}, "vision_config.batch_norm_eps is 1e-05"),
+        ("text_config", {"hidden_act": "relu"}, "text_config.hidden_act is relu"),
+        ("text_config", {"hidden_size": "x"}, "not an AlignModel's configuration"),
+        ("text_config", {"vocab_size": 9}, "pieces, but the model has 9"),
+        ("vision_config", {"width_coefficient": 0.25}, "use 0.3 or more"),
+        (None, {"projection_dim": 64}, "projection_dim is 64, the image tower's width 112"),
+        ("vision_config", {"depthwise_padding": [1]}, "names block 1, of stride 2"),
+        ("vision_config", {"depthwise_padding": [0, 4]}, None),  # both of stride 1
+    ],
+)
+def test_what_our_towers_are_not_is_refused_by_name(copy, part, values, words):
+    change_config(copy, part, **values)
+    if words is None:
+        load_hf(copy)
+    else:
+        refused(words, load_hf, copy)
+
+
+def test_a_folder_without_a_tokenizer_gives_the_towers(copy):
+    (copy / "tokenizer.json").unlink()
+    run = load_hf(copy)
+    assert run.encode_images(pictures()).shape == (4, 112)
+    refused("no tokenizer.json and no vocab.txt; texts need one", run.encode_texts, ["a cat"])
+
+
+def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path):
+    toy = get_preset("toy")
+    refused("no image tower with padding 'symmetric'", save_hf, Align(toy, 50), tmp_path / "a")
+    image = replace(toy.image, padding="tf_static", projection=64)
+    model = Align(replace(toy, image=image), 50)
+    refused("no image tower with projection 64", save_hf, model, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    refused("exists and is not empty", save_hf, load_hf(released), released)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(POINTER, "`git lfs pull`"), (b"red\n", r"\[PAD\]"), (b"\xe9", "utf-8")]
+)
+def test_a_list_of_pieces_that_is_none_is_named(copy, content, words):
+    (copy / "tokenizer.json").unlink()
+    (copy / "vocab.txt").write_bytes(content)
+    refused(rf"vocab\.txt: .*{words}", load_hf, copy)
+
+
+@pytest.fixture
+def benchmark(tmp_path):
+    """Write four pictures with a text each."""
+    entries = []
+    for number, (picture, text) in enumerate(zip(pictures(), TEXTS, strict=True)):
+        picture.save(tmp_path / f"{number}.png")
+        sentences = [{"raw": text}]
+        entries.append({"filename": f"{number}.png", "split": "test", "sentences": sentences})
+    write_json(tmp_path / "dataset_tiny.json", {"images": entries})
+    return tmp_path
+
+
+def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(copy, benchmark, capsys):
+    run, index = load_hf(copy), benchmark / "index"
+    assert main(["evaluate", str(copy), "--benchmark", str(benchmark), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    expected = evaluate_retrieval(run, benchmark)
+    assert {name: record[name] for name in expected} == expected
+    assert record["run"] == {"name": copy.name, "sha256": weights_of(copy)}
+    assert json.loads((copy / "results" / "retrieval.json").read_text()) == record
+
+    command = ["index", str(copy), str(benchmark), str(index), "--device", "cpu", "--json"]
+    assert main(command) == 0 and json.loads(capsys.readouterr().out)["images"] == 4
+    assert main(["search", str(index), TEXTS[0], "--top", "4", "--device", "cpu", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["hits"]
+    vectors = run.encode_images(pictures()) @ run.encode_texts(TEXTS[:1])[0]
+    assert [hit["score"] for hit in found] == pytest.approx(
+        vectors.sort(descending=True).values.tolist(), abs=2e-4
+    )
+
+
+def test_weights_in_several_files_identify_the_model(copy):
+    seen = {weights_of(copy)}
+    parts = [copy / f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    (copy / "model.safetensors").rename(parts[0])
+    for second in (b"one", b"other"):
+        parts[1].write_bytes(second)
+        seen.add(weights_of(copy))
+    assert len(seen) == 3
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "expected"),
+    [(False, None, "cpu"), (True, None, "cuda"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
+)
+def test_a_gpu_is_used_where_there_is_one_unless_the_user_chooses(
+    gpu, device, expected, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(embed, "load_run", lambda folder, device: device)
+    assert load_encoder(MODEL, device) == expected
+
+
+def test_a_gpu_that_does_not_exist_and_a_folder_of_nothing_are_refused_in_one_line(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in (["evaluate"], ["index", str(tmp_path), str(tmp_path / "out")]):
+        command = [command[0], str(MODEL), *command[1:], "--device", "cuda"]
+        assert main(command) == 2
+        assert "--device cuda: this machine has no GPU" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"config\.json: no such file"):
+        load_encoder(tmp_path)

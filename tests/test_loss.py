@@ -1,12 +1,103 @@
-"""The loss against hand work: its value, its limits, and the temperature."""
+"""The loss against hand work, other libraries, and one float64 definition, in value and gradients.
 
+Tolerances are for float32: 1e-6 of the value, 1e-5 of each gradient's norm."""
+
+import itertools
 import math
 
 import pytest
 import torch
+import torch.distributed as dist
+from open_clip.loss import ClipLoss, SigLipLoss
+from scipy.linalg import circulant
+from scipy.optimize import minimize_scalar
+from transformers.models.align.modeling_align import align_loss
 
-from align_edu.loss import Temperature, best_temperature, chance_loss, contrastive_loss, loss_floor
-from tests.loss_oracle import pairs, softmax_oracle
+from align_edu.loss import (
+    Temperature,
+    best_temperature,
+    chance_loss,
+    contrastive_loss,
+    loss_floor,
+    sigmoid_loss,
+)
+from tests.processes import run_processes
+
+SIGMAS = (1.0, 1 / 16, 1 / 64, 1 / 128)
+
+
+def pairs(n, d, seed=0, noise=1.0):
+    """Random float32 images and their texts, which resemble them: two (N, D)."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(n, d, generator=generator)
+    return image, image + noise * torch.randn(n, d, generator=generator)
+
+
+def repeated_ids(n):
+    return torch.arange(n) * 2 // 3
+
+
+def counted(n, negatives, ids):
+    """(N, N) booleans: which texts each image is compared with."""
+    first = torch.arange(n) <= round((n - 1) * negatives)  # of image 0; the others turn it
+    mask = torch.from_numpy(circulant(first).T.copy())
+    if ids is not None:
+        mask &= ids[:, None] != ids[None, :]
+        mask.fill_diagonal_(True)
+    return mask
+
+
+def softmax_oracle(image, text, sigma, smoothing=0.1, mask=None):
+    """Eq. (1) + eq. (2) in float64; returns the value and the gradients of all three."""
+    image, text, sigma = _leaves(image, text, sigma)
+    x = image / image.square().sum(1, keepdim=True).sqrt()
+    y = text / text.square().sum(1, keepdim=True).sqrt()
+    n = len(x)
+    mask = torch.ones(n, n, dtype=torch.bool) if mask is None else mask
+    logits = x @ y.T / sigma
+    total = 0.0
+    for matrix, counts in ((logits, mask), (logits.T, mask.T)):
+        log_p = torch.log_softmax(matrix.masked_fill(~counts, -1e300), dim=1)
+        own = torch.eye(n, dtype=torch.float64)
+        target = (1 - smoothing) * own + smoothing * counts.double() / counts.sum(1, keepdim=True)
+        total = total - (target * log_p.masked_fill(~counts, 0)).sum() / n
+    return _with_gradients(total, image, text, sigma)
+
+
+def sigmoid_oracle(image, text, sigma, bias):
+    """SigLIP's loss in float64, by the definition of the logistic function."""
+    image, text, sigma = _leaves(image, text, sigma)
+    bias = torch.tensor(float(bias), dtype=torch.float64, requires_grad=True)
+    x = image / image.square().sum(1, keepdim=True).sqrt()
+    y = text / text.square().sum(1, keepdim=True).sqrt()
+    signs = 2 * torch.eye(len(x), dtype=torch.float64) - 1
+    total = torch.log1p(torch.exp(-signs * (x @ y.T / sigma + bias))).sum() / len(x)
+    return _with_gradients(total, image, text, sigma, bias)
+
+
+def measured(loss, image, text, *scalars):
+    leaves = [t.detach().float().clone().requires_grad_() for t in (image, text)]
+    leaves += [torch.tensor(float(s), requires_grad=True) for s in scalars]
+    return _with_gradients(loss(*leaves), *leaves)
+
+
+def errors(ours, truth):
+    return [
+        ((a.double() - b).norm() / b.norm().clamp(min=1e-30)).item()
+        for a, b in zip(ours, truth, strict=True)
+    ]
+
+
+def _leaves(image, text, sigma):
+    leaves = [t.detach().double().clone().requires_grad_() for t in (image, text)]
+    sigma = torch.tensor(sigma, dtype=torch.float32).double()
+    return *leaves, sigma.requires_grad_()
+
+
+def _with_gradients(total, *leaves):
+    total.backward()
+    return [total.detach(), *(leaf.grad for leaf in leaves)]
+
 
 IMAGE = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
 TEXT = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
@@ -35,20 +126,8 @@ def test_the_floor_is_the_entropy_of_the_smoothed_targets():
     assert loss_floor(128, 0.0) == 0.0 == best_temperature(128, 0.0, 0.5)
 
 
-def test_no_loss_is_below_the_floor_and_the_best_temperature_reaches_it():
-    n = 32
-    gap = math.log(1 + n * 0.9 / 0.1)  # the optimal difference of logits under smoothing
-    unit = torch.eye(n, dtype=torch.float64)
-    best = contrastive_loss(unit, unit, 1 / gap).item()
-    assert best == pytest.approx(loss_floor(n, 0.1), rel=1e-9)
-    for sigma in (0.5 / gap, 2 / gap):
-        assert contrastive_loss(unit, unit, sigma).item() > best
-
-
 @pytest.mark.parametrize("gap", [1.0, 0.3])
 def test_the_best_temperature_is_the_minimum_of_the_loss_over_sigma(gap):
-    from scipy.optimize import minimize_scalar
-
     # Unit vectors whose own cosine is 1 and every other one 1 - gap.
     n = 24
     cosines = torch.full((n, n), 1 - gap, dtype=torch.float64).fill_diagonal_(1.0)
@@ -77,6 +156,14 @@ def test_senseless_arguments_are_refused_by_name(change, words):
         contrastive_loss(**arguments)
 
 
+def test_a_temperature_starts_above_zero_and_a_fixed_one_has_no_parameter_but_is_saved():
+    for initial in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="above 0"):
+            Temperature(initial)
+    fixed = Temperature(0.25, learned=False)
+    assert list(fixed.parameters()) == [] and list(fixed.state_dict()) == ["value"]
+
+
 def test_a_log_temperature_stays_positive_where_a_raw_one_crosses_zero():
     raw, log = Temperature(0.02), Temperature(0.02, log=True)
     for temperature in (raw, log):
@@ -85,12 +172,176 @@ def test_a_log_temperature_stays_positive_where_a_raw_one_crosses_zero():
     assert raw().item() < 0 < log().item()
 
 
-def test_a_fixed_temperature_has_no_parameter_and_is_saved_with_the_model():
-    fixed = Temperature(0.25, learned=False)
-    assert list(fixed.parameters()) == [] and list(fixed.state_dict()) == ["value"]
+CHOICES = [(1.0, False), (0.5, False), (0.25, False), (1.0, True), (0.5, True)]
 
 
-@pytest.mark.parametrize("initial", [0.0, -1.0, math.nan, math.inf])
-def test_a_temperature_must_start_above_zero(initial):
-    with pytest.raises(ValueError, match="above 0"):
-        Temperature(initial)
+def hard_pairs(n, d):
+    """Pairs whose loss is far from zero at every temperature: nothing vanishes."""
+    return pairs(n, d, noise=2 if d < 64 else 10)
+
+
+def assert_equal(ours, truth):
+    value, *gradients = errors(ours, truth)
+    assert value <= 1e-6
+    assert max(gradients) <= 1e-5
+
+
+def form(tile, smoothing, negatives, ids):
+    def loss(image, text, sigma):
+        return contrastive_loss(
+            image, text, sigma, label_smoothing=smoothing, negatives=negatives, ids=ids, tile=tile
+        )
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "negatives", "repeats"),
+    [(33, 8, *choice) for choice in CHOICES] + [(1023, 640, 1.0, False), (130, 1376, 0.5, True)],
+)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_one_process_gives_the_definition(n, d, sigma, smoothing, negatives, repeats):
+    image, text = hard_pairs(n, d)
+    ids = repeated_ids(n) if repeats else None
+    truth = softmax_oracle(image, text, sigma, smoothing, counted(n, negatives, ids))
+    for tile in (None, n, 32) if n > 100 else (None, 1, 32, 1000):
+        assert_equal(measured(form(tile, smoothing, negatives, ids), image, text, sigma), truth)
+
+
+@pytest.mark.parametrize("tile", [None, 3])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_every_form_stays_finite_at_a_thousandth(tile, smoothing):
+    image, text = pairs(16, 4)
+    ours = measured(form(tile, smoothing, 1.0, None), image, text, 1e-3)
+    assert all(torch.isfinite(t).all() for t in ours)
+    assert_equal(ours, softmax_oracle(image, text, 1e-3, smoothing))
+
+
+@pytest.mark.parametrize(("sigma", "bias"), [(1.0, 0.0), (0.1, -10.0), (1 / 64, -12.5)])
+@pytest.mark.parametrize(("n", "d"), [(33, 8), (130, 640)])
+def test_the_sigmoid_loss_gives_its_definition(n, d, sigma, bias):
+    image, text = hard_pairs(n, d)
+    truth = sigmoid_oracle(image, text, sigma, bias)
+    for tile in (None, 10):
+        ours = measured(
+            lambda a, b, s, c, tile=tile: sigmoid_loss(a, b, s, c, tile=tile),
+            image, text, sigma, bias,
+        )  # fmt: skip
+        assert_equal(ours, truth)
+
+
+# Finite differences know neither our formulas nor the oracle's.
+
+
+@pytest.mark.parametrize("tile", [None, 2])
+@pytest.mark.parametrize(("smoothing", "negatives"), [(0.0, 1.0), (0.1, 0.5)])
+@pytest.mark.parametrize("ids", [None, repeated_ids(5)])
+def test_softmax_gradients_agree_with_finite_differences(tile, smoothing, negatives, ids):
+    leaves = [t.double().requires_grad_() for t in (*pairs(5, 3), torch.tensor(0.3))]
+    assert torch.autograd.gradcheck(form(tile, smoothing, negatives, ids), leaves)
+
+
+@pytest.mark.parametrize("tile", [None, 2])
+def test_sigmoid_gradients_agree_with_finite_differences(tile):
+    scalars = torch.tensor(0.3), torch.tensor(-1.0)
+    leaves = [t.double().requires_grad_() for t in (*pairs(5, 3), *scalars)]
+    assert torch.autograd.gradcheck(lambda *given: sigmoid_loss(*given, tile=tile), leaves)
+
+
+# Several processes: each holds some rows; the mean of the gradients must be the batch's.
+
+WIDE = (52, 640)
+GATHERED = [
+    *itertools.product([(24, 8)], (1.0, 1 / 64), [0.0, 0.1], CHOICES, [None, 5]),
+    *itertools.product([WIDE], (1 / 16, 1 / 128), [0.1], CHOICES[::2], [None, 5]),
+]
+GATHERED_SIGMOID = [
+    *itertools.product([(24, 8)], SIGMAS, [0.0, -10.0], [None, 5]),
+    *itertools.product([WIDE], (1 / 64,), [-10.0], [None, 5]),
+]
+GROUPS = (1, 2, 4)
+
+
+def gathered_errors(rank):
+    """Errors of every gathered case in groups of 1, 2, and 4 processes: (cases, 4), (cases, 5)."""
+    results = []
+    for size, group in [(size, dist.new_group(range(size))) for size in GROUPS]:
+        if rank < size:
+            results.append(torch.tensor([_softmax_error(rank, group, *c) for c in GATHERED]))
+            results.append(
+                torch.tensor([_sigmoid_error(rank, group, *c) for c in GATHERED_SIGMOID])
+            )
+    return results
+
+
+def _softmax_error(rank, group, shape, sigma, smoothing, choice, tile):
+    (image, text), (negatives, repeats), n = hard_pairs(*shape), choice, shape[0]
+    ids = repeated_ids(n) if repeats else None
+
+    def loss(a, b, s, here):
+        mine = None if ids is None else ids[here]
+        options = {"label_smoothing": smoothing, "negatives": negatives, "tile": tile}
+        return contrastive_loss(a, b, s, ids=mine, group=group, **options)
+
+    truth = softmax_oracle(image, text, sigma, smoothing, counted(n, negatives, ids))
+    return errors(averaged(loss, rank, group, image, text, sigma), truth)
+
+
+def _sigmoid_error(rank, group, shape, sigma, bias, tile):
+    image, text = hard_pairs(*shape)
+
+    def loss(a, b, s, c, here):
+        return sigmoid_loss(a, b, s, c, tile=tile, group=group)
+
+    ours = averaged(loss, rank, group, image, text, sigma, bias)
+    return errors(ours, sigmoid_oracle(image, text, sigma, bias))
+
+
+def averaged(loss, rank, group, image, text, *scalars):
+    """Value and gradients, each process on its rows, the gradients averaged as DDP does."""
+    count = dist.get_world_size(group)
+    here = slice(rank * len(image) // count, (rank + 1) * len(image) // count)
+    whole = [t.clone().requires_grad_() for t in (image, text)]  # parameters that all share
+    whole += [torch.tensor(float(s), requires_grad=True) for s in scalars]
+    value = loss(whole[0][here], whole[1][here], *whole[2:], here)
+    value.backward()
+    for leaf in whole:
+        dist.all_reduce(leaf.grad, group=group)
+        leaf.grad /= count
+    return [value.detach(), *(leaf.grad for leaf in whole)]
+
+
+def test_several_processes_give_the_definition():
+    errors_of = iter(run_processes(max(GROUPS), gathered_errors))
+    for size, cases in itertools.product(GROUPS, (GATHERED, GATHERED_SIGMOID)):
+        for case, (value, *gradients) in zip(cases, next(errors_of).tolist(), strict=True):
+            assert value <= 1e-6 and max(gradients) <= 1e-5, (size, case)
+
+
+# Other libraries, where the definitions coincide.
+
+
+def unit_pairs():
+    return (torch.nn.functional.normalize(t) for t in hard_pairs(48, 16))
+
+
+@pytest.mark.parametrize("tile", [None, 7])
+@pytest.mark.parametrize("sigma", SIGMAS)
+def test_open_clip_and_transformers_have_the_same_softmax_loss(sigma, tile):
+    x, y = unit_pairs()
+    mean = contrastive_loss(x, y, sigma, label_smoothing=0.0, reduction="mean", tile=tile)
+    assert mean.item() == pytest.approx(ClipLoss()(x, y, torch.tensor(1 / sigma)).item(), rel=1e-6)
+    theirs = align_loss(y @ x.T / sigma)  # smoothing 0.1 is built in; the mean of two directions
+    ours = contrastive_loss(x, y, sigma, tile=tile)
+    assert ours.item() == pytest.approx(2 * theirs.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("tile", [None, 7])
+@pytest.mark.parametrize(("sigma", "bias"), [(0.1, -10.0), (1 / 64, -3.0), (1.0, 0.0)])
+def test_the_sigmoid_loss_is_open_clips(sigma, bias, tile):
+    x, y = unit_pairs()
+    theirs = SigLipLoss(rank=0, world_size=1)(x, y, torch.tensor(1 / sigma), torch.tensor(bias))
+    assert sigmoid_loss(x, y, sigma, bias, tile=tile).item() == pytest.approx(
+        theirs.item(), rel=1e-6
+    )

@@ -1,11 +1,25 @@
-"""The text tower and the dual encoder."""
+"""Towers and BatchNorm: every size of the paper against timm, torchvision and transformers."""
+
+import dataclasses
 
 import pytest
+import timm
 import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import models
+from transformers import AlignVisionConfig, AlignVisionModel, BertConfig, BertModel
 
+from align_edu.hub.names import load_trunk
+from align_edu.io import InputError
 from align_edu.model.align import Align
+from align_edu.model.batch_norm import GhostBatchNorm2d
+from align_edu.model.image_tower import ImageTower
+from align_edu.model.padding import edge_zeros
 from align_edu.model.text_tower import TextTower
-from align_edu.presets import TextSettings, get_preset
+from align_edu.presets import IMAGE_SIZES, TEXT_SIZES, TextSettings, get_preset
+from tests.tiny_released import with_random_weights
 
 TOY = get_preset("toy")
 
@@ -25,16 +39,8 @@ def tower():
 
 
 def test_the_text_tower_is_bert_and_reads_its_cls_embedding(tower):
-    from transformers import BertConfig, BertModel
-
-    config = BertConfig(
-        vocab_size=100,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=128,
-        max_position_embeddings=64,
-    )
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
+    config = BertConfig(vocab_size=100, hidden_size=32, max_position_embeddings=64, **sizes)
     bert = BertModel(config, add_pooling_layer=False).eval()
     bert.load_state_dict(tower.bert.state_dict())
     _, ids, mask = batch()
@@ -55,7 +61,9 @@ def test_padding_and_the_order_of_lengths_do_not_change_a_text(tower, size):
 
 
 def test_align_gives_unit_vectors_and_the_same_weights_for_the_same_seed():
+    before = torch.get_rng_state()
     one, same, other = (Align(TOY, 100, seed=s) for s in (1, 1, 2))
+    assert torch.equal(before, torch.get_rng_state())
     for embeddings in one.eval()(*batch()):
         assert torch.allclose(embeddings.norm(dim=1), torch.ones(4), atol=1e-5)
     states = (model.state_dict() for model in (one, same, other))
@@ -64,9 +72,335 @@ def test_align_gives_unit_vectors_and_the_same_weights_for_the_same_seed():
         assert not name.endswith("projection.weight") or not torch.equal(a, c[1])
 
 
-def test_building_a_model_leaves_the_global_generator_alone():
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    Align(TOY, 100, seed=3)
-    assert torch.equal(torch.rand(1), expected)
+SIDES = (64, 224, 256, 288, 289, 346, 380)
+# Millions of weights without head convolution and classifier, width of the last stage, GFLOP
+# of one picture of 289 × 289 pixels (two for each multiplication and addition).
+TRUNKS = {
+    "B0": (3.60, 320, 1.35), "B1": (6.10, 320, 2.05), "B2": (7.20, 352, None),
+    "B3": (10.10, 384, 3.48), "B4": (16.74, 448, None), "B5": (27.29, 512, 8.65),
+    "B6": (39.40, 576, None), "B7": (62.14, 640, 19.16), "B8": (82.61, 704, None),
+    "L2": (467.22, 1376, 139.77),
+}  # fmt: skip
+# Millions of weights with 30,522 and with 100,000 pieces, GFLOP of one text of 64 pieces.
+BERTS = {
+    "mini": (11.1, 28.9, 0.42), "medium": (41.1, 76.7, 3.3),
+    "base": (108.9, 162.3, 11.0), "large": (334.1, 405.2, 39.1),
+}  # fmt: skip
+
+
+def tower_of(size, padding, **changes):
+    with torch.device("meta"):
+        tower = ImageTower(dataclasses.replace(IMAGE_SIZES[size], padding=padding, **changes))
+    return tower.to_empty(device="cpu").eval()
+
+
+def timm_trunk(size):
+    with torch.device("meta"):
+        return timm.create_model(f"tf_efficientnet_{size.lower()}")
+
+
+def assert_same(ours, theirs):
+    assert theirs.abs().max() > 0.1  # no agreement about nothing
+    assert (ours - theirs).abs().max() <= 1e-4
+    assert (F.normalize(ours, dim=1) - F.normalize(theirs, dim=1)).abs().max() <= 1e-5
+
+
+def flops(network, *inputs):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network.eval()(*inputs)
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+def test_a_trunk_has_as_many_weights_and_operations_as_published(size):
+    millions, width, gigaflops = TRUNKS[size]
+    theirs = timm_trunk(size)
+    with torch.device("meta"):
+        ours = ImageTower(IMAGE_SIZES[size])
+        pixels = torch.zeros(1, 3, 289, 289)
+    count = sum(p.numel() for p in ours.parameters())
+    head = (theirs.conv_head, theirs.bn2, theirs.classifier)
+    assert count == sum(p.numel() for p in theirs.parameters()) - sum(
+        p.numel() for part in head for p in part.parameters()
+    )
+    assert f"{count / 1e6:.2f}" == f"{millions:.2f}" and ours.width == width
+    operations = flops(ours, pixels)
+    trunk = nn.Sequential(theirs.conv_stem, theirs.bn1, theirs.blocks)
+    assert operations == flops(trunk, pixels)
+    assert gigaflops is None or operations == pytest.approx(gigaflops * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize("size", TEXT_SIZES)
+def test_a_text_tower_has_as_many_weights_and_operations_as_published(size):
+    settings = TEXT_SIZES[size]
+    h, layers = settings.width, settings.layers
+    for pieces, millions in zip((30_522, 100_000), BERTS[size], strict=False):
+        with torch.device("meta"):
+            tower = TextTower(settings, pieces, 640)
+            ids = torch.zeros(1, 64, dtype=torch.long)
+        # Tables of pieces, 512 positions, 2 segments; a norm; 4 + 8 matrices a layer, and
+        # biases and norms: by hand.
+        by_hand = (pieces + 512 + 2 + 2) * h + layers * (12 * h * h + 13 * h)
+        assert sum(p.numel() for p in tower.bert.parameters()) == by_hand
+        assert round(by_hand / 1e6, 1) == millions
+    assert flops(tower.bert, ids) == pytest.approx(BERTS[size][2] * 1e9, rel=0.01)
+
+
+@pytest.mark.parametrize("size", range(32, 48))
+@pytest.mark.parametrize("kernel", [3, 5])
+def test_same_padding_is_tensorflows_rule(size, kernel):
+    # tf.nn: the output has ceil(size / 2) pixels; zeros as needed, the odd one at the end.
+    needed = max((-(-size // 2) - 1) * 2 + kernel - size, 0)
+    assert edge_zeros(size, kernel, "same") == (needed // 2, needed - needed // 2)
+
+
+def transformers_tower(size):
+    """AlignModel's vision tower: its network, its embedding, and its name."""
+    settings = IMAGE_SIZES[size]
+    config = AlignVisionConfig(
+        width_coefficient=settings.width, depth_coefficient=settings.depth, hidden_dim=640
+    )
+    with torch.device("meta"):
+        network = AlignVisionModel(config)
+    network.to_empty(device="cpu")
+    return network, lambda pixels: network(pixels).pooler_output, "transformers"
+
+
+def timm_tower(size):
+    network = timm_trunk(size).to_empty(device="cpu")
+    network.conv_head, network.bn2, network.classifier = (nn.Identity() for _ in range(3))
+
+    def embed(pixels):
+        return network.blocks(network.bn1(network.conv_stem(pixels))).mean(dim=(2, 3))
+
+    return network, embed, "timm"
+
+
+def torchvision_tower(size):
+    with torch.device("meta"):
+        network = getattr(models, f"efficientnet_{size.lower()}")()
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.eps = 1e-3  # theirs is 1e-5 up to B4
+    network.to_empty(device="cpu")
+    return network, lambda pixels: network.features[:-1](pixels).mean(dim=(2, 3)), "torchvision"
+
+
+@pytest.mark.parametrize(
+    ("padding", "library"),
+    [("tf_static", transformers_tower), ("same", timm_tower), ("symmetric", torchvision_tower)],
+)
+@pytest.mark.parametrize(
+    ("size", "sides"), [("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 97)), ("L2", (64,))]
+)
+def test_a_tower_gives_the_embeddings_of_the_library_with_its_padding(
+    size, sides, padding, library
+):
+    if size == "L2" and library is not timm_tower:
+        return  # only timm has L2
+    theirs, embed, source = library(size)
+    with_random_weights(theirs, side=64 if size == "L2" else 128)
+    ours = tower_of(size, padding)
+    load_trunk(ours, theirs.state_dict(), source)
+    for side in sides:
+        pixels = torch.randn(1, 3, side, side)
+        with torch.no_grad():
+            assert_same(ours(pixels), embed(pixels))
+
+
+@pytest.mark.parametrize(
+    ("changes", "source", "words"),
+    [
+        ({}, "timm", "conv_stem.weight is missing"),
+        ({}, "keras", "source 'keras': choose one"),
+        ({"features.0.0.weight": torch.zeros(99, 3, 3, 3)}, "torchvision",
+         r"features.0.0.weight has shape \(99, 3, 3, 3\), not"),
+        ({"features.7.9.block.0.0.weight": torch.zeros(1)}, "torchvision",
+         "features.7.9.block.0.0.weight does not exist"),
+    ],
+)  # fmt: skip
+def test_weights_of_another_size_or_library_are_refused_in_one_line(changes, source, words):
+    tower = ImageTower(get_preset("toy").image)
+    weights = {f"features.{name}": w for name, w in tower.trunk.state_dict().items()}
+    with pytest.raises(InputError, match=words):
+        load_trunk(tower, weights | changes, source)
+
+
+@pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
+def test_any_size_from_32_pixels_on_gives_the_same_width(padding):
+    tower = with_random_weights(tower_of("B0", padding))
+    with torch.no_grad():
+        for height, width in ((32, 32), (33, 47), (65, 32)):
+            pixels = torch.randn(1, 3, height, width)
+            out = tower(pixels)
+            assert out.shape == (1, 320)
+            last = tower(pixels.to(memory_format=torch.channels_last))
+            assert torch.allclose(out, last, atol=1e-4)
+
+
+def test_a_picture_of_fewer_than_32_pixels_is_refused_in_one_line():
+    tower = ImageTower(get_preset("toy").image)
+    with pytest.raises(InputError, match="31×64 pixels.*give it 32×32 or more") as caught:
+        tower(torch.zeros(1, 3, 31, 64))
+    assert "\n" not in str(caught.value)
+
+
+def train_step(tower, pixels, forward=None):
+    torch.manual_seed(7)  # stochastic depth
+    out = (forward or tower)(pixels)
+    out.square().sum().backward()
+    return out, [p.grad.clone() for p in tower.parameters()]
+
+
+@pytest.mark.parametrize("group", [None, 2])
+def test_computing_blocks_again_changes_nothing_but_memory(group):
+    settings = dataclasses.replace(
+        get_preset("toy").image, stochastic_depth=0.5, padding="same", ghost_batch=group
+    )
+    torch.manual_seed(0)
+    plain = ImageTower(settings).train()
+    again = ImageTower(dataclasses.replace(settings, recompute=True)).train()
+    again.load_state_dict(plain.state_dict())
+    pixels = torch.randn(4, 3, 65, 65).to(memory_format=torch.channels_last)
+    kept, steps = [], []
+
+    def keep(tensor):
+        kept[-1] += tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        for tower in (plain, again):
+            kept.append(0)
+            steps.append(train_step(tower, pixels))
+    assert kept[1] < kept[0] / 4
+    one, two = steps
+    assert torch.equal(one[0], two[0])
+    assert all(torch.equal(a, b) for a, b in zip(one[1], two[1], strict=True))
+    # BatchNorm's running statistics count a batch once.
+    for a, b in zip(plain.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(("recompute", "group"), [(False, None), (True, 2)])
+def test_the_tower_compiles_as_one_graph(recompute, group):
+    settings = dataclasses.replace(
+        get_preset("toy").image, padding="same", recompute=recompute, ghost_batch=group
+    )
+    tower, plain = (ImageTower(settings).train() for _ in range(2))
+    plain.load_state_dict(tower.state_dict())
+    # Tracing is what can fail; it needs no C++ compiler.
+    compiled = torch.compile(tower, backend="aot_eager", fullgraph=True)
+    pixels = torch.randn(4, 3, 65, 65)
+    one, two = train_step(plain, pixels), train_step(tower, pixels, compiled)
+    assert torch.allclose(one[0], two[0], atol=1e-5)
+    a, b = (torch.cat([g.flatten() for g in grads]) for _, grads in (one, two))
+    assert (a - b).norm() <= 1e-4 * a.norm()
+
+
+def test_stochastic_depth_drops_whole_samples():
+    tower = ImageTower(dataclasses.replace(get_preset("toy").image, stochastic_depth=0.5)).train()
+    block = next(b for stage in tower.trunk[1:] for b in stage if b.use_res_connect)
+    depth = block.stochastic_depth
+    torch.manual_seed(0)
+    out = depth(torch.ones(200, 2, 3, 3))
+    per_sample = out.flatten(1)
+    assert torch.equal(per_sample.min(dim=1).values, per_sample.max(dim=1).values)
+    assert per_sample.unique().tolist() == pytest.approx([0.0, 1 / (1 - depth.p)])
+    blocks = [b for stage in tower.trunk[1:] for b in stage]
+    rates = [b.stochastic_depth.p for b in blocks]
+    assert rates == pytest.approx([0.5 * i / len(blocks) for i in range(len(blocks))])
+
+
+def pictures(count, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(count, 3, 5, 4, generator=generator, dtype=dtype)
+    group = torch.arange(count, dtype=dtype).div(4, rounding_mode="floor")[:, None, None, None]
+    return x * (1 + group) + 3 * group
+
+
+def ghost(dtype=torch.float32, **changes):
+    norm = GhostBatchNorm2d(3, group=4, **changes).to(dtype)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+        norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
+    return norm
+
+
+def group_by_group(norm, x):
+    means, variances = torch.zeros(2, len(x) // 4, 3, dtype=x.dtype)
+    outputs = [
+        F.batch_norm(group, mean, variance, norm.weight, norm.bias, True, 1.0, norm.eps)
+        for group, mean, variance in zip(x.split(4), means, variances)
+    ]
+    return torch.cat(outputs), means, variances
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_each_group_is_normalised_as_torch_normalises_it_alone(order):
+    norm = ghost(torch.float64, momentum=0.3)
+    x = pictures(12, torch.float64).to(memory_format=order).requires_grad_()
+    out = norm(x)
+    weights = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).double()
+    ours = torch.autograd.grad((out * weights).sum(), [x, norm.weight, norm.bias])
+    expected, means, variances = group_by_group(norm, x)
+    theirs = torch.autograd.grad((expected * weights).sum(), [x, norm.weight, norm.bias])
+    assert torch.allclose(out, expected, atol=1e-12)
+    assert out.is_contiguous(memory_format=order)
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-11)
+    # From mean 0 and variance 1, by hand: the mean over the groups of their unbiased statistics.
+    assert torch.allclose(norm.running_mean, 0.3 * means.mean(0), atol=1e-12)
+    assert torch.allclose(norm.running_var, 0.7 + 0.3 * variances.mean(0), atol=1e-12)
+    assert norm.num_batches_tracked == 1
+
+
+def test_gradients_agree_with_finite_differences():
+    norm, x = ghost(torch.float64), pictures(8, torch.float64)[:, :, :2, :2].requires_grad_()
+
+    def function(x, weight, bias):
+        return torch.func.functional_call(norm, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(function, (x, norm.weight, norm.bias))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_batch_no_larger_than_a_group_is_torchs_own_to_the_bit(count):
+    norm, torchs = ghost(), nn.BatchNorm2d(3)
+    torchs.load_state_dict(norm.state_dict())
+    assert torch.equal(norm(pictures(count)), torchs(pictures(count)))
+    assert all(map(torch.equal, norm.buffers(), torchs.buffers()))
+    x = pictures(11)  # any number: evaluation knows no groups
+    assert torch.equal(norm.eval()(x), torchs.eval()(x))
+
+
+def test_half_precision_comes_back_as_it_came_and_is_computed_in_full():
+    x, norm = pictures(8).bfloat16(), ghost()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm(x)
+    assert out.dtype == torch.bfloat16 and norm.running_mean.dtype == torch.float32
+    expected, means, _ = group_by_group(norm, x.float())
+    assert (out - expected).abs().max() < 0.02
+    assert torch.allclose(norm.running_mean, 0.1 * means.mean(0), atol=1e-5)
+
+
+def test_a_batch_of_broken_groups_is_refused_in_training_only():
+    norm = ghost()
+    with pytest.raises(InputError, match="batch of 10 pairs.*groups of 4.*multiple of 4"):
+        norm(pictures(10))
+    norm.eval()(pictures(10))
+
+
+@pytest.mark.parametrize("group", [0, 1, -4, "many", 2.0])
+def test_a_group_that_makes_no_sense_is_refused(group):
+    with pytest.raises(InputError, match="group .*2 or more"):
+        GhostBatchNorm2d(3, group=group)
+
+
+def test_a_group_of_a_tower_does_not_see_the_others():
+    torch.manual_seed(0)
+    image = get_preset("toy").image
+    pixels = torch.randn(8, 3, 48, 48)
+    other = torch.cat([pixels[:4], 5 * pixels[4:]])
+    apart = ImageTower(dataclasses.replace(image, ghost_batch=4)).train()
+    assert torch.allclose(apart(pixels)[:4], apart(other)[:4], atol=1e-5)
+    whole = ImageTower(image).train()
+    assert (whole(pixels)[:4] - whole(other)[:4]).abs().max() > 0.01

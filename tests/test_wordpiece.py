@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from align_edu.io import InputError
 from align_edu.model.text_tower import (
@@ -14,6 +15,7 @@ from align_edu.model.text_tower import (
     save_wordpiece,
     train_wordpiece,
 )
+from align_edu.pairs import read_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
 REAL = ROOT.parent / "shared" / "real"
@@ -90,25 +92,20 @@ def test_a_long_text_is_cut_to_64_tokens_and_keeps_its_end_mark(tokenizer, words
 
 @pytest.mark.parametrize("max_length", [64, 7])
 def test_transformers_reads_the_file_and_gives_the_same_ids(tokenizer, tmp_path, max_length):
-    from transformers import BertTokenizerFast, PreTrainedTokenizerFast
-
     texts = [*TEXTS, "", "A  red\tcat!", "dog's caf\u00e9, \U0001f600 \u4e2d\u6587", "red " * 100]
     save_wordpiece(tokenizer, tmp_path / "tokenizer.json")
     ids, mask = encode_texts(load_wordpiece(tmp_path / "tokenizer.json"), texts, max_length)
     names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
     for kind in (PreTrainedTokenizerFast, BertTokenizerFast):
         theirs = kind(tokenizer_file=str(tmp_path / "tokenizer.json"), **names)
-        batch = theirs(
-            texts, padding=True, truncation=True, max_length=max_length, return_tensors="pt"
-        )
+        options = {"padding": True, "truncation": True, "return_tensors": "pt"}
+        batch = theirs(texts, max_length=max_length, **options)
         assert torch.equal(batch["input_ids"], ids)
         assert torch.equal(batch["attention_mask"], mask)
 
 
 @pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is not here")
 def test_real_alt_text_in_many_scripts_trains_the_same_twice(tmp_path):
-    from align_edu.pairs import read_pairs
-
     texts = read_pairs(REAL / "alt_text" / "web_10000.parquet")["caption"].to_pylist()
     texts = [text for text in texts if text]
     first, second = (train_wordpiece(order, 4000) for order in (texts, texts[::-1]))
@@ -123,14 +120,9 @@ def test_a_vocabulary_larger_than_the_text_allows_says_how_many_it_gives():
         train_wordpiece(TEXTS, 5000)
     possible = int(str(error.value).split("give ")[1].split()[0])
     assert train_wordpiece(TEXTS, possible).get_vocab_size() == possible
-    with pytest.raises(InputError):
-        train_wordpiece(TEXTS, possible + 1)
-
-
-@pytest.mark.parametrize("texts", [TEXTS, []])
-def test_a_vocabulary_too_small_for_the_letters_is_refused(texts):
-    with pytest.raises(InputError, match="letters"):
-        train_wordpiece(texts, 4)
+    for texts in (TEXTS, []):
+        with pytest.raises(InputError, match="letters"):
+            train_wordpiece(texts, 4)
 
 
 def test_what_is_no_tokenizer_file_is_refused(tokenizer, tmp_path):
