@@ -1,20 +1,27 @@
-"""Several processes train the model that one process would, and survive the loss of one."""
+"""Several processes train the model that one would, and survive the loss of one."""
 
+import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from align_edu import World, train
+from align_edu.io import InputError, TrainingStopped, _container_quota, usable_cores
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import gradient_cache as step
+from align_edu.training import processes as local_processes
 from align_edu.training.metrics import read_metrics
+from align_edu.training.processes import Machine, best_processes
 from tests.processes import (
+    alive,
     children_of,
     last_checkpoint,
     run_processes,
@@ -22,10 +29,11 @@ from tests.processes import (
     wait_for,
 )
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 SETTINGS = {
     "image.ghost_batch": "4", "image.width": "0.2", "image.depth": "0.2", "image.resize": "38",
     "image.crop": "32", "text.layers": "1", "text.width": "32", "text.vocabulary_size": "300",
-    "recipe.batch_size": "32", "recipe.optimizer": "lamb", "recipe.learning_rate": "0.01",
+    "recipe.batch_size": "32", "recipe.optimizer": "sgd", "recipe.learning_rate": "0.1",
     "recipe.checkpoint_steps": "5", "recipe.log_steps": "1",
 }  # fmt: skip
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
@@ -34,7 +42,6 @@ PRESET = replace_fields(get_preset("toy"), SETTINGS)
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Compute with one thread, as each of the processes does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -66,19 +73,13 @@ STEPS = 6
 
 @pytest.fixture(scope="module")
 def alone(shards, tmp_path_factory):
-    """The weights after the steps of one process."""
     out = tmp_path_factory.mktemp("alone") / "run"
     train_here(0, PRESET, shards, out, STEPS)
     return load_file(out / "model.safetensors")
 
 
 def assert_same_model(ours, theirs):
-    """Equal to a millionth of each tensor's norm.
-
-    float32 is too coarse: the gradient of a bias before a BatchNorm is only rounding, and LAMB
-    divides a gradient by its size. In float64 that rounding is far below LAMB's epsilon of 1e-6.
-    A missing factor or a wrong statistic makes a difference of per cents.
-    """
+    """Equal to a millionth of each tensor's norm: a wrong factor is seen, as SGD keeps it."""
     assert ours.keys() == theirs.keys()
     for name, other in theirs.items():
         off = (ours[name].double() - other.double()).norm()
@@ -95,7 +96,6 @@ def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path,
 
 
 @pytest.mark.longer
-@pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_fewer(
     shards, tmp_path
 ):
@@ -121,3 +121,189 @@ def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_f
     assert [row["pairs_seen"] for row in ours] == [row["pairs_seen"] for row in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
+HELPED = {"image.ghost_batch": "8", "image.width": "0.1", "image.depth": "0.1"}
+HELPED |= {"recipe.batch_size": "16", "recipe.optimizer": "muon", "recipe.learning_rate": "0.003"}
+
+
+@pytest.fixture(scope="module")
+def whole(shards, tmp_path_factory):
+    """An unbroken run of two processes, by the command line."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    run = start(shards, out, "--json")
+    answer, errors = run.communicate(timeout=240)
+    assert run.returncode == 0, errors
+    found = json.loads(answer)  # standard output holds nothing else
+    assert found == read_metrics(out)[-1] | {"out": str(out), "skipped": {}}
+    assert f"training on 2 of {usable_cores()} cores" in errors
+    return out
+
+
+def start(shards, out, *more):
+    return start_training(SETTINGS | HELPED, shards, out, 25, "--processes", "2", *more)
+
+
+def helpers_of(parent):
+    return children_of(parent, "help_training")
+
+
+def until_a_checkpoint(run, out):
+    """Wait for the first checkpoint of a run; return the process id of its only helper."""
+    wait_for(lambda: run.poll() is not None or last_checkpoint(out))
+    assert run.poll() is None, run.communicate()[1]
+    (helper,) = helpers_of(run.pid)
+    return helper
+
+
+def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
+    alone = train(
+        replace_fields(PRESET, HELPED),
+        [shards],
+        tmp_path / "run",
+        steps=25,
+        processes=1,
+        progress=False,
+    )
+    ours, theirs = read_metrics(whole), read_metrics(alone.folder)
+    assert [row["pairs_seen"] for row in ours] == [16 * step for step in range(1, 26)]
+    for mine, other in zip(ours, theirs, strict=True):  # the order of adding up differs
+        assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_a_run_killed_and_resumed_by_two_processes_ends_bit_for_bit_as_an_unbroken_one(
+    shards, whole, tmp_path
+):
+    out = tmp_path / "run"
+    run = start(shards, out)
+    helper = until_a_checkpoint(run, out)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    assert not (out / "model.safetensors").exists()
+    wait_for(lambda: not alive(helper), seconds=30)
+
+    train(
+        replace_fields(PRESET, HELPED),
+        [shards],
+        out,
+        steps=25,
+        processes=2,
+        resume=True,
+        progress=False,
+    )
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (out, whole)]
+    assert weights[0] == weights[1]
+    assert [row["step"] for row in read_metrics(out)] == list(range(1, 26))
+    assert helpers_of(os.getpid()) == []
+
+
+def test_a_lost_helper_stops_the_run_with_one_sentence_and_status_1(shards, tmp_path):
+    out = tmp_path / "run"
+    run = start(shards, out)
+    os.kill(until_a_checkpoint(run, out), signal.SIGKILL)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    last = errors.splitlines()[-1]
+    assert "another process of the run has ended" in last and "--resume" in last
+    assert "Traceback" not in errors
+    assert not (out / "model.safetensors").exists() and list(out.glob("checkpoints/*"))
+
+
+@pytest.mark.long
+def test_a_helper_that_has_not_yet_met_its_parent_ends_with_it(shards, tmp_path):
+    run = start(shards, tmp_path / "run")
+    wait_for(lambda: run.poll() is not None or helpers_of(run.pid))
+    (helper,) = helpers_of(run.pid)
+    run.kill()
+    run.communicate()
+    wait_for(lambda: not alive(helper), seconds=30)
+
+
+def test_a_helper_that_ends_while_it_connects_is_noticed_within_the_time_for_meeting(
+    monkeypatch, tmp_path
+):
+    assert local_processes.MEETING.total_seconds() <= 600  # minutes, however long a pause may be
+    monkeypatch.setattr(local_processes, "MEETING", timedelta(seconds=3))
+    monkeypatch.setattr(local_processes, "_HELPER", "print('imported')")
+    began = time.monotonic()
+    with (
+        pytest.raises(TrainingStopped, match="another process of the run has ended"),
+        local_processes.helpers({}, tmp_path, 1),
+    ):
+        pass
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("count", [3, 0, -2, 32])
+def test_processes_that_do_not_divide_the_batch_are_refused_before_anything_is_written(
+    shards, tmp_path, count
+):
+    with pytest.raises(InputError, match=f"--processes {count}: must divide the batch of 16"):
+        train(
+            replace_fields(PRESET, HELPED),
+            [shards],
+            tmp_path / "run",
+            steps=1,
+            processes=count,
+            progress=False,
+        )
+    assert os.listdir(tmp_path) == []
+
+
+# --- the number of cores, and how many of them help
+
+
+def test_a_process_counts_the_cores_that_it_may_run_on():
+    code = (
+        f"import os; os.sched_setaffinity(0, [{min(os.sched_getaffinity(0))}]);"
+        "from align_edu.io import usable_cores; print(usable_cores())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "quota", "cores"),
+    [
+        ({}, None, 8),
+        ({"cpu.max": "max 100000\n"}, None, 8),
+        ({"cpu.max": "150000 100000\n"}, 1.5, 1),
+        ({"cpu.max": "6400000 100000\n"}, 64.0, 8),
+        ({"cpu.max": "nonsense"}, None, 8),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, 8),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, 1),
+    ],
+)
+def test_the_smaller_of_affinity_and_a_containers_quota_counts(
+    tmp_path, monkeypatch, files, quota, cores
+):
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert _container_quota([tmp_path]) == quota
+    monkeypatch.setattr("align_edu.io._container_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    assert usable_cores() == cores
+
+
+@pytest.mark.parametrize(
+    ("cores", "batch", "ghost", "small", "pairs", "processes"),
+    [
+        (1, 128, None, True, 60_000, 1),
+        (2, 128, None, True, 60_000, 2),
+        (3, 128, None, True, 60_000, 2),  # 128 is no multiple of 3
+        (64, 128, None, True, 60_000, 4),  # at most 4
+        (2, 128, None, True, 59_999, 1),
+        (2, 128, None, False, 60_000, 0),  # one process with all threads
+        (4, 128, 64, True, 60_000, 2),  # each process has whole groups
+        (2, 127, None, True, 60_000, 1),
+    ],
+)
+def test_each_core_gets_a_process_where_that_helps(
+    monkeypatch, cores, batch, ghost, small, pairs, processes
+):
+    monkeypatch.setattr(local_processes, "is_small", lambda model: small)
+    monkeypatch.setattr(local_processes, "usable_cores", lambda: cores)
+    changes = {"image.ghost_batch": json.dumps(ghost), "recipe.batch_size": str(batch)}
+    preset = replace_fields(PRESET, HELPED | changes)
+    assert best_processes(Machine(torch.device("cpu")), preset, pairs) == processes

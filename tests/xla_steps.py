@@ -1,7 +1,6 @@
 """Ten training steps on virtual XLA devices of the processor, and the same steps without XLA.
 
-XLA's devices belong to a process, so each number of devices has a separate child. They are
-forked from one parent: imports take longer than the steps.
+XLA's devices belong to a process, so each number of devices has a separate child.
 
     python tests/xla_steps.py FOLDER DEVICES...
 """
@@ -20,6 +19,7 @@ import transformers.models.bert.modeling_bert  # noqa: F401
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from align_edu.io import InputError
 from align_edu.loss import contrastive_loss
 from align_edu.loss.tiled import recomputed
 from align_edu.model.align import Align
@@ -141,15 +141,24 @@ def on_devices(count: int, folder: Path) -> None:
     (folder / f"{count}.json").write_text(json.dumps(found))
 
 
+def on_none(folder: Path) -> None:
+    """Write the error that a machine without a device gives."""
+    try:
+        open_mesh()
+    except InputError as error:
+        (folder / "refused.txt").write_text(str(error))
+
+
 def main(folder: Path, counts: list[int]) -> int:
     """Fork a child for each number of devices; the parent takes the steps in plain torch."""
     children = []
-    for count in counts:
+    for count in (0, *counts):
         child = os.fork()
         if child == 0:
-            os.environ |= {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(count)}
+            device = "CPU" if count else "NONE"
+            os.environ |= {"PJRT_DEVICE": device, "CPU_NUM_DEVICES": str(count)}
             try:
-                on_devices(count, folder)
+                on_devices(count, folder) if count else on_none(folder)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
