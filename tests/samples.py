@@ -1,8 +1,12 @@
 """What tests are made of: tars, pictures, a run whose embeddings can be worked out by hand."""
 
+import contextlib
 import io
+import resource
+import signal
 import tarfile
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +33,18 @@ def write_tar(path: Path, members: Members, form: int = tarfile.USTAR_FORMAT) ->
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
     return path
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow over so many bytes: a write past that fails as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:

@@ -1,10 +1,8 @@
-"""What people really train on: broken pictures, odd captions, wrong numbers, full disks."""
+"""What people train on: broken pictures, odd captions, full disks; and runs that start from a run."""
 
-import io
 import json
 import os
-import resource
-import signal
+import shutil
 import stat
 import subprocess
 import sys
@@ -13,39 +11,32 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
+from align_edu import load_run, train
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.loss import contrastive_loss, sigmoid_loss
 from align_edu.model.text_tower import encode_texts, train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.pairs.shards import PairSource
-from align_edu.presets import replace_fields
-from align_edu.training import TrainingStopped, train
+from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+from align_edu.training import TrainingStopped, load_preset, train
 from align_edu.training import batches as module
 from align_edu.training.batches import TrainingBatches
 from align_edu.training.metrics import MetricsLog, best_loss, loss_range, read_metrics
 from align_edu.training.recipe import Budget
-from tests.samples import write_tar
+from tests.samples import DATA, MODEL, files_of_at_most, picture, write_tar
 from tests.test_training import TINY
 
 WORDS = train_wordpiece(["a red cat [sep] cat 0 1 2 3 4 5 6 7 8 9"] * 2, 60, at_most=True)
 STREAMED = {"recipe.pixel_cache_gib": "0"}
 
 
-def jpeg(number, size=(48, 40)):
-    file = io.BytesIO()
-    noise = np.random.default_rng(number).integers(0, 255, (5, 6, 3), dtype=np.uint8)
-    Image.fromarray(noise).resize(size).save(file, "JPEG")
-    return file.getvalue()
-
-
 def shard(folder, count, broken=(), caption="a red cat {}"):
     """Write one shard; of the ``broken`` pairs the picture is no image."""
     members = []
     for i in range(count):
-        members.append((f"{i:05d}.jpg", b"no image" if i in broken else jpeg(i)))
+        members.append((f"{i:05d}.jpg", b"no image" if i in broken else picture(i)))
         members.append((f"{i:05d}.txt", caption.format(i).encode()))
     write_tar(folder / "00000.tar", members)
     return folder
@@ -53,15 +44,13 @@ def shard(folder, count, broken=(), caption="a red cat {}"):
 
 def fit(shards, out, steps=1, changes=None, **options):
     preset = replace_fields(TINY, changes or {})
-    return train(preset, [shards], out, steps=steps, progress=False, processes=1, **options)
+    options = {"progress": False, "processes": 1} | options
+    return train(preset, [shards], out, steps=steps, **options)
 
 
 def batches_of(folder, changes, **options):
     preset = replace_fields(TINY, changes)
     return TrainingBatches(open_pairs([folder]), WORDS, preset, seed=0, **options)
-
-
-# --- broken pictures
 
 
 @pytest.mark.parametrize("cache", ["2.0", "0"])
@@ -105,9 +94,6 @@ def test_in_a_long_epoch_another_batch_of_it_stands_in_for_a_broken_picture(tmp_
     assert runs[0].skipped == runs[1].skipped == {"not an image": 80}
 
 
-# --- the loader
-
-
 def test_a_batch_comes_in_pieces_and_its_chunks_are_those_of_the_gradient_cache(
     tmp_path, monkeypatch
 ):
@@ -138,9 +124,6 @@ def test_a_picture_with_several_captions_is_decoded_once(tmp_path, monkeypatch):
     alone = TrainingBatches(one, WORDS, TINY, seed=0).pictures
     for pair in range(100):
         assert torch.equal(batches.pictures[batches.picture_of[pair]], alone[pair // 5])
-
-
-# --- captions
 
 
 @pytest.mark.parametrize("text", ["a [SEP] cat", "[PAD]", "[CLS][MASK]", "[UNK] cat"])
@@ -176,22 +159,13 @@ def test_the_best_loss_of_repeated_captions_is_that_of_the_best_model(kind):
 
 
 def test_captions_that_repeat_are_reported_before_the_first_step(tmp_path, capsys):
-    few = shard(tmp_path / "few", 64, caption="a red cat")
-    changes = [part for item in (
-        "recipe.batch_size=16", "image.width=0.1", "image.depth=0.1", "text.vocabulary_size=300"
-    ) for part in ("--set", item)]  # fmt: skip
-    command = ["train", "--data", str(few), "--steps", "1", *changes]
-    assert main([*command, "--out", str(tmp_path / "one")]) == 0
+    fit(shard(tmp_path / "few", 64, caption="a red cat"), tmp_path / "one", progress=True)
     shown = capsys.readouterr().err
     note = next(line for line in shown.splitlines() if line.startswith("note: 64 pairs"))
     assert "1 distinct captions" in note and "below about 5.5" in note  # chance: 2 ln 16
     assert shown.index(note) < shown.index("floor")
-    assert main([*command[:2], str(shard(tmp_path / "many", 64)), *command[3:],
-                 "--out", str(tmp_path / "two")]) == 0  # fmt: skip
+    fit(shard(tmp_path / "many", 64), tmp_path / "two", progress=True)
     assert "distinct captions" not in capsys.readouterr().err
-
-
-# --- the run's folder
 
 
 def test_a_run_is_not_resumed_with_another_vocabulary(tmp_path):
@@ -228,20 +202,13 @@ def test_a_run_that_fails_at_once_leaves_its_folder_free_and_files_have_usual_ri
 
 def test_a_disk_that_fills_while_metrics_are_written_is_one_sentence(tmp_path):
     log = MetricsLog(tmp_path, TINY, Budget(steps=9), 0, 0.0)
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write past the limit fails as on a full disk
-    limits, row = resource.getrlimit(resource.RLIMIT_FSIZE), (0.1, torch.tensor(0.2), 1e-3)
-    with (
-        pytest.raises(InputError, match="metrics.jsonl: cannot be written"),
-        log,
-    ):
+    row = (0.1, torch.tensor(0.2), 1e-3)
+    with pytest.raises(InputError, match="metrics.jsonl: cannot be written"), log:
         log.losses = [torch.tensor(5.0)]
         log.write(1, 1.0, *row)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300, limits[1]))
-        try:
-            log.losses = [torch.tensor(5.0)]
+        log.losses = [torch.tensor(5.0)]
+        with files_of_at_most(300):
             log.write(2, 2.0, *row)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [row["step"] for row in read_metrics(tmp_path)] == [1]
 
 
@@ -260,3 +227,96 @@ def test_a_user_without_a_name_trains_and_compiles():
     done = subprocess.run([sys.executable, "-c", NOBODY], capture_output=True, text=True)
     assert done.returncode == 0 and "KeyError" not in done.stderr, done.stderr
     assert done.stdout == "True\n" or "is not compiled" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def karpathy(tmp_path_factory):
+    """Twenty images of the sample: 0 to 9 for training, 10 to 13 restval, the others test."""
+    folder = tmp_path_factory.mktemp("karpathy")
+    record = json.loads((DATA / "benchmark" / "dataset_toy.json").read_text())
+    record["images"] = record["images"][:20]
+    (folder / "images").mkdir()
+    for number, image in enumerate(record["images"]):
+        image["split"] = "train" if number < 10 else "restval" if number < 14 else "test"
+        name = image["filename"]
+        shutil.copy(DATA / "benchmark" / "images" / name, folder / "images" / name)
+    (folder / "dataset_toy.json").write_text(json.dumps(record))
+    return folder
+
+
+def short() -> Preset:
+    changes = {"recipe.batch_size": "32", "recipe.checkpoint_steps": "2"}
+    return replace_fields(fine_tuning(load_preset(MODEL), 4), changes)
+
+
+def test_the_recipe_is_the_papers_for_the_papers_presets():
+    before, after = get_preset("b7_base"), fine_tuning(get_preset("b7_base"))
+    assert (after.recipe.batch_size, after.recipe.steps) == (2_048, 3_000)
+    assert after.recipe.learning_rate == pytest.approx(1e-5)
+    assert after.recipe.weight_decay == before.recipe.weight_decay
+    assert (after.image, after.text, after.loss) == (before.image, before.text, before.loss)
+    assert fine_tuning(get_preset("toy")).recipe.batch_size == 128  # an eighth would be 16
+
+
+def test_each_text_of_the_training_splits_is_a_pair_with_its_image(karpathy):
+    pairs = open_pairs([karpathy])
+    record = json.loads((karpathy / "dataset_toy.json").read_text())
+    expected = [
+        (sentence["raw"], image["filename"])
+        for image in record["images"][:14]
+        for sentence in image["sentences"]
+    ]
+    assert list(zip(pairs.captions, pairs.names, strict=True)) == expected
+    assert len(set(pairs.keys)) == len(pairs) == 70
+    for number in (0, 4, 5, 69):
+        assert pairs.image_bytes(number) == (karpathy / "images" / expected[number][1]).read_bytes()
+
+
+def test_it_starts_from_the_weights_and_the_vocabulary_of_the_run(karpathy, tmp_path):
+    still = replace_fields(short(), {"recipe.learning_rate": "0.0"})
+    run = train(still, [karpathy], tmp_path / "run", start=MODEL, progress=False)
+    before = load_run(MODEL)
+    assert run.tokenizer.get_vocab() == before.tokenizer.get_vocab()
+    old = dict(before.model.named_parameters())
+    for name, value in run.model.named_parameters():
+        assert torch.equal(value, old[name]), name
+
+
+def test_it_resumes_to_the_same_weights_and_refuses_another_start(karpathy, tmp_path):
+    run = train(short(), [karpathy], tmp_path / "run", start=MODEL, progress=False)
+    weights = run.folder / "model.safetensors"
+    whole = weights.rename(tmp_path / "model.safetensors").read_bytes()
+    max((run.folder / "checkpoints").iterdir()).unlink()  # as if it was cut at step 2
+    train(short(), [karpathy], run.folder, start=MODEL, resume=True, progress=False)
+    assert weights.read_bytes() == whole
+    shutil.copy(run.folder / "tokenizer.json", tmp_path)
+    with pytest.raises(InputError, match="start differs"):
+        train(short(), [karpathy], run.folder, start=tmp_path, resume=True, progress=False)
+
+
+def test_what_cannot_be_started_from_is_refused_in_one_line(karpathy, tmp_path):
+    words = load_run(MODEL).tokenizer
+    wider = replace_fields(short(), {"image.width": "0.5"})
+    for preset, data, start, tokenizer, message in (
+        (short(), karpathy, tmp_path, None, r"model\.safetensors: no such file"),
+        (short(), karpathy, MODEL, words, "takes its vocabulary; leave yours out"),
+        (wider, karpathy, MODEL, None, "weights of another preset"),
+        (short(), DATA / "benchmark", MODEL, None, "no image of split 'train'"),
+    ):
+        out = tmp_path / "run"
+        with pytest.raises(InputError, match=message):
+            train(preset, [data], out, start=start, tokenizer=tokenizer, progress=False)
+
+
+def test_the_command_line_fine_tunes_a_run(karpathy, tmp_path, capsys):
+    common = ["train", "--data", str(karpathy), "--from", str(MODEL), "--steps", "2"]
+    assert main([*common, "--out", str(tmp_path / "few")]) == 2  # 70 pairs
+    assert "do not fill one batch of 128" in capsys.readouterr().err
+    common += ["--set", "recipe.batch_size=32"]
+    assert main([*common, "--out", str(tmp_path / "run"), "--json"]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(1.4e-4)
+    assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
+    capsys.readouterr()
+    assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2
+    assert "--preset and --from: give only one" in capsys.readouterr().err

@@ -5,7 +5,6 @@ import io
 import itertools
 import json
 import math
-import resource
 import signal
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from align_edu.pairs import open_pairs
 from align_edu.world import World, benchmark
 from align_edu.world.benchmark import satisfies
 from align_edu.world.scene import Scene, Thing, is_held_out, scene_from_facts
+from tests.samples import files_of_at_most
 
 PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
 COLUMNS = [
@@ -189,14 +189,8 @@ def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path, ki
 
 @pytest.mark.parametrize(("kind", "left"), [("shards", ["world.json"]), ("benchmark", [])])
 def test_a_full_disk_is_an_input_error_and_leaves_only_whole_files(tmp_path, kind, left):
-    """The operating system refuses to let files grow over 2,000 bytes, as a full disk would."""
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, limit[1]))
-    try:
-        with pytest.raises(InputError, match="cannot be written"):
-            WRITE[kind](tmp_path / "raw")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with files_of_at_most(2_000), pytest.raises(InputError, match="cannot be written"):
+        WRITE[kind](tmp_path / "raw")
     assert [f.name for f in tmp_path.glob("raw/*")] == left
     assert any(WRITE[kind](tmp_path / "raw").iterdir())
 
