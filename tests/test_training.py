@@ -1,4 +1,4 @@
-"""The recipe, the loop, its gradient cache and its checkpoints: exact, and clear about what is wrong."""
+"""The recipe, the loop, its gradient cache and its checkpoints: exact, and clear when wrong."""
 
 import itertools
 import math

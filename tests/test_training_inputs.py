@@ -1,4 +1,4 @@
-"""What people train on: broken pictures, odd captions, full disks; and runs that start from a run."""
+"""What people train on: broken pictures, odd captions, full disks; and on top of a run."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from align_edu import load_run, train
+from align_edu import load_run
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.loss import contrastive_loss, sigmoid_loss
