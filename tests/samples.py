@@ -19,7 +19,8 @@ from align_edu.search import Hit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"  # real photographs and captions
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
-DATA = Path(__file__).resolve().parents[1] / "data_samples"
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data_samples"
 MODEL = DATA / "toy_model"
 Members = list[tuple[str, bytes]]
 

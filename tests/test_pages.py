@@ -1,0 +1,177 @@
+"""README, the course map, TEACHING.md and REAL_DATA.md name what exists, and their commands run."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from align_edu import lab
+from align_edu.cli import _build_parser, main
+from align_edu.io import InputError
+from align_edu.lab.course import COURSE
+from align_edu.lab.exercises import EXERCISES, find_exercise
+from align_edu.pairs import read_pairs
+from tests.samples import REAL, ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of each table row."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_parts_names_each_part_once_with_a_file_to_begin_with():
+    table = README.partition("| `align_edu/` |")[2].partition("\n\n")[0]
+    parts = [row for row in rows(table) if row[0].endswith("/`")]
+    there = sorted(path.parent.name for path in (ROOT / "align_edu").glob("*/__init__.py"))
+    assert sorted(row[0].strip("`/") for row in parts) == there
+    for part, what, begin in parts:
+        assert what and f"(align_edu/{part.strip('`')}" in begin
+
+
+def test_every_file_that_the_pages_name_exists():
+    for folder, text in ((ROOT, README), (ROOT / "notebooks", MAP)):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+            assert (folder / target).exists(), target
+    beside = README.partition("| beside the package |")[2].partition("\n\n")[0]
+    for name in re.findall(r"`([^`]+)`", beside):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_tables_have_the_notebooks_with_their_minutes_and_their_state():
+    table = {row[0]: row[1:] for row in rows(README) if row[0].startswith("[")}
+    states = [row for row in rows(MAP) if re.match(r"\[?\d\d_", row[0])]
+    assert len(table) == sum(bool(lesson.minutes) for lesson in COURSE)
+    for row, lesson in zip(states, COURSE, strict=True):
+        said, state = [lesson.question, lesson.paper], "available" if lesson.minutes else "planned"
+        assert lesson.file in row[0] and row[1:] == [*said, state]
+        if lesson.minutes:
+            link = f"[{lesson.file}](notebooks/{lesson.file}.ipynb)"
+            assert table[link] == [*said, f"{lesson.minutes:g}"]
+
+
+def test_the_commands_that_the_readme_shows_exist():
+    block = README.partition("## The command line")[2].split("```")[1]
+    shown = re.findall(r"^align-edu (\S+)", block, re.MULTILINE)
+    assert {"world", "filter", "train", "evaluate", "index", "search"} <= set(shown)
+    for command in set(shown):
+        with pytest.raises(SystemExit) as stopped:
+            main([command, "--help"])
+        assert stopped.value.code == 0
+
+
+TEACHING = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
+
+
+def table() -> list[list[str]]:
+    rows = re.findall(r"^\| (\d\d) \|(.*)\|$", TEACHING, re.MULTILINE)
+    cells = [[number, *(cell.strip() for cell in rest.split("|"))] for number, rest in rows]
+    return [row for row in cells if len(row) == 5]  # the plans of weeks have fewer columns
+
+
+def test_the_table_has_every_notebook_its_exercises_and_what_it_costs():
+    written = [lesson.number for lesson in COURSE if lesson.minutes]
+    assert [row[0] for row in table()] == written
+    for number, _, exercises, minutes, memory in table():
+        names = [name for name, each in EXERCISES.items() if each.notebook == number]
+        assert sorted(re.findall(r"`(\w+)`", exercises)) == sorted(names), number
+        assert float(minutes) <= (2.0 if number == "08" else 1.0), number
+        assert 0.2 < float(memory.removesuffix(" GiB")) <= 2.0, number
+
+
+def test_what_the_page_names_exists():
+    for name in re.findall(r"(?<!\.)\blab\.(\w+)", TEACHING):
+        assert hasattr(lab, name), name
+    for path in re.findall(r"tests/benchmarks/\w+\.py", TEACHING):
+        assert (ROOT / path).is_file(), path
+    numbers = set(re.findall(r"\b([012]\d)\b", re.sub(r"\b\d{4,}\b", "", TEACHING)))
+    assert numbers <= {lesson.number for lesson in COURSE}
+
+
+def test_the_example_of_an_exercise_of_ones_own_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", TEACHING, re.DOTALL)
+    names: dict[str, object] = {}
+    exec(example, names)
+    try:
+        mine = find_exercise("mean_square")
+        lab.check(mine.reference)
+        lab.hint("mean_square", 2)
+        assert capsys.readouterr().out == "mean_square: right.\nAnd then? Their sum.\n"
+
+        def mean_square(values: list[float]) -> float:
+            return (sum(values) / len(values)) ** 2
+
+        lab.check(mean_square)
+        assert "That is the square of the mean" in " ".join(capsys.readouterr().out.split())
+        exec(example, names)  # a cell that is run again
+    finally:
+        EXERCISES.pop("mean_square", None)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "function", "words"),
+    [
+        ("mine", "cosine", lambda x: x, "an exercise of notebook 05; choose another name"),
+        ("06", "thrice", lambda x: 3 * x, "'06' is part of the course"),
+        ("mine", "<lambda>", lambda x: 3 * x, "use def"),
+        ("mine", "twice", lambda x: 2 * x, "no case tells the right answer.*square.*add a case"),
+        ("mine", "numbers", lambda x: (i for i in range(x)), "its results cannot be compared"),
+    ],
+)
+def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused(
+    notebook, name, function, words
+):
+    function.__name__ = name
+    square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
+    hints, before = find_exercise("cosine").hints, dict(EXERCISES)
+    with pytest.raises(InputError, match=words):
+        lab.add_exercise(lab.Exercise(notebook, function, lambda _: [(2,)], (square,), hints))
+    assert before == EXERCISES
+
+
+REAL_DATA = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
+LINES = [
+    line for block in re.findall(r"```sh\n(.*?)```", REAL_DATA, re.S) for line in block.split("\n")
+]
+COMMANDS = [shlex.split(line) for line in LINES if line]
+
+
+def ours(command: list[str]) -> list[str]:
+    return command[command.index("align-edu") + 1 :]
+
+
+def test_every_command_fits_the_parser():
+    others = [command[0] for command in COMMANDS if command[0] != "align-edu"]
+    assert others == ["img2dataset", "torchrun"]
+    for command in COMMANDS:
+        if command[0] != "img2dataset":
+            _build_parser(ours(command)).parse_args(ours(command))
+
+
+@pytest.mark.parametrize("chip", ["a100", "h100"])
+def test_the_plan_is_quoted_as_it_is_printed(chip, capsys):
+    (command,) = (ours(command) for command in COMMANDS if "plan" in command)
+    command[command.index("--chip") + 1] = chip
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    for quote in (r"Whole run: .*", r".* pairs seen, .* FLOPs"):
+        assert f'"{re.findall(quote, printed)[0]}"' in REAL_DATA
+    assert "DOES NOT FIT" not in printed
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
+def test_a_tsv_is_filtered_on_its_texts_alone(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = read_pairs(REAL / "alt_text" / "web_10000.parquet").to_pylist()
+    clean = [(" ".join((row["caption"] or "").split()), row["url"]) for row in rows]
+    Path("cc3m.tsv").write_text("".join(f"{text}\t{url}\n" for text, url in clean), "utf-8")
+    (command,) = (ours(command) for command in COMMANDS if "cc3m.tsv" in command)
+    assert main([*command, "--json"]) == 0
+    funnel = json.loads(capsys.readouterr().out)
+    assert funnel["raw"] == 10_000 > funnel["kept"] > 1_000
+    assert read_pairs("texts").column_names == ["caption", "url"]
