@@ -53,8 +53,6 @@ lab.add_exercise(lab.Exercise("mine", half, lambda generator: [(3,), (8,)], WRON
 
 @dataclass(frozen=True)
 class Expected:
-    """What the mark of one function must be; its mistake holds the words."""
-
     student: str
     exercise: str
     outcome: str
@@ -63,7 +61,6 @@ class Expected:
 
 @cache
 def notebook_text(number: str) -> str:
-    """A notebook of the course, without what its cells printed."""
     notebook = json.loads((NOTEBOOKS / f"{find_lesson(number).file}.ipynb").read_text("utf-8"))
     for cell in notebook["cells"]:
         cell.pop("outputs", None)
@@ -71,7 +68,6 @@ def notebook_text(number: str) -> str:
 
 
 def hand_in(folder: Path, student: str, number: str, answers: dict[str, Cells]) -> Path:
-    """Write a student's notebook: the cells of each answer in place of the stub."""
     cells = []
     for cell in json.loads(notebook_text(number))["cells"]:
         stub = re.match(r"def (\w+)\(.*\):\n    \.\.\.", "".join(cell["source"]))
@@ -105,7 +101,6 @@ def wrong_answer(name: str, number: int) -> Cells:
 
 
 def hand_in_right(folder: Path, every: int = 1) -> list[Expected]:
-    """Of the shipped answers, one in ``every``."""
     expected = []
     for name, exercise in list(EXERCISES.items())[::every]:
         if name != "learning_rate_at":  # which imports the whole training
@@ -116,7 +111,6 @@ def hand_in_right(folder: Path, every: int = 1) -> list[Expected]:
 
 
 def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
-    """Of the known mistakes, one in ``every``."""
     expected = []
     for number in dict.fromkeys(exercise.notebook for exercise in EXERCISES.values()):
         names = [name for name, each in EXERCISES.items() if each.notebook == number]
@@ -159,16 +153,14 @@ def hostile_rows(**places: object) -> list[tuple[str, str, Cells]]:
 
 
 def function(body: str) -> Cells:
-    """The cells of an answer whose body is given."""
     return [f"def chance_loss(n):\n{textwrap.indent(textwrap.dedent(body), '    ')}"]
 
 
 def taken_out(cells: Cells, patch: pytest.MonkeyPatch) -> Any:
     """`chance_loss` of a notebook's cells as the jail makes it; None for a stub."""
     statements, broken = read_code(["import math, torch\nimport numpy as np", *cells])
-    steps = [
-        (each.cell, ast.unparse(each.node)) for each in find_function(statements, "chance_loss")
-    ]
+    found = find_function(statements, "chance_loss")
+    steps = [(each.cell, ast.unparse(each.node)) for each in found]
     patch.setitem(jailed.sys.modules, "__main__", jailed.sys.modules["__main__"])
     patch.setattr(jailed, "report", lambda **message: pytest.fail(str(message)))
     return jailed.build({"name": "chance_loss", "steps": steps}, lambda: None) if steps else None

@@ -1,11 +1,11 @@
-"""Grading: a class of odd, wrong and hostile submissions is marked right, and touches nothing."""
+"""Grading: odd, wrong and hostile submissions are found and marked right, and touch nothing."""
 
 import csv
 import json
 import os
 import socket
 import sys
-from dataclasses import dataclass
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -14,24 +14,33 @@ from align_edu import lab
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.lab import jail
-from align_edu.lab.exercises import EXERCISES
+from align_edu.lab import submissions as handed_in
+from align_edu.lab.exercises import EXERCISES, answer_key, find_exercise, judge
 from align_edu.lab.grade import grade_folder
-from align_edu.lab.marks import NOT_ISOLATED, Grades
+from align_edu.lab.marks import NOT_ISOLATED
+from align_edu.lab.outcomes import decode, encode, outcome_of
+from align_edu.lab.submissions import find_submissions, read_cells
 from tests import submissions as tests
-from tests.submissions import Expected, function, hand_in, hand_in_code
+from tests.submissions import (
+    ODD,
+    RIGHT,
+    Expected,
+    code_cell,
+    function,
+    hand_in,
+    hand_in_code,
+    taken_out,
+)
 
 SEED = 12
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 # What the short form hands in: one of each kind of attack, and what only the jail can show.
 SOME = (
-    "writes_in_its_folder", "prints_much", "threads", "shows", "library", "object",
-    "none", "liars", "patches_the_judge", "huge_tensor", "writes_with_c", "connects_with_c",
-    "undefined", "raises_strangely", "interrupts", "no_function", "crash", "forges", "chatter",
-    "fills_the_disk", "saves_outside", "loop_before", "stubborn_loop", "asleep", "digs_down",
-    "growing", "sys_exit", "closes_its_pipe", "fork_bomb", "hidden_fork", "program",
-    "reads_its_neighbour", "overwrites_and_answers", "removes_the_class", "links_to_a_file",
-    "connects", "syntax_error", "only_words", "not_implemented_below", "forks_with_c",
-    "writes_settings_with_c", "sees_no_secrets", "spoilt",
+    "writes_in_its_folder", "library", "liars", "patches_the_judge", "connects_with_c",
+    "undefined", "raises_strangely", "crash", "forges", "chatter", "fills_the_disk",
+    "stubborn_loop", "asleep", "growing", "sys_exit", "closes_its_pipe", "fork_bomb", "hidden_fork",
+    "program", "reads_its_neighbour", "removes_the_class", "links_to_a_file", "connects",
+    "syntax_error", "only_words", "forks_with_c", "sees_no_secrets", "spoilt",
 )  # fmt: skip
 DRAWS = "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]"
 ADDRESS = "raise ValueError(object(), {str(i) for i in range(20)})"
@@ -50,14 +59,6 @@ required = os.environ.get("ALIGN_EDU_BWRAP") == "required"
 isolated = pytest.mark.skipif(bool(why_not_isolated()) and not required, reason="no bubblewrap")
 
 
-@dataclass
-class Class:
-    """A class that was graded, and what it must have got."""
-
-    grades: Grades
-    expected: list[Expected]
-
-
 def rows_of(file: Path) -> list[dict[str, str]]:
     with file.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
@@ -65,10 +66,7 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
-    """Submissions of each kind, graded at once.
-
-    ALIGN_EDU_LONG hands in all of them, each right answer, and a third of all known mistakes.
-    """
+    """Some of each kind, graded at once; in the long form all, and a third of all mistakes."""
     folder, out = tmp_path_factory.mktemp("class"), tmp_path_factory.mktemp("out") / "grades.csv"
     outside = tmp_path_factory.mktemp("outside") / "file.txt"
     outside.write_text("untouched")
@@ -94,7 +92,7 @@ def graded(tmp_path_factory):
     server.setblocking(False)
     with server, pytest.raises(BlockingIOError):  # nobody connected
         server.accept()
-    return Class(grades, [Expected("neighbour", "chance_loss", "right"), *expected])
+    return grades, [Expected("neighbour", "chance_loss", "right"), *expected]
 
 
 @pytest.mark.longer
@@ -102,10 +100,11 @@ def graded(tmp_path_factory):
 def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outside_is_touched(
     graded,
 ):
-    assert graded.grades.to_dict()["students"] >= (200 if LONG else 60)
-    marks = {(mark.student, mark.exercise): mark for mark in graded.grades.marks}
+    grades, expected = graded
+    assert grades.to_dict()["students"] >= (200 if LONG else 45)
+    marks = {(mark.student, mark.exercise): mark for mark in grades.marks}
     wrong = []
-    for each in graded.expected:
+    for each in expected:
         mark = marks[each.student, each.exercise]
         named = each.words in mark.mistake and bool(each.words) == bool(mark.mistake)
         if each.student == "spoilt":
@@ -117,7 +116,7 @@ def test_each_submission_gets_its_mark_every_mistake_is_named_and_nothing_outsid
 
 @isolated
 def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_the_mistakes(graded):
-    out, marks = graded.grades.out, graded.grades.marks
+    out, marks = graded[0].out, graded[0].marks
     rows = rows_of(out)
     first = ["student", "notebook", "exercise", "mark", "outcome", "mistake"]
     assert len(rows) == len(marks) and list(rows[0])[:6] == first
@@ -146,7 +145,7 @@ def test_the_same_submissions_and_seed_give_the_same_bytes(graded, tmp_path):
     (tmp_path / "class").mkdir()
     hand_in_code(tmp_path / "class", VARIES)
     grade_folder(tmp_path / "class", SEED, tmp_path / "grades.csv", seconds=1, workers=1)
-    names, out = [name for name, *_ in VARIES], graded.grades.out
+    names, out = [name for name, *_ in VARIES], graded[0].out
     first = [row for row in rows_of(out) if row["student"] in names]
     assert rows_of(tmp_path / "grades.csv") == first
     for name in names:
@@ -158,7 +157,6 @@ def test_the_same_submissions_and_seed_give_the_same_bytes(graded, tmp_path):
 def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_count(
     tmp_path, capsys
 ):
-    """The limit is one of computing: a loaded machine, like one that sleeps, takes nothing off."""
     folder, file, out = tmp_path / "class", tmp_path / "mine.py", tmp_path / "g.csv"
     folder.mkdir()
     file.write_text(tests.MINE)
@@ -187,39 +185,33 @@ def test_waiting_costs_no_mark_one_crash_spares_the_others_and_own_exercises_cou
     assert [each["exercise"] for each in answer["misconceptions"]] == ["half"]
 
 
-@pytest.mark.parametrize(
-    ("program", "words"),
-    [
-        (None, "bubblewrap is missing: install it"),
-        ("#!/bin/sh\necho 'bwrap: No permissions' >&2\nexit 1\n", "(bwrap: No permissions)"),
-    ],
-)
 def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated(
-    program, words, tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, capsys
 ):
     bin_, folder, out = tmp_path / "bin", tmp_path / "class", tmp_path / "g.csv"
     bin_.mkdir()
-    if program is not None:
-        (bin_ / "bwrap").write_text(program)
-        (bin_ / "bwrap").chmod(0o755)
+    bwrap = bin_ / "bwrap"
+    bwrap.write_text("#!/bin/sh\necho 'bwrap: No permissions' >&2\nexit 1\n")
+    bwrap.chmod(0o755)
     monkeypatch.setenv("PATH", str(bin_))
     monkeypatch.setattr(sys, "platform", "linux")
     (folder / "one" / "zoe").mkdir(parents=True)
     hand_in(folder / "one", "anna", "00", {"chance_loss": [tests.WRONG]})
     hand_in(folder / "one", "ben", "00", {})
     command = ["grade", str(folder), "--seed", "5", "--out", str(out)]
-    assert main(command) == 2
-    told = capsys.readouterr()
-    assert told.err.count("\n") == 1 and words in told.err and "--unprotected" in told.err
-    assert not out.exists()
-    if program is None:
-        assert main([*command, "--unprotected"]) == 0
-        said = capsys.readouterr().out
-        assert "1  chance_loss       That is one direction only." in said
-        assert "2 students, 4 functions: 3 not attempted, 1 wrong" in said
-        assert f"note: one/zoe: no notebook in it\nnote: {NOT_ISOLATED}" in said
-        page = (tmp_path / "g_feedback" / "one" / "anna.txt").read_text()
-        assert "That is one direction only." in page and page.endswith(f"{NOT_ISOLATED}\n")
+    for words in ("(bwrap: No permissions)", "bubblewrap is missing: install it"):
+        assert main(command) == 2
+        told = capsys.readouterr()
+        assert told.err.count("\n") == 1 and words in told.err and "--unprotected" in told.err
+        assert not out.exists()
+        bwrap.unlink(missing_ok=True)
+    assert main([*command, "--unprotected"]) == 0
+    said = capsys.readouterr().out
+    assert "1  chance_loss       That is one direction only." in said
+    assert "2 students, 4 functions: 3 not attempted, 1 wrong" in said
+    assert f"note: one/zoe: no notebook in it\nnote: {NOT_ISOLATED}" in said
+    page = (tmp_path / "g_feedback" / "one" / "anna.txt").read_text()
+    assert "That is one direction only." in page and page.endswith(f"{NOT_ISOLATED}\n")
 
 
 @pytest.mark.parametrize(
@@ -252,3 +244,120 @@ def test_the_answer_stays_closed_where_work_is_graded(monkeypatch, capsys):
     lab.reveal("chance_loss")
     said = capsys.readouterr().out
     assert "def " not in said and said.count("\n") == 1
+
+
+A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
+TEXT = json.dumps({"cells": [code_cell("x = 1")]})
+
+
+def lay_out(folder: Path, names: list[str]) -> None:
+    """Write a notebook at each path; one inside a zip is written as `anna.zip!00.ipynb`."""
+    for name in names:
+        outer, _, member = name.partition("!")
+        (folder / outer).parent.mkdir(parents=True, exist_ok=True)
+        if member:
+            with zipfile.ZipFile(folder / outer, "a") as archive:
+                archive.writestr(member, TEXT)
+        elif outer.endswith("/"):
+            (folder / outer).mkdir()
+        else:
+            (folder / outer).write_text(TEXT)
+
+
+@pytest.mark.parametrize(
+    ("names", "students", "notes"),
+    [
+        ([f"anna/{A}", f"anna/{B}", f"ben/{A}"], ["anna", "anna", "ben"], ""),
+        ([f"anna/week1/{A}", f"anna/week2/{B}", f"ben/w/{A}"], ["anna", "anna", "ben"], ""),
+        ([f"anna/ps/{A}", f"ben/ps/{A}"], ["anna", "ben"], ""),
+        ([f"s/anna/{A}", f"s/ben/{A}", f"t/c/{A}", f"d/{A}"], ["d", "s/anna", "s/ben", "t/c"], ""),
+        ([f"s/1/a/x/{A}", f"s/1/b/{A}", f"s/2/a/{A}"], ["s/1/a", "s/1/b", "s/2/a"], ""),
+        (["sec1/anna/hw.ipynb", "sec1/ben/hw.ipynb"], ["sec1/anna", "sec1/ben"], ""),
+        ([f"anna/{A}", f"anna/old/{A}"], ["anna", "anna"], "anna: notebook 00 more than once: "),
+        ([f"anna/{A}", "anna/00_start_here (1).ipynb"], ["anna", "anna"], "00 more than once"),
+        ([A, "00_start_here (1).ipynb"], ["00_start_here", "00_start_here (1)"], "no student's"),
+        ([f"anna/{A}", "anna/pics/", "ben/", "ben/b.py"], ["anna"], "ben: no notebook in it"),
+        ([f"s/anna/{A}", f"s/ben/{A}", "s/carl/"], ["s/anna", "s/ben"], "s/carl: no notebook"),
+        ([f"anna/{A.upper()}", f"__MACOSX/._{A}", f".x/{A}"], ["anna"], ""),
+        ([f"anna/{A}", "ben.rar"], ["anna"], "ben.rar: not opened; unpack it"),
+        ([f"anna.zip!{A}", f"ben.zip!work/{A}", f"{B[:-6]}_c.ipynb"], ["anna", "ben", "c"], ""),
+        ([f"class.zip!anna/{A}", f"class.zip!ben/{A}"], ["class.zip/anna", "class.zip/ben"], ""),
+        ([f"anna/{A}", f"ben.zip!../{A}"], ["anna"], "ben.zip: not opened: it names files outside"),
+        ([f"anna/{A}", "ben.zip"], ["anna"], "ben.zip: no zip that can be read"),
+        ([f"anna/{A}", "ben.zip!notes.txt"], ["anna"], "ben.zip: no notebook in it"),
+    ],
+)
+def test_each_student_is_found_and_what_is_odd_is_named(names, students, notes, tmp_path):
+    lay_out(tmp_path, names)
+    found, said = find_submissions(tmp_path)
+    assert [each.student for each in found] == students
+    assert notes in "\n".join(said) and len(said) == (1 if notes else 0) + names.count(A)
+    assert all(read_cells(each) == ["x = 1"] for each in found)
+
+
+def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(handed_in, "MOST_BYTES", 2**20)
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(A, b" " * (2**20 + 1))
+    (one,), notes = find_submissions(tmp_path)
+    assert notes == []
+    with pytest.raises(InputError, match="larger than 1 MB"):
+        read_cells(one)
+    data = bytearray((tmp_path / "big.zip").read_bytes())
+    data[200] ^= 255
+    (tmp_path / "big.zip").write_bytes(data)
+    with pytest.raises(InputError, match="cannot be taken out"):
+        read_cells(one)
+    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for i in range(9):
+            archive.writestr(f"{i}{A}", b" " * 2**20)
+    with pytest.raises(InputError, match="no notebook"):
+        find_submissions(tmp_path)
+
+
+MAGICS = [
+    f"%timeit chance_loss(1,\n    2)\n{RIGHT}",
+    f"%config InlineBackend.rc = {{\n    'a': 1}}\n{RIGHT}",
+    f"y = %timeit -o max(\n  1, 2)\n{RIGHT}",
+    f"!pip install \\\n    torch\n{RIGHT}",
+    f"# mine\n%%time\n{RIGHT}",
+    f"%%time\n%%capture out\n{RIGHT}",
+    f"%time two = (1 +\n    1)\n{RIGHT.replace('2', 'two')}",
+    f"two = %time 1 + 1\n{RIGHT.replace('2', 'two')}",
+    "def chance_loss(n):\n    %time x = math.log(\n        n)\n    return 2 * x",
+]
+KEY = answer_key(find_exercise("chance_loss"), 12)
+
+
+@pytest.mark.parametrize("cells", [*ODD.values(), *([cell] for cell in MAGICS)], ids=str)
+def test_a_right_answer_is_taken_out_of_an_odd_notebook(cells, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    function = taken_out(cells, monkeypatch)
+    assert judge(KEY, [outcome_of(function, case) for case in KEY.cases]) is None
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        (RIGHT, ": right."),
+        ("chance_loss = lambda n: 2 * math.log(n)", ": right."),
+        ("import functools\n@functools.cache\n" + RIGHT, ": right."),
+        ("class L:\n    f = lambda self, n: 2 * math.log(n)\nchance_loss = L().f", ": right."),
+        ("def mine(n): return 2 * math.log(n)\nchance_loss = mine", ": right."),
+        ("chance_loss = lambda n: str(2 * math.log(n))", "expected 1.38629"),
+        ("chance_loss = lambda n: [2 * math.log(n)]", "expected 1.38629"),
+        ("def chance_loss(n):\n    ...", "to be written"),
+        ("chance_loss = lambda n: ...", "to be written"),
+        ("import functools\n@functools.cache\ndef chance_loss(n):\n    ...", "to be written"),
+        ("def chance_loss(n):\n    raise NotImplementedError", "to be written"),
+    ],
+)
+def test_a_check_and_grading_agree_however_a_function_is_made(cell, words, monkeypatch, capsys):
+    exec(f"import math\n{cell}\nlab.check(chance_loss)", {"lab": lab})
+    assert words in capsys.readouterr().out
+    function = taken_out([cell], monkeypatch)
+    assert (function is None) == (words == "to be written")
+    if function is not None:
+        outcomes = [encode(outcome_of(function, case)) for case in KEY.cases]
+        problem = judge(KEY, [decode(json.loads(json.dumps(each))) for each in outcomes])
+        assert (problem is None) == (words == ": right.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from traitlets.config.loader import PyFileConfigLoader
 
 from align_edu.io import InputError
 from align_edu.lab.checks import CheckFailed
@@ -19,7 +20,6 @@ from align_edu.lab.nbgrader_assignment import (
     DATA,
     NOTEBOOKS,
     STUB,
-    assert_right,
     main,
     write_assignment,
 )
@@ -33,22 +33,17 @@ START, LOSS = "00_start_here", "06_the_contrastive_loss_by_hand"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """The whole assignment of a notebook, written once."""
     return cache(lambda number: write_assignment(number, tmp_path_factory.mktemp("whole")))
 
 
 def by_reference(file: Path, name: str) -> str:
-    """The body between nbgrader's marks, as an assignment has it."""
     cells = nbformat.read(file, 4).cells
     source = next(cell.source for cell in cells if f"def {name}(" in cell.source)
     return source.split("### BEGIN SOLUTION\n")[1].split("    ### END")[0]
 
 
 def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str]) -> None:
-    """Write a body in place of the dots of each stub, and submit the notebook.
-
-    Where what is to be written binds the name itself, it replaces the whole stub.
-    """
+    """Submit the notebook with a body in place of each stub's dots, or of the stub."""
     notebook = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", 4)
     for cell in notebook.cells:
         stub = STUB.search(cell.source)
@@ -68,7 +63,6 @@ def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str])
 def nbgrader(tmp_path_factory):
     """nbgrader's interface to a course, whose notebook 00 has an exercise of the lecturer's."""
     from nbgrader.apps.api import NbGraderAPI
-    from traitlets.config.loader import PyFileConfigLoader
 
     course, folder = tmp_path_factory.mktemp("course"), tmp_path_factory.mktemp("notebooks")
     notebook = nbformat.read(NOTEBOOKS / f"{START}.ipynb", 4)
@@ -83,9 +77,7 @@ def nbgrader(tmp_path_factory):
     config.CourseDirectory.root = str(course)
     with pytest.MonkeyPatch.context() as patch:
         # It calls the program `alembic`, which stands beside this Python.
-        patch.setenv(
-            "PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        )
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
         api = NbGraderAPI(config=config)
         for assignment in (START, LOSS):
             done = api.generate_assignment(assignment)
@@ -145,9 +137,7 @@ def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgra
 
 
 @pytest.mark.parametrize("number", WRITTEN)
-def test_an_assignment_differs_in_its_exercises_only_has_its_samples_and_right_answers(
-    number, written
-):
+def test_an_assignment_differs_in_its_exercises_only_and_has_its_samples(number, written):
     from nbgrader.nbgraderformat import MetadataValidator
 
     file = written(number)
@@ -172,11 +162,6 @@ def test_an_assignment_differs_in_its_exercises_only_has_its_samples_and_right_a
         reads = "data_samples" in text and f'"{name}"' in text
         assert not reads or (file.parent / "data_samples" / name).exists(), name
     assert all((file.parent / shown).exists() for shown in re.findall(r"\]\((images/.+?)\)", text))
-    for name in names:
-        stub = next(m[0] for c in shipped.cells if (m := STUB.search(c.source)) and m[1] == name)
-        alone: dict[str, Any] = {}
-        exec(stub.replace("    ...", by_reference(file, name)), alone)  # in an empty module
-        assert_right(name, alone[name], seed=3)
 
 
 def test_the_hidden_tests_refuse_another_function_under_the_name(tmp_path):
@@ -211,12 +196,8 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, capsys):
     notebook = nbformat.read(NOTEBOOKS / f"{find_lesson('00').file}.ipynb", 4)
     notebook.cells = [cell for cell in notebook.cells if "def recall_at_1" not in cell.source]
     nbformat.write(notebook, folder / f"{START}.ipynb")
-    for number, words in {
-        "06": "no such notebook",
-        "20": "no such notebook",
-        "99": "99",
-        "00": "no stub for recall_at_1",
-    }.items():
+    errors = {"06": "no such notebook", "99": "99", "00": "no stub for recall_at_1"}
+    for number, words in errors.items():
         command = [number, "--out", str(tmp_path / "course"), "--notebooks", str(folder)]
         assert main(command) == 2
         error = capsys.readouterr().err

@@ -1,7 +1,8 @@
-"""Notebooks with their exercises filled in: the answers change nothing that is stored."""
+"""Notebooks: written in one form; filled in with the answers, they give what is stored."""
 
 import ast
 import inspect
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ import nbformat
 import pytest
 
 from align_edu.lab.exercises import EXERCISES
-from align_edu.lab.write_notebooks import run
+from align_edu.lab.write_notebooks import METADATA, canonical, main, rewrite, run
+from tests.samples import ROOT
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+FOLDER = ROOT / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 SHIPPED = {n: each for n, each in EXERCISES.items() if each.notebook.isdecimal()}
 # What the lab says of an exercise differs; all else must be as it is stored.
@@ -48,10 +50,7 @@ def texts(cell: Any) -> str:
     """What a cell printed or returned, without the lab's verdicts and without pictures."""
     if "nbval-ignore-output" in cell.metadata.get("tags", []):
         return ""
-    parts = [
-        output.get("text", "") + output.get("data", {}).get("text/plain", "")
-        for output in cell.outputs
-    ]
+    parts = [o.get("text", "") + o.get("data", {}).get("text/plain", "") for o in cell.outputs]
     return VERDICT.sub("<verdict>", "".join(parts))
 
 
@@ -92,3 +91,55 @@ def test_a_students_function_is_reached_through_the_lab_alone(path):
         assert sorted(used) == sorted(given), cell.source
         uses += used
     assert sorted(uses) == sorted([*names, *names])  # once to check, once to use
+
+
+CELLS = (
+    "from align_edu import lab\nlab.quiz('00')",
+    "import ipywidgets\nout = ipywidgets.Output()\nout",
+    "with out:\n    print('hidden')\nprint('a')\nprint('b')\n21",
+)
+
+
+def write_cells(folder: Path, *sources: str) -> Path:
+    path = folder / "00_start_here.ipynb"
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_path):
+    path = write_cells(tmp_path, *CELLS)
+    rewrite(path)
+    first, found = path.read_bytes(), json.loads(path.read_text())
+    assert found["metadata"] == METADATA
+    assert [cell["execution_count"] for cell in found["cells"]] == [1, 2, 3]
+    assert [cell["id"] for cell in found["cells"]] == ["cell-01", "cell-02", "cell-03"]
+    assert [cell["metadata"] for cell in found["cells"]] == [{}, {}, {}]
+    stream, value = found["cells"][2]["outputs"]  # without what the widget shows
+    assert stream["text"] == ["a\n", "b\n"] and value["data"] == {"text/plain": ["21"]}
+    assert b"widget-view" not in first and b"Which pairs of image and text" in first
+    rewrite(path)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("1 / 0", "00_start_here.ipynb: a cell fails: ZeroDivisionError"),
+        ("import sys\nprint('no', file=sys.stderr)", "cell 1 writes to standard error: no"),
+    ],
+)
+def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(source, words, tmp_path, capsys):
+    path = write_cells(tmp_path, source)
+    before = path.read_bytes()
+    assert main([str(path)]) == 1
+    assert words in capsys.readouterr().out
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_only_the_tags_that_the_conventions_have_are_kept(tmp_path):
+    book = nbformat.read(write_cells(tmp_path, "1"), 4)
+    book.cells[0].metadata = {"tags": ["raises-exception", "nbval-ignore-output"], "execution": {}}
+    canonical(book)
+    assert book.cells[0].metadata == {"tags": ["nbval-ignore-output"]}
