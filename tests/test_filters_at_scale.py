@@ -204,23 +204,3 @@ def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
         first.wait()
     assert main(["filter", *places, *OPTIONS.split()]) == 0
     assert kept(tmp_path / "out") == oracle_kept(ROWS, RULES)
-
-
-@pytest.mark.parametrize(
-    ("options", "named"),
-    [
-        ("--against {} --rule max_distance=none", "against"),
-        ("--unsafe-model {} --rule max_unsafe=none", "unsafe_model"),
-        ("--vocabulary-size 9 --rule vocabulary_size=8", "vocabulary_size"),
-        ("--rule min_side=9 --rule min_side=8", "min_side"),
-        *[(f"--rule {bad}", bad.split("=")[0]) for bad in ("min_side", "colour=3", "min_side=big")],
-        *[(f"--rule {bad}", bad.split("=")[0]) for bad in ("min_side=-1", "status=3")],
-    ],
-)
-def test_an_option_that_is_wrong_or_would_be_ignored_is_refused(
-    shards, tmp_path, capsys, options, named
-):
-    command = ["filter", str(shards), str(tmp_path / "out"), *options.format(tmp_path).split()]
-    assert main(command) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert named in line and not (tmp_path / "out").exists()

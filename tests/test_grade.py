@@ -214,31 +214,6 @@ def test_without_bubblewrap_grading_is_refused_or_says_that_nothing_was_isolated
     assert "That is one direction only." in page and page.endswith(f"{NOT_ISOLATED}\n")
 
 
-@pytest.mark.parametrize(
-    ("folder", "options", "words"),
-    [
-        ("/nowhere", [], "no such folder"),
-        ("{here}/empty", [], "no notebook"),
-        ("{here}/class", ["--out", "{here}/no/g.csv"], "in a folder that exists"),
-        ("{here}/class", ["--out", "{here}/class"], "name a file"),
-        ("{here}/class", ["--seed", "-1"], "whole number from 0"),
-        ("{here}/class", ["--seconds", "0"], "seconds"),
-        ("{here}/class", ["--workers", "0"], "worker"),
-        ("{here}/class", ["--exercises", "{here}/no.py"], "FileNotFoundError"),
-        ("{here}/class", ["--seed"], "--seed"),
-    ],
-)
-def test_bad_input_is_one_line_with_status_2(folder, options, words, tmp_path, capsys):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "class").mkdir()
-    (tmp_path / "class" / "00_start_here_anna.ipynb").write_text("{}")
-    command = ["grade", folder, "--seed", "1", "--out", "{here}/g.csv", *options]
-    assert main([word.format(here=tmp_path) for word in command]) == 2
-    told = capsys.readouterr()
-    assert told.out == "" and told.err.count("\n") == 1 and words in told.err
-    assert not (tmp_path / "g.csv").exists()
-
-
 def test_the_answer_stays_closed_where_work_is_graded(monkeypatch, capsys):
     monkeypatch.setenv("ALIGN_EDU_LAB", "graded")
     lab.reveal("chance_loss")

@@ -144,5 +144,3 @@ def test_the_command_line_writes_a_task_and_measures_it(tmp_path, capsys):
         record = json.loads((run / "results" / f"{task}-style.json").read_text())
         assert record["task"] == task and record["protocol"] == 1
         assert record["data"]["name"] == "style" and len(record["run"]["sha256"]) == 64
-    assert main([*command, "--templates", "none.txt"]) == 2
-    assert "--templates: the task neighbours does not take it" in capsys.readouterr().err

@@ -186,22 +186,3 @@ def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
     table = capsys.readouterr().out
     assert "1.97 billion pairs" in table and "Assumptions:" in table and answer["driver"] in table
     assert f"{answer['days']:,.1f} days" in table or "hours" in table
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["--chip", "tpu-v9"], "tpu-v3-core"),
-        (["--chip", "a100", "--preset", "huge"], "l2_large"),
-        (["--chip", "a100", "--chips", "0"], "at least one"),
-        (["--chip", "a100", "--chips", "3"], "does not divide"),
-        (["--chip", "a100", "--chips", "2", "--set", "loss.cores=2"], "is for one device"),
-        (["--chip", "a100", "--text-length", "0"], "word piece"),
-        (["--chip", "a100", "--text-length", "65"], "64"),
-        (["--chip", "a100", "--set", "recipe.batch_size"], "part.field=value"),
-    ],
-)
-def test_bad_input_to_plan_is_one_line_with_status_2(words, message, capsys):
-    assert main(["plan", *words]) == 2
-    out = capsys.readouterr()
-    assert out.out == "" and out.err.count("\n") == 1 and message in out.err

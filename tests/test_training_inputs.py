@@ -317,6 +317,3 @@ def test_the_command_line_fine_tunes_a_run(karpathy, tmp_path, capsys):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(1.4e-4)
     assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
-    capsys.readouterr()
-    assert main([*common, "--preset", "toy", "--out", str(tmp_path / "other")]) == 2
-    assert "--preset and --from: give only one" in capsys.readouterr().err
