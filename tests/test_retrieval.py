@@ -1,24 +1,40 @@
-"""Recall at k: what counts as a hit, what a tie is worth, and what a benchmark returns."""
+"""Retrieval, neighbours and searches for kinds, against slow counts; records of results."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binom, bootstrap
 from sklearn.metrics import top_k_accuracy_score
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu import load_run
 from align_edu.evaluation import (
+    bootstrap_interval,
+    class_ranks,
+    evaluate_neighbours,
     evaluate_retrieval,
+    fill_templates,
+    make_record,
+    neighbour_recall,
+    result_file,
     retrieval_ranks,
     retrieval_recall,
     retrieval_table,
 )
+from align_edu.evaluation.ranks import precision_at_k
 from align_edu.io import InputError
-from tests.samples import ColourRun
+from align_edu.world import World
+from align_edu.world.benchmark import kind_search_table, measure_kind_search
+from align_edu.world.catalog import NOUNS, with_article
+from tests.samples import DATA, MODEL, ColourRun
 
 GENERATOR = torch.Generator().manual_seed(7)
 
@@ -28,7 +44,6 @@ def unit(*shape: int) -> Tensor:
 
 
 def recall_by_hand(image: Tensor, text: Tensor, owner: list[int], ks: tuple[int, ...]) -> dict:
-    """Independent and slow: plain loops over similarities, wrong candidates sorted before right."""
     x, y = image.double().tolist(), text.double().tolist()
 
     def similarity(i: int, t: int) -> float:
@@ -97,6 +112,9 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_row(value):
         retrieval_recall(unit(3, 4), broken, [0, 1, 2])
     with pytest.raises(InputError, match="image embeddings, row 2"):
         retrieval_recall(broken, unit(3, 4), [0, 1, 2])
+    for one, other in ((broken, unit(3, 4)), (unit(3, 4), broken)):
+        with pytest.raises(InputError, match="row 2: not finite"):
+            class_ranks(one, other, torch.arange(3))
 
 
 @pytest.mark.parametrize(
@@ -147,16 +165,11 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsy
     assert result["image_to_text"] == {"R@1": 1 / 3, "R@5": 1.0, "R@10": 1.0}
     assert result["text_to_image"] == {"R@1": 4 / 6, "R@5": 1.0, "R@10": 1.0}
     assert (result["images"], result["texts"]) == (3, 6)
-    held_out = result["held_out"]
+    held_out, missed = result["held_out"], {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0}
     assert held_out.pop("interval")["image_to_text"]["R@1"] == [0.0, 0.0]
+    assert held_out == {"image_to_text": missed, "text_to_image": missed, "images": 1, "texts": 2}
     low, high = result["interval"]["text_to_image"]["R@1"]
     assert low <= 4 / 6 <= high and result["interval"]["text_to_image"]["R@5"] == [1.0, 1.0]
-    assert held_out == {
-        "image_to_text": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
-        "text_to_image": {"R@1": 0.0, "R@5": 1.0, "R@10": 1.0},
-        "images": 1,
-        "texts": 2,
-    }
     table = retrieval_table(result)
     assert "text to image               66.7" in table and "held out" in table
     path = benchmark / "dataset_toy.json"
@@ -179,3 +192,177 @@ def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark):
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="green.png"):
         evaluate_retrieval(RUN, benchmark)
+
+
+def drawn(rows: int, width: int) -> Tensor:
+    return torch.randn(rows, width, generator=GENERATOR)
+
+
+@pytest.mark.parametrize("classes", [2, 7, 30])
+def test_recall_equals_scikit_learns_neighbours(classes):
+    centres = drawn(classes, 10)
+    # Unequal classes: the smaller a number, the more pictures it has.
+    labels = (torch.rand(300, generator=GENERATOR) ** 2 * classes).long()
+    test_labels = torch.randint(classes, (120,), generator=GENERATOR)
+    train = centres[labels] + 1.5 * drawn(300, 10)
+    test = centres[test_labels] + 1.5 * drawn(120, 10)
+    found = NearestNeighbors(metric="cosine", algorithm="brute").fit(train.numpy())
+    for k in (1, 5, 10):
+        rows = found.kneighbors(test.numpy(), k, return_distance=False)
+        hits = (labels.numpy()[rows] == test_labels.numpy()[:, None]).any(axis=1)
+        ours = neighbour_recall(train, labels, test, test_labels, ks=(k,))
+        assert ours == {f"R@{k}": hits.mean()}
+
+
+def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
+    monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", 4 * 25)
+    for _ in range(8):
+        train = torch.randint(-1, 2, (25, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
+        test = torch.randint(-1, 2, (9, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
+        labels = torch.randint(3, (25,), generator=GENERATOR)
+        own = torch.randint(3, (9,), generator=GENERATOR)
+        for k in (1, 3):
+            hits = 0
+            for vector, label in zip(test.double(), own, strict=True):
+                cosines = np.float32(
+                    [float(vector @ row / row.norm() / vector.norm()) for row in train.double()]
+                )
+                order = sorted(range(25), key=lambda j: (-cosines[j], bool(labels[j] == label)))
+                hits += any(labels[j] == label for j in order[:k])
+            assert neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
+
+
+def test_random_vectors_are_at_chance_and_a_class_without_training_pictures_is_never_hit():
+    labels, own = torch.arange(1000) % 10, torch.arange(2000) % 10
+    train, test = drawn(1000, 32), drawn(2000, 32)
+    assert abs(neighbour_recall(train, labels, test, own)["R@1"] - 0.1) < 4 * (0.09 / 2000) ** 0.5
+    never = {"R@1": 0.0, "R@5": 0.0, "R@10": 0.0}
+    assert neighbour_recall(train, labels, test, own + 10) == never
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["train/cat", "train/dog", "test/dog", "test/emu"], "train and test have different"),
+        (["train/cat", "train/dog", "test/cat", "test/dog"], "only 2 training pictures"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(tmp_path, folders, message):
+    for name in folders:
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
+    with pytest.raises(InputError, match=message):
+        evaluate_neighbours(load_run(MODEL), tmp_path)
+
+
+def test_the_article_of_a_prompt_agrees_with_the_name():
+    for name, filled in (("apple", "an apple"), ("unicorn", "a unicorn"), ("Eel", "an Eel")):
+        assert fill_templates(["a {}", "an {} here"], name) == [filled, f"{filled} here"]
+    assert fill_templates(["banana {}", "a big {}"], "emu") == ["banana emu", "a big emu"]
+
+
+SCENES = 60
+
+
+def test_precision_at_k_by_hand():
+    queries = torch.tensor([[5.0, 4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
+    relevant = torch.tensor([[True, False, True, False, True], [False, False, True, False, False]])
+    # The first finds pictures 0, 1, 2, …; the second 4, 3, 2, …; only one is relevant to it.
+    by_hand = {1: [1 / 1, 0 / 1], 2: [1 / 2, 0 / 1], 3: [2 / 3, 1 / 1], 5: [1, 1], 99: [1, 1]}
+    for k, shares in by_hand.items():
+        assert precision_at_k(queries, torch.eye(5), relevant, k).tolist() == pytest.approx(shares)
+    none = torch.zeros(2, 2).bool()
+    assert precision_at_k(torch.eye(2), torch.eye(2), none, 1).tolist() == [0, 0]
+
+
+@pytest.fixture(scope="module")
+def kinds_benchmark(tmp_path_factory):
+    out = tmp_path_factory.mktemp("kinds") / "benchmark"
+    return World(seed=8).write_benchmark(out, SCENES, image_size=32)
+
+
+def kinds_of(benchmark: Path) -> list[set[str]]:
+    rows = json.loads((benchmark / "dataset_toy.json").read_text())["images"]
+    return [{row["scene"]["kind"], row["scene"]["other_kind"]} - {""} for row in rows]
+
+
+class Oracle:
+    names = {with_article(nouns[0][0]): kind for kind, nouns in NOUNS.items()}
+
+    def __init__(self, *benchmarks: Path, knows: set[str] = frozenset(NOUNS)) -> None:
+        self.knows = knows
+        self.shown = {
+            Image.open(file).convert("RGB").tobytes(): kinds
+            for folder in benchmarks
+            for file, kinds in zip(sorted((folder / "images").iterdir()), kinds_of(folder))
+        }
+
+    def vector(self, kinds: set[str]) -> Tensor:
+        return torch.tensor([float(kind in kinds & self.knows) for kind in NOUNS] + [1e-3])
+
+    def encode_images(self, pictures: list[Image.Image]) -> Tensor:
+        rows = [self.vector(self.shown[picture.convert("RGB").tobytes()]) for picture in pictures]
+        return torch.stack(rows)
+
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        return torch.stack([self.vector({self.names[text]}) for text in texts])
+
+
+def test_a_model_that_knows_every_kind_is_always_right(kinds_benchmark, tmp_path):
+    more = World(seed=9).write_benchmark(tmp_path / "more", 20, image_size=32)
+    result = measure_kind_search(Oracle(kinds_benchmark, more), kinds_benchmark, more)
+    # Kinds that no picture shows are not asked for.
+    assert set(result["kinds"]) == set().union(*kinds_of(kinds_benchmark), *kinds_of(more))
+    assert result["precision@10"] == 1.0 and result["interval"] == [1.0, 1.0]
+    assert set(result["kinds"].values()) == {1.0} and result["images"] == SCENES + 20
+
+
+def test_a_kind_that_the_model_does_not_know_is_the_worst_of_the_table(kinds_benchmark):
+    shown = kinds_of(kinds_benchmark)
+    rare = sorted(shown[-1])[0]
+    result = measure_kind_search(
+        Oracle(kinds_benchmark, knows=set(NOUNS) - {rare}), kinds_benchmark
+    )
+    count, kinds = sum(rare in kinds for kinds in shown), result["kinds"]
+    assert kinds[rare] in [hits / min(count, 10) for hits in range(10)] and kinds[rare] < 1.0
+    assert {share for kind, share in kinds.items() if kind != rare} == {1.0}
+    assert result["precision@10"] == pytest.approx(1 - (1 - kinds[rare]) / len(kinds))
+    assert f"worst: {rare} " in kind_search_table(result)
+
+
+def test_the_interval_of_hits_is_that_of_a_binomial():
+    hits = torch.arange(400) < 300
+    low, high = bootstrap_interval(hits, resamples=20_000)
+    expected = binom(400, 0.75).ppf([0.025, 0.975]) / 400
+    assert [low, high] == pytest.approx(expected.tolist(), abs=2 / 400)
+
+
+def test_the_interval_of_other_values_is_scipys():
+    values = torch.rand(150, generator=torch.Generator().manual_seed(3)) ** 2
+    ours = bootstrap_interval(values, resamples=4_000)
+    options = {"method": "percentile", "n_resamples": 4_000, "random_state": 1}
+    theirs = bootstrap((values.double().numpy(),), np.mean, **options).confidence_interval
+    assert ours == pytest.approx([theirs.low, theirs.high], abs=0.004)
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", "a\\b", "a\0b", 300 * "a"])
+def test_a_result_stays_in_its_folder(name, tmp_path, capsys):
+    with pytest.raises(InputError, match="give a short file name without folders"):
+        result_file(tmp_path / "run", name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_weights_or_other_data_give_another_fingerprint(tmp_path):
+    before = make_record("retrieval", MODEL, DATA / "benchmark", {"images": 200})
+    assert (before["task"], before["protocol"], before["images"]) == ("retrieval", 1, 200)
+    assert (before["run"]["name"], before["data"]["name"]) == ("toy_model", "benchmark")
+    assert {"torch", "python", "align-edu"} <= set(before["versions"])
+    folder = shutil.copytree(DATA / "benchmark", tmp_path / "benchmark")
+    assert make_record("retrieval", MODEL, folder, {"images": 200}) == before
+    named = make_record("retrieval", MODEL, f"food101:{folder}", {})
+    assert named["data"]["sha256"] == before["data"]["sha256"]
+    (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"1")
+    (tmp_path / "model.safetensors").write_bytes(b"other")
+    after = make_record("retrieval", tmp_path, folder, {})
+    assert after["run"]["sha256"] != before["run"]["sha256"]
+    assert after["data"]["sha256"] != before["data"]["sha256"]

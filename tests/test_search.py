@@ -1,13 +1,42 @@
-"""Search: sums of meanings, and clear words when there is nothing to search for."""
+"""Search: an exact index, whole on disk; queries as sums of meanings; the command line."""
 
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from torch import Tensor
+from torch.nn import functional as F
 
-from align_edu.io import InputError
-from align_edu.search import ImageIndex, combine_query, search
-from tests.samples import ColourRun, names, write_photos
+from align_edu import Align, load_run
+from align_edu.cli import main
+from align_edu.evaluation import embed
+from align_edu.io import InputError, read_json, write_json
+from align_edu.presets import IMAGE_SIZES, get_preset
+from align_edu.search import Hit, ImageIndex, combine_query, search
+from align_edu.search import vectors as faiss_vectors
+from align_edu.search.towers import PlainTowers, load_plain_towers
+from align_edu.show.report import save_search_picture
+from align_edu.training.run import Run
+from tests.samples import COLOURS, MODEL, ColourRun, image_file, names, write_photos, write_tar
 
-RED, GREEN, BLUE = torch.eye(3)
+THREE = ["a.jpg", "b.jpg", "c.jpg"]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return write_photos(tmp_path / "photos")
 
 
 @pytest.fixture
@@ -15,9 +44,283 @@ def run(tmp_path):
     return ColourRun(tmp_path / "run")
 
 
+def unit(*size: int, seed: int = 0) -> Tensor:
+    return F.normalize(torch.randn(*size, generator=torch.Generator().manual_seed(seed)), dim=-1)
+
+
+def index_of(vectors: Tensor, **options: Any) -> ImageIndex:
+    return ImageIndex(vectors, [f"/made/{row}" for row in range(len(vectors))], **options)
+
+
+def rows_of(index: ImageIndex, query: Tensor, k: int) -> list[int]:
+    return [int(hit.path.name) for hit in index.search(query, k)]
+
+
+def best(vectors: Tensor, query: Tensor, k: int) -> list[int]:
+    scores = vectors.double().numpy() @ query.double().numpy()
+    return np.argsort(-scores, kind="stable")[:k].tolist()
+
+
+def test_search_equals_brute_force_in_numpy_also_where_scores_are_equal():
+    vectors, queries = unit(500, 24), unit(25, 24, seed=1)
+    whole = torch.randint(-1, 2, (300, 6), generator=torch.Generator().manual_seed(8)).float()
+    for rows, asked, k in ((vectors, queries, 7), (whole, whole[:12], 300)):
+        for query, hits in zip(asked, index_of(rows).search_many(asked, k), strict=True):
+            assert [int(hit.path.name) for hit in hits] == (expected := best(rows, query, k))
+            scores = (rows.double() @ query.double())[expected].tolist()
+            assert [hit.score for hit in hits] == pytest.approx(scores, rel=1e-5)
+            assert [hit.rank for hit in hits] == list(range(1, k + 1))
+
+
+def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_image():
+    index = ImageIndex(torch.eye(4), [*THREE, "d.jpg"])
+    query = torch.tensor([4.0, 3.0, 2.0, 1.0])
+    hits = index.search(query, 2, exclude=["a.jpg", "c.jpg", "unknown.jpg"])
+    assert [(hit.rank, hit.path.stem) for hit in hits] == [(1, "b"), (2, "d")]
+    assert len(index.search(query, 1000)) == 4
+
+
+def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap():
+    rng = np.random.default_rng(6)
+    # Meaning in 8 dimensions; each modality around a separate mean, at right angles.
+    meaning = np.pad(rng.standard_normal((3000, 8)), ((0, 0), (2, 22)))
+    away = np.eye(32)[:2] * 4
+
+    def seen_as(meaning: np.ndarray, mean: np.ndarray) -> Tensor:
+        rows = meaning + mean + 0.1 * rng.standard_normal(meaning.shape)
+        return F.normalize(torch.from_numpy(rows.astype(np.float32)), dim=1)
+
+    images, texts = seen_as(meaning, away[0]), seen_as(meaning[:100], away[1])
+    assert (images @ texts.T).mean() < 0.2 < 0.5 < (images[:500] @ images[500:1000].T).mean()
+    index = index_of(images, kind="approximate")
+    shared = [len(set(rows_of(index, t, 10)) & set(best(images, t, 10))) for t in texts]
+    assert sum(shared) / 1000 >= 0.95
+    assert len(index.search(texts[0], 5000)) > 2900  # k above the size
+
+
 @pytest.fixture
-def photos(tmp_path):
-    return write_photos(tmp_path / "photos")
+def halved_from_a_hundred(monkeypatch):
+    monkeypatch.setattr(faiss_vectors, "HALVED_FROM", 100)
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path):
+    vectors = unit(3_000, 24)
+    vectors[2_900:] = vectors[5]  # equal vectors come in order
+    index = index_of(vectors)
+    again = ImageIndex.load(index.save(tmp_path / "index"))
+    kinds = sorted(file.name.split("-")[0] for file in (tmp_path / "index").iterdir())
+    assert kinds == ["halves", "images.json", "vectors"]
+    for k in (1, 10, 3_000):
+        for query in (vectors[5], *unit(3, 24, seed=1)):
+            assert rows_of(index, query, k) == rows_of(again, query, k) == best(vectors, query, k)
+    long = index_of(3 * vectors[:500])  # not of length 1: searched in float32
+    assert long._vectors.halves is None and rows_of(long, vectors[7], 1) == [7]
+
+
+@pytest.mark.usefixtures("halved_from_a_hundred")
+@pytest.mark.parametrize("bound", [faiss_vectors.ERROR, -1.0])
+def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound(
+    bound, monkeypatch
+):
+    # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
+    monkeypatch.setattr(faiss_vectors, "ERROR", bound)
+    vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
+    index, lost = index_of(vectors), 0
+    for query in F.normalize(unit(1, 24) + unit(20, 24, seed=3), dim=-1):
+        scores = vectors.double() @ query.double()
+        worst = scores[rows_of(index, query, 10)].min()
+        lost += int(worst < scores.topk(10).values[-1] - 1e-7)  # float32's own rounding
+    assert (lost == 0) == (bound > 0)
+
+
+def searched(query: Tensor, k: int = 1) -> Any:
+    return lambda folder: ImageIndex(torch.eye(3), THREE).search(query, k)
+
+
+def indexed(rows: Tensor, files: list[str], **options: Any) -> Any:
+    return lambda folder: ImageIndex(rows, files, **options)
+
+
+def built(*names: str, of: list[str] | None = None) -> Any:
+    def act(folder: Path) -> None:
+        for name in names:
+            (folder / name).touch()
+        ImageIndex.build(ColourRun(folder), folder if of is None else of)
+
+    return act
+
+
+@pytest.mark.parametrize(
+    ("act", "sentence"),
+    [
+        (searched(torch.ones(3), 0), "k is 0"),
+        (searched(torch.ones(4)), "width 3"),
+        (searched(torch.ones(1, 3)), r"\(1, 1, 3\)"),
+        (searched(torch.tensor([1.0, float("nan"), 0.0])), "not finite"),
+        (indexed(torch.eye(3), ["a.jpg"]), "one per file"),
+        (indexed(torch.zeros(0, 3), []), "one per file"),
+        (indexed(torch.full((1, 3), torch.nan), ["a.jpg"]), "not finite"),
+        (indexed(torch.eye(3), THREE, kind="fast"), "exact or approximate"),
+        (built("readme.txt"), "no images in it"),
+        (built("broken.jpg"), r"no image can be read \(1 empty file\)"),
+        (built(of=[]), r"no image can be read \(none given\)"),
+        (built(of=["gone.jpg"]), r"no image can be read \(1 unreadable file\)"),
+        (lambda folder: ImageIndex.build(ColourRun(folder), folder / "x"), "no such folder"),
+    ],
+)
+def test_what_cannot_be_indexed_or_searched_is_refused(act, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        act(tmp_path)
+
+
+def test_shards_are_indexed_by_shard_and_member(tmp_path, run):
+    pictures = {name: image_file(COLOURS[name]) for name in ("red", "blue")}
+    pictures["cut"] = b"no picture"
+    write_tar(tmp_path / "00000.tar", [(f"{name}.jpg", data) for name, data in pictures.items()])
+    index = ImageIndex.build(run, tmp_path)
+    (hit,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
+    assert hit.path == tmp_path / "00000.tar" / "blue.jpg"
+    assert index.skipped == {tmp_path / "00000.tar" / "cut.jpg": "not an image"}
+
+
+@pytest.mark.parametrize(
+    "rows,text,sentence",
+    [
+        (np.array([[3, 0, 0], [0, 0, 2]], np.float32), "red.png\nmore/blue.png\n", None),
+        (np.array([[3, 0, 0], [0, 0, 2]], np.float16), "red.png\nmore/blue.png\n", None),
+        (np.eye(3, dtype=np.float32), "a\n\nc\n", "2 names for 3 embeddings"),
+        (np.eye(3, dtype=np.float32), None, "No such file.*all.txt"),
+        (np.eye(4, dtype=np.float32), "a\nb\nc\nd\n", r"\(4, 4\); this run's .* \(N, 3\)"),
+        (np.eye(3), "a\nb\nc\n", "float64"),
+        (np.ones(3, np.float32), "a\nb\nc\n", "float32 or float16"),
+        (np.zeros((1, 3), np.float32), "a\n", "row 0 is zero"),
+        (np.array([[{}]]), "a\n", "not readable embeddings"),
+    ],
+)
+def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
+    rows, text, sentence, tmp_path, run
+):
+    np.save(tmp_path / "all.npy", rows)
+    if text is not None:
+        (tmp_path / "all.txt").write_text(text)
+    # The stub knows no word but colours, and is asked for its width by another one.
+    run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
+    if sentence is None:
+        (hit,) = ImageIndex.build(run, tmp_path / "all.npy").search(torch.eye(3)[2], 1)
+        assert hit.path == tmp_path / "more" / "blue.png" and hit.score == pytest.approx(1.0)
+    else:
+        with pytest.raises(InputError, match=sentence):
+            ImageIndex.build(run, tmp_path / "all.npy")
+
+
+@pytest.mark.parametrize("kind", ["exact", "approximate"])
+def test_a_saved_index_gives_the_same_hits_and_moves_together_with_its_images(
+    kind, photos, run, tmp_path
+):
+    (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
+    (photos / "fake.jpg").write_text("I am no picture")
+    index = ImageIndex.build(run, photos, kind=kind)
+    assert sorted(file.stem for file in index.files) == sorted(COLOURS)
+    reasons = {"cut.png": "truncated", "fake.jpg": "not an image"}
+    assert index.skipped == {photos / name: reason for name, reason in reasons.items()}
+    folder = index.save(tmp_path / "index")
+    loaded, queries = ImageIndex.load(folder), unit(9, 3)
+    assert loaded.kind == kind
+    assert loaded.search_many(queries, 4) == index.search_many(queries, 4)
+    assert loaded.run == tmp_path / "run" and loaded.skipped == index.skipped
+    described = json.loads((folder / "images.json").read_text())
+    assert described["images"][0] == "../photos/blue.png"
+    assert described["run"] == "../run" and described["width"] == 3
+    moved = tmp_path.rename(tmp_path.with_name(f"moved {kind}"))
+    hits = ImageIndex.load(moved / "index").search(torch.tensor([1.0, 0, 0]), 1)
+    assert hits[0].path == moved / "photos" / "red.png" and hits[0].path.is_file()
+
+
+def described_as(**changes: Any) -> Any:
+    return lambda data: json.dumps(json.loads(data) | changes).encode()
+
+
+OTHER = "not an index that this version reads"
+
+
+@pytest.mark.parametrize(
+    "name,damage,sentence",
+    [
+        ("vectors-*", None, "missing or damaged"),
+        ("images.json", None, "no index in it"),
+        ("vectors-*", lambda data: data[:-1] + b"!", "missing or damaged"),
+        ("images.json", lambda data: b"{", "not readable JSON"),
+        ("images.json", described_as(parts=None), OTHER),
+        ("images.json", described_as(kind="approximate"), OTHER),
+        ("images.json", described_as(format=2), OTHER),
+        ("images.json", described_as(images=["one.jpg"]), OTHER),
+        ("images.json", described_as(width=4), OTHER),
+    ],
+)
+def test_a_damaged_index_is_refused_with_the_command_that_makes_one(
+    name, damage, sentence, tmp_path
+):
+    folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")
+    (file,) = folder.glob(name)
+    file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(InputError, match=sentence) as error:
+        ImageIndex.load(folder)
+    assert "align-edu index RUN IMAGES OUT" in str(error.value) or "JSON" in sentence
+
+
+def test_a_failed_save_leaves_the_older_index_usable(tmp_path, monkeypatch):
+    folder = ImageIndex(torch.eye(2), ["a.jpg", "b.jpg"]).save(tmp_path / "index")
+
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        ImageIndex(torch.eye(3), THREE).save(folder)
+    assert names(ImageIndex.load(folder).search(torch.eye(2)[1], 2)) == ["b", "a"]
+    assert len(list(folder.iterdir())) == 2
+
+
+def save_and_die(folder: Path, step: str, calls: int) -> None:
+    """Save an index of four images, and die just before the given call of a method of Path."""
+    method, left = getattr(Path, step), [calls]
+
+    def counted(self: Path, *args: Any, **options: Any) -> Any:
+        left[0] -= str(self).startswith(str(folder))
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *args, **options)
+
+    setattr(Path, step, counted)
+    ImageIndex(torch.eye(4), list("abcd")).save(folder)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("step", "calls", "before", "after"),
+    [("replace", 1, 0, 0), ("replace", 2, 2, 2), ("unlink", 3, 2, 4)],
+)
+def test_a_killed_save_leaves_a_whole_index_or_none(step, calls, before, after, tmp_path):
+    folder = tmp_path / "index"
+    if before:
+        ImageIndex(torch.eye(before), ["x", "y"]).save(folder)
+    child = os.fork()  # a new interpreter would take seconds to import
+    if child == 0:
+        try:
+            save_and_die(folder, step, calls)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    if after:
+        assert len(ImageIndex.load(folder)) == after
+    else:
+        with pytest.raises(InputError, match="no index in it"):
+            ImageIndex.load(folder)
+    # The next save works, and leaves nothing of the killed one.
+    ImageIndex(torch.eye(3), THREE).save(folder)
+    assert len(ImageIndex.load(folder)) == 3
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.fixture
@@ -30,7 +333,6 @@ def test_a_query_is_the_normalised_sum_of_normalised_terms():
     vectors = [torch.tensor(v) for v in ([0.0, 7.0], [3.0, 0.0], [30.0, 40.0])]
     expected = pytest.approx([0.7 / 3.05**0.5, 1.6 / 3.05**0.5], abs=1e-6)
     assert combine_query(list(zip((2, 1, -0.5), vectors, strict=True))).tolist() == expected
-    # The lengths of embeddings and the scale of all weights change nothing.
     scaled = [v * s for v, s in zip(vectors, (100, 0.01, 1), strict=True)]
     assert combine_query(list(zip((6, 3, -1.5), scaled, strict=True))).tolist() == expected
 
@@ -41,7 +343,6 @@ def test_a_query_is_the_normalised_sum_of_normalised_terms():
         ([], "no terms"),
         ([(1, torch.ones(3)), (-1, torch.ones(3))], "cancel out"),
         ([(2, torch.ones(3)), (-1, torch.ones(3)), (-1, 5 * torch.ones(3))], "cancel out"),
-        ([(0, torch.ones(3))], "cancel out"),
         ([(1, torch.ones(3)), (1, torch.ones(4))], r"terms \[\(3,\), \(4,\)\]"),
         ([(1, torch.ones(2, 3))], "of one model"),
         ([(1, torch.zeros(3))], "zero or not finite"),
@@ -61,11 +362,7 @@ def test_a_query_that_points_nowhere_is_refused(terms, sentence):
         ({"text": "red", "plus": ["blue"], "top": 2}, {"purple": 1, "blue": 0.5**0.5}),
         ({"text": "purple", "minus": ["red"], "top": 1}, {"blue": 0.5**0.5 / (2 - 2**0.5) ** 0.5}),
         ({"plus": ["green", "blue::0.5"], "top": 2}, {"green": 2 / 5**0.5, "blue": 1 / 5**0.5}),
-        # 2·(0, 1, 0) + 1·(1, 0, 0), of length sqrt(5); the image itself is left out.
-        (
-            {"text": "green", "image": "red.png"},
-            {"green": 2 / 5**0.5, "purple": 1 / 10**0.5, "blue": 0},
-        ),
+        ({"text": "green", "image": "red.png", "top": 1}, {"green": 2 / 5**0.5}),
         ({"image": "red.png", "top": 1}, {"purple": 0.5**0.5}),
         ({"image": "link/red.png", "top": 9}, {"purple": 0.5**0.5, "green": 0, "blue": 0}),
     ],
@@ -83,14 +380,10 @@ def test_words_and_pictures_find_what_they_describe(question, scores, index, pho
 def test_a_search_in_a_folder_loads_the_model_that_built_it_on_a_gpu_if_there_is_one(
     device, index, run, tmp_path, monkeypatch
 ):
+    loaded, plain, encoder = [], "align_edu.search.towers.load_plain_towers", "load_encoder"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr(
-        "align_edu.search.towers.load_plain_towers", lambda folder: pytest.fail("on the CPU")
-    )
-    loaded = []
-    monkeypatch.setattr(
-        "align_edu.evaluation.embed.load_encoder", lambda *given: loaded.append(given) or run
-    )
+    monkeypatch.setattr(plain, lambda folder: pytest.fail("on the CPU"))
+    monkeypatch.setattr(embed, encoder, lambda *given: loaded.append(given) or run)
     index.save(tmp_path / "index")
     assert names(search(tmp_path / "index", "blue", top=1, device=device)) == ["blue"]
     assert loaded == [(tmp_path / "run", device)]
@@ -110,9 +403,6 @@ def test_a_search_in_a_folder_loads_the_model_that_built_it_on_a_gpu_if_there_is
 def test_a_search_for_nothing_is_refused(question, sentence, index, run):
     with pytest.raises(InputError, match=sentence):
         search(index, run=run, **question)
-
-
-def test_an_index_that_names_no_run_asks_for_one():
     with pytest.raises(InputError, match="names no run"):
         search(ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"]), "red")
 
@@ -128,3 +418,166 @@ def test_an_index_of_another_model_is_refused(photos, run):
     for model in (run, other):
         with pytest.raises(InputError, match="not the model that built this index"):
             search(folder, "red", run=model)
+
+
+TEXTS = ["a red cat", "two dogs in the snow at night", "\ud83d", "snow " * 99]
+CODE = "import sys; from align_edu.cli import main; sys.exit(main())"
+
+
+@pytest.fixture(scope="module")
+def toy_index(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    write_photos(folder / "photos")
+    assert main(["index", str(MODEL), str(folder / "photos"), str(folder / "index")]) == 0
+    return folder / "index"
+
+
+def test_the_towers_in_plain_torch_equal_the_whole_model():
+    towers, run = load_plain_towers(MODEL), load_run(MODEL)
+    assert towers is not None
+    texts = run.encode_texts(TEXTS)
+    assert (towers.encode_texts(TEXTS) - texts).abs().max() <= 1e-5
+    assert (texts[0] - texts[1]).abs().max() > 0.01
+    noise = np.random.default_rng(0).integers(0, 256, (2, 60, 80, 3), np.uint8)
+    pictures = [*map(Image.fromarray, noise), Image.new("RGB", (40, 200), "red")]
+    assert (towers.encode_images(pictures) - run.encode_images(pictures)).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("padding", ["tf_static", "same", "symmetric"])
+def test_plain_towers_take_every_padding_depth_and_projection(padding):
+    sizes = {"width": 0.3, "padding": padding, "projection": 24, "resize": 77, "crop": 65}
+    image = replace(IMAGE_SIZES["B1"], **sizes)
+    preset = replace(get_preset("toy"), image=image)
+    model = Align(preset, 50).eval()
+    with torch.no_grad():
+        for tensor in model.image_tower.state_dict().values():  # BatchNorm's are 0 and 1
+            if tensor.ndim == 1:
+                tensor.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(0))
+    towers = PlainTowers(MODEL, preset, Tokenizer(WordPiece()), model.state_dict())
+    run = Run(MODEL, preset, None, model)
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (77, 77, 3), np.uint8))
+    ours, theirs = towers.encode_images([picture]), run.encode_images([picture])
+    assert ours.shape == (1, 24) and (ours - theirs).abs().max() <= 1e-5
+
+
+def test_a_search_imports_neither_transformers_nor_torchvision(toy_index):
+    code = CODE.replace("sys.exit(main())", "main(); print(*sorted(sys.modules))")
+    command = [sys.executable, "-c", code, "search", str(toy_index), "--image", "red.png"]
+    command += ["--plus", "snow", "--top", "2"]
+    options = {"capture_output": True, "text": True, "check": True}
+    done = subprocess.run(command, cwd=toy_index.parent / "photos", **options)
+    *hits, _, modules = done.stdout.splitlines()
+    assert len(hits) == 2
+    heavy = {"transformers", "torchvision", "matplotlib", "torch._dynamo", "scipy", "sklearn"}
+    assert heavy.isdisjoint(modules.split())
+
+
+def test_without_a_text_each_line_of_input_is_answered(toy_index, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.StringIO("a red cat\ngreen::2\n::\n\nnever read\n"))
+    assert main(["search", str(toy_index), "--top", "1", "--json"]) == 0
+    told = capsys.readouterr()
+    answers = [json.loads(line) for line in told.out.splitlines()]
+    assert [answer["query"] for answer in answers] == ["a red cat", "green::2", "::"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
+    assert main(["search", str(toy_index)]) == 0 and capsys.readouterr().out == ""
+
+
+def test_hits_come_even_where_no_picture_can_be_written(toy_index, tmp_path, capsys):
+    picture = tmp_path / "file" / "found.png"  # even root cannot write into a file
+    picture.parent.write_text("")
+    assert main(["search", str(toy_index), "a red cat", "--picture", str(picture)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and "cannot be written" in lines[-1]
+    command = ["search", str(toy_index), "a cat", "--picture", str(picture), "--json"]
+    assert main(command) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert len(answer["hits"]) == 4 and answer["picture"] is None
+
+
+def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path):
+    Image.new("RGB", (20, 20), (200, 30, 30)).save(tmp_path / "red.png")
+    hits = [Hit(tmp_path / "red.png", 1 - n / 2000, n) for n in range(1, 1001)]
+    hits[1] = Hit(tmp_path / "gone-\udcff猫.png", 0.5, 2)
+    path = save_search_picture(tmp_path / "found.png", "red \udcff " * 40, hits)
+    shown = np.asarray(Image.open(path))  # (H, W, 3)
+    assert shown.shape[1] == 800 and 20 * 160 < shown.shape[0] < 20 * 220
+    # The middle of the first cell is red, that of the second, a missing picture, light grey.
+    assert np.abs(shown[116, 80].astype(int) - [200, 30, 30]).max() < 4
+    assert shown[116, 240].min() > 200 and len(np.unique(shown[40:, 240].min(axis=-1))) > 1
+
+
+def test_the_programs_own_picture_is_not_indexed(index, run, photos):
+    folder = index.save(photos / "index")
+    save_search_picture(folder / "search.png", "red", index.search(torch.eye(3)[0], 1))
+    assert len(ImageIndex.build(run, photos)) == 4
+    Image.new("RGB", (9, 9)).save(photos / "search.png")  # a user's own may have the name
+    assert len(ImageIndex.build(run, photos)) == 5
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has only UTF-8 names")
+def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(run, photos, tmp_path, capsys):
+    odd = os.fsdecode(bytes(photos) + b"/caf\xe9\xe2\x80\xa8.png")  # Latin-1, and a line separator
+    (photos / "red.png").rename(odd)
+    folder = ImageIndex.build(run, photos).save(tmp_path / "index")
+    (hit,) = ImageIndex.load(folder).search(torch.eye(3)[0], 1)
+    assert hit.path == Path(odd) and hit.path.exists()
+    write_json(tmp_path / "one.json", {"name": odd})
+    assert read_json(tmp_path / "one.json") == {"name": odd}
+    np.save(tmp_path / "all.npy", np.eye(3, dtype=np.float32)[:2])
+    (tmp_path / "all.txt").write_bytes(os.fsencode(odd) + b"\nother\n")
+    run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
+    assert ImageIndex.build(run, tmp_path / "all.npy").files[0] == Path(odd)
+    photos.rename(tmp_path / "pictures")
+    assert main(["index", str(MODEL), str(tmp_path / "pictures"), str(tmp_path / "toy")]) == 0
+    capsys.readouterr()
+    assert main(["search", str(tmp_path / "toy"), "red", "--top", "4"]) == 0
+    assert "caf\\udce9" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("encoding", "output", "status", "told"),
+    [
+        ("ascii", "pipe", 0, ""),
+        ("utf-8", "/dev/full", 1, "align-edu: standard output: cannot be written (No space left"),
+    ],
+)
+def test_a_standard_output_of_any_kind_gives_an_answer_or_one_sentence(
+    encoding, output, status, told
+):
+    code = (
+        "import sys; import align_edu.cli as cli;"
+        "cli._doctor = lambda: ({}, 'naïve 猫 \\udcff'); sys.exit(cli.main(['doctor']))"
+    )
+    with open(os.devnull if output == "pipe" else output, "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=subprocess.PIPE if output == "pipe" else full,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+    assert done.returncode == status
+    assert done.stderr.decode().startswith(told) and done.stderr.count(b"\n") == bool(told)
+    if output == "pipe":
+        assert done.stdout == b"na\\xefve \\u732b \\udcff\n"
+
+
+def test_an_interrupted_index_continues_and_leaves_nothing_unfinished(
+    photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr("align_edu.evaluation.embed.PICTURES", 1)
+    monkeypatch.setattr("align_edu.evaluation.embed.BLOCK", 1)
+    out = tmp_path / "out"
+    encode, calls = Run.encode_images, []
+
+    def interrupted(self: Run, pictures: list) -> torch.Tensor:
+        calls.append(len(pictures))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, pictures)
+
+    monkeypatch.setattr(Run, "encode_images", interrupted)
+    command = ["index", str(MODEL), str(photos), str(out)]
+    assert main(command) == 1 and "the same command continues it" in capsys.readouterr().err
+    assert main(command) == 0 and len(calls) == 3 + 2  # two were finished before
+    assert sorted(p.name.split("-")[0] for p in out.iterdir()) == ["images.json", "vectors"]
+    assert len(ImageIndex.load(out)) == 4
