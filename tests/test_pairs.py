@@ -1,4 +1,4 @@
-"""open_pairs: what it finds in shards, what it skips and counts, what it refuses."""
+"""Pairs from tables, shards and benchmarks: each form, what is skipped, what is refused."""
 
 import csv
 import json
@@ -18,9 +18,152 @@ from align_edu import ImageIndex
 from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
-from align_edu.pairs import open_pairs, read_pairs
-from align_edu.pairs.files import tar_members
-from tests.samples import POINTER, REAL, image_file, pair, picture, write_tar
+from align_edu.pairs import open_pairs, read_pairs, read_split
+from align_edu.pairs.tar_index import tar_members
+from align_edu.search.sources import embed_source
+from align_edu.training import load_run
+from tests.samples import MODEL, POINTER, REAL, image_file, pair, picture, write_tar
+
+
+def parquet(path: Path, *rows: dict[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pa.parquet.write_table(pa.Table.from_pylist(list(rows)), path)
+    return path
+
+
+def test_a_tsv_without_header_gives_captions_and_urls_as_they_are(tmp_path):
+    captions = ["a \"quoted cat , and 'another", "NA", "null", " caf\u00e9 \U0001f600"]
+    path = tmp_path / "Train_GCC-training.tsv"
+    path.write_text("".join(f"{text}\tx/{i}\n" for i, text in enumerate(captions)), "utf-8")
+    urls = ["x/0", "x/1", "x/2", "x/3"]
+    assert read_pairs(path).to_pydict() == {"caption": captions, "url": urls}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("cc12m.tsv", "http://x/1\ta cat\nhttp://x/2\tb \u2028\n"),
+        ("cc3m.tsv", "a cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("header.tsv", "\ufeffcaption\turl\na cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("a.csv", '\ufeffURL,n,TEXT\nhttp://x/1,1,"a cat"\nhttp://x/2,2,"b \u2028"\n'),
+        (
+            "a.jsonl",
+            '{"alt_text": "a cat", "url": "http://x/1"}\n'
+            '{"alt_text": "b \u2028", "url": "http://x/2"}',
+        ),
+    ],
+)
+def test_each_dialect_gives_caption_and_url(tmp_path, name, content):
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    table = read_pairs(tmp_path / name)
+    assert table["caption"].to_pylist() == ["a cat", "b \u2028"]
+    assert table["url"].to_pylist() == ["http://x/1", "http://x/2"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["URL", "TEXT", "WIDTH", "NSFW"], ["url", "caption", "original_width", "nsfw"]),  # LAION
+        (["id", "text", "height"], ["id", "caption", "original_height"]),  # COYO
+        (["uid", "text", "original_width"], ["uid", "caption", "original_width"]),  # DataComp
+        (["caption", "width", "original_width"], ["caption", "width", "original_width"]),
+        (["\ufeffalt_text", "text", "similarity"], ["\ufeffalt_text", "caption", "similarity"]),
+    ],
+)
+def test_column_names_of_other_sets_are_recognised(tmp_path, names, expected):
+    path = parquet(tmp_path / "a.parquet", dict.fromkeys(names, "1"))
+    assert read_pairs(path).column_names == expected
+
+
+HALF = pa.array([b"a red \xed\xa0\x80 cat", None])  # half a surrogate pair
+COLUMNS = [
+    (pa.array(["a cat", None]).cast(pa.string_view()), "a cat"),
+    (pa.array(["a cat", None]).dictionary_encode(), "a cat"),
+    (pa.array(["a cat", None], pa.large_string()), "a cat"),
+    (pa.array([b"caf\xe9", None]), "caf\ufffd"),
+    (pa.Array.from_buffers(pa.string(), 2, HALF.buffers()), "a red \ufffd\ufffd\ufffd cat"),
+]
+
+
+@pytest.mark.parametrize(("column", "text"), COLUMNS)
+def test_captions_of_every_text_type_are_read_and_filtered(tmp_path, column, text):
+    raw = pa.table({"TEXT": column})
+    pa.parquet.write_table(raw, tmp_path / "a.parquet")
+    assert read_pairs(tmp_path / "a.parquet")["caption"].to_pylist() == [text, None]
+    for pairs in (raw, tmp_path / "a.parquet"):
+        filter_pairs(pairs, tmp_path / "kept", rules=Rules(min_words=1))
+        assert read_pairs(tmp_path / "kept")["caption"].to_pylist() == [text]
+
+
+def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_path):
+    row = {"key": "2", "caption": "b", "original_width": 300, "error_message": "404"}
+    members = [("2.jpg", b""), ("2.json", json.dumps(row).encode()), ("2_.txt", b"a red cat")]
+    write_tar(tmp_path / "00001.tar", members)
+    parquet(tmp_path / "00002.parquet", {"key": "3", "caption": "c"})
+    parquet(tmp_path / "00000.parquet", {"key": "1", "caption": "a", "error_message": None})
+    table = read_pairs(tmp_path)
+    assert table["key"].to_pylist() == ["1", "2", "2_", "3"]
+    assert table["caption"].to_pylist() == ["a", "b", "a red cat", "c"]
+    assert table["error_message"].to_pylist() == [None, "404", None, None]
+    assert table["original_width"].to_pylist() == [None, 300, None, None]
+
+
+def write(name: str, content: bytes):
+    def make(path: Path) -> None:
+        path.mkdir()
+        (path / name).write_bytes(content)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file or folder"),
+        (lambda path: path.mkdir(), "no shard in it"),
+        (lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
+        (lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
+        (lambda path: parquet(path / "0.parquet", {"caption": ["a"]}), "holds list.* each"),
+        (lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
+        (lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
+        (lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
+        (lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
+        (write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
+    ],
+)
+def test_bad_input_is_one_line_that_names_the_file(tmp_path, make, message):
+    make(tmp_path / "data")
+    with pytest.raises(InputError, match=message) as error:
+        read_pairs(tmp_path / "data")
+    assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.tsv", b"only a caption\n", "#1.*two columns"),
+        ("a.tsv", b"a\tx/1\nb\tx/2\nno url here\n", "#3.*two columns"),
+        ("a.tsv", b"a cat\tx/1\nb\tx/2\tlabels\tids\t0.9\n", "#2.*two columns"),
+        ("a.tsv", b"", "Empty"),
+        ("a.tsv", b"caf\xe9\tx/1\n", "UTF8"),
+        *[(f"a.{ending}", POINTER, "`git lfs pull`") for ending in ("tsv", "csv", "jsonl")],
+    ],
+)
+def test_a_text_table_of_another_form_names_file_and_row(tmp_path, name, content, message):
+    write(name, content)(tmp_path / "data")
+    with pytest.raises(InputError, match=message) as error:
+        read_pairs(tmp_path / "data" / name)
+    assert name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_git_lfs_pointer_in_a_run_names_the_file_and_the_remedy(tmp_path):
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((MODEL / name).read_bytes())
+    for name in ("model.safetensors", "tokenizer.json", "config.json"):
+        (tmp_path / name).write_bytes(POINTER)
+        with pytest.raises(InputError, match=rf"{name}: a Git LFS pointer.*`git lfs pull`"):
+            load_run(tmp_path)
+
 
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 OFF = Rules(**{field.name: None for field in fields(Rules)})
@@ -228,14 +371,11 @@ def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path, make, messa
 
 
 def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, capsys):
-    from align_edu.search.sources import embed_source
-    from align_edu.training import load_run
-
-    model, folder = Path(__file__).parents[1] / "data_samples" / "toy_model", tmp_path / "in"
+    folder = tmp_path / "in"
     write_tar(folder / "a.tar", [("1.jpg", picture(1)), *pair("2", "a cat")])
     (folder / "photo.jpg").write_bytes(picture(3))
     (folder / "old.heic").touch()
-    command = ["index", str(model), str(folder), str(tmp_path / "index")]
+    command = ["index", str(MODEL), str(folder), str(tmp_path / "index")]
     assert main(command) == 0 and "left out 1: .heic (convert" in capsys.readouterr().out
     assert main([*command, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -246,14 +386,8 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, ca
     with pytest.raises(InputError, match=f"{vectors.name}: a Git LFS pointer.*`git lfs pull`"):
         ImageIndex.load(tmp_path / "index")
     write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
-    found = embed_source(load_run(model), folder)
+    found = embed_source(load_run(MODEL), folder)
     assert [file.name for file in found.files] == ["photo.jpg"]
-
-
-@needs_real
-def test_real_shards_of_images_without_texts_are_refused():
-    with pytest.raises(InputError, match="no texts"):
-        open_pairs([REAL / "shards"])
 
 
 @needs_real
@@ -290,3 +424,74 @@ def test_a_folder_with_captions_becomes_shards_and_what_is_skipped_is_counted(
         assert (row["original_width"], row["original_height"]) == opened.size
     assert row["key"] == "000000003" and row["shard"] == "00000"
     assert main(["pairs", str(folder), str(listed), str(out)]) == 2
+
+
+def entry(name: str, split: str = "test", raws: tuple = ("a cat",), **more: object) -> dict:
+    return {"filename": name, "split": split, "sentences": [{"raw": raw} for raw in raws], **more}
+
+
+def benchmark(folder: Path, entries: object, images: list[str] = (), name: str = "toy") -> Path:
+    for image in images:
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / image).write_bytes(b"")
+    whole = json.dumps({"images": entries, "dataset": name})
+    (folder / f"dataset_{name}.json").write_text(whole, encoding="utf-8-sig")
+    return folder
+
+
+def test_texts_follow_their_images_and_point_back_at_them(tmp_path):
+    strange = [{"raw": None, "tokens": ["the", "cat"]}, {"tokens": ["dogs"]}, {"raw": "a \ud83d"}]
+    entries = [
+        entry("1.jpg", raws=("a red cat",)) | {"sentences": [{"raw": "a red cat"}, *strange]},
+        entry("9.jpg", split="train"),
+        entry("2.jpg", raws=("a dog", " blue dog "), held_out=True),
+    ]
+    read = read_split(benchmark(tmp_path, entries, ["images/1.jpg", "images/2.jpg"]))
+    assert read.images == [tmp_path / "images" / "1.jpg", tmp_path / "images" / "2.jpg"]
+    assert read.texts == ["a red cat", "the cat", "dogs", "a \ufffd", "a dog", "blue dog"]
+    assert read.text_to_image == [0, 0, 0, 0, 1, 1] and read.held_out == [False, True]
+
+
+@pytest.mark.parametrize(
+    "place", ["images/1.jpg", "1.jpg", "val2014/1.jpg", "images/val2014/1.jpg"]
+)
+def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path, place):
+    entries = [entry("1.jpg", split="restval", filepath="val2014"), entry("0.jpg")]
+    folder = benchmark(tmp_path, entries, [place], "coco")
+    for path in (folder, folder / "dataset_coco.json"):
+        assert read_split(path, "restval").images == [folder / place]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ([entry("1.jpg"), entry("2.jpg")], "1 of 2 images are missing"),
+        ([entry("1.jpg", raws=())], "no sentences"),
+        ([entry("1.jpg", raws=("a cat", " "))], "no sentences or an empty one"),
+        ([{"filename": "1.jpg", "split": "test"}], "no sentences"),
+        ([entry("1.jpg") | {"sentences": ["a cat"]}], "no sentences"),
+        ([{"split": "test", "sentences": []}], "without `filename`"),
+        ([entry("../../1.jpg")], "outside the benchmark"),
+        ([entry("/etc/hostname")], "outside the benchmark"),
+        ([entry("1.jpg", split="val"), entry("2.jpg", split="train")], "train, val"),
+        ([], "no image of split 'test'"),
+        (["1.jpg"], "list `images` of objects"),
+        (None, "list `images` of objects"),
+    ],
+)
+def test_a_faulty_benchmark_is_described(tmp_path, entries, message):
+    with pytest.raises(InputError, match=message):
+        read_split(benchmark(tmp_path, entries, ["1.jpg"]))
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [({}, "found 0"), ({"a": "{"}, "not readable JSON"), ({"a": "{}", "b": "{}"}, "found 2")],
+)
+def test_a_missing_or_broken_json_is_reported(tmp_path, files, message):
+    for name, text in files.items():
+        (tmp_path / f"dataset_{name}.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_split(tmp_path)
+    with pytest.raises(InputError, match="no such benchmark"):
+        read_split(tmp_path / "absent")
