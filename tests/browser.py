@@ -63,7 +63,6 @@ def why_not() -> str | None:
 
 
 def find_browser() -> str | None:
-    """Return the path of the first installed browser that starts, or None."""
     for path in filter(None, map(shutil.which, BROWSERS)):
         said = subprocess.run([path, "--version"], capture_output=True, text=True)
         if said.returncode == 0:  # Ubuntu's chromium-browser may only say what to install
@@ -73,7 +72,6 @@ def find_browser() -> str | None:
 
 @contextlib.contextmanager
 def open_browser() -> Iterator[Any]:
-    """Start a headless browser, and stop it at the end; gives playwright's Browser."""
     from playwright.sync_api import sync_playwright
 
     root = ["--no-sandbox"] if os.getuid() == 0 else []  # root has no sandbox to use
@@ -89,10 +87,7 @@ def open_browser() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def start_lab(folder: Path) -> Iterator[str]:
-    """Start JupyterLab on copies in an empty folder; give its address; stop it at the end.
-
-    It has the course's settings and nothing of this user's, and writes below that folder only.
-    """
+    """Start JupyterLab on copies, with the course's settings alone; give its address."""
     for name in ("notebooks", "data_samples"):
         shutil.copytree(ROOT / name, folder / name)
     overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
@@ -121,7 +116,6 @@ def start_lab(folder: Path) -> Iterator[str]:
 
 
 def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, token: str) -> str:
-    """Return the address that the server wrote down, once it answers there."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.poll() is None:
         for file in folder.glob("runtime/jpserver-*.json"):
@@ -148,25 +142,20 @@ class Notebook:
         self.page.on("request", lambda out: out.url.startswith(own) or note(f"asks {out.url}"))
 
     def menus(self) -> list[str]:
-        """Return the names of the menus."""
         return list(self.page.locator(".lm-MenuBar-itemLabel").all_inner_texts())
 
     def menu(self, *words: str) -> None:
-        """Click through the menus of JupyterLab."""
         self.page.locator(".lm-MenuBar-itemLabel").get_by_text(words[0], exact=True).click()
         for word in words[1:]:
             self.page.locator(".lm-Menu-itemLabel").get_by_text(word, exact=True).click()
 
     def red(self) -> list[str]:
-        """Return the texts of all errors, warnings and dialogs that can be seen."""
         return [text.strip() for text in self.page.locator(_RED).all_inner_texts()]
 
     def cell(self, text: str) -> Any:
-        """Return the first code cell with a text in it."""
         return self.page.locator(".jp-CodeCell").filter(has_text=text).first
 
     def outputs(self, cell: Any) -> list[str]:
-        """Return the texts below a cell, each in one line."""
         found = cell.locator(".jp-OutputArea-output").all_inner_texts()
         return [" ".join(text.split()) for text in found]
 
@@ -181,7 +170,6 @@ class Notebook:
         self.page.wait_for_function(_RAN, arg=[_RED, after], timeout=1000 * RUN, polling=200)
 
     def counts(self) -> list[str]:
-        """Return what stands in brackets beside each code cell."""
         return [text.strip(" []:") for text in self.page.locator(_PROMPT).all_inner_texts()]
 
     def run_instead(self, cell: Any, source: str) -> int:

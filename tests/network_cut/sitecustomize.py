@@ -1,8 +1,7 @@
 """Cuts the network for every Python process that has this folder on its PYTHONPATH.
 
-Only loopback and local sockets pass. A refused attempt raises NetworkIsCut, which names the
-address and the code that asked; it is also written to the file that ALIGN_EDU_NETWORK_LOG
-names, so that a library which swallows the error is found all the same.
+Only local sockets pass. A refused attempt raises NetworkIsCut and is written to the file that
+ALIGN_EDU_NETWORK_LOG names, so that a library which swallows the error is found all the same.
 """
 
 import ipaddress

@@ -1,26 +1,25 @@
-"""pyproject.toml, requirements.lock and environment.yml agree, and name all that is imported."""
+"""The packages that are named, locked, imported and shipped agree; `make setup` builds them."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 import tomllib
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+from hatchling.builders.wheel import WheelBuilder
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parent.parent
-MODULE_OF = {
-    "PIL": "pillow",
-    "faiss": "faiss-cpu",
-    "open_clip": "open-clip-torch",
-    "sklearn": "scikit-learn",
-    "torch_xla": "torch-xla",
-    "yaml": "pyyaml",
-}
+from tests.samples import ROOT
+
+MODULE_OF = {"PIL": "pillow", "faiss": "faiss-cpu", "open_clip": "open-clip-torch"}
+MODULE_OF |= {"sklearn": "scikit-learn", "torch_xla": "torch-xla", "yaml": "pyyaml"}
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 PIP = next(part["pip"] for part in CONDA if isinstance(part, dict))
@@ -92,9 +91,92 @@ def test_the_installed_package_is_this_one():
     assert metadata.version("align-edu") == citation["version"] == PROJECT["version"]
 
 
+def test_the_wheel_holds_every_file_of_the_package():
+    shipped = {f.distribution_path for f in WheelBuilder(str(ROOT)).recurse_included_files()}
+    files = [path for path in (ROOT / "align_edu").rglob("*") if path.is_file()]
+    kept = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
+    assert kept <= shipped and {path.suffix for path in files} > {".py", ".toml", ".txt", ".j2"}
+
+
 def test_make_and_ci_name_the_same_check():
     commands = (ROOT / ".ci" / "run").read_text()
     assert "\nmake test COVERAGE=1\nmake test-long COVERAGE=1\n" in commands
     makefile = (ROOT / "Makefile").read_text()
     for target in ("demo", "test", "test-long", "lab", "notebooks", "lint", "clean", "setup"):
         assert f"\n{target}:" in makefile
+
+
+# Plays both python3 (version check, venv) and .venv/bin/python (pip); writes down its arguments.
+PYTHON = """#!/bin/sh
+echo "$@" >> "{log}"
+case "$*" in
+  *version_info*) exit {old} ;;
+  *"venv --clear"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *"pip "*"install"*) test ! -e "{fail}" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    folder = tmp_path / "a clone (with spaces)"
+    folder.mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+@pytest.fixture
+def make(checkout, tmp_path):
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    python, log = tmp_path / "python3", tmp_path / "log"
+
+    def run(folder=checkout, old=0):
+        log.write_text("")
+        python.write_text(PYTHON.format(log=log, fail=tmp_path / "fail", old=old))
+        python.chmod(0o755)
+        environment = {"PATH": os.environ["PATH"], "PYTHON": str(python)}  # no HOME
+        options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+        done = subprocess.run(["make", "setup"], **options)
+        return done, log.read_text().splitlines()
+
+    return run
+
+
+def test_it_builds_once_renews_a_changed_lock_and_installs_a_moved_folder_again(
+    make, checkout, tmp_path
+):
+    first, calls = make()
+    assert first.returncode == 0, first.stderr
+    assert "about 5 minutes, 8 GB" in first.stdout
+    installs = [line for line in calls if " install " in line]
+    assert "--no-deps --no-compile --requirement requirements.lock" in installs[0]
+    assert installs[1].endswith("--editable .")
+    again, calls = make()
+    assert (again.returncode, calls) == (0, [])
+    later = (checkout / ".venv" / ".ready").stat().st_mtime + 10
+    os.utime(checkout / "requirements.lock", (later, later))
+    renewed, calls = make()
+    assert renewed.returncode == 0 and any("requirements.lock" in line for line in calls)
+    assert not any("venv --clear" in line for line in calls)
+    moved = checkout.rename(tmp_path / "elsewhere")
+    done, calls = make(moved)
+    assert done.returncode == 0 and any(line.endswith("--editable .") for line in calls)
+    assert (moved / ".venv" / ".ready").read_text() == str(moved)
+
+
+def test_a_python_that_does_not_fit_is_refused_with_the_remedy(make, checkout):
+    refused, _ = make(old=1)
+    assert refused.returncode != 0 and "PYTHON=python3.12" in refused.stderr
+    assert not (checkout / ".venv").exists()
+
+
+def test_a_failed_install_is_not_taken_for_a_good_one(make, checkout, tmp_path):
+    (tmp_path / "fail").touch()
+    assert make()[0].returncode != 0
+    assert not (checkout / ".venv" / ".ready").exists()
+    (tmp_path / "fail").unlink()
+    done, calls = make()
+    assert done.returncode == 0
+    assert not any("venv --clear" in line for line in calls), "it begins anew"

@@ -1,0 +1,279 @@
+"""Figures are whole and small; the report is one file, complete and safe to open."""
+
+import base64
+import io
+import re
+import warnings
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from align_edu.show import (
+    Found,
+    Sample,
+    funnel_bars,
+    hash_curve,
+    matrix_row,
+    picture_grid,
+    recall_bars,
+    rule_matrix,
+    search_gallery,
+    similarity_matrix,
+    softmax_bars,
+    temperature_curves,
+    to_png,
+    training_curves,
+    write_report,
+)
+from align_edu.show.charts import cost_bars
+from align_edu.show.style import BLUE, ORANGE, Picture, wrapped
+
+CAPTIONS = [
+    "a small red cat on a snowy mountain at night under the stars, seen from far away",
+    "from $5 ^^ to $9",
+    "DSC_20190203_123456789.JPG THUMBNAIL FOR VERSION AS OF 21:57",
+    "снег и 猫 на крыше",
+    "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft",
+]
+RECALL = {"R@1": 0.8534, "R@5": 0.981, "R@10": 1.0}
+HELD_OUT = {"R@1": 0.612, "R@5": 0.85, "R@10": 0.9}
+RESULT = dict.fromkeys(("image_to_text", "text_to_image"), RECALL)
+RESULT |= {"held_out": dict.fromkeys(RESULT, HELD_OUT)}
+ROWS = [
+    {"step": s, "loss": 9.7 / s + 1, "floor": 0.4, "chance": 9.7, "temperature": 0.07 - s / 1e5}
+    for s in range(1, 2000, 50)
+]
+FUNNEL = {
+    "raw": 100_000,
+    "kept": 90_000,
+    "steps": [
+        {"says": "shorter side <= 200 px", "applied": True, "pairs_in": 100_000, "dropped": 3_000},
+        {"says": "hash of an image", "applied": False, "pairs_in": 97_000, "dropped": 0},
+        {"says": "a rare unigram or bigram", "applied": True, "pairs_in": 97_000, "dropped": 7_000},
+    ],
+}
+RULES = {"clean": {"length": 0, "repeated": 3}, "one_word": {"length": 9, "repeated": 0}}
+TRUTH = {"pairs": {"clean": 90, "one_word": 10}, "dropped": {"clean": 3, "one_word": 9}}
+TRUTH |= {"by_rule": RULES}
+SIGMAS = [2.0**-k for k in range(8, -1, -1)]
+RANDOM = np.random.default_rng(0).uniform(-1, 1, (3, 6, 6))
+
+
+def pictures(count: int) -> list[Image.Image]:
+    sizes = [(58, 58), (128, 80), (40, 120)]
+    return [Image.new("RGB", sizes[i % 3], (40 * i % 255, 99, 160)) for i in range(count)]
+
+
+def gallery() -> Picture:
+    return search_gallery(
+        CAPTIONS,
+        [pictures(6) for _ in CAPTIONS],
+        [[0.9, 0.8, 0.7, 0.6, 0.5, -0.4]] * len(CAPTIONS),
+        [[place == row for place in range(6)] for row in range(len(CAPTIONS))],
+    )
+
+
+FIGURES: dict[str, Callable[[], Picture]] = {
+    "grid": lambda: picture_grid(pictures(10), CAPTIONS * 2, 4, "a very long title " * 20),
+    "gallery": gallery,
+    "matrix": lambda: similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS),
+    "large matrix": lambda: similarity_matrix(np.random.default_rng(0).random((40, 40))),
+    "funnel": lambda: funnel_bars(FUNNEL),
+    "training": lambda: training_curves(ROWS),
+    "one step": lambda: training_curves(ROWS[:1]),
+    "recall": lambda: recall_bars(RESULT),
+    "costs": lambda: cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", 16.0, "One device"),
+    "rules": lambda: rule_matrix({"truth": TRUTH}),
+    "hashes": lambda: hash_curve([0, 20], {f"edit {i}": [0.1, 1 - i / 20] for i in range(10)}, 10),
+    "one loss matrix": lambda: matrix_row({"cosines": np.eye(2)}),
+    "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, 1),
+    "temperatures": lambda: temperature_curves(
+        SIGMAS, {"one": SIGMAS, "two": SIGMAS[::-1]}, "loss", {"lowest": (1 / 64, 0.1)}
+    ),
+    "softmax": lambda: softmax_bars([0.5, 0.4, -0.2], {"probability": [0.5, 0.4, 0.1]}),
+}
+
+
+@pytest.mark.parametrize("name", list(FIGURES))
+def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(name):
+    before = dict(matplotlib.rcParams)
+    figure = FIGURES[name]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a missing letter or a failed layout is a warning
+        png = to_png(figure)
+    assert dict(matplotlib.rcParams) == before
+    assert Image.open(io.BytesIO(png)).width == 800
+    needed, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    pixel = 0.01  # inches
+    assert needed.x0 >= -pixel and needed.y0 >= -pixel
+    assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
+    assert png == FIGURES[name]()._repr_png_()  # as a notebook shows it
+    assert len(png) < 60_000
+
+
+def test_the_funnel_shows_what_is_left_and_the_loss_stands_between_its_floor_and_chance():
+    axes = funnel_bars(FUNNEL).axes[0]
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["raw pairs", "shorter side <= 200 px", "a rare unigram or bigram"]
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == ["100,000", "97,000  (−3,000)", "90,000  (−7,000)"]
+    loss, _ = training_curves(ROWS).axes
+    assert [line.get_ydata()[-1] for line in loss.lines] == [9.7, 0.4, ROWS[-1]["loss"]]
+
+
+def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fit():
+    axes = matrix_row({"cosines": np.array([[1.0, 0.0], [0.25, -1.0]])}).axes[0]
+    drawn = axes.images[0]
+    colours = drawn.cmap(drawn.norm(np.array([1.0, 0.0, -1.0])))[:, :3]
+    assert np.allclose(colours[0], to_rgb(BLUE), atol=0.01)
+    assert np.allclose(colours[1], 1, atol=0.02)
+    assert np.allclose(colours[2], to_rgb(ORANGE), atol=0.01)
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.25", "-1.00"]
+    assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
+
+
+def test_the_matrix_has_one_text_a_row_and_one_image_a_column():
+    similarity = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.8, 0.4]])  # 2 images, 3 texts
+    axes = similarity_matrix(similarity, pictures(2), ["one", "two", "three"]).axes[0]
+    assert np.allclose(np.asarray(axes.images[0].get_array()), similarity.T)
+    shown = [text.get_text() for text in axes.texts]
+    assert shown == ["0.90", "0.30", "0.10", "0.80", "0.20", "0.40"]
+    low = similarity_matrix(torch.tensor([[-0.004, -0.006]])).axes[0]
+    assert [text.get_text() for text in low.texts] == ["0.00", "-0.01"]  # no minus zero
+    assert len(axes.images) == 1 + 2
+    assert len(axes.patches) == 2  # the framed cells
+
+
+def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis():
+    assert wrapped("two\n cats\t猫 🐈", 99, 1) == "two cats □ □"
+    assert wrapped("one two three four five", 9, 2) == "one two\nthree…"
+
+
+EVIL = '<script>alert("1")</script> & "><img src=x onerror=alert(1)>'
+BOTH = {"image_to_text": RECALL, "text_to_image": RECALL | {"R@1": 0.8671}}
+STEPS = [FUNNEL["steps"][0] | {"rule": "short_side", "note": "", "pairs_in": 120_000}]
+STEPS[0]["dropped"] = 21_235
+STEPS += [FUNNEL["steps"][1] | {"rule": "near_duplicate", "note": "no evaluation set given"}]
+PARTS = BOTH | {"images": 63, "texts": 315}
+NAMED = {"single": {"top-1": 0.123}, "ensemble": {"top-1": 0.234}, "chance": 0.025}
+RESULTS: dict[str, Any] = {
+    "retrieval": BOTH | {"images": 1000, "texts": 5000, "held_out": PARTS},
+    "retrieval_hard": BOTH,
+    "zero_shot": {"object": NAMED | {"classes": ["cat", "car"]}},
+    "kind_search": {"precision@10": 0.456},
+    "seconds": {"world": 41.0, "train": 299.6, "evaluate": 9.4},
+    "pairs": {"raw": 120_000, "kept": 98_765, "seen": 290_000},
+    "parameters": 1_234_567,
+    "temperature": 0.03125,
+    "seed": 7,
+    "versions": {"torch": "2.9.0"},
+    "machine": "two <cores>",
+    "funnel": {"raw": 120_000, "kept": 98_765, "steps": STEPS},
+}
+
+
+class Reader(HTMLParser):
+    EMPTY = {"meta", "img", "br"}
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    picture = Image.new("RGB", (300, 200), "teal")
+    row = {"step": 1, "loss": 5.0, "floor": 0.3, "chance": 9.7, "temperature": 0.07}
+    path = write_report(
+        tmp_path_factory.mktemp("run") / "report.html",
+        RESULTS,
+        samples=[Sample(picture, EVIL, "clean"), Sample(picture, "IMG_1.JPG", "file_name")],
+        training=training_curves([row]),
+        gallery=[Found(EVIL, [picture, picture], [0.91, 0.5], [False, True])],
+        similarity=similarity_matrix([[0.9]], [picture], ["a cat"]),  # type: ignore[arg-type]
+    )
+    return path.read_text(encoding="utf-8")
+
+
+def test_every_section_is_there_in_order_and_every_tag_is_closed(whole):
+    assert Reader(whole).open == []
+    assert "; ".join(re.findall("<h2>(.*?)</h2>", whole)) == (
+        "The funnel; Raw pairs; Training; Retrieval; Naming and finding; Searching with words;"
+        " Images against texts; Details"
+    )
+
+
+def test_words_of_the_web_are_shown_and_not_obeyed(whole):
+    reader = Reader(whole)
+    assert reader.text.count(EVIL) == 2  # once as a caption, once as a query
+    assert EVIL in [attributes.get("alt") for tag, attributes in reader.tags if tag == "img"]
+    assert "<cores>" in reader.text
+
+
+def test_the_headline_and_the_tables_hold_the_numbers(whole):
+    text = Reader(whole).text
+    for number in ("85.3 %", "86.7 %", "5 min 50 s", "5 min 0 s", "98,765", "1.23 M", "0.0312"):
+        assert number in text
+    assert "63 of the scenes" in text  # held out
+    assert "object, of 2 12.3 % 23.4 % 2.5 %" in text and "that kind in 45.6 % of" in text
+    assert "shorter side <= 200 px 21,235 98,765 17.7 %" in text
+    assert "hash of an image (not applied: no evaluation set given)" in text
+    assert "file name IMG_1.JPG" in text
+    assert "✓ 0.50" in text
+
+
+def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole):
+    assert 'name="viewport" content="width=device-width' in whole  # a phone's own width
+    for tag, attributes in Reader(whole).tags:
+        assert tag not in ("script", "link", "iframe", "object", "a", "base")
+        assert not [name for name in attributes if name.startswith("on") or name == "href"]
+        if "src" in attributes:
+            assert str(attributes["src"]).startswith("data:image/")
+    assert "http:" not in whole and "https:" not in whole
+    assert "url(" not in whole and "@import" not in whole
+    assert "default-src 'none'" in whole
+
+
+def test_every_picture_inside_is_whole_and_described(whole):
+    images = [attributes for tag, attributes in Reader(whole).tags if tag == "img"]
+    assert len(images) == 4 + 4  # thumbnails; funnel, training, recall, matrix
+    for attributes in images:
+        assert attributes["alt"]
+        data = str(attributes["src"]).split(",")[1]
+        picture = Image.open(io.BytesIO(base64.b64decode(data)))
+        picture.load()
+        assert max(picture.size) in (160, 800)
+
+
+def test_what_is_not_given_is_left_out(tmp_path):
+    path = write_report(tmp_path / "report.html", {"temperature": 0.07})
+    text = path.read_text(encoding="utf-8")
+    assert Reader(text).open == []
+    assert "<section>" not in text and "0.0700" in text
