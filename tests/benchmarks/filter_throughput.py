@@ -9,18 +9,17 @@ The kept rows are compared. Quote ratios.
     python tests/benchmarks/filter_throughput.py --pairs 10000000 --rounds 1 --only ours
 """
 
-import argparse
-import resource
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
+
+from tests.benchmarks.measure import in_a_process, options, peak_mebibytes, timed
 
 # The same rules in SQL. NFKC has no counterpart in DuckDB, whose own form is NFC; the texts
 # here are ASCII, for which both are the same.
@@ -61,8 +60,6 @@ COPY (
 
 def make_pairs(path: Path, pairs: int, seed: int = 0, step: int = 500_000) -> None:
     """Write raw pairs: a new word comes with every few pairs, however many there are."""
-    import pyarrow.parquet as pq
-
     rng, writer = np.random.default_rng(seed), None
     for start in range(0, pairs, step):
         count = min(step, pairs - start)
@@ -76,17 +73,12 @@ def make_pairs(path: Path, pairs: int, seed: int = 0, step: int = 500_000) -> No
             rng.random(count) < 0.02, rng.integers(0, 10, count), rng.integers(10, pairs, count)
         )
         texts = texts.group_by("row", maintain_order=True).agg(pl.col("word").str.join(" "))
-        table = pl.DataFrame(
-            {
-                "key": pl.Series(range(start, start + count)).cast(pl.String),
-                "caption": texts["word"],
-                "url": "http://example.org/"
-                + pl.Series(range(start, start + count)).cast(pl.String),
-                "sha256": "i" + pl.Series(image).cast(pl.String),
-                "original_width": rng.integers(100, 1200, count),
-                "original_height": rng.integers(100, 1200, count),
-            }
-        ).to_arrow()
+        keys = pl.Series(range(start, start + count)).cast(pl.String)
+        columns = {"key": keys, "caption": texts["word"], "url": "http://example.org/" + keys}
+        columns["sha256"] = "i" + pl.Series(image).cast(pl.String)
+        for side in ("original_width", "original_height"):
+            columns[side] = rng.integers(100, 1200, count)
+        table = pl.DataFrame(columns).to_arrow()
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
     assert writer is not None
@@ -94,14 +86,12 @@ def make_pairs(path: Path, pairs: int, seed: int = 0, step: int = 500_000) -> No
 
 
 def ours(raw: Path, out: Path, size: int) -> None:
-    """Run our filters."""
     from align_edu.filters import filter_pairs
 
     filter_pairs(raw, out, vocabulary_size=size)
 
 
 def duckdb_query(raw: Path, out: Path, size: int) -> None:
-    """Run the query."""
     import duckdb
 
     out.mkdir()
@@ -109,54 +99,36 @@ def duckdb_query(raw: Path, out: Path, size: int) -> None:
     duckdb.sql(query.replace("SIZE", str(size)))
 
 
-def timed(name: str, raw: Path, out: Path, size: int) -> tuple[float, float]:
-    """Run one of them in a separate process; return seconds and peak memory in GB."""
-    command = [sys.executable, __file__, "--one", name, str(raw), str(out), str(size)]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    seconds, peak = map(float, printed.split()[-2:])
-    return seconds, peak
-
-
-def one(name: str, raw: str, out: str, size: str) -> None:
-    """Run one of them in this process; print seconds and peak memory."""
-    started = time.perf_counter()
-    {"ours": ours, "duckdb": duckdb_query}[name](Path(raw), Path(out), int(size))
-    seconds = time.perf_counter() - started
-    print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)  # kB on Linux
-
-
 def main() -> None:
-    """Make the pairs, run both in turn, compare what they keep, print."""
-    if sys.argv[1:2] == ["--one"]:
-        one(*sys.argv[2:])
+    """Make the pairs, run both in turn, each in its process, compare what they keep, print."""
+    args = options(__doc__, pairs=1_000_000, rounds=3, vocabulary_size=0, only="", one="", work="")
+    size, runs = args.vocabulary_size or args.pairs, {"ours": ours, "duckdb": duckdb_query}
+    if args.one:
+        work = Path(args.work)
+        seconds, _ = timed(lambda: runs[args.one](work / "raw.parquet", work / args.one, size))
+        print(seconds, peak_mebibytes() / 1024)
         return
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--vocabulary-size", type=int, help="default: as many as pairs")
-    parser.add_argument("--only", choices=["ours", "duckdb"])
-    args = parser.parse_args()
-    names, size = [args.only] if args.only else ["ours", "duckdb"], args.vocabulary_size
+    names = [args.only] if args.only else list(runs)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         make_pairs(work / "raw.parquet", args.pairs)
-        figures: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+        found: dict[str, list[list[float]]] = {name: [] for name in names}
         for _ in range(args.rounds):
             for name in names:
                 shutil.rmtree(work / name, ignore_errors=True)
-                taken = timed(name, work / "raw.parquet", work / name, size or args.pairs)
-                figures[name].append(taken)
+                words = [__file__, *sys.argv[1:], "--one", name, "--work", work]
+                found[name].append(list(map(float, in_a_process(*words).split()[-2:])))
         kept = {name: pl.read_parquet(work / name / "pairs.parquet")["key"] for name in names}
-        seconds = {name: statistics.median(s for s, _ in figures[name]) for name in names}
-        for name in names:
-            print(
-                f"{name:7} {seconds[name]:7.1f} s  {args.pairs / seconds[name]:10,.0f} pairs/s"
-                f"  peak {max(peak for _, peak in figures[name]):.1f} GB"
-                f"  kept {len(kept[name]):,} of {args.pairs:,}"
-            )
-        if not args.only:
-            print("the same pairs kept:", kept["ours"].equals(kept["duckdb"]))
-            print(f"ours is {seconds['duckdb'] / seconds['ours']:.2f} x the query's speed")
+    seconds = {name: statistics.median(each[0] for each in found[name]) for name in names}
+    for name in names:
+        print(
+            f"{name:7} {seconds[name]:7.1f} s  {args.pairs / seconds[name]:10,.0f} pairs/s"
+            f"  peak {max(each[1] for each in found[name]):.1f} GiB"
+            f"  kept {len(kept[name]):,} of {args.pairs:,}"
+        )
+    if not args.only:
+        print("the same pairs kept:", kept["ours"].equals(kept["duckdb"]))
+        print(f"ours is {seconds['duckdb'] / seconds['ours']:.2f} x the query's speed")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,14 @@
 """One exact optimiser step of a large batch of toy pairs: its memory, and the cost of caching.
 
-    python tests/benchmarks/gradient_cache.py [--pairs 16384] [--chunk 256] [--rounds 2]
+    python tests/benchmarks/gradient_cache.py [--pairs 16384] [--chunk 256] [--rounds 3]
 
-Draws the pairs, takes one step of the toy preset with ``recipe.chunk`` and ``loss.tile``, and
-prints the peak memory of the whole process. Before that, on fewer pairs and in turn, the same
-chunks without caching (each with a separate loss, forwards and backwards once) and with it.
+Takes one step of the toy preset with ``recipe.chunk`` and ``loss.tile``, and prints the peak memory
+of the process. Before that, on fewer pairs and in turn, the same chunks without caching (each with
+a separate loss, forwards and backwards once) and with it.
 """
 
-import argparse
-import resource
 import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -25,6 +22,7 @@ from align_edu.training.batches import TrainingBatches
 from align_edu.training.gradient_cache import add_gradient, embed_chunk
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.processes import open_machine
+from tests.benchmarks.measure import options, peak_mebibytes, timed
 
 
 class Step:
@@ -41,9 +39,9 @@ class Step:
         self.tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = build_optimizer(self.model, preset.recipe)
 
-    def take(self, cached: bool) -> tuple[float, float]:
-        """Take the exact step, or one with a separate loss per chunk; return seconds and loss."""
-        started, loss = time.perf_counter(), torch.zeros(())
+    def take(self, cached: bool) -> float:
+        """Take the exact step, or one with a separate loss per chunk; return the loss."""
+        loss = torch.zeros(())
         if cached:
             loss, _ = add_gradient(self.model, self.tower, self.batch, self.machine, 0)
         for number, chunk in enumerate([] if cached else self.batch):
@@ -51,30 +49,24 @@ class Step:
             self.model.loss(*pair).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return time.perf_counter() - started, loss.item()
+        return loss.item()
 
 
-def main() -> None:
-    """Print the ratio of the times, then time and memory of the large step."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--pairs", type=int, default=16_384)
-    parser.add_argument("--chunk", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=3)
-    args = parser.parse_args()
+if __name__ == "__main__":
+    args = options(__doc__, pairs=16_384, chunk=256, rounds=3)
     with tempfile.TemporaryDirectory() as folder:
         shards = World(seed=4, noise=0.0).write(Path(folder) / "w", args.pairs, progress=False)
         changes = {"recipe.chunk": str(args.chunk), "loss.tile": "256"}
         changes["recipe.batch_size"] = str(8 * args.chunk)
         small = replace_fields(get_preset("toy"), changes)
         step = Step(small, shards)
-        rounds = [(step.take(False)[0], step.take(True)[0]) for _ in range(args.rounds + 1)]
-        ratio = statistics.median(cached / plain for plain, cached in rounds[1:])  # one warms up
+        ratios = []
+        for _ in range(args.rounds + 1):
+            plain, cached = (timed(lambda c=c: step.take(c))[0] for c in (False, True))
+            ratios.append(cached / plain)
+        ratio = statistics.median(ratios[1:])  # the first warms up
         print(f"{8 * args.chunk} pairs, {args.chunk} a chunk: cached / not cached {ratio:.2f} x")
         step = Step(replace_fields(small, {"recipe.batch_size": str(args.pairs)}), shards)
-        seconds, loss = step.take(True)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        seconds, loss = timed(lambda: step.take(True))
+        peak = peak_mebibytes() / 1024
         print(f"one step of {args.pairs} pairs: loss {loss:.3f}, {seconds:.0f} s, {peak:.2f} GiB")
-
-
-if __name__ == "__main__":
-    main()

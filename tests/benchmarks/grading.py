@@ -1,40 +1,30 @@
 """How long grading takes: every known mistake, right answers, and everything broken.
 
-python tests/benchmarks/grading.py [SECONDS A FUNCTION]
+    python tests/benchmarks/grading.py [--seconds 10]
 
 It hands in more than 400 notebooks, grades them with two workers, and says what is marked amiss.
 """
 
-import sys
 import tempfile
-import time
 from pathlib import Path
 
 from align_edu.lab.grade import grade_folder
-from tests.submissions import (
-    ODD,
-    hand_in_code,
-    hand_in_reordered,
-    hand_in_right,
-    hand_in_wrong,
-    hostile_rows,
-)
+from tests import submissions as made
+from tests.benchmarks.measure import options, timed
 
-
-def main() -> None:
-    """Hand in, grade, compare."""
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
-    folder = Path(tempfile.mkdtemp(prefix="grading_"))
-    (folder / "class").mkdir()
-    there = {"class": folder / "class", "neighbour": folder / "class/neighbour.ipynb"}
-    places = there | {"outside": folder / "file.txt", "marks": folder / "grades.csv", "port": 9}
-    rows = [(name, "right", cells) for name, cells in ODD.items()]
-    rows += [row for row in hostile_rows(**places) if row[0] != "spoilt"]
-    expected = hand_in_right(folder / "class") + hand_in_wrong(folder / "class")
-    expected += hand_in_code(folder / "class", rows) + hand_in_reordered(folder / "class")
-    began = time.perf_counter()
-    grades = grade_folder(folder / "class", 12, folder / "grades.csv", seconds, workers=2)
-    took = time.perf_counter() - began
+if __name__ == "__main__":
+    seconds, folder = options(__doc__, seconds=10.0).seconds, Path(tempfile.mkdtemp())
+    handed_in = folder / "class"
+    handed_in.mkdir()
+    places = {"class": handed_in, "neighbour": handed_in / "neighbour.ipynb", "port": 9}
+    places |= {"outside": folder / "file.txt", "marks": folder / "grades.csv"}
+    rows = [(name, "right", cells) for name, cells in made.ODD.items()]
+    rows += [row for row in made.hostile_rows(**places) if row[0] != "spoilt"]
+    expected = made.hand_in_right(handed_in) + made.hand_in_wrong(handed_in)
+    expected += made.hand_in_code(handed_in, rows) + made.hand_in_reordered(handed_in)
+    took, grades = timed(
+        lambda: grade_folder(handed_in, 12, folder / "grades.csv", seconds, workers=2)
+    )
     marks = {(mark.student, mark.exercise): mark for mark in grades.marks}
     amiss = 0
     for each in expected:
@@ -43,7 +33,3 @@ def main() -> None:
             amiss += 1
             print(each, mark)
     print(f"{len(expected)} functions: {took:.0f} s, {amiss} amiss\n{grades.to_dict()}")
-
-
-if __name__ == "__main__":
-    main()

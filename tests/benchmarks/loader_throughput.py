@@ -1,7 +1,7 @@
 """Pairs per second of the training loader from JPEG shards, against webdataset and open_clip.
 
     python tests/benchmarks/loader_throughput.py [--pairs 2048] [--workers 2] [--rounds 3]
-    python tests/benchmarks/loader_throughput.py --memory 100000 1000000
+    python tests/benchmarks/loader_throughput.py 100000 1000000
 
 Writes shards of 346-pixel photographs (noise blurred into texture, quality 90) with captions.
 Two loaders read them in turn, with the same number of workers, in batches of 256 for a batch of
@@ -12,19 +12,14 @@ theirs : webdataset; open_clip's training transforms to 289 pixels (random resiz
          normalised); the same WordPiece.
 
 Prints the rates of each round, the median ratio, and what the memory of all processes grows by in
-a longer run of ours. With --memory: the peak memory of reading the table of so many pairs and of
-opening them, each in a separate process.
+a longer run of ours. With numbers of pairs: the peak memory of reading and of opening so many, each
+in a separate process.
 """
 
-import argparse
 import io
 import itertools
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +35,7 @@ from align_edu.pairs import open_pairs
 from align_edu.pairs.shards import write_tar
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.batches import TrainingBatches
+from tests.benchmarks.measure import in_a_process, options, peak_mebibytes, timed
 
 SIDE, CROP, BATCH = 346, 289, 256
 Pair = tuple[dict[str, str], str, bytes]
@@ -86,7 +82,6 @@ class Theirs(IterableDataset[Any]):
             yield self.transform(picture), sample["txt"].decode()
 
     def collate(self, rows: list[tuple[torch.Tensor, str]]) -> tuple[torch.Tensor, ...]:
-        """Return pixels, ids and mask of a batch."""
         pixels, texts = zip(*rows, strict=True)
         return torch.stack(pixels), *encode_texts(self.tokenizer, texts)
 
@@ -94,10 +89,7 @@ class Theirs(IterableDataset[Any]):
 def pairs_per_second(batches: Iterator[Any], steps: int) -> float:
     """Return the rate over some steps, after the workers have started."""
     next(batches)
-    started = time.perf_counter()
-    for _ in range(steps):
-        next(batches)
-    return steps * BATCH / (time.perf_counter() - started)
+    return steps * BATCH / timed(lambda: [next(batches) for _ in range(steps)] and None)[0]
 
 
 def memory_of_all() -> float:
@@ -144,35 +136,20 @@ def peak_memory(folder: Path, pairs: int) -> None:
     write_shards(folder, ((row, ".jpg", b"x") for row in rows), 10_000)
     peaks = []
     for action in ("nothing", "read", "open"):
-        command = [sys.executable, __file__, "--act", action, "--folder", str(folder)]
-        peaks.append(int(subprocess.run(command, check=True, capture_output=True).stdout))
-    none, *others = peaks
-    read, opened = (peak - none for peak in others)
-    print(
-        f"{pairs:,} pairs: read_pairs {read} MB, open_pairs {opened} MB over {none} MB of imports"
-    )
-
-
-def main() -> None:
-    """Run the comparison, or the measurement of memory."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=2_048)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--memory", type=int, nargs="*", default=[])
-    parser.add_argument("--act", choices=["nothing", "read", "open"], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.act:
-        {"nothing": str, "read": read_pairs, "open": open_pairs}[args.act](args.folder)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-    for pairs in args.memory:
-        with tempfile.TemporaryDirectory() as folder:
-            peak_memory(Path(folder), pairs)
-    if not (args.act or args.memory):
-        with tempfile.TemporaryDirectory() as folder:
-            compare(Path(folder), args.pairs, args.workers, args.rounds)
+        peaks.append(float(in_a_process(__file__, "--act", action, "--folder", folder)))
+    none, read, opened = peaks
+    print(f"{pairs:,} pairs: read_pairs {read - none:.0f} MiB, open_pairs {opened - none:.0f} MiB")
+    print(f"over {none:.0f} MiB of imports")
 
 
 if __name__ == "__main__":
-    main()
+    args = options(__doc__, memory=int, pairs=2_048, workers=2, rounds=3, act="", folder="")
+    if args.act:
+        {"nothing": str, "read": read_pairs, "open": open_pairs}[args.act](Path(args.folder))
+        print(peak_mebibytes())
+    for pairs in args.memory:
+        with tempfile.TemporaryDirectory() as name:
+            peak_memory(Path(name), pairs)
+    if not (args.act or args.memory):
+        with tempfile.TemporaryDirectory() as name:
+            compare(Path(name), args.pairs, args.workers, args.rounds)

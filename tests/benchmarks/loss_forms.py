@@ -10,9 +10,7 @@ which has neither tiles nor label smoothing; then one larger batch, tiled.
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 
@@ -20,6 +18,7 @@ import torch
 from torch.nn.functional import normalize
 
 from align_edu import contrastive_loss
+from tests.benchmarks.measure import in_a_process, options, peak_mebibytes
 
 FORMS = ("plain", "tiled", "open_clip")
 
@@ -28,7 +27,7 @@ def peak(device: torch.device) -> float:
     """Return the most memory that this process has held so far, in MiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    return peak_mebibytes()
 
 
 def measure(args: argparse.Namespace) -> dict[str, float]:
@@ -51,41 +50,32 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
     return {"seconds": seconds, "mebibytes": peak(device) - before, "loss": value}
 
 
-def in_a_process(form: str, *more: str) -> dict[str, float]:
-    """Measure one form in a new process."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--one", form, *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)
-
-
 def main() -> None:
     """Measure every form and print it beside the plain one."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("pairs", 16_384), ("width", 640), ("tile", 256), ("rounds", 2)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--large", type=int, default=65_536)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--one", choices=FORMS, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    sizes = {"pairs": 16_384, "width": 640, "tile": 256, "rounds": 2, "large": 65_536}
+    args = options(__doc__, device="cpu", one="", **sizes)
     if args.one:
         print(json.dumps(measure(args)))
         return
-    rounds = [{form: in_a_process(form) for form in FORMS} for _ in range(args.rounds)]
-    median = {
-        (form, key): statistics.median(found[form][key] for found in rounds)
-        for form in FORMS
-        for key in ("seconds", "mebibytes")
-    }
+
+    def found(form: str, *more: object) -> dict[str, float]:
+        return json.loads(in_a_process(__file__, *sys.argv[1:], "--one", form, *more))
+
+    rounds = [{form: found(form) for form in FORMS} for _ in range(args.rounds)]
     print(f"N = {args.pairs}, D = {args.width}, tile {args.tile}, {args.device}, medians")
+    medians = {}
     for form in FORMS:
-        seconds, memory = median[form, "seconds"], median[form, "mebibytes"]
+        medians[form] = [
+            statistics.median(each[form][key] for each in rounds)
+            for key in ("seconds", "mebibytes")
+        ]
+        seconds, memory = medians[form]
         print(
-            f"{form:10} {seconds:7.2f} s ({seconds / median['plain', 'seconds']:.2f} x plain)"
-            f" {memory:8.0f} MiB above the inputs"
-            f" (1/{median['plain', 'mebibytes'] / memory:.1f} of plain)"
+            f"{form:10} {seconds:7.2f} s ({seconds / medians['plain'][0]:.2f} x plain)"
+            f" {memory:8.0f} MiB above the inputs (1/{medians['plain'][1] / memory:.1f} of plain)"
         )
     if args.large:
-        big = in_a_process("tiled", "--pairs", str(args.large))
+        big = found("tiled", "--pairs", args.large)
         print(f"tiled, N = {args.large}: {big['seconds']:.1f} s, {big['mebibytes']:.0f} MiB")
 
 

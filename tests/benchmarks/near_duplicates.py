@@ -11,47 +11,27 @@ drawings | photographs it gives
            a border of 5 %; cropped by 20 %, mirrored               32 %, 0 % | 0.5 %, 0 %
     different images taken for duplicates, per pair              1.8e-6 | 0 of 21,945
 
-`--picture` draws the curves.
-
-    python tests/benchmarks/near_duplicates.py [PHOTOGRAPHS ...] [--picture curve.png]
+    python tests/benchmarks/near_duplicates.py [PHOTOGRAPHS ...]
 """
 
-import argparse
-import io
 from collections.abc import Callable
 from pathlib import Path
 
-import imagehash
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from align_edu.filters import Rules
-from align_edu.filters.image import perceptual_hash
+from align_edu.filters.near_duplicates import perceptual_hash
 from align_edu.world.draw import draw
 from align_edu.world.scene import child_rng, sample_scene
+from tests.benchmarks.measure import options
+from tests.samples import encoded
 
 DISTANCES = (30, 40, 50, 58, 66, 70, 74, 80, 90)
 
 
-def _other(function: Callable[..., imagehash.ImageHash]) -> Callable[[bytes], np.ndarray]:
-    def hashed(image: bytes) -> np.ndarray:
-        return np.packbits(function(Image.open(io.BytesIO(image)), hash_size=16).hash)
-
-    return hashed
-
-
-HASHES = {
-    "phash": perceptual_hash,
-    "dhash": _other(imagehash.dhash),
-    "average_hash": _other(imagehash.average_hash),
-}
-
-
 def jpeg(image: Image.Image, quality: int = 90) -> bytes:
     """The image as the bytes of a JPEG."""
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=quality)
-    return file.getvalue()
+    return encoded(image.convert("RGB"), quality=quality)
 
 
 def crop(share: float) -> Callable[[Image.Image], bytes]:
@@ -68,11 +48,8 @@ def crop(share: float) -> Callable[[Image.Image], bytes]:
 def watermark(image: Image.Image) -> bytes:
     """Write across the lower part, half transparent."""
     layer = Image.new("RGBA", image.size)
-    pen = ImageDraw.Draw(layer)
-    size = image.height / 8
-    pen.text(
-        (image.width * 0.1, image.height * 0.8), "PHOTO STOCK", (255, 255, 255, 150), font_size=size
-    )
+    place, white = (image.width * 0.1, image.height * 0.8), (255, 255, 255, 150)
+    ImageDraw.Draw(layer).text(place, "PHOTO STOCK", white, font_size=image.height / 8)
     return jpeg(Image.alpha_composite(image.convert("RGBA"), layer))
 
 
@@ -111,62 +88,35 @@ def photographs(folders: list[Path]) -> list[Image.Image]:
     return [Image.open(path).convert("RGB") for path in paths]
 
 
-def bits_apart(
-    images: list[Image.Image],
-    edit: Callable[[Image.Image], bytes],
-    hashed: Callable[[bytes], np.ndarray],
-) -> np.ndarray:
+def bits_apart(images: list[Image.Image], edit: Callable[[Image.Image], bytes]) -> np.ndarray:
     """Different bits of each image and its edited form: (N,)."""
-    before = np.stack([hashed(jpeg(image)) for image in images])
-    after = np.stack([hashed(edit(image)) for image in images])
+    before = np.stack([perceptual_hash(jpeg(image)) for image in images])
+    after = np.stack([perceptual_hash(edit(image)) for image in images])
     return np.bitwise_count(before ^ after).sum(axis=1)
 
 
-def bits_between(images: list[Image.Image], hashed: Callable[[bytes], np.ndarray]) -> np.ndarray:
+def bits_between(images: list[Image.Image]) -> np.ndarray:
     """Different bits of each two different images."""
-    hashes = np.stack([hashed(jpeg(image)) for image in images])
+    hashes = np.stack([perceptual_hash(jpeg(image)) for image in images])
     pairs = [np.bitwise_count(hashes[i] ^ hashes[i + 1 :]).sum(axis=1) for i in range(len(hashes))]
     return np.concatenate(pairs)
 
 
-def main() -> None:
-    """Print the tables, draw the curves."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photographs", type=Path, nargs="*")
-    parser.add_argument("--images", type=int, default=200, help="toy drawings that are edited")
-    parser.add_argument("--others", type=int, default=1500, help="toy drawings that are compared")
-    parser.add_argument("--hash", choices=HASHES, default="phash")
-    parser.add_argument("--picture", type=Path)
-    args = parser.parse_args()
-    hashed = HASHES[args.hash]
-    sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
-    if args.photographs:
-        real = photographs(args.photographs)
-        sets["photographs"] = (real, real)
-    for name, (images, others) in sets.items():
-        print(f"{name}: {len(images)} images; found within so many bits of 256")
-        print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
-        far = {edit: bits_apart(images, act, hashed) for edit, act in EDITS.items()}
-        for edit, bits in far.items():
-            print(f"{edit:20}" + "".join(f"{(bits <= d).mean():8.3f}" for d in DISTANCES))
-        between = bits_between(others, hashed)
-        print(
-            f"{'different images':20}" + "".join(f"{(between <= d).mean():8.1e}" for d in DISTANCES)
-        )
-        print(f"({len(between):,} pairs of different images)\n")
-        if args.picture:
-            save_curve(args.picture.with_stem(f"{args.picture.stem}_{name}"), far, name)
-
-
-def save_curve(path: Path, far: dict[str, np.ndarray], name: str) -> None:
-    """Draw the share found at every distance."""
-    from align_edu.show import hash_curve, to_png
-
-    bits = list(range(0, 130, 2))
-    found = {edit: [float((apart <= b).mean()) for b in bits] for edit, apart in far.items()}
-    chosen = Rules().max_distance or 0
-    path.write_bytes(to_png(hash_curve(bits, found, chosen)))
+def row(name: str, bits: np.ndarray, form: str) -> str:
+    """The share within each distance."""
+    return f"{name:20}" + "".join(format((bits <= d).mean(), form) for d in DISTANCES)
 
 
 if __name__ == "__main__":
-    main()
+    args = options(__doc__, photographs=Path, images=200, others=1_500)
+    sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
+    if args.photographs:
+        sets["photographs"] = (photographs(args.photographs),) * 2
+    for name, (images, others) in sets.items():
+        print(f"{name}: {len(images)} images; found within so many bits of 256")
+        print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
+        for edit, act in EDITS.items():
+            print(row(edit, bits_apart(images, act), "8.3f"))
+        between = bits_between(others)
+        print(row("different images", between, "8.1e"))
+        print(f"({len(between):,} pairs of different images)\n")

@@ -7,13 +7,12 @@ Each notebook is run as it is stored, from its first cell to its last, on an oth
 
 import os
 import platform
-import sys
-import time
 from pathlib import Path
 
 import nbformat
 
 from align_edu.lab.write_notebooks import FOLDER, run
+from tests.benchmarks.measure import options, timed
 
 # ru_maxrss counts KiB on Linux and bytes on macOS.
 PEAK = (
@@ -22,26 +21,16 @@ PEAK = (
     "print(_peak // (1024 if sys.platform == 'linux' else 1024**2))"
 )
 
-
-def cost(file: Path) -> tuple[float, int]:
-    """Minutes of a run and MiB at its peak."""
-    notebook = nbformat.read(file, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(PEAK))
-    began = time.monotonic()
-    run(notebook, file.name, file.parent)
-    return (time.monotonic() - began) / 60, int(notebook.cells[-1].outputs[0].text)
-
-
-def main(paths: list[str]) -> None:
+if __name__ == "__main__":
+    files = options(__doc__, notebooks=Path).notebooks or sorted(FOLDER.glob("*.ipynb"))
     print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
     print("| notebook | minutes | memory |\n| --- | --- | --- |")
     total = 0.0
-    for file in [Path(path) for path in paths] or sorted(FOLDER.glob("*.ipynb")):
-        minutes, peak = cost(file)
-        total += minutes
-        print(f"| {file.stem[:2]} | {minutes:.1f} | {peak / 1024:.1f} GiB |", flush=True)
+    for file in files:
+        book = nbformat.read(file, as_version=4)
+        book.cells.append(nbformat.v4.new_code_cell(PEAK))
+        seconds, _ = timed(lambda file=file, book=book: run(book, file.name, file.parent))
+        total += seconds / 60
+        peak = int(book.cells[-1].outputs[0].text) / 1024
+        print(f"| {file.stem[:2]} | {seconds / 60:.1f} | {peak:.1f} GiB |", flush=True)
     print(f"all: {total:.1f} minutes")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -7,12 +7,10 @@ with one thread instead of the clock's: use it where other programs run.
     python tests/benchmarks/plan_against_runs.py [--rounds 8] [--threads 2] [--processor-time]
 """
 
-import argparse
 import os
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -25,8 +23,8 @@ from align_edu.planning.plan import plan_run
 from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.recipe import build_optimizer
+from tests.benchmarks.measure import DATA, options, timed
 
-DATA = Path(__file__).parents[2] / "data_samples"
 B0 = {"image.width": "1", "image.depth": "1", "image.resize": "64", "image.crop": "64"}
 B0 |= {"recipe.batch_size": "32"}
 BIG = {"image.resize": "96", "image.crop": "96", "recipe.batch_size": "32"}
@@ -46,9 +44,7 @@ RUNS: dict[str, dict[str, str]] = {
 def step_of(preset: Preset) -> tuple[Callable[[], None], int]:
     """One training step on real captions of the sample data, and their length in word pieces."""
     tokenizer = load_wordpiece(DATA / "toy_model" / "tokenizer.json")
-    captions = [
-        text for text in read_pairs(DATA / "cc3m_sample.tsv")["caption"].to_pylist() if text
-    ]
+    captions = list(filter(None, read_pairs(DATA / "cc3m_sample.tsv")["caption"].to_pylist()))
     size, side = preset.recipe.batch_size, preset.image.crop
     ids, mask = encode_texts(tokenizer, (captions * (size // len(captions) + 1))[:size])
     pixels = torch.rand(size, 3, side, side).to(memory_format=torch.channels_last)
@@ -66,24 +62,8 @@ def step_of(preset: Preset) -> tuple[Callable[[], None], int]:
     return step, ids.shape[1]
 
 
-def seconds_of(step: Callable[[], None], rounds: int, clock: Callable[[], float]) -> list[float]:
-    """The time of each of some steps, after two to warm up."""
-    taken = []
-    for _ in range(rounds + 2):
-        started = clock()
-        step()
-        taken.append(clock() - started)
-    return taken[2:]
-
-
-def main() -> None:
-    """Print pairs per second, measured and planned, and their ratio, for each size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--threads", type=int)
-    parser.add_argument("--processor-time", action="store_true")
-    parser.add_argument("--only", default="", help="sizes whose name holds this")
-    args = parser.parse_args()
+if __name__ == "__main__":
+    args = options(__doc__, rounds=8, threads=0, processor_time=False, only="")
     if args.threads or args.processor_time:
         torch.set_num_threads(1 if args.processor_time else args.threads)
     clock = time.process_time if args.processor_time else time.perf_counter
@@ -92,17 +72,11 @@ def main() -> None:
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]}"
     )
     print(f"{'':38}{'measured':>10}{'planned':>10}{'planned / measured':>20}")
-    for name, changes in RUNS.items():
-        if args.only not in name:
-            continue
+    for name, changes in ((n, c) for n, c in RUNS.items() if args.only in n):
         preset = replace_fields(get_preset("toy"), changes)
         step, length = step_of(preset)
         here = measure_here(preset, clock=clock)
         planned = plan_run(preset, here, text_length=length).pairs_per_second
-        taken = seconds_of(step, args.rounds, clock)
+        taken = [timed(step, clock)[0] for _ in range(args.rounds + 2)][2:]  # two warm up
         measured = preset.recipe.batch_size / statistics.median(taken)
         print(f"{name:38}{measured:10.1f}{planned:10.1f}{planned / measured:20.2f}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

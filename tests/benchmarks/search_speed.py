@@ -8,9 +8,7 @@ of its own for pictures and for texts, whose cosines are printed. The exact inde
 with exact search of the same; beside it lists around centroids (IVF), trained on pictures alone.
 """
 
-import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ import numpy as np
 import torch
 
 from align_edu.search import ImageIndex
+from tests.benchmarks.measure import options, timed
 
 WIDTH, MEANING, CENTRES, QUERIES, K = 640, 64, 2_000, 200, 10
 GAP, NOISE, SPREAD = 8.0, 0.1, 0.6
@@ -48,13 +47,6 @@ def vectors(images: int, answers: int) -> tuple[np.ndarray, np.ndarray]:
     said = some + noise(QUERIES, MEANING, SPREAD)
     texts = unit(GAP * means[1] + said @ axes + noise(QUERIES, WIDTH, NOISE))
     return np.concatenate(parts), texts
-
-
-def timed(act: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds of a call, and what it gives."""
-    started = time.perf_counter()
-    result = act()
-    return time.perf_counter() - started, result
 
 
 def one_by_one(search: Callable[[np.ndarray], Any], queries: np.ndarray) -> tuple[float, Any]:
@@ -89,10 +81,7 @@ def build(pictures: np.ndarray, kind: str, folder: Path) -> ImageIndex:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--images", type=int, default=1_000_000)
-    parser.add_argument("--approximate", type=int, default=100_000)
-    args = parser.parse_args()
+    args = options(__doc__, images=1_000_000, approximate=100_000)
     pictures, queries = vectors(args.images, args.approximate)
     some = pictures[:1_000]
     print(f"{faiss.omp_get_max_threads()} threads; mean cosines: two pictures", end=" ")

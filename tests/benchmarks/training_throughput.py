@@ -15,7 +15,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from align_edu.presets import Preset, get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.metrics import read_metrics
 from align_edu.training.processes import open_machine
+from tests.benchmarks.measure import options, timed
 
 VOCABULARY = 1_000
 
@@ -91,13 +91,8 @@ def speed_of(step: Callable[[], None], size: int, steps: int, threads: int = 0) 
     """Median pairs per second of a step, after three that warm up."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
-    taken = []
-    for _ in range(3 + steps):
-        started = time.perf_counter()
-        step()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - started)
+    wait = torch.cuda.synchronize if torch.cuda.is_available() else (lambda: None)
+    taken = [timed(lambda: (step(), wait()))[0] for _ in range(3 + steps)]
     torch.set_num_threads(before)
     return size / statistics.median(taken[3:])
 
@@ -130,7 +125,7 @@ def b7_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: P
     preset = replace_fields(get_preset("b7_base"), {"recipe.batch_size": str(args.batch)})
     image = dataclasses.replace(preset.image, recompute=args.recompute, ghost_batch=None)
     preset = dataclasses.replace(preset, image=image)
-    inputs = batch(preset, 64, 16.0, open_machine(args.device).device)
+    inputs = batch(preset, 64, 16.0, open_machine(args.device or None).device)
     for name, make in (("AlignModel", theirs), ("align_edu", ours)):
         speed = speed_of(make(preset, *inputs), args.batch, 1)
         found.setdefault(name, []).append(speed)
@@ -138,24 +133,17 @@ def b7_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: P
 
 def main() -> None:
     """Print each one's median pairs per second and the ratio to AlignModel's best."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("size", choices=("toy", "b7"))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--busy", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--device")
-    parser.add_argument("--recompute", action="store_true", help="activation checkpointing in ours")
-    args = parser.parse_args()
+    args = options(
+        __doc__, size=str, rounds=3, steps=60, busy=0, batch=8, device="", recompute=False
+    )
     keep_freed_memory()
-    others = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(args.busy)
-    ]
+    program = [sys.executable, "-c", "while True: pass"]
+    others = [subprocess.Popen(program) for _ in range(args.busy)]
     found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         World(seed=3, image_size=48).write(Path(name) / "world", 5_000, progress=False)
         for _ in range(args.rounds):
-            (toy_speeds if args.size == "toy" else b7_speeds)(args, found, Path(name))
+            (toy_speeds if args.size == ["toy"] else b7_speeds)(args, found, Path(name))
     for other in others:
         other.kill()
     best = max(statistics.median(v) for label, v in found.items() if label.startswith("Align"))
