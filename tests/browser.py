@@ -129,13 +129,10 @@ def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, token:
 
 @dataclass
 class Notebook:
-    """A notebook that is open in the browser, and what its page complained of so far."""
-
     page: Any
     complaints: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Write down each error of the page, and each request that leaves this machine."""
         note, own = self.complaints.append, ("http://127.0.0.1:", "data:", "blob:")
         self.page.on("pageerror", lambda error: note(f"error: {error}"))
         self.page.on("console", lambda said: said.type == "error" and note(f"console: {said.text}"))

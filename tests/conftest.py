@@ -61,12 +61,10 @@ def released(tmp_path_factory):
 
 @pytest.fixture
 def copy(released, tmp_path):
-    """A copy of it, to be spoilt."""
     return shutil.copytree(released, tmp_path / "copy")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the rest stays in its order."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 

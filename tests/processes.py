@@ -65,7 +65,6 @@ def start_training(
 
 
 def last_checkpoint(out: Path) -> int:
-    """Return the step of a run's newest checkpoint, or 0."""
     return max((int(file.stem) for file in out.glob("checkpoints/0*.safetensors")), default=0)
 
 
@@ -88,7 +87,6 @@ def _parent(folder: Path, command: str) -> int | None:
 
 
 def alive(number: int) -> bool:
-    """Return True if a process still runs and is not a zombie."""
     try:
         return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -96,7 +94,6 @@ def alive(number: int) -> bool:
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
-    """Wait until ``condition()`` is true; fail after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"

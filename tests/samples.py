@@ -49,7 +49,6 @@ def files_of_at_most(size: int) -> Iterator[None]:
 
 
 def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
-    """The bytes of a picture's file."""
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
@@ -58,7 +57,6 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
 def image_file(
     colour: object = "red", mode: str = "RGB", form: str = "JPEG", size: tuple[int, int] = (8, 8)
 ) -> bytes:
-    """The bytes of a picture of one colour."""
     return encoded(Image.new(mode, size, colour), form)
 
 
@@ -69,7 +67,6 @@ def picture(seed: int) -> bytes:
 
 
 def pair(key: str, text: str = "a red cat", image: bytes | None = None) -> Members:
-    """The picture and the text of a pair."""
     return [(f"{key}.jpg", image_file() if image is None else image), (f"{key}.txt", text.encode())]
 
 

@@ -141,7 +141,6 @@ def hand_in_reordered(folder: Path) -> list[Expected]:
 
 
 def hostile_rows(**places: object) -> list[tuple[str, str, Cells]]:
-    """The broken and hostile submissions, which aim at a neighbour's file, the marks, a port …"""
     rows = []
     for outcome, table in HOSTILE.items():
         for name, body in table.items():

@@ -31,7 +31,6 @@ class Reader:
         self.pattern = re.compile(rf"(?<!\S)({'|'.join(longest_first)})(?!\S)")
 
     def take(self, text: str) -> tuple[str, str | None, int]:
-        """Cut a known phrase out of the text: what is left, its meaning, where it was."""
         found = self.pattern.search(text)
         if not found:
             return text, None, -1
@@ -58,7 +57,6 @@ def read_object(text: str) -> dict[str, str | int | None]:
 
 
 def read(text: str) -> dict[str, object]:
-    """Read the facts back from a caption; what it does not tell is None."""
     text = bare(text)
     text, place, _ = PLACE.take(text)
     text, weather, _ = WEATHER_PHRASE.take(text)

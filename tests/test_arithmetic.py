@@ -103,8 +103,6 @@ def test_ties_count_as_wrong_and_embeddings_that_are_not_finite_are_refused():
 
 
 class Random:
-    """Gives every picture and every text a random vector."""
-
     def encode_images(self, pictures: list) -> Tensor:
         return F.normalize(torch.randn(len(pictures), 16, generator=GENERATOR), dim=1)
 

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.skipif(bool(WHY_NOT) and not REQUIRED, reason=WHY_NOT o
 
 @pytest.fixture(scope="module")
 def notebooks(tmp_path_factory):
-    """The open notebooks, whose cells run side by side."""
     assert WHY_NOT is None, WHY_NOT
     with start_lab(tmp_path_factory.mktemp("lab")) as address, open_browser() as browser:
         opened = {}

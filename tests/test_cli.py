@@ -128,7 +128,6 @@ def test_the_table_of_commands_gives_types_defaults_and_repeated_options():
 
 
 def test_importing_the_package_loads_nothing_heavy_beside_torch():
-    """tests/benchmarks/import_time.py times it."""
     code = (
         "import sys, torch; before = set(sys.modules); import align_edu;"
         "print({name.partition('.')[0] for name in set(sys.modules) - before})"

@@ -272,8 +272,6 @@ def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k):
 
 
 class AngleRun(ColourRun):
-    """Embeds a text of digits as a direction of so many degrees."""
-
     def encode_texts(self, texts: list[str]) -> Tensor:
         angles = torch.tensor([float(text) for text in texts]).deg2rad()
         return torch.stack([angles.cos(), angles.sin()], dim=1)

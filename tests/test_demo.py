@@ -55,7 +55,6 @@ def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
 
 
 def modified(out):
-    """When each file of the demo was last written."""
     return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
 
 

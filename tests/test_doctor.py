@@ -24,7 +24,6 @@ def checked():
 
 @pytest.fixture(autouse=True)
 def pip(monkeypatch, checked):
-    """What `pip check` seems to say."""
     seeming = SimpleNamespace(**vars(checked))
     monkeypatch.setattr(doctor, "subprocess", SimpleNamespace(run=lambda *_, **__: seeming))
     return seeming

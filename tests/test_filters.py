@@ -25,7 +25,6 @@ from align_edu.filters import Rules, Step, filter_pairs, text
 from align_edu.filters import run as filter_run
 from align_edu.io import InputError
 from align_edu.pairs import read_pairs
-from align_edu.pairs.table import open_chunks
 from align_edu.world.alt_text import caption
 from align_edu.world.scene import child_rng, sample_scene
 from align_edu.world.web_noise import NOISE
@@ -485,14 +484,6 @@ def same_output(one: Path, other: Path) -> bool:
 def small_steps(monkeypatch: pytest.MonkeyPatch, chunk: int, share: int) -> None:
     monkeypatch.setattr(filter_run, "CHUNK_ROWS", chunk)
     monkeypatch.setattr(filter_run, "SHARE_ROWS", share)
-
-
-def test_chunks_cover_every_row_once_in_order(shards, tmp_path):
-    for rows in (1, 69, 70, 71, 299, 300, 10_000):
-        found = open_chunks(shards, tmp_path, rows)
-        numbers = [n for c in found.chunks for n in c.read(["number"])["number"].to_pylist()]
-        assert numbers == list(range(900)) and found.rows == 900
-        assert all(0 < chunk.rows <= rows for chunk in found.chunks)
 
 
 def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(

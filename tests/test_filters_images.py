@@ -32,7 +32,6 @@ TEXT = b"a red cat on a beach"
 
 @functools.cache
 def originals(kind: str) -> tuple[list[Image.Image], np.ndarray]:
-    """Toy drawings or real photographs, and their hashes."""
     if kind == "toy":
         images = toy_drawings(40, 3, 128)
     elif not REAL.exists():

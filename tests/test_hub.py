@@ -275,7 +275,6 @@ def test_a_list_of_pieces_that_is_none_is_named(copy, content, words):
 
 @pytest.fixture
 def benchmark(tmp_path):
-    """Write four pictures with a text each."""
     entries = []
     for number, (picture, text) in enumerate(zip(pictures(), TEXTS, strict=True)):
         picture.save(tmp_path / f"{number}.png")

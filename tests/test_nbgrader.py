@@ -86,7 +86,6 @@ def nbgrader(tmp_path_factory):
 
 
 def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, str]:
-    """Autograde one submission: points, points to be had, and what the graded cells print."""
     done = nbgrader.autograde(assignment, student)
     assert done["success"], done["log"]
     with nbgrader.gradebook as book:

@@ -20,7 +20,6 @@ MAP = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of each table row."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 

@@ -59,7 +59,6 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(monkeypa
 
 
 def pixels(mode: str, values: list, palette: list[int] | None = None) -> Image.Image:
-    """A picture of one row."""
     picture = Image.new(mode, (len(values), 1))
     if palette:
         picture.putpalette(palette)

@@ -56,7 +56,6 @@ def shards(tmp_path_factory):
 
 
 def train_here(rank, preset, shards, out, steps):
-    """Train in float64, where only the order of additions differs."""
     in_float32 = step.scale_pixels
     torch.set_default_dtype(torch.float64)
     step.scale_pixels = lambda pictures: in_float32(pictures).double()
@@ -129,7 +128,6 @@ HELPED |= {"recipe.batch_size": "16", "recipe.optimizer": "muon", "recipe.learni
 
 @pytest.fixture(scope="module")
 def whole(shards, tmp_path_factory):
-    """An unbroken run of two processes, by the command line."""
     out = tmp_path_factory.mktemp("whole") / "run"
     run = start(shards, out, "--json")
     answer, errors = run.communicate(timeout=240)

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import tomllib
 from collections import Counter
 
 import numpy as np
@@ -254,45 +255,7 @@ BANK = {f"{question.kind}-{question.number}": question for question in load_ques
 each_question = pytest.mark.parametrize("question", BANK.values(), ids=BANK)
 
 # Each number that the bank quotes from the paper, with the words around it there.
-PAPER = {
-    "18.9": "+ CC-3M data 18.9",
-    "22.1": "+ CC-3M data 22.1",
-    "52.0": "+ ALIGN 10% data 52.0",
-    "55.4": "+ ALIGN full data 55.4",
-    "37.4": "+ ALIGN full data 37.4",
-    "800": "trained on 800 images",
-    "200": "the validation set of 200 images",
-    "1,000": "validation splits of 1000 images",
-    "1e-3": "warmed up linearly to 1e-3 from zero in 10k steps",
-    "10k": "from zero in 10k steps, and then linearly decay to zero",
-    "16,384": "the total effective batch size is 16384",
-    "2,048": "the global batch size from 16384 to 2048",
-    "16": "with 16 positive pairs on each core",
-    "64": "wordpiece sequence of maximum 64 tokens",
-    "1376": "(L2 uses 1376)",
-    "1.0": "temperature variable is initialized as 1.0",
-    "1/64": "converged to about 1/64",
-    "52.2": "w/ softmax temp=1/64 52.2",
-    "1/32": "w/ softmax temp=1/32 39.6",
-    "39.6": "w/ softmax temp=1/32 39.6",
-    "72.9": "ALIGN 72.9±0.4",
-    "74.4": "VSE++ 74.4±0.4",
-    "45.4": "ALIGN 78.1 94.3 97.4 61.8 84.9 91.1 45.4",
-    "1.8B": "a much larger (1.8B image-text pairs) but noisier dataset",
-    "85.5%": "SOTA result of 85.5% top-1 accuracy",
-    "50%": "using fewer in-batch negatives (50% and 25%)",
-    "25%": "using fewer in-batch negatives (50% and 25%)",
-    "51.7": "B5 + BERT-base 51.7",
-    "50.2": "w/ 50% in-batch negs 50.2",
-    "48.7": "w/ 25% in-batch negs 48.7",
-    "346": "resize input images to $346 \\times 346$",
-    "289": "resolution of $289 \\times 289$ pixels",
-    "360": "train/eval resolution is 289/360 with frozen visual features",
-    "475": "and is 475/600 when",
-    "600": "and is 475/600 when",
-    "2": "a scale of 2 for the text embedding and 1 for the image embedding",
-    "1:1": "although 1:1 also works well",
-}
+PAPER = tomllib.loads((ROOT / "tests" / "quoted_numbers.toml").read_text("utf-8"))
 BOUNDS = {"0", "1", "-1"}  # of probabilities, cosines and lengths
 NAMES = re.compile(  # what holds digits and is no number of ours
     r"(Sections?|Tables?|Figures?|[Ff]ootnotes?|[Nn]otebooks?|[Ee]q\.) ?\(?[\d.]+\)?"
@@ -316,7 +279,6 @@ def best_guess(values: list[float], power: int) -> float:
 
 
 def worked_out() -> dict[str, set[str]]:
-    """The numbers that follow from others, worked out here; and those that a question assumes."""
     full = (24 * 24 * 64) * (24 * 24 * 128)
     depth = IMAGE_SIZES["L2"].depth
     blocks = sum(math.ceil(repeats * depth) for repeats in (1, 2, 2, 3, 3, 4, 1))

@@ -51,7 +51,6 @@ def recipes() -> list[Row]:
 
 
 def coco() -> list[Row]:
-    """Photographs with five captions each."""
     whole = json.loads((REAL / "coco" / "captions.json").read_text(encoding="utf-8"))
     names = {image["id"]: image["file_name"] for image in whole["images"]}
     return [(names[note["image_id"]], note["caption"]) for note in whole["annotations"]]

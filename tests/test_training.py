@@ -43,8 +43,6 @@ def shards(tmp_path_factory):
 
 @pytest.fixture
 def fit(shards, tmp_path):
-    """A function that trains into ``tmp_path / name`` and returns that folder."""
-
     def fit(name="run", steps=1, changes=None, data=shards, **options):
         preset = replace_fields(TINY, changes or {})
         return train(preset, [data], tmp_path / name, steps=steps, progress=False, **options).folder

@@ -1,11 +1,12 @@
 """The toy world makes the same bytes as ever, and a scene's facts can be measured in its picture.
 
 After a change that is meant to alter pictures, captions or files, print the new hashes with
-`python tests/test_world.py` and put them into GOLDEN."""
+`python tests/test_world.py` and put them into golden.toml."""
 
 import hashlib
 import json
 import tempfile
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -37,23 +38,10 @@ from align_edu.world.scene import (
 from align_edu.world.tasks import TASKS
 from align_edu.world.web_noise import NOISE, WorldSettings, make_pair
 
-GOLDEN = {
-    "drawings of 58 pixels": "8dfdc5bf17c2253d769df34689b5578e3d1230d14cfc50714966ead3eec6edd0",
-    "drawings of 256 pixels": "1c11f11a10153f826ba0f62666c77c374cd219af0191a94502d24e8e86f81bcb",
-    "full captions": "f62ad70bbef93a2be8a9e066f33d319d0a022dbc8b750c309cc2a137b50ccd49",
-    "ratings": "55c938c78102221779b5a254c44124ad59f754c94f59bac090319604a716bb6f",
-    "captions": "001cddac39499b6959a440b0f90aef4bdc55fce296217f011bbf7cc03c01bea5",
-    "noise texts": "1ad150a7fe182233a7092a3efe130aa62d44e12c10a642d538fcc85f32cb1bf4",
-    "edits": "58febac99724f68a912e8f74aef8301952b556c4badf38cf8448254c219296e9",
-    "pairs": "06bd4e55499bb1ca116386daafcd96a0673876ed7dcddd8844f13277b3ca9399",
-    "shards": "28f069947fdd1fc31c1173a155132af96cb93ce3ce2e04653ffe9c7965449dec",
-    "benchmark": "facdcf18cb7cc9bd11163f6db44822bba1c173ba996c9b1b93a6739d36c9c8a0",
-    "tasks": "3499937eb994984721c7f158de0844390cc51a2713d3ab41d8001d57eea68d49",
-}
+GOLDEN = tomllib.loads(Path(__file__).with_name("golden.toml").read_text("utf-8"))
 
 
 def scenes_of_all_facts(n: int) -> list[Scene]:
-    """Return n scenes over all values of each fact."""
     kinds, colours, places, weathers, styles, sizes, relations = (
         list(FACTS[name])
         for name in ("kind", "colour", "place", "weather", "style", "size", "relation")
@@ -243,7 +231,6 @@ PLAIN = Scene(Thing("apple", "red"), 1, "large", "desert", "clear", "poster")
 
 
 def pixels(scene: Scene, seed: int = 0, size: int = 58) -> np.ndarray:
-    """The picture as (size, size, 3) floats."""
     return np.asarray(draw(scene, child_rng(seed), size), dtype=np.float64)
 
 
@@ -375,4 +362,4 @@ def test_places_can_be_told_apart_by_their_mean_look():
 if __name__ == "__main__":
     for made in MADE:
         with tempfile.TemporaryDirectory() as scratch:
-            print(f'    "{made}": "{digest(made, Path(scratch))}",')
+            print(f'"{made}" = "{digest(made, Path(scratch))}"')

@@ -27,7 +27,6 @@ needs_xla = pytest.mark.skipif(
 
 
 def run(*arguments, **environment):
-    """Run Python from the repository's root, on the processor, with quick compilation."""
     flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
     settings = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"}
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])

@@ -64,7 +64,6 @@ def tiny_processor():
 
 
 def save_released(folder):
-    """Write the folder as transformers does."""
     torch.manual_seed(0)
     text = {"vocab_size": len(PIECES), "hidden_size": 32, "intermediate_size": 128}
     text |= {"num_hidden_layers": 2, "num_attention_heads": 2}

@@ -84,12 +84,10 @@ class Steps:
         return loss.item()
 
     def weights(self) -> dict[str, Tensor]:
-        """Weights and statistics, on the host."""
         return {name: value.cpu() for name, value in self.model.state_dict().items()}
 
 
 def draws(mesh: XlaMesh, seed: int) -> list[float]:
-    """What dropout makes of sixteen ones."""
     with mesh.seeded(seed):
         dropped = nn.Dropout(0.5)(mesh.place(torch.ones(BATCH, 1)))
     return dropped.cpu().flatten().tolist()
@@ -142,7 +140,6 @@ def on_devices(count: int, folder: Path) -> None:
 
 
 def on_none(folder: Path) -> None:
-    """Write the error that a machine without a device gives."""
     try:
         open_mesh()
     except InputError as error:
@@ -150,7 +147,6 @@ def on_none(folder: Path) -> None:
 
 
 def main(folder: Path, counts: list[int]) -> int:
-    """Fork a child for each number of devices; the parent takes the steps in plain torch."""
     children = []
     for count in (0, *counts):
         child = os.fork()
