@@ -80,7 +80,7 @@ def places(shards, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("command", "words"), REFUSED.items())
-def test_a_command_that_makes_no_sense_is_one_line_with_status_2_and_leaves_nothing(
+def test_a_refused_command_is_one_line_with_status_2_and_leaves_nothing(
     command, words, places, tmp_path, capsys
 ):
     name, *rest = command.format(out=tmp_path / "out", **places).split()

@@ -66,7 +66,7 @@ def test_it_looks_at_everything_the_course_needs_and_all_is_well_here():
         *(("timm", None, "not installed"), ("align-edu", None, "not installed")),
     ],
 )
-def test_a_missing_package_or_a_version_out_of_range_is_reported_with_the_remedy(
+def test_a_missing_or_wrong_package_is_named_with_the_remedy(
     versions, name, version, detail, monkeypatch
 ):
     def requires(package: str) -> list[str]:

@@ -149,7 +149,7 @@ def test_each_rule_can_be_turned_off(tmp_path):
 @pytest.mark.parametrize(
     ("pairs", "caption", "reason"), [(300, "a cat x{}", "too few"), (3000, "word{} cat dog", "33%")]
 )
-def test_data_too_small_to_tell_keeps_its_rare_words_and_the_funnel_says_why(
+def test_too_few_pairs_keep_their_rare_words_and_the_funnel_says_why(
     tmp_path, pairs, caption, reason
 ):
     step = rare_words([caption.format(i) for i in range(pairs)], tmp_path)
@@ -167,9 +167,7 @@ def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice(tmp_path, pai
 @pytest.mark.parametrize(
     ("pairs", "rare", "judged"), [(5999, 2, False), (6000, 2, True), (6000, 400, False)]
 )
-def test_bigrams_are_judged_from_a_number_of_pairs_on_unless_many_would_be_rare(
-    tmp_path, monkeypatch, pairs, rare, judged
-):
+def test_bigrams_are_judged_in_large_data(tmp_path, monkeypatch, pairs, rare, judged):
     assert text.BIGRAMS_FROM > 200_000  # the toy's results stay as they are
     monkeypatch.setattr(text, "BIGRAMS_FROM", 6000)
     captions = [f"a red cat on page {i % 40}" for i in range(pairs - rare)]
@@ -486,9 +484,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch, chunk: int, share: int) -> None
     monkeypatch.setattr(filter_run, "SHARE_ROWS", share)
 
 
-def test_the_kept_set_and_the_funnel_are_the_same_however_the_work_is_divided(
-    shards, tmp_path, monkeypatch
-):
+def test_the_result_is_the_same_however_the_work_is_divided(shards, tmp_path, monkeypatch):
     whole = filter_pairs(shards, tmp_path / "whole", rules=RULES)
     expected = oracle_kept(ROWS, RULES)
     assert kept_numbers(tmp_path / "whole") == expected
@@ -554,9 +550,7 @@ run_until(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), kill)
 
 
 @pytest.mark.parametrize(("tasks", "killed"), [(1, False), (14, True), (45, False)])
-def test_a_run_that_was_stopped_resumes_and_ends_the_same(
-    shards, tmp_path, monkeypatch, tasks, killed
-):
+def test_a_stopped_run_resumes_and_ends_the_same(shards, tmp_path, monkeypatch, tasks, killed):
     out, unbroken = tmp_path / "out", tmp_path / "unbroken"
     if killed:
         command = [sys.executable, "-c", KILLED, str(shards), str(out), str(tasks)]
@@ -595,9 +589,7 @@ run.filter_pairs(*sys.argv[1:])
 """
 
 
-def test_a_second_filter_into_the_same_folder_is_refused_until_the_first_ends(
-    shards, tmp_path, capsys
-):
+def test_a_second_filter_into_a_folder_is_refused_until_the_first_ends(shards, tmp_path, capsys):
     places = [str(shards), str(tmp_path / "out")]
     first = subprocess.Popen([sys.executable, "-c", WAITING, *places], stdout=subprocess.PIPE)
     try:

@@ -209,9 +209,7 @@ def test_pairs_fall_by_the_classifier_s_own_probabilities(shards, pictures, tmp_
 
 
 @pytest.mark.parametrize("second", ["first", "second"])
-def test_unfinished_work_with_another_classifier_is_not_resumed(
-    shards, tmp_path, monkeypatch, second
-):
+def test_work_with_another_classifier_is_not_resumed(shards, tmp_path, monkeypatch, second):
     def stop_before_judging(task, job, number):
         if task.__name__ == "judge":
             raise KeyboardInterrupt

@@ -317,17 +317,13 @@ def test_weights_in_several_files_identify_the_model(copy):
     ("gpu", "device", "expected"),
     [(False, None, "cpu"), (True, None, "cuda"), (True, "cpu", "cpu"), (True, "cuda", "cuda")],
 )
-def test_a_gpu_is_used_where_there_is_one_unless_the_user_chooses(
-    gpu, device, expected, monkeypatch
-):
+def test_a_gpu_is_used_unless_the_user_chooses(gpu, device, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(embed, "load_run", lambda folder, device: device)
     assert load_encoder(MODEL, device) == expected
 
 
-def test_a_gpu_that_does_not_exist_and_a_folder_of_nothing_are_refused_in_one_line(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_missing_gpu_and_an_empty_folder_are_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for command in (["evaluate"], ["index", str(tmp_path), str(tmp_path / "out")]):
         command = [command[0], str(MODEL), *command[1:], "--device", "cuda"]

@@ -449,9 +449,7 @@ def test_a_file_of_odd_shape_is_kept_aside(file, damage, capsys):
     assert "was damaged" in capsys.readouterr().out
 
 
-def test_without_a_home_or_where_nothing_can_be_written_the_lesson_goes_on_and_says_so_once(
-    file, monkeypatch, capsys
-):
+def test_where_progress_cannot_be_kept_the_lesson_goes_on(file, monkeypatch, capsys):
     def no_entry(number: int) -> None:
         raise KeyError(f"getpwuid(): uid not found: {number}")
 

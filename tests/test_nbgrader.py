@@ -98,7 +98,7 @@ def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, s
 
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's use of its database
-def test_nbgrader_grades_each_exercise_by_itself_however_bound_and_keeps_no_progress(
+def test_nbgrader_grades_each_exercise_and_keeps_no_progress(
     nbgrader, written, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "progress.json"))

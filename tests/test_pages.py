@@ -122,9 +122,7 @@ def test_the_example_of_an_exercise_of_ones_own_runs(capsys):
         ("mine", "numbers", lambda x: (i for i in range(x)), "its results cannot be compared"),
     ],
 )
-def test_an_exercise_that_takes_a_name_or_checks_nothing_is_refused(
-    notebook, name, function, words
-):
+def test_an_exercise_that_checks_nothing_is_refused(notebook, name, function, words):
     function.__name__ = name
     square = lab.WrongAnswer(lambda x: x * x, "That is the square.")
     hints, before = find_exercise("cosine").hints, dict(EXERCISES)

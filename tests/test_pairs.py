@@ -392,9 +392,7 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, ca
 
 @needs_real
 @pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
-def test_a_folder_with_captions_becomes_shards_and_what_is_skipped_is_counted(
-    tmp_path, ending, capsys
-):
+def test_a_folder_with_captions_becomes_shards_and_skips_are_counted(tmp_path, ending, capsys):
     lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
     rows = [line.split("\t") for line in lines[:20]]
     folder, listed, out = tmp_path / "photos", tmp_path / f"captions.{ending}", tmp_path / "out"

@@ -95,9 +95,7 @@ def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path,
 
 
 @pytest.mark.longer
-def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes_with_fewer(
-    shards, tmp_path
-):
+def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes(shards, tmp_path):
     out = tmp_path / "run"
     run = start_training(SETTINGS, shards, out, 40, "--device", "cpu", torchrun=2)
     wait_for(lambda: run.poll() is not None or last_checkpoint(out), 240)
@@ -169,9 +167,7 @@ def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
-def test_a_run_killed_and_resumed_by_two_processes_ends_bit_for_bit_as_an_unbroken_one(
-    shards, whole, tmp_path
-):
+def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_unbroken_one(shards, whole, tmp_path):
     out = tmp_path / "run"
     run = start(shards, out)
     helper = until_a_checkpoint(run, out)
@@ -217,9 +213,7 @@ def test_a_helper_that_has_not_yet_met_its_parent_ends_with_it(shards, tmp_path)
     wait_for(lambda: not alive(helper), seconds=30)
 
 
-def test_a_helper_that_ends_while_it_connects_is_noticed_within_the_time_for_meeting(
-    monkeypatch, tmp_path
-):
+def test_a_helper_that_ends_while_it_connects_is_noticed(monkeypatch, tmp_path):
     assert local_processes.MEETING.total_seconds() <= 600  # minutes, however long a pause may be
     monkeypatch.setattr(local_processes, "MEETING", timedelta(seconds=3))
     monkeypatch.setattr(local_processes, "_HELPER", "print('imported')")
@@ -233,9 +227,7 @@ def test_a_helper_that_ends_while_it_connects_is_noticed_within_the_time_for_mee
 
 
 @pytest.mark.parametrize("count", [3, 0, -2, 32])
-def test_processes_that_do_not_divide_the_batch_are_refused_before_anything_is_written(
-    shards, tmp_path, count
-):
+def test_processes_that_do_not_divide_the_batch_are_refused(shards, tmp_path, count):
     with pytest.raises(InputError, match=f"--processes {count}: must divide the batch of 16"):
         train(
             replace_fields(PRESET, HELPED),
@@ -272,9 +264,7 @@ def test_a_process_counts_the_cores_that_it_may_run_on():
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, 1),
     ],
 )
-def test_the_smaller_of_affinity_and_a_containers_quota_counts(
-    tmp_path, monkeypatch, files, quota, cores
-):
+def test_the_smaller_of_affinity_and_quota_counts(tmp_path, monkeypatch, files, quota, cores):
     (tmp_path / "cpu").mkdir()
     for name, text in files.items():
         (tmp_path / name).write_text(text)

@@ -120,9 +120,7 @@ def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path):
 
 @pytest.mark.usefixtures("halved_from_a_hundred")
 @pytest.mark.parametrize("bound", [faiss_vectors.ERROR, -1.0])
-def test_vectors_closer_than_float16_resolves_are_told_apart_thanks_to_the_bound(
-    bound, monkeypatch
-):
+def test_vectors_closer_than_float16_resolves_are_told_apart(bound, monkeypatch):
     # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
     monkeypatch.setattr(faiss_vectors, "ERROR", bound)
     vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
@@ -198,9 +196,7 @@ def test_shards_are_indexed_by_shard_and_member(tmp_path, run):
         (np.array([[{}]]), "a\n", "not readable embeddings"),
     ],
 )
-def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
-    rows, text, sentence, tmp_path, run
-):
+def test_embeddings_from_a_file_are_indexed_or_refused(rows, text, sentence, tmp_path, run):
     np.save(tmp_path / "all.npy", rows)
     if text is not None:
         (tmp_path / "all.txt").write_text(text)
@@ -215,9 +211,7 @@ def test_embeddings_from_a_file_are_indexed_by_their_names_or_refused(
 
 
 @pytest.mark.parametrize("kind", ["exact", "approximate"])
-def test_a_saved_index_gives_the_same_hits_and_moves_together_with_its_images(
-    kind, photos, run, tmp_path
-):
+def test_a_saved_index_gives_the_same_hits_wherever_it_moves(kind, photos, run, tmp_path):
     (photos / "cut.png").write_bytes((photos / "red.png").read_bytes()[:50])
     (photos / "fake.jpg").write_text("I am no picture")
     index = ImageIndex.build(run, photos, kind=kind)
@@ -258,9 +252,7 @@ OTHER = "not an index that this version reads"
         ("images.json", described_as(width=4), OTHER),
     ],
 )
-def test_a_damaged_index_is_refused_with_the_command_that_makes_one(
-    name, damage, sentence, tmp_path
-):
+def test_a_damaged_index_is_refused_with_the_remedy(name, damage, sentence, tmp_path):
     folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")
     (file,) = folder.glob(name)
     file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
@@ -377,9 +369,7 @@ def test_words_and_pictures_find_what_they_describe(question, scores, index, pho
 
 
 @pytest.mark.parametrize("device", ["cuda", None])
-def test_a_search_in_a_folder_loads_the_model_that_built_it_on_a_gpu_if_there_is_one(
-    device, index, run, tmp_path, monkeypatch
-):
+def test_a_search_loads_the_model_of_the_index(device, index, run, tmp_path, monkeypatch):
     loaded, plain, encoder = [], "align_edu.search.towers.load_plain_towers", "load_encoder"
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(plain, lambda folder: pytest.fail("on the CPU"))
@@ -541,9 +531,7 @@ def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(run, photos, tmp_p
         ("utf-8", "/dev/full", 1, "align-edu: standard output: cannot be written (No space left"),
     ],
 )
-def test_a_standard_output_of_any_kind_gives_an_answer_or_one_sentence(
-    encoding, output, status, told
-):
+def test_any_standard_output_gives_an_answer_or_one_sentence(encoding, output, status, told):
     code = (
         "import sys; import align_edu.cli as cli;"
         "cli._doctor = lambda: ({}, 'naïve 猫 \\udcff'); sys.exit(cli.main(['doctor']))"
@@ -561,9 +549,7 @@ def test_a_standard_output_of_any_kind_gives_an_answer_or_one_sentence(
         assert done.stdout == b"na\\xefve \\u732b \\udcff\n"
 
 
-def test_an_interrupted_index_continues_and_leaves_nothing_unfinished(
-    photos, tmp_path, monkeypatch, capsys
-):
+def test_an_interrupted_index_continues(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("align_edu.evaluation.embed.PICTURES", 1)
     monkeypatch.setattr("align_edu.evaluation.embed.BLOCK", 1)
     out = tmp_path / "out"

@@ -144,9 +144,7 @@ def make(checkout, tmp_path):
     return run
 
 
-def test_it_builds_once_renews_a_changed_lock_and_installs_a_moved_folder_again(
-    make, checkout, tmp_path
-):
+def test_it_builds_once_renews_a_changed_lock_and_mends_a_moved_folder(make, checkout, tmp_path):
     first, calls = make()
     assert first.returncode == 0, first.stderr
     assert "about 5 minutes, 8 GB" in first.stdout

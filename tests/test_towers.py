@@ -191,9 +191,7 @@ def torchvision_tower(size):
 @pytest.mark.parametrize(
     ("size", "sides"), [("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 97)), ("L2", (64,))]
 )
-def test_a_tower_gives_the_embeddings_of_the_library_with_its_padding(
-    size, sides, padding, library
-):
+def test_a_tower_gives_the_embeddings_of_its_library(size, sides, padding, library):
     if size == "L2" and library is not timm_tower:
         return  # only timm has L2
     theirs, embed, source = library(size)

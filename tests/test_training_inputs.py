@@ -69,9 +69,7 @@ def test_broken_pictures_are_counted_once_and_no_batch_holds_a_pair_twice(tmp_pa
 
 
 @pytest.mark.parametrize("workers", ["0", "1"])
-def test_when_no_picture_of_a_long_epoch_can_be_read_the_message_names_the_reason(
-    tmp_path, monkeypatch, workers
-):
+def test_when_no_picture_can_be_read_the_message_names_the_reason(tmp_path, monkeypatch, workers):
     monkeypatch.setattr(module, "_SHORT", 0)
     folder = shard(tmp_path / "w", 32, range(32))
     with pytest.raises(InputError, match="not an image") as caught:
@@ -94,9 +92,7 @@ def test_in_a_long_epoch_another_batch_of_it_stands_in_for_a_broken_picture(tmp_
     assert runs[0].skipped == runs[1].skipped == {"not an image": 80}
 
 
-def test_a_batch_comes_in_pieces_and_its_chunks_are_those_of_the_gradient_cache(
-    tmp_path, monkeypatch
-):
+def test_a_batch_comes_in_the_chunks_of_the_gradient_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_PIECE", 8)
     changes = STREAMED | {"recipe.batch_size": "35", "recipe.chunk": "10"}
     batches = batches_of(shard(tmp_path / "w", 70), changes, rows=range(5, 35))

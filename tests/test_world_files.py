@@ -164,9 +164,7 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world):
         ("task", {"held_out": True}, "only object and colour"),
     ],
 )
-def test_options_that_make_no_sense_are_refused_before_anything_is_written(
-    tmp_path, kind, options, message
-):
+def test_options_that_make_no_sense_are_refused(tmp_path, kind, options, message):
     with pytest.raises(InputError, match=message):
         WRITE[kind](tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
