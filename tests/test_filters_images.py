@@ -15,7 +15,7 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
 from align_edu.filters import run as filter_run
-from align_edu.filters.near_duplicates import (
+from align_edu.filters.image import (
     evaluation_hashes,
     evaluation_images,
     hash_images,

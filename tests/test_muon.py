@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from align_edu.presets import Recipe
 from align_edu.training import build_optimizer
-from align_edu.training.muon import Muon, orthogonalised
+from align_edu.training.recipe import Muon, orthogonalised
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -19,7 +19,7 @@ from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, QUIZZES, Cell, Question, Quiz, load_questions
 from align_edu.loss import chance_loss, contrastive_loss
-from align_edu.model.padding import edge_zeros
+from align_edu.model.image_tower import edge_zeros
 from align_edu.presets import IMAGE_SIZES, TEXT_SIZES, get_preset
 from align_edu.training.recipe import learning_rate_factor
 from tests.samples import MODEL, ROOT

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from align_edu.filters.near_duplicates import perceptual_hash
+from align_edu.filters.image import perceptual_hash
 from align_edu.world.draw import draw
 from align_edu.world.scene import child_rng, sample_scene
 from tests.benchmarks.measure import options
