@@ -13,21 +13,11 @@ NETWORK_CUT = Path(__file__).resolve().parent / "network_cut"
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 # Files that take minutes, longest first: begun last, one would keep a single worker busy.
 LONGEST = (
-    "test_notebooks_filled.py",
-    "test_grade.py",
-    "test_xla.py",
-    "test_local_processes.py",
-    "test_processes.py",
-    "test_training.py",
-    "test_browser.py",
-    "08_training_on_toy_cc3m.ipynb",
-    "16_full_scale_on_tpu.ipynb",
-    "test_image_tower.py",
-    "test_loss_forms.py",
-    "test_filters_oracle.py",
-    "test_lab.py",
-    "test_nbgrader.py",
-)
+    "test_notebooks_filled.py", "test_grade.py", "test_processes.py", "test_xla.py",
+    "test_training.py", "test_browser.py", "08_training_on_toy_cc3m.ipynb",
+    "16_full_scale_on_tpu.ipynb", "test_towers.py", "test_filters.py", "test_training_inputs.py",
+    "test_loss.py", "test_lab.py", "test_nbgrader.py",
+)  # fmt: skip
 if not WORKER:
     os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="align_edu_tests_")
 tempfile.tempdir = os.environ["TMPDIR"]  # of this run, its workers and their children

@@ -1,7 +1,4 @@
-"""Right answers pass however they are written, and a mistake is named however it is written.
-
-The right answers here come from other libraries, from ours, and from plain loops.
-"""
+"""Right answers of other libraries and of plain loops pass; mistakes are named in any form."""
 
 import itertools
 import math
@@ -52,14 +49,12 @@ def library_recall(similarity: Tensor, owner: Any, k: int) -> float:
 def shared_by_sorting(texts: list[str], images: list[str], most: int) -> frozenset[str]:
     pairs = sorted({(normal_form(t), i) for t, i in zip(texts, images, strict=True)})
     groups = itertools.groupby(text for text, _ in pairs)
-    return frozenset(text for text, group in groups if len(list(group)) >= most + 1)
+    return frozenset(text for text, group in groups if len(list(group)) > most)
 
 
 def rare_by_rank(texts: list[str], size: int) -> tuple[int, ...]:
-    counts: Counter[str] = Counter()
-    for text in texts:
-        words = text.split()
-        counts.update([*words, *(f"{a} {b}" for a, b in zip(words, words[1:], strict=False))])
+    words = [text.split() for text in texts]
+    counts = Counter(token for w in words for token in [*w, *map(" ".join, zip(w, w[1:]))])
     order = sorted(sorted(counts), key=counts.__getitem__, reverse=True)  # stable: ties stay
     rare = [f" {token} " for token in order[size:]]
     return tuple(i for i, text in enumerate(texts) if any(t in f" {text} " for t in rare))
@@ -79,16 +74,7 @@ def share_by_building_bert(vocabulary: int, width: int, layers: int, positions: 
     return bert.embeddings.word_embeddings.weight.numel() / total
 
 
-def loss_in_numpy(
-    image: Tensor,
-    text: Tensor,
-    sigma: float,
-    *,
-    normal: bool = True,
-    power: int = -1,
-    shift: int = 0,
-    parts: tuple[float, float] = (1, 1),
-) -> float:
+def loss_in_numpy(image, text, sigma, *, normal=True, power=-1, shift=0, parts=(1, 1)) -> float:
     x, y = (some.double().numpy() for some in (image, text))
     if normal:
         x, y = (some / np.linalg.norm(some, axis=1, keepdims=True) for some in (x, y))
@@ -109,16 +95,12 @@ def gradient_by_autograd(cosines: Tensor, sigma: float) -> Tensor:
 
 def best_by_root(n: int, label_smoothing: float, gap: float) -> float:
     own = 1 - label_smoothing + label_smoothing / n
-    if own == 1:
-        return 0.0
     # The softmax of the pair's column, as a function of 1/σ, must be its target.
-    root = brentq(lambda scale: 1 / (1 + (n - 1) * math.exp(-gap * scale)) - own, 1e-3, 700)
-    return 1 / root
+    missing = lambda scale: 1 / (1 + (n - 1) * math.exp(-gap * scale)) - own  # noqa: E731
+    return 0.0 if own == 1 else 1 / brentq(missing, 1e-3, 700)
 
 
-def step_by_autograd(
-    model: Any, optimizer: torch.optim.Optimizer, batch: Any, smoothing: float
-) -> float:
+def step_by_autograd(model: Any, optimizer: Any, batch: Any, smoothing: float) -> float:
     weights = list(model.parameters())
     before = contrastive_loss(*model(*batch), model.temperature(), label_smoothing=smoothing)
     for weight, gradient in zip(weights, torch.autograd.grad(before, weights), strict=True):
@@ -128,10 +110,9 @@ def step_by_autograd(
 
 
 def recall_by_sorting(similarity: Tensor, matching: Tensor, k: int) -> float:
-    """The share of rows with a match among the first k, where matches come last in a tie."""
     hits = 0
     for row, right in zip(similarity.tolist(), matching.tolist(), strict=True):
-        order = sorted(range(len(row)), key=lambda t: (-row[t], right[t]))
+        order = sorted(range(len(row)), key=lambda t: (-row[t], right[t]))  # matches last in a tie
         hits += any(right[t] for t in order[:k])
     return hits / len(similarity)
 
@@ -173,7 +154,7 @@ RIGHT: list[tuple[str, Answer]] = [
     ("output_side", lambda n, k, s, *pads: len(F.pad(torch.zeros(n), pads).unfold(0, k, s))),
     ("cosine", lambda x, y: F.cosine_similarity(torch.tensor(x), torch.tensor(y), dim=0)),
     ("cosine_matrix", lambda x, y: F.cosine_similarity(x[:, None], y[None], dim=2)),
-    ("best_matches", lambda s: tuple(row.index(max(row)) for row in s.tolist())),
+    ("best_matches", lambda s: tuple(map(first_best, s.tolist()))),
     ("align_loss", loss_in_numpy),
     ("smoothed_loss", lambda z, e: F.cross_entropy(z, torch.arange(len(z)), label_smoothing=e)),
     ("temperature_gradient", gradient_by_autograd),
@@ -220,27 +201,26 @@ def in_numpy(**how: Any) -> Answer:
     return lambda image, text, sigma: loss_in_numpy(image, text, sigma, **how)
 
 
-def counts_pairs(texts: list[str], images: list[str], most: int) -> set[str]:
-    counts = Counter(map(normal_form, texts))
-    return {text for text in counts if counts[text] > most}
-
-
-def searches_from_zero(similarity: Tensor) -> list[int]:
-    rows = [[max(value, 0.0) for value in row] for row in similarity.tolist()]
-    return [row.index(max(row)) for row in rows]
+def first_best(row: list[float], least: float = -math.inf) -> int:
+    values = [max(value, least) for value in row]
+    return values.index(max(values))
 
 
 def counts_votes(similarity: Tensor) -> int:
-    votes = Counter(row.index(max(row)) for row in similarity.tolist())
+    votes = Counter(map(first_best, similarity.tolist()))
     return min(votes, key=lambda column: (-votes[column], column))
 
 
 MISTAKES: list[tuple[str, Answer, str]] = [
     ("recall_at_1", lambda s: s.amax(1).eq(s.diagonal()).double().mean(), "a tie as a hit"),
     ("count_words", lambda text: len(re.findall(r"\S+", text)), "white space only"),
-    ("shared_texts", counts_pairs, "You count pairs"),
+    (
+        "shared_texts",
+        lambda t, i, n: {a for a, k in Counter(map(normal_form, t)).items() if k > n},
+        "You count pairs",
+    ),
     ("cosine", lambda x, y: torch.corrcoef(torch.tensor([x, y]))[0, 1], "a correlation"),
-    ("best_matches", searches_from_zero, "begins at 0"),
+    ("best_matches", lambda s: [first_best(row, 0.0) for row in s.tolist()], "begins at 0"),
     ("align_loss", in_numpy(normal=False), "You do not normalise"),
     ("align_loss", in_numpy(parts=(1, 0)), "eq. (1) alone"),
     ("align_loss", in_numpy(parts=(2, 0)), "eq. (1) twice"),
