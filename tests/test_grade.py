@@ -97,9 +97,7 @@ def graded(tmp_path_factory):
 
 @pytest.mark.longer
 @isolated
-def test_each_submission_gets_its_mark_its_mistake_and_touches_nothing_outside(
-    graded,
-):
+def test_each_submission_gets_its_mark_its_mistake_and_touches_nothing_outside(graded):
     grades, expected = graded
     assert grades.to_dict()["students"] >= (200 if LONG else 45)
     marks = {(mark.student, mark.exercise): mark for mark in grades.marks}

@@ -16,13 +16,7 @@ from align_edu.io import InputError
 from align_edu.lab.checks import CheckFailed
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
-from align_edu.lab.nbgrader_assignment import (
-    DATA,
-    NOTEBOOKS,
-    STUB,
-    main,
-    write_assignment,
-)
+from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment
 from tests.submissions import MINE
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")

@@ -122,6 +122,7 @@ def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes(shards
 
 HELPED = {"image.ghost_batch": "8", "image.width": "0.1", "image.depth": "0.1"}
 HELPED |= {"recipe.batch_size": "16", "recipe.optimizer": "muon", "recipe.learning_rate": "0.003"}
+WITH_HELP = replace_fields(PRESET, HELPED)
 
 
 @pytest.fixture(scope="module")
@@ -153,14 +154,7 @@ def until_a_checkpoint(run, out):
 
 
 def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
-    alone = train(
-        replace_fields(PRESET, HELPED),
-        [shards],
-        tmp_path / "run",
-        steps=25,
-        processes=1,
-        progress=False,
-    )
+    alone = train(WITH_HELP, [shards], tmp_path / "run", steps=25, processes=1, progress=False)
     ours, theirs = read_metrics(whole), read_metrics(alone.folder)
     assert [row["pairs_seen"] for row in ours] == [16 * step for step in range(1, 26)]
     for mine, other in zip(ours, theirs, strict=True):  # the order of adding up differs
@@ -176,15 +170,7 @@ def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_unbroken_one(shards, wh
     assert not (out / "model.safetensors").exists()
     wait_for(lambda: not alive(helper), seconds=30)
 
-    train(
-        replace_fields(PRESET, HELPED),
-        [shards],
-        out,
-        steps=25,
-        processes=2,
-        resume=True,
-        progress=False,
-    )
+    train(WITH_HELP, [shards], out, steps=25, processes=2, resume=True, progress=False)
     weights = [(folder / "model.safetensors").read_bytes() for folder in (out, whole)]
     assert weights[0] == weights[1]
     assert [row["step"] for row in read_metrics(out)] == list(range(1, 26))
@@ -229,14 +215,7 @@ def test_a_helper_that_ends_while_it_connects_is_noticed(monkeypatch, tmp_path):
 @pytest.mark.parametrize("count", [3, 0, -2, 32])
 def test_processes_that_do_not_divide_the_batch_are_refused(shards, tmp_path, count):
     with pytest.raises(InputError, match=f"--processes {count}: must divide the batch of 16"):
-        train(
-            replace_fields(PRESET, HELPED),
-            [shards],
-            tmp_path / "run",
-            steps=1,
-            processes=count,
-            progress=False,
-        )
+        train(WITH_HELP, [shards], tmp_path / "run", steps=1, processes=count, progress=False)
     assert os.listdir(tmp_path) == []
 
 
@@ -293,5 +272,5 @@ def test_each_core_gets_a_process_where_that_helps(
     monkeypatch.setattr(local_processes, "is_small", lambda model: small)
     monkeypatch.setattr(local_processes, "usable_cores", lambda: cores)
     changes = {"image.ghost_batch": json.dumps(ghost), "recipe.batch_size": str(batch)}
-    preset = replace_fields(PRESET, HELPED | changes)
+    preset = replace_fields(WITH_HELP, changes)
     assert best_processes(Machine(torch.device("cpu")), preset, pairs) == processes

@@ -86,8 +86,7 @@ def expected(
 
 @pytest.mark.longer
 @pytest.mark.parametrize(
-    ("rows", "side", "words"),
-    [(recipes, 300, 0), (coco, 400, 0), (emoji, 100, 2)],
+    ("rows", "side", "words"), [(recipes, 300, 0), (coco, 400, 0), (emoji, 100, 2)]
 )
 def test_a_folder_goes_from_pictures_to_a_search(call, rows, side, words):
     listed = rows()

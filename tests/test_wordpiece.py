@@ -9,12 +9,7 @@ import torch
 from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from align_edu.io import InputError
-from align_edu.model.text_tower import (
-    encode_texts,
-    load_wordpiece,
-    save_wordpiece,
-    train_wordpiece,
-)
+from align_edu.model.text_tower import encode_texts, load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import read_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
