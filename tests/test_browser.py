@@ -1,9 +1,20 @@
 """Notebooks in JupyterLab in a real browser: they run, and a student can click, slide and be wrong.
 
-ALIGN_EDU_BROWSER=required makes a missing browser a failure.
-"""
+All is on this machine, in a copy, without a network. ALIGN_EDU_BROWSER=required makes a missing
+browser a failure."""
 
+import contextlib
+import json
 import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +23,188 @@ from align_edu.lab.checks import find_mistake
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, load_questions
-from tests.browser import open_browser, open_notebook, start_lab, why_not
+
+ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE = 120.0  # seconds, for machines that are slow or busy
+RUN = 600.0  # seconds for all cells of a notebook
+
+# Off-screen cells too are in the page.
+ALL_CELLS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
+
+# No name is looked up but this machine's; the browser asks for no updates, lists or models.
+QUIET = (
+    "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
+    "--disable-background-networking", "--disable-component-update",
+    "--disable-domain-reliability", "--disable-sync", "--no-pings",
+)  # fmt: skip
+
+_RED = """.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"],
+          .jp-RenderedText[data-mime-type="application/vnd.jupyter.error"],
+          .jp-Dialog, .Toastify__toast--error, .Toastify__toast--warning"""
+
+_PROMPT = ".jp-CodeCell .jp-InputArea-prompt"
+
+# Whether all cells have run, the last one after a given count; or something is red.
+_RAN = """([red, after]) => {
+    if (document.querySelectorAll(red).length > 0) return true;
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")];
+    const counts = prompts.map(each => parseInt(each.textContent.slice(1)));
+    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
+    return !counts.some(isNaN) && counts.at(-1) > after && kernel.endsWith("Idle");
+}"""
+
+_CHANGED = """([box, before]) => {
+    const found = box.querySelector(".widget-output img");
+    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
+    return found && found.src !== before && kernel.endsWith("Idle") ? found.src : null;
+}"""
+
+
+def why_not() -> str | None:
+    """Return why no notebook can be opened in a browser here and what to do, or None."""
+    try:
+        import playwright  # noqa: F401
+    except ImportError:
+        return "playwright is not installed: pip install playwright (no browser of its own)"
+    if find_browser() is None:
+        return "no chromium here, so no notebook was opened in a browser: apt install chromium"
+    return None
+
+
+def find_browser() -> str | None:
+    for path in filter(None, map(shutil.which, BROWSERS)):
+        said = subprocess.run([path, "--version"], capture_output=True, text=True)
+        if said.returncode == 0:  # Ubuntu's chromium-browser may only say what to install
+            return path
+    return None
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    root = ["--no-sandbox"] if os.getuid() == 0 else []  # root has no sandbox to use
+    with sync_playwright() as play:
+        browser = play.chromium.launch(
+            executable_path=find_browser(), args=[*QUIET, *root], timeout=1000 * PATIENCE
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextlib.contextmanager
+def start_lab(folder: Path) -> Iterator[str]:
+    """Start JupyterLab on copies, with the course's settings alone; give its address."""
+    for name in ("notebooks", "data_samples"):
+        shutil.copytree(ROOT / name, folder / name)
+    overrides = folder / "config" / "labconfig" / "default_setting_overrides.json"
+    overrides.parent.mkdir(parents=True)
+    overrides.write_text(json.dumps(ALL_CELLS))
+    own = {"JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data", "IPYTHONDIR": "ipython"}
+    own |= {"JUPYTER_RUNTIME_DIR": "runtime", "ALIGN_EDU_PROGRESS": "progress.json"}
+    token = secrets.token_hex(16)
+    environment = os.environ | {name: str(folder / path) for name, path in own.items()}
+    command = [sys.executable, "-m", "align_edu.lab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", "--port=0", f"--ServerApp.root_dir={folder / 'notebooks'}"]
+    command += [f"--LabApp.workspaces_dir={folder}", f"--LabApp.user_settings_dir={folder}"]
+    with (folder / "log.txt").open("w") as log:
+        server = subprocess.Popen(
+            command, env=environment | {"JUPYTER_TOKEN": token}, stdout=log, stderr=log, cwd=folder
+        )
+    try:
+        yield f"{_wait_until_it_answers(server, folder, token)}lab/tree/{{}}?reset&token={token}"
+    finally:
+        server.terminate()  # it stops its kernels; one that it leaves sees its parent die
+        try:
+            server.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_until_it_answers(server: subprocess.Popen[bytes], folder: Path, token: str) -> str:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and server.poll() is None:
+        for file in folder.glob("runtime/jpserver-*.json"):
+            with contextlib.suppress(json.JSONDecodeError, OSError):  # half written; not yet there
+                address = str(json.loads(file.read_text())["url"])
+                with urllib.request.urlopen(f"{address}api/status?token={token}"):
+                    return address
+        time.sleep(0.1)
+    raise AssertionError(f"JupyterLab did not start:\n{(folder / 'log.txt').read_text()[-3000:]}")
+
+
+@dataclass
+class Notebook:
+    page: Any
+    complaints: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        note, own = self.complaints.append, ("http://127.0.0.1:", "data:", "blob:")
+        self.page.on("pageerror", lambda error: note(f"error: {error}"))
+        self.page.on("console", lambda said: said.type == "error" and note(f"console: {said.text}"))
+        self.page.on("request", lambda out: out.url.startswith(own) or note(f"asks {out.url}"))
+
+    def menus(self) -> list[str]:
+        return list(self.page.locator(".lm-MenuBar-itemLabel").all_inner_texts())
+
+    def menu(self, *words: str) -> None:
+        self.page.locator(".lm-MenuBar-itemLabel").get_by_text(words[0], exact=True).click()
+        for word in words[1:]:
+            self.page.locator(".lm-Menu-itemLabel").get_by_text(word, exact=True).click()
+
+    def red(self) -> list[str]:
+        return [text.strip() for text in self.page.locator(_RED).all_inner_texts()]
+
+    def cell(self, text: str) -> Any:
+        return self.page.locator(".jp-CodeCell").filter(has_text=text).first
+
+    def outputs(self, cell: Any) -> list[str]:
+        found = cell.locator(".jp-OutputArea-output").all_inner_texts()
+        return [" ".join(text.split()) for text in found]
+
+    def run_all(self) -> None:
+        """Forget the stored outputs, and set all cells running."""
+        self.menu("Edit", "Clear Outputs of All Cells")
+        self.page.locator(_PROMPT).get_by_text("[ ]:").first.wait_for()
+        self.menu("Run", "Run All Cells")
+
+    def wait_until_ran(self, after: int = 0) -> None:
+        """Wait until something is red, or the last cell has run with a number above ``after``."""
+        self.page.wait_for_function(_RAN, arg=[_RED, after], timeout=1000 * RUN, polling=200)
+
+    def counts(self) -> list[str]:
+        return [text.strip(" []:") for text in self.page.locator(_PROMPT).all_inner_texts()]
+
+    def run_instead(self, cell: Any, source: str) -> int:
+        """Write another text into a cell and run it; return its count. Selects the next cell."""
+        before = max(map(int, self.counts()))
+        cell.locator(".cm-content").click()
+        self.page.keyboard.press("ControlOrMeta+a")
+        self.page.keyboard.insert_text(source)
+        self.page.keyboard.press("Shift+Enter")
+        cell.locator(".jp-InputArea-prompt").get_by_text(f"[{before + 1}]:").wait_for()
+        return before + 1
+
+    def figure(self, box: Any, before: str = "") -> str:
+        """Return the figure below widgets, its bytes in letters, once it is not what it was."""
+        asked = [box.element_handle(), before]
+        return str(self.page.wait_for_function(_CHANGED, arg=asked, polling=50).json_value())
+
+
+def open_notebook(browser: Any, address: str, name: str) -> Notebook:
+    """Open a notebook in a window of its own, and wait for its kernel."""
+    window = browser.new_context(viewport={"width": 1280, "height": 900})
+    window.set_default_timeout(1000 * PATIENCE)
+    notebook = Notebook(window.new_page())
+    notebook.listen()
+    notebook.page.goto(address.format(name))
+    notebook.page.get_by_title("Change kernel").get_by_text("| Idle").wait_for()
+    return notebook
+
 
 NUMBERS = ("00", "06")  # one with an exercise to answer, one with a slider
 WRONG = "def chance_loss(n):\n    import math\n    return math.log(n)"

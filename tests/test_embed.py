@@ -75,16 +75,6 @@ def test_an_interrupted_embedding_continues_to_the_same_bits(files, tmp_path, mo
     assert sorted(opened) == list(range(75))
 
 
-def test_unreadable_files_are_skipped_and_other_colour_modes_become_rgb(tmp_path):
-    files = [tmp_path / name for name in ("red.jpg", "missing.jpg", "again.jpg")]
-    for file in files[::2]:
-        Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save(file)
-    found = embed_images(ColourRun(tmp_path), files)
-    assert found.files == files[::2] and (found.embeddings[:, 0] > 0.99).all()
-    nothing = embed_images(ColourRun(tmp_path), [tmp_path / "a.png", tmp_path / "b.png"])
-    assert nothing.embeddings.shape == (0, 0) and nothing.reasons() == "2 unreadable file"
-
-
 def test_reading_runs_ahead_of_the_model_but_only_so_far():
     started: list[int] = []
     batches = read_ahead(started.append, range(4, 100), 10, "numbers", False)

@@ -28,7 +28,7 @@ from align_edu.pairs import read_pairs
 from align_edu.world.alt_text import caption
 from align_edu.world.scene import child_rng, sample_scene
 from align_edu.world.web_noise import NOISE
-from tests.samples import REAL, words_of
+from tests.samples import words_of
 
 GOOD = "a red cat on a beach"
 OFF = Rules(None, None, None, None, None, None, None, None, None)
@@ -386,19 +386,6 @@ def test_a_table_with_missing_or_mistyped_columns_is_refused(tmp_path, columns, 
     assert not (tmp_path / "kept").exists()
 
 
-def test_a_damaged_table_is_one_line_and_status_2(tmp_path, capsys):
-    good = pa.table({"caption": ["a red cat"] * 1000, "url": ["x"] * 1000})
-    pa.parquet.write_table(good, tmp_path / "good.parquet")
-    whole = (tmp_path / "good.parquet").read_bytes()
-    (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "damaged.parquet").write_bytes(b"PAR1" + bytes(300) + whole[304:])
-    for name in ("half.parquet", "damaged.parquet", "missing.parquet"):
-        assert main(["filter", str(tmp_path / name), str(tmp_path / "out")]) == 2
-        (line,) = capsys.readouterr().err.strip().splitlines()
-        assert line.startswith("align-edu: ") and name in line
-        assert not (tmp_path / "out" / "pairs.parquet").exists()
-
-
 def test_a_file_or_the_raw_folder_is_no_place_for_the_output(tmp_path):
     raw = tmp_path / "a" / "raw"
     raw.mkdir(parents=True)
@@ -426,16 +413,6 @@ def test_an_older_output_survives_a_write_that_fails(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="No space left"):
         filter_pairs(table, tmp_path, rules=Rules(min_words=None))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.skipif(not (REAL / "alt_text").exists(), reason="../shared/real is missing")
-def test_real_alt_text_goes_through_and_loses_what_is_too_short_or_too_long(tmp_path):
-    raw = REAL / "alt_text" / "web_10000.parquet"
-    funnel = filter_pairs(raw, tmp_path)
-    dropped = {step.rule: step.dropped for step in funnel.steps if step.applied}
-    assert set(dropped) == {"texts_per_image", "images_per_text", "length"}
-    lengths = [len(words_of(text)) for text in read_pairs(raw)["caption"].to_pylist()]
-    assert funnel.kept == sum(3 <= length <= 20 for length in lengths)
 
 
 RULES = Rules(max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60)

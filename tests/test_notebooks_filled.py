@@ -11,7 +11,7 @@ import nbformat
 import pytest
 
 from align_edu.lab.exercises import EXERCISES
-from align_edu.lab.write_notebooks import METADATA, canonical, main, rewrite, run
+from align_edu.lab.write_notebooks import METADATA, main, rewrite, run
 from tests.samples import ROOT
 
 FOLDER = ROOT / "notebooks"
@@ -136,10 +136,3 @@ def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(source, words
     assert words in capsys.readouterr().out
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
-
-
-def test_only_the_tags_that_the_conventions_have_are_kept(tmp_path):
-    book = nbformat.read(write_cells(tmp_path, "1"), 4)
-    book.cells[0].metadata = {"tags": ["raises-exception", "nbval-ignore-output"], "execution": {}}
-    canonical(book)
-    assert book.cells[0].metadata == {"tags": ["nbval-ignore-output"]}

@@ -232,14 +232,6 @@ def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
             assert neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
 
 
-def test_random_vectors_are_at_chance_and_a_class_without_training_pictures_is_never_hit():
-    labels, own = torch.arange(1000) % 10, torch.arange(2000) % 10
-    train, test = drawn(1000, 32), drawn(2000, 32)
-    assert abs(neighbour_recall(train, labels, test, own)["R@1"] - 0.1) < 4 * (0.09 / 2000) ** 0.5
-    never = {"R@1": 0.0, "R@5": 0.0, "R@10": 0.0}
-    assert neighbour_recall(train, labels, test, own + 10) == never
-
-
 @pytest.mark.parametrize(
     ("folders", "message"),
     [

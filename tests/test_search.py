@@ -261,19 +261,6 @@ def test_a_damaged_index_is_refused_with_the_remedy(name, damage, sentence, tmp_
     assert "align-edu index RUN IMAGES OUT" in str(error.value) or "JSON" in sentence
 
 
-def test_a_failed_save_leaves_the_older_index_usable(tmp_path, monkeypatch):
-    folder = ImageIndex(torch.eye(2), ["a.jpg", "b.jpg"]).save(tmp_path / "index")
-
-    def full(self: Path, target: Path) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(InputError, match="No space left"):
-        ImageIndex(torch.eye(3), THREE).save(folder)
-    assert names(ImageIndex.load(folder).search(torch.eye(2)[1], 2)) == ["b", "a"]
-    assert len(list(folder.iterdir())) == 2
-
-
 def save_and_die(folder: Path, step: str, calls: int) -> None:
     """Save an index of four images, and die just before the given call of a method of Path."""
     method, left = getattr(Path, step), [calls]

@@ -370,14 +370,3 @@ def test_a_batch_of_broken_groups_is_refused_in_training_only():
     with pytest.raises(InputError, match="batch of 10 pairs.*groups of 4.*multiple of 4"):
         norm(pictures(10))
     norm.eval()(pictures(10))
-
-
-def test_a_group_of_a_tower_does_not_see_the_others():
-    torch.manual_seed(0)
-    image = get_preset("toy").image
-    pixels = torch.randn(8, 3, 48, 48)
-    other = torch.cat([pixels[:4], 5 * pixels[4:]])
-    apart = ImageTower(dataclasses.replace(image, ghost_batch=4)).train()
-    assert torch.allclose(apart(pixels)[:4], apart(other)[:4], atol=1e-5)
-    whole = ImageTower(image).train()
-    assert (whole(pixels)[:4] - whole(other)[:4]).abs().max() > 0.01
