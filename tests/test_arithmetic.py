@@ -132,3 +132,5 @@ def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path,
         assert main([*command, "arithmetic", "--queries", "2", *seed]) == 0
         answers.append(json.loads(capsys.readouterr().out))
     assert answers[0] == answers[1] and set(answers[0]["attributes"]) == set(ATTRIBUTES)
+    assert main([*command, "arithmetic", "--queries", "0"]) == 2
+    assert "queries 0: give a whole number of at least 1" in capsys.readouterr().err
