@@ -34,7 +34,7 @@ from align_edu.show import (
     write_report,
 )
 from align_edu.show.charts import cost_bars
-from align_edu.show.style import BLUE, ORANGE, Picture, wrapped
+from align_edu.show.style import BLUE, LINE, ORANGE, Picture, wrapped
 from tests.samples import MODEL
 
 CAPTIONS = [
@@ -58,18 +58,20 @@ def pictures(count: int) -> list[Image.Image]:
     return [Image.new("RGB", sizes[i % 3], (40 * i % 255, 99, 160)) for i in range(count)]
 
 
-def gallery() -> Picture:
+def gallery(starts: list[Image.Image] | None = None) -> Picture:
     return search_gallery(
         CAPTIONS,
         [pictures(6) for _ in CAPTIONS],
         [[0.9, 0.8, 0.7, 0.6, 0.5, -0.4]] * len(CAPTIONS),
         [[place == row for place in range(6)] for row in range(len(CAPTIONS))],
+        starts,
     )
 
 
 FIGURES: dict[str, Callable[[], Picture]] = {
     "grid": lambda: picture_grid(pictures(10), CAPTIONS * 2, 4, "a very long title " * 20),
     "gallery": gallery,
+    "gallery of pictures with words": lambda: gallery(pictures(len(CAPTIONS))),
     "matrix": lambda: similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS),
     "large matrix": lambda: similarity_matrix(np.random.default_rng(0).random((40, 40))),
     "funnel": lambda: funnel_bars(RECORD["funnel"]),
@@ -127,6 +129,8 @@ def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fi
     assert np.allclose(colours[2], to_rgb(ORANGE), atol=0.01)
     assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.25", "-1.00"]
     assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
+    missing = drawn.cmap(drawn.norm(np.ma.masked_invalid([np.nan])))[0, :3]
+    assert np.allclose(missing, to_rgb(LINE))
 
 
 def test_the_matrix_has_one_text_a_row_and_one_image_a_column():

@@ -17,7 +17,9 @@ _ACROSS = 3  # matrices in a row
 _LABEL, _HEAD = 0.4, 0.62  # inches beside and above each matrix of a row
 _LABELS, _SCALE = 2.6, 1.0  # inches beside the similarities, for captions and for the colour scale
 _FRAMES = 32  # the largest similarity matrix with frames on its diagonal
-_SIGNED = LinearSegmentedColormap.from_list("signed", [style.ORANGE, style.PAPER, style.BLUE])
+_SIGNED = LinearSegmentedColormap.from_list(
+    "signed", [style.ORANGE, style.PAPER, style.BLUE]
+).with_extremes(bad=style.LINE)
 _LETTER = 0.074  # inches, about the width of a letter of 8 points
 
 
@@ -52,27 +54,33 @@ def search_gallery(
     found: Sequence[Sequence[Image.Image]],
     scores: Sequence[Sequence[float]],
     correct: Sequence[Sequence[bool]] | None = None,
+    starts: Sequence[Image.Image] | None = None,
 ) -> Picture:
     """Draw one row per query: its text, then the pictures that it found, the best first.
 
     found, scores: for each query its pictures, and the similarity of each. correct: True frames
-    and ticks a picture that the text describes.
+    and ticks a picture that the text describes. starts: the picture that each query starts from,
+    drawn above its text.
 
     >>> figure = search_gallery(["a cat"], [[Image.new("RGB", (9, 9))]], [[0.5]], [[True]])
     >>> figure.axes[1].get_xlabel()
     '✓ 0.50'
     """
     columns = max((len(row) for row in found), default=0)
-    text_width = 2.2  # in pictures
+    text_width, below = (1.2, 0.54) if starts else (2.2, 0.24)  # in pictures; in inches
     cell = style.WIDTH / (columns + text_width)
-    with drawing(max(len(queries) * (cell + 0.24), 0.5)) as figure:
+    with drawing(max(len(queries) * (cell + below), 0.5)) as figure:
         widths = [text_width] + [1] * columns
         grid = figure.add_gridspec(len(queries), columns + 1, width_ratios=widths)
         for row, query in enumerate(queries):
             axes = figure.add_subplot(grid[row, 0])
-            axes.set_axis_off()
             text = wrapped(query, int(0.9 * text_width * cell / _LETTER), 5)
-            axes.text(0, 0.5, text, va="center", fontsize=9)
+            if starts:
+                _show(axes, starts[row], text, style.INK)
+                axes.spines[:].set(color=style.ORANGE, linewidth=3)
+            else:
+                axes.set_axis_off()
+                axes.text(0, 0.5, text, va="center", fontsize=9)
             for place, image in enumerate(found[row]):
                 right = bool(correct and correct[row][place])
                 label = f"{'✓ ' if right else ''}{scores[row][place]:.2f}"
@@ -125,7 +133,7 @@ def matrix_row(
 ) -> Picture:
     """Draw square matrices side by side: blue above zero, orange below, positive pairs framed.
 
-    matrices: label -> (N, N), image i in row i, text j in column j.
+    matrices: label -> (N, N), image i in row i, text j in column j; nan is drawn gray.
     largest: the absolute value drawn in full colour; by default the largest of each matrix.
     Paper: Section 4.1, eq. (1) runs along the rows, eq. (2) down the columns.
 
