@@ -1,0 +1,61 @@
+"""Record a toy run on eight virtual XLA devices of this processor, and the same run without XLA.
+
+    python tests/benchmarks/virtual_devices.py --out data_samples/recorded_runs/virtual_devices.json
+
+Both are `align-edu train` on the bundled raw pairs, with the toy preset's towers and the paper's
+optimiser. It takes some minutes: XLA compiles the towers, and eight devices share the cores.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from align_edu.io import write_json
+from align_edu.training.metrics import read_metrics
+from align_edu.training.run import software_versions
+
+DEVICES, STEPS = 8, 12
+DATA = Path(__file__).parents[2] / "data_samples" / "raw_pairs"
+CHANGES = {
+    "recipe.optimizer": "lamb", "recipe.learning_rate": "0.01", "recipe.batch_size": "64",
+    "recipe.log_steps": "1",
+}  # fmt: skip
+XLA = {
+    "PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(DEVICES), "TF_CPP_MIN_LOG_LEVEL": "3",
+    "XLA_FLAGS": "--xla_backend_optimization_level=1",
+}  # fmt: skip
+
+
+def losses(out: Path, device: str, environment: dict[str, str]) -> list[float]:
+    """The loss of each step of a run on a device."""
+    options = ["--data", str(DATA), "--out", str(out), "--steps", str(STEPS), "--device", device]
+    for name, value in CHANGES.items():
+        options += ["--set", f"{name}={value}"]
+    start = "import sys; from align_edu.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "train", "--preset", "toy", *options]
+    subprocess.run(command, env=os.environ | environment, check=True)
+    return [row["loss"] for row in read_metrics(out)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    out = parser.parse_args().out
+    with tempfile.TemporaryDirectory() as folder:
+        record = {
+            "devices": DEVICES,
+            "changes": CHANGES,
+            "on_devices": losses(Path(folder) / "xla", "xla", XLA),
+            "without_xla": losses(Path(folder) / "cpu", "cpu", {}),
+            "versions": software_versions(),
+        }
+    write_json(out, record)
+    print(json.dumps(record, indent=1))
+
+
+if __name__ == "__main__":
+    main()
