@@ -13,6 +13,7 @@ from pathlib import Path
 
 from align_edu.show.style import (
     BLUE,
+    CYCLE,
     FONT,
     GREEN,
     INK,
@@ -379,6 +380,63 @@ def training_loop() -> Drawing:
     draw.text(292, 172, "new θ, new σ", colour=MUTED, anchor="start")
     draw.arrow((240, 250), (85, 250), (85, 132), dash="6 5")
     draw.text(97, 190, "next batch", colour=MUTED, anchor="start")
+    return draw
+
+
+@diagram
+def gather_over_cores() -> Drawing:
+    """Notebook 15: each core embeds its pairs, receives all embeddings, and takes its rows."""
+    draw = Drawing("Four cores gather their embeddings; the gradient returns", 500)
+    colours = (BLUE, ORANGE, GREEN, PINK)
+    draw.box(20, 176, 640, 44, "all-gather: every core receives the embeddings of all", colour=INK)
+    for core, colour in enumerate(colours):
+        x = 20 + 165 * core
+        draw.box(x, 14, 145, 66, f"core {core + 1}", "its own pairs", colour=colour)
+        draw.arrow((x + 72, 80), (x + 72, 112))
+        draw.grid(x + 32, 116, 20, [[faded(colour, share) for share in (0.9, 0.5, 0.7, 0.4)]])
+        draw.arrow((x + 72, 138), (x + 72, 174))
+        draw.arrow((x + 72, 220), (x + 72, 250))
+        rows = [[faded(each, share) for share in (0.9, 0.5, 0.7, 0.4)] for each in colours]
+        draw.grid(x + 32, 254, 20, rows)
+        draw.arrow((x + 72, 336), (x + 72, 364))
+        strip = [faded(colour, 0.95 if other == core else 0.25) for other in range(4)]
+        draw.grid(x + 12, 368, 30, [strip])
+    draw.text(340, 424, "logits: its own rows, all columns; the dark block is all it had alone")
+    draw.box(20, 446, 640, 44, "loss: own rows and own columns, summed over the cores", colour=INK)
+    draw.arrow((660, 468), (715, 468), (715, 47), (664, 47), colour=ORANGE, dash="7 5")
+    draw.text(704, 244, "the", colour=ORANGE, anchor="end")
+    draw.text(704, 266, "gradient", colour=ORANGE, anchor="end")
+    draw.text(704, 288, "returns", colour=ORANGE, anchor="end")
+    return draw
+
+
+@diagram
+def mesh_and_shards() -> Drawing:
+    """Notebook 16: what each device of a mesh holds of the weights, the batch and the logits."""
+    draw = Drawing("A mesh of eight devices: weights replicated, batch and logits sharded", 420)
+    left, step = 196, 70
+    labels = (
+        (36, "weights, moments:", "replicated"),
+        (116, "mesh, axis “data”", ""),
+        (186, "batch: sharded", "by rows"),
+        (262, "embeddings", ""),
+        (346, "logits: sharded", "by rows"),
+    )
+    for y, first, second in labels:
+        draw.text(184, y - (11 if second else 0), first, anchor="end")
+        draw.text(184, y + 11, second, anchor="end", colour=MUTED)
+    draw.box(left, 14, 8 * step - 6, 44, "one whole copy on each device", colour=INK)
+    draw.box(left, 240, 8 * step - 6, 44, "all-gather, which XLA adds", colour=INK)
+    for device, colour in enumerate(CYCLE):
+        x = left + step * device
+        draw.arrow((x + 32, 58), (x + 32, 90))
+        draw.box(x, 94, 64, 44, str(device), colour=colour)
+        draw.grid(x + 2, 166, 20, [[faded(colour, 0.8)] * 3] * 2)
+        draw.arrow((x + 32, 208), (x + 32, 238))
+        draw.arrow((x + 32, 284), (x + 32, 314))
+        strip = [faded(colour, 0.95 if other == device else 0.25) for other in range(8)]
+        draw.grid(x, 318, 8, [strip] * 7)
+    draw.text(left + 4 * step, 402, "each device: its own rows of the matrix, all columns")
     return draw
 
 
