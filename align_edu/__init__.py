@@ -38,7 +38,7 @@ __getattr__, __dir__ = names_on_first_use(
         "model.align": "Align",
         "loss": "Temperature contrastive_loss sigmoid_loss",
         "training": "load_run train",
-        "hub.align_model": "load_hf save_hf",
+        "hub": "load_hf save_hf",
         "evaluation": "retrieval_recall",
         "search": "ImageIndex combine_query",
     },

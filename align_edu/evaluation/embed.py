@@ -51,7 +51,7 @@ def load_encoder(folder: str | Path, device: str | None = None) -> Run:
     config = Path(folder) / "config.json"
     values = read_json(config) if config.is_file() else None
     if isinstance(values, dict) and "model_type" in values:
-        from align_edu.hub.align_model import load_hf
+        from align_edu.hub import load_hf
 
         return load_hf(folder, device)
     return load_run(folder, device)

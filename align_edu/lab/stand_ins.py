@@ -154,11 +154,11 @@ def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
     Paper: Section 4.1.
 
     >>> import tempfile
-    >>> from align_edu.hub.align_model import load_hf
+    >>> from align_edu.hub import load_hf
     >>> load_hf(tiny_hf(tempfile.mkdtemp())).preset.image.padding
     'tf_static'
     """
-    from align_edu.hub.align_model import save_hf
+    from align_edu.hub import save_hf
     from align_edu.model.align import Align
     from align_edu.model.text_tower import SPECIAL_TOKENS, tokenizer_from_pieces
     from align_edu.presets import ImageSettings, LossSettings, Preset, TextSettings
