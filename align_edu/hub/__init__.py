@@ -144,7 +144,7 @@ def _names(model: Align, where: str) -> dict[str, str]:
             f"{where}: width {model.preset.image.width}, where AlignModel and EfficientNet differ;"
             " use 0.3 or more"
         )
-    trunk = trunk_names(model.image_tower, "transformers")
+    trunk = trunk_names(model.image_tower)
     names = {f"image_tower.trunk.{ours}": f"vision_model.{name}" for ours, name in trunk.items()}
     for name in model.text_tower.state_dict():
         part, _, rest = name.partition(".")
