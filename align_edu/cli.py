@@ -104,7 +104,7 @@ def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
     if "metavar" in settings:
         settings["type"] = _TYPES.get(settings["metavar"], Path)
     if settings.get("choices") == "tasks":
-        from align_edu.evaluation.protocols import PROTOCOLS
+        from align_edu.evaluation import PROTOCOLS
 
         settings["choices"] = list(PROTOCOLS)
         help = "; ".join(f"{name}: {protocol.about}" for name, protocol in PROTOCOLS.items())

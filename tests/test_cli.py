@@ -14,7 +14,7 @@ from PIL import Image
 
 import align_edu
 from align_edu.cli import _build_parser, main
-from align_edu.evaluation.protocols import PROTOCOLS
+from align_edu.evaluation import PROTOCOLS
 from align_edu.io import InputError
 from align_edu.world import World
 from tests.samples import MODEL

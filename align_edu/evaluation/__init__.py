@@ -1,13 +1,25 @@
-"""Measures of a trained model, by the protocols of the paper; names load when first used."""
+"""Measures of a trained model, by the protocols of the paper.
+
+protocols.toml lists the protocols; `evaluate_run` measures by one of them and records where the
+result comes from. The functions that measure load when first used.
+"""
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from align_edu import names_on_first_use
+from align_edu.io import InputError, fingerprint, weights_of
 
 _NAMES_OF = {
     "classifier": "Probe train_all train_head train_probe",
     "cxc": "Ratings cxc_table evaluate_cxc measure_cxc read_ratings",
     "datasets": "LabelledImages embed_labelled read_labelled read_templates",
     "languages": "evaluate_languages evaluate_words languages_table words_table",
-    "protocols": "evaluate_run make_record result_file",
     "ranks": "bootstrap_interval spearman",
     "retrieval": "evaluate_retrieval retrieval_ranks retrieval_recall retrieval_table",
     "transfer": "accuracy_table evaluate_few_shot evaluate_fine_tune evaluate_probe few_shot_table",
@@ -15,4 +27,99 @@ _NAMES_OF = {
     " neighbour_ranks neighbour_recall neighbours_table zero_shot_table",
 }
 __getattr__, __dir__ = names_on_first_use(__name__, _NAMES_OF)
-__all__ = __dir__()
+__all__ = [*__dir__(), "evaluate_run", "make_record", "result_file"]
+
+Row = tuple[str, list[Any], str | list[float]]  # label, cells, and a remark or an interval
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One protocol; protocols.toml explains the fields."""
+
+    about: str
+    evaluate: str
+    table: str
+    options: list[str]
+    draws: str = ""
+    version: int = 1  # only figures of the same version may be compared
+
+
+_TABLE = tomllib.loads(Path(__file__).with_name("protocols.toml").read_text(encoding="utf-8"))
+PROTOCOLS = {name: Protocol(**fields) for name, fields in _TABLE.items()}
+
+
+def evaluate_run(
+    run: Any, task: str, data: str | Path | None, *, progress: bool = False, **options: Any
+) -> tuple[dict[str, Any], str]:
+    """Measure a model by one protocol; return the record for a file, and a table for people.
+
+    run: from `load_encoder`. task: a key of ``PROTOCOLS``. data: what the protocol measures on;
+    None to let the toy world draw it. options: of the protocol; those that are None are left out.
+    Raises InputError for data or an option that the protocol does not take.
+    """
+    protocol = PROTOCOLS[task]
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given.keys() - set(protocol.options):
+        option = name.replace("_", "-")
+        raise InputError(f"--{option}: the task {task} does not take it; leave it out")
+    if data is None and not protocol.draws:
+        raise InputError(f"--task {task}: needs --benchmark DIR")
+    if data is not None and protocol.draws == "itself":
+        raise InputError(f"--task {task}: draws its own; leave --benchmark out")
+    inputs: list[Any] = [run]
+    if protocol.draws != "itself":
+        inputs.append(_function(protocol.draws)() if data is None else data)
+    result = _function(protocol.evaluate)(*inputs, progress=progress, **given)
+    return make_record(task, run.folder, data, result), _function(protocol.table)(result)
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """Import MODULE.FUNCTION of this package."""
+    module, _, name = place.rpartition(".")
+    function: Callable[..., Any] = getattr(import_module(f"align_edu.{module}"), name)
+    return function
+
+
+def make_record(
+    task: str, run_dir: str | Path, data: str | Path | None, result: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return a result with its provenance: the model in ``run_dir``, the data, the versions.
+
+    data: None where the toy world drew it.
+    """
+    from align_edu.training.run import software_versions
+
+    source = {"name": "drawn by the toy world"}
+    if data is not None:
+        place = Path(data) if Path(data).exists() else Path(str(data).partition(":")[2])
+        source = {"name": Path(data).resolve().name, "sha256": fingerprint(place)}
+    return {
+        "task": task,
+        "protocol": PROTOCOLS[task].version,
+        "run": {"name": Path(run_dir).resolve().name, "sha256": weights_of(run_dir)},
+        "data": source,
+        "versions": software_versions(),
+        **result,
+    }
+
+
+def result_file(run_dir: str | Path, name: str) -> Path:
+    """Return ``run_dir/results/name.json``; raise InputError for a name that is not a file name."""
+    if not re.fullmatch(r"[^/\\\x00-\x1f]{1,200}", name):
+        raise InputError(f"result name {name!r}: give a short file name without folders")
+    return Path(run_dir) / "results" / f"{name}.json"
+
+
+def text_table(rows: Sequence[Row], *notes: str, widths: tuple[int, int] = (20, 7)) -> str:
+    """Return rows and notes as lines for the terminal; numbers are shown in percent.
+
+    widths: of the labels and of each cell, in characters.
+    """
+    lines = []
+    for label, cells, rest in rows:
+        texts = [cell if isinstance(cell, str) else f"{100 * cell:.1f}" for cell in cells]
+        row = "".join(f"{text:>{widths[1]}}" for text in texts)
+        if not isinstance(rest, str):
+            rest = "   ({:.1f} to {:.1f})".format(*(100 * end for end in rest))
+        lines.append(f"{label:<{widths[0]}}{row}{rest}")
+    return "\n".join([*lines, *notes])

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import (
     bootstrap_spearman,
     chunked_ranks,

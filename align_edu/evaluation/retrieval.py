@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import (
     best_ranks,
     chunks,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.classifier import (
     TUNING_EPOCHS,
     Classifier,
@@ -19,7 +20,6 @@ from align_edu.evaluation.classifier import (
 )
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_with_train
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.protocols import Row, text_table
 from align_edu.evaluation.ranks import bootstrap_interval
 from align_edu.io import InputError
 from align_edu.training.run import Run

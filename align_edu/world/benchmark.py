@@ -256,7 +256,7 @@ def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
 
 def kind_search_table(result: Mapping[str, Any]) -> str:
     """Return the result of :func:`measure_kind_search` for the terminal, in percent."""
-    from align_edu.evaluation.protocols import text_table
+    from align_edu.evaluation import text_table
 
     worst = sorted(result["kinds"].items(), key=lambda item: item[1])[:5]
     named = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in worst)
