@@ -98,7 +98,7 @@ class ImageIndex:
         resume: Path | None = None,
     ) -> ImageIndex:
         """Embed images with a model and index them; arguments and errors as of `embed_source`."""
-        from align_edu.search.sources import embed_source
+        from align_edu.evaluation.embed import embed_source
 
         _kind(kind, 1)  # before the work
         found, folder = embed_source(run, images, progress, resume), getattr(run, "folder", None)
