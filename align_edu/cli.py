@@ -228,8 +228,7 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
 
 
 def _search(index: Path, picture: Path | None, device: str | None, **query: Any) -> Any:
-    from align_edu.search import ImageIndex
-    from align_edu.search.query import load_model
+    from align_edu.search import ImageIndex, load_model
 
     opened, picture = ImageIndex.load(index), picture or index / "search.png"
     query["run"] = load_model(opened, device)
