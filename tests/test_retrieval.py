@@ -80,7 +80,7 @@ def test_recall_equals_a_slow_count_in_plain_python(images, texts, width, coarse
     ks = (1, 2, 5)
     expected = recall_by_hand(image, text, owner, ks)
     assert retrieval_recall(image, text, owner, ks) == expected
-    monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", 3 * texts)
+    monkeypatch.setattr("align_edu.evaluation.retrieval.CELLS", 3 * texts)
     assert retrieval_recall(image, text, owner, ks) == expected
 
 
@@ -98,7 +98,7 @@ def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k):
 @pytest.mark.parametrize("cells", [1, 7 * 307, 2**23])
 def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(cells, monkeypatch):
     # In float32 the place in the matrix decides the last bit, and a single row is worst.
-    monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", cells)
+    monkeypatch.setattr("align_edu.evaluation.retrieval.CELLS", cells)
     image, text = unit(1, 640).repeat(307, 1), unit(1, 640).repeat(307, 1)
     ranks = retrieval_ranks(image, text, range(307))
     assert ranks["image_to_text"].tolist() == ranks["text_to_image"].tolist() == [307] * 307

@@ -17,11 +17,11 @@ from align_edu.io import InputError, fingerprint, weights_of
 
 _NAMES_OF = {
     "classifier": "Probe train_all train_head train_probe",
-    "cxc": "Ratings cxc_table evaluate_cxc measure_cxc read_ratings",
+    "cxc": "Ratings cxc_table evaluate_cxc measure_cxc read_ratings spearman",
     "datasets": "LabelledImages embed_labelled read_labelled read_templates",
     "languages": "evaluate_languages evaluate_words languages_table words_table",
-    "ranks": "bootstrap_interval spearman",
-    "retrieval": "evaluate_retrieval retrieval_ranks retrieval_recall retrieval_table",
+    "retrieval": "bootstrap_interval evaluate_retrieval retrieval_ranks retrieval_recall"
+    " retrieval_table",
     "transfer": "accuracy_table evaluate_few_shot evaluate_fine_tune evaluate_probe few_shot_table",
     "zero_shot": "class_ranks class_vectors evaluate_neighbours evaluate_zero_shot fill_templates"
     " neighbour_ranks neighbour_recall neighbours_table zero_shot_table",

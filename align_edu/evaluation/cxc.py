@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.ranks import (
-    bootstrap_spearman,
+from align_edu.evaluation.retrieval import (
+    RESAMPLES,
     chunked_ranks,
+    embed_gallery,
     exact_vectors,
     recall_at,
     recall_intervals,
 )
-from align_edu.evaluation.retrieval import embed_gallery
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
@@ -29,6 +29,7 @@ KINDS = {"sts": ("text", "text"), "sis": ("image", "image"), "sits": ("text", "i
 HIGHEST = 5.0
 # A pair counts as a match from this rating on (Parekh et al., 2021).
 THRESHOLDS = {"sts": 3.0, "sis": 2.5, "sits": 3.0}
+_DRAWN = 2**22  # drawn values in memory at a time
 _HOME = "https://github.com/google-research-datasets/Crisscrossed-Captions (folder data)"
 
 
@@ -225,3 +226,42 @@ def cxc_table(result: Mapping[str, Any]) -> str:
         " Spearman's correlation times 100 with its bootstrap deviation"
     )
     return text_table(rows, note, widths=(18, 8))
+
+
+def spearman(a: Tensor, b: Tensor) -> Tensor:
+    """Return Spearman's correlation (B,) of the rows of a and b (B, N); 0 for constant rows."""
+    x, y = average_ranks(a), average_ranks(b)
+    x, y = x - x.mean(dim=1, keepdim=True), y - y.mean(dim=1, keepdim=True)
+    size = x.norm(dim=1) * y.norm(dim=1)
+    return torch.where(size > 0, (x * y).sum(dim=1) / size.clamp(min=1e-300), 0.0)
+
+
+def average_ranks(values: Tensor) -> Tensor:
+    """Return the ranks (B, N) of each row's values, from 1; equal values share their mean rank."""
+    ordered = values.sort(dim=1).values
+    below = torch.searchsorted(ordered, values)
+    up_to = torch.searchsorted(ordered, values, right=True)
+    return (below + up_to + 1).double() / 2
+
+
+def bootstrap_spearman(
+    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = RESAMPLES, seed: int = 0
+) -> Tensor:
+    """Return the correlation of human and model scores (P,) in each resample: (resamples,) float64.
+
+    query: (P,) whole numbers. Each resample draws half of the queries without replacement, and one
+    pair of each, so that a query with many pairs counts no more than one with few.
+    Paper: Section 5.1, Table 3; the scheme is that of Parekh et al. (2021), Section 5.
+    """
+    order = query.argsort(stable=True)
+    counts = query.unique(return_counts=True)[1]  # (Q,)
+    starts = counts.cumsum(0) - counts
+    generator = torch.Generator().manual_seed(seed)
+    half = max(2, len(counts) // 2)
+    parts = []
+    for some in torch.arange(resamples).split(max(1, _DRAWN // len(counts))):
+        drawn = torch.rand(len(some), len(counts), generator=generator).argsort(dim=1)[:, :half]
+        place = (torch.rand(len(some), half, generator=generator) * counts[drawn]).long()
+        pairs = order[starts[drawn] + place]  # (B, half)
+        parts.append(spearman(human[pairs], model[pairs]))
+    return torch.cat(parts)

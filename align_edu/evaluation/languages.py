@@ -13,9 +13,9 @@ from PIL import Image
 from torch.nn import functional as F
 
 from align_edu.evaluation import Row, text_table
+from align_edu.evaluation.cxc import spearman
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.ranks import RESAMPLES, spearman
-from align_edu.evaluation.retrieval import DIRECTIONS, KS, retrieval_recall
+from align_edu.evaluation.retrieval import DIRECTIONS, KS, RESAMPLES, retrieval_recall
 from align_edu.io import InputError
 from align_edu.pairs.images import open_image
 

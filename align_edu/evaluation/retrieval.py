@@ -1,27 +1,25 @@
-"""Recall at k between images and texts, with ties counted against the model."""
+"""Recall at k: ranks of right candidates, ties counted against the model, and their intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.ranks import (
-    best_ranks,
-    chunks,
-    exact_vectors,
-    recall_at,
-    recall_intervals,
-)
 from align_edu.io import InputError
 from align_edu.pairs.images import open_image
 from align_edu.pairs.splits import Benchmark, read_split
 
 KS = (1, 5, 10)  # paper: Tables 1 to 3
 DIRECTIONS = ("image_to_text", "text_to_image")
+CELLS = 2**23  # similarities in memory at a time
+RESAMPLES = 1_000
+LEVEL = 0.95  # of an interval
 
 
 def retrieval_recall(
@@ -149,3 +147,93 @@ def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
     for row in (torch.bincount(owner, minlength=len(image)) == 0).nonzero()[:1]:
         raise ValueError(f"image {int(row)} has no text; leave it out or give it one")
     return owner
+
+
+def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
+    """Return embeddings (N, D) as float64 on the CPU, with length 1 if ``unit``.
+
+    Equal vectors must get equal similarities; in float32 their position decides the last bit of
+    a sum. Raises InputError with the first row that is not finite.
+    """
+    for row in (~vectors.isfinite()).any(dim=1).nonzero()[:1].flatten().tolist():
+        raise InputError(f"{name} embeddings, row {row}: not finite; the model or input is broken")
+    exact = vectors.detach().to("cpu", torch.float64)
+    return F.normalize(exact, dim=1) if unit else exact
+
+
+def chunks(queries: int, gallery: int) -> tuple[Tensor, ...]:
+    """Return the rows of queries in chunks that keep the matrix of similarities small."""
+    return torch.arange(queries).split(max(1, CELLS // gallery))
+
+
+def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) -> Tensor:
+    """Return the rank of each query's best right candidate: (Q,); 1 is the best.
+
+    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) of the best right candidate, computed
+    when None. A wrong candidate that is as similar counts as more similar.
+
+    >>> best_ranks(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]])).tolist()
+    [3]
+    """
+    if best is None:
+        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    return 1 + ((similarity >= best) & ~right).sum(dim=1)
+
+
+def chunked_ranks(
+    query: Tensor, gallery: Tensor, right: Callable[[Tensor], Tensor], itself: Tensor | None = None
+) -> Tensor:
+    """Return the :func:`best_ranks` of (Q, D) in (G, D) without holding all similarities: (Q,).
+
+    right: rows of queries (C,) to booleans (C, G). itself: (Q,) items that are the query.
+    """
+    ranks = []
+    for rows in chunks(len(query), len(gallery)):
+        similarity = (query[rows] @ gallery.T).float()  # (C, G)
+        if itself is not None:
+            similarity[torch.arange(len(rows)), itself[rows]] = -torch.inf
+        ranks.append(best_ranks(similarity, right(rows)))
+    return torch.cat(ranks)
+
+
+def recall_at(ranks: Tensor, ks: Sequence[int], prefix: str = "R@") -> dict[str, float]:
+    """Return the share of ranks up to each k, such as {"R@1": 0.5}."""
+    return {f"{prefix}{k}": int((ranks <= k).sum()) / len(ranks) for k in ks}
+
+
+def recall_intervals(
+    ranks: Tensor, ks: Sequence[int], prefix: str = "R@"
+) -> dict[str, list[float]]:
+    """Return the 95 % bootstrap interval of each :func:`recall_at`."""
+    return {f"{prefix}{k}": bootstrap_interval(ranks <= k) for k in ks}
+
+
+def precision_at_k(queries: Tensor, images: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Return for each query the share of relevant images among the k most similar: (Q,).
+
+    relevant: (Q, I) booleans. Where fewer than k images are relevant, the share is of those.
+    """
+    top = (queries @ images.T).topk(min(k, len(images)), dim=1).indices  # (Q, k)
+    hits = relevant.gather(1, top).sum(dim=1)
+    return hits.double() / relevant.sum(dim=1).clamp(1, k)
+
+
+def bootstrap_interval(values: Tensor, *, resamples: int = RESAMPLES, seed: int = 0) -> list[float]:
+    """Return the 95 % bootstrap interval of the mean of ``values``: [low, high].
+
+    values: (Q,), Q > 0, one number per query, such as 1 for a hit and 0 for a miss. The number of
+    hits in a resample is binomial: it is drawn directly.
+
+    >>> low, high = bootstrap_interval(torch.tensor([1.0, 1.0, 0.0, 1.0] * 25))
+    >>> 0.6 < low < 0.75 < high < 0.9
+    True
+    """
+    numbers = values.double().numpy()
+    rng = np.random.default_rng(seed)
+    if np.isin(numbers, (0.0, 1.0)).all():
+        means = rng.binomial(len(numbers), numbers.mean(), resamples) / len(numbers)
+    else:
+        draws = (rng.integers(len(numbers), size=len(numbers)) for _ in range(resamples))
+        means = np.array([numbers[drawn].mean() for drawn in draws])
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return [float(low), float(high)]

@@ -20,7 +20,7 @@ from align_edu.evaluation.classifier import (
 )
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_with_train
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.ranks import bootstrap_interval
+from align_edu.evaluation.retrieval import bootstrap_interval
 from align_edu.io import InputError
 from align_edu.training.run import Run
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from align_edu.evaluation import Row, datasets, text_table
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.ranks import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.evaluation.retrieval import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.io import InputError
 
 CLASS_KS = (1, 5)

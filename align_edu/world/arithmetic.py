@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.evaluation.embed import Encoder
-from align_edu.evaluation.ranks import best_ranks, bootstrap_interval, exact_vectors, recall_at
+from align_edu.evaluation.retrieval import best_ranks, bootstrap_interval, exact_vectors, recall_at
 from align_edu.search import IMAGE_WEIGHT, TEXT_WEIGHT
 from align_edu.world.draw import draw
 from align_edu.world.scene import ATTRIBUTES, EDIT_STREAM, child_rng, distractors, sample_edit

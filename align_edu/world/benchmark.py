@@ -226,8 +226,7 @@ def measure_kind_search(
     """
     import torch
 
-    from align_edu.evaluation.ranks import bootstrap_interval, precision_at_k
-    from align_edu.evaluation.retrieval import embed_gallery
+    from align_edu.evaluation.retrieval import bootstrap_interval, embed_gallery, precision_at_k
     from align_edu.pairs.splits import read_split
 
     shown: list[set[str]] = []
