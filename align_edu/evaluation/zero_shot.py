@@ -1,7 +1,10 @@
-"""Classification without training: by the nearest prompt, and by the nearest training pictures."""
+"""Classification from no pictures or few: prompts, nearest neighbours, few-shot transfer."""
 
+import functools
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,30 @@ from torch.nn import functional as F
 from align_edu.evaluation import Row, datasets, text_table
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.retrieval import chunked_ranks, exact_vectors, recall_at, recall_intervals
+from align_edu.evaluation.retrieval import (
+    chunked_ranks,
+    exact_vectors,
+    recall_at,
+    recall_intervals,
+)
+from align_edu.evaluation.transfer import (
+    Classifier,
+    counts,
+    share,
+    train_all,
+    train_head,
+    train_probe,
+)
 from align_edu.io import InputError
+from align_edu.training.run import Run
 
 CLASS_KS = (1, 5)
 NEIGHBOUR_KS = (1, 5, 10)  # paper: Table 7 to 9 give R@1
 TEMPLATES = Path(__file__).with_name("templates.txt")
+# Few-shot transfer tries all combinations of these values, for a probe and for all layers.
+PROBE_SWEEP = {"learning_rate": (0.01, 0.1, 0.5), "weight_decay": (0.0, 1e-3, 1e-2)}
+TUNING_SWEEP = {"learning_rate": (0.003, 0.01, 0.03), "backbone": (0.1, 1.0)}
+RUNS = 3
 
 
 def fill_templates(templates: Sequence[str], name: str) -> list[str]:
@@ -164,3 +185,79 @@ def neighbours_table(result: Mapping[str, Any]) -> str:
         f" {result['classes']} classes; percent, with 95 % intervals"
     )
     return text_table([*rows, ("chance", [result["chance"]], "")], note)
+
+
+def evaluate_few_shot(
+    run: Run,
+    data: str | Path,
+    *,
+    split: str = "test",
+    epochs: int | None = None,
+    progress: bool = False,
+) -> dict[str, Any]:
+    """Measure transfer from few pictures, in VTAB's manner.
+
+    data: what `read_labelled` takes, with the splits train and val, of 800 and 200 pictures in
+    VTAB. epochs: of fine-tuning all layers; a linear probe when None. Each setting of the "sweep"
+    trains on train and is compared on val; three "runs" with different seeds then train on both
+    with the "chosen" one, and are tested.
+    Raises InputError as `read_labelled`, and for fewer than one epoch.
+    Paper: Section 5.2, Table 5 (VTAB: mean and standard deviation of three runs).
+    """
+    if epochs is not None and epochs < 1:
+        raise InputError(f"epochs {epochs}: train at least one, or leave it out for a probe")
+    train, test, val = datasets.read_with_train(data, split, "val")
+    splits = {"train": train, "val": val, "both": train + val, "test": test}
+    accuracy = _trainer(run, splits, epochs, progress)
+    sweep, tried = PROBE_SWEEP if epochs is None else TUNING_SWEEP, []
+    for values in itertools.product(*sweep.values()):
+        settings = dict(zip(sweep, values, strict=True))
+        tried.append(settings | {"accuracy": accuracy("train", "val", 0, settings)})
+    best = max(tried, key=lambda settings: settings["accuracy"])  # the first of equals
+    chosen = {name: best[name] for name in sweep}
+    runs = [accuracy("both", "test", seed, chosen) for seed in range(RUNS)]
+    measured = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
+    swept = {"chosen": chosen, "sweep": tried, "epochs": epochs}
+    return {**measured, **swept, **counts(train, test), "val": len(val)}
+
+
+def few_shot_table(result: Mapping[str, Any]) -> str:
+    """Return the result of :func:`evaluate_few_shot` as lines for the terminal, in percent."""
+    runs = ", ".join(f"{100 * value:.1f}" for value in result["runs"])
+    chosen = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in result["chosen"].items())
+    epochs = result["epochs"]
+    tuned = "a classifier on frozen features" if epochs is None else f"all layers, {epochs} epochs"
+    return (
+        f"accuracy  {100 * result['mean']:.1f} ± {100 * result['sd']:.1f}   ({runs}), {tuned}\n"
+        f"chance    {100 * result['chance']:.1f}\n"
+        f"{chosen}: the best of {len(result['sweep'])} on {result['val']} pictures;"
+        f" {result['train']} + {result['val']} trained, {result['test']} tested"
+    )
+
+
+def _trainer(
+    run: Run, splits: Mapping[str, LabelledImages], epochs: int | None, progress: bool
+) -> Callable[[str, str, int, Mapping[str, Any]], float]:
+    """Return a function: splits to train on and to test, a seed, settings → accuracy."""
+
+    @functools.cache
+    def vectors(name: str) -> Tensor:
+        if name == "both":
+            return torch.cat([vectors("train"), vectors("val")])
+        return embed_labelled(run, splits[name], progress=progress)
+
+    @functools.cache  # settings share the first stage
+    def head(fit: str, seed: int) -> Classifier:
+        return train_head(run, splits[fit], seed=seed, progress=progress)
+
+    def accuracy(fit: str, tested: str, seed: int, settings: Mapping[str, Any]) -> float:
+        data, test, options = splits[fit], splits[tested], {"seed": seed, **settings}
+        if epochs is None:
+            probe = train_probe(vectors(fit), data.labels, len(data.classes), **options)
+            found = probe.predict(vectors(tested))
+        else:
+            model = train_all(head(fit, seed), data, epochs=epochs, progress=progress, **options)
+            found = model.predict(test, progress=progress)
+        return share(found == test.labels)
+
+    return accuracy
