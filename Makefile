@@ -75,7 +75,7 @@ lab: setup
 	$(PY) -m align_edu.lab
 
 notebooks: setup
-	$(CUT) $(PY) -m align_edu.lab.write_notebooks $(ONLY)
+	$(CUT) $(PY) -m align_edu.lab --store-outputs $(ONLY)
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 
 from align_edu.lab.course import COURSE
-from align_edu.lab.write_notebooks import canonical
+from align_edu.lab.__main__ import canonical
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FORBIDDEN = {
