@@ -11,8 +11,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from align_edu.lab.course import COURSE
 from align_edu.lab.__main__ import canonical
+from align_edu.lab.course import COURSE
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 FORBIDDEN = {

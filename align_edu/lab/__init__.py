@@ -4,8 +4,7 @@ from align_edu.lab import answers, doctor
 from align_edu.lab.checks import case, check, hint, reveal, yours_or_ours
 from align_edu.lab.course import model, rng, start
 from align_edu.lab.exercises import Exercise, Hint, WrongAnswer, add_exercise
-from align_edu.lab.progress import progress
-from align_edu.lab.quiz import quiz
+from align_edu.lab.quiz import progress, quiz
 
 __all__ = [
     "Exercise", "Hint", "WrongAnswer", "add_exercise", "answers", "case", "check", "doctor",

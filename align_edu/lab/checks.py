@@ -16,7 +16,7 @@ from typing import Any
 from align_edu.io import InputError
 from align_edu.lab.exercises import EXERCISES, Exercise, Problem, answer_key, find_exercise, judge
 from align_edu.lab.outcomes import UNWRITTEN, Failure, is_stub, outcome_of
-from align_edu.lab.progress import note_try
+from align_edu.lab.quiz import note_try
 
 SECONDS = 20.0  # for all cases of a check
 LETTERS = 1000  # of what a function prints: a check shows no more
