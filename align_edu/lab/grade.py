@@ -12,22 +12,119 @@ is "forbidden" even where the answer is right.
 """
 
 import ast
+import csv
+import io
+import re
 import runpy
-from collections.abc import Sequence
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
-from align_edu.io import InputError, usable_cores
-from align_edu.lab.exercises import EXERCISES, added_exercises, answer_key, exercises_of
+from align_edu.io import InputError, usable_cores, written_whole
+from align_edu.lab.exercises import EXERCISES, added_exercises, answer_key, exercises_of, judge
 from align_edu.lab.extract import Statement, find_function, read_code, written
-from align_edu.lab.jail import Job, Limits, find_namespaces, run_jobs
-from align_edu.lab.marks import TEXTS, Grades, Mark, Where, files_beside, mark_of_report, plain_mark
-from align_edu.lab.submissions import Submission, find_submissions, number_in, read_cells
+from align_edu.lab.jail import Job, Limits, Report, find_namespaces, run_jobs
+from align_edu.lab.outcomes import Failure
+from align_edu.lab.submissions import (
+    Submission,
+    find_submissions,
+    number_in,
+    printable,
+    read_cells,
+)
 
-_USUAL = TEXTS["imports"]  # of the course, for a notebook that has lost the cell with them
+NOT_ISOLATED = "Nothing was isolated: this submission could reach everything that the lecturer can."
+COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "note")
+Where = tuple[str, str, str]  # student, notebook, exercise
+
+_NO_MEMORY = re.compile(r"MemoryError:|.*(can't allocate memory|not enough memory|bad_alloc)")
+_TEXTS = tomllib.loads(Path(__file__).with_name("grading.toml").read_text("utf-8"))
+_USUAL = _TEXTS["imports"]  # of the course, for a notebook that has lost the cell with them
 _MAKES_CODE = {"exec", "eval", "__import__", "importlib", "compile"}
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One row of the table, and the sentence that the student reads."""
+
+    student: str
+    notebook: str
+    exercise: str
+    mark: int  # 1 or 0
+    outcome: str  # "wrong", or one of those in grading.toml
+    mistake: str  # the sentence of a known mistake, or empty
+    note: str  # for the lecturer
+    said: str  # for the student
+
+
+@dataclass(frozen=True)
+class Grades:
+    """All marks of a folder, sorted by student, notebook and exercise."""
+
+    marks: tuple[Mark, ...]
+    out: Path  # the table of marks
+    isolated: bool  # by bubblewrap
+    notes: tuple[str, ...] = ()  # what was not marked, or odd
+
+    @property
+    def misconceptions(self) -> list[tuple[str, str, int]]:
+        """Exercise, mistake, and how many students made it; the most frequent first."""
+        students = {(m.exercise, m.mistake, m.student) for m in self.marks if m.mistake}
+        counts = Counter((exercise, mistake) for exercise, mistake, _ in students)
+        order = list(EXERCISES)
+        rows = [(*made, count) for made, count in counts.items()]
+        return sorted(rows, key=lambda row: (-row[2], order.index(row[0]), row[1]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts and the file, for JSON."""
+        names = ("exercise", "mistake", "students")
+        return {
+            "out": str(self.out),
+            "students": len({mark.student for mark in self.marks}),
+            "functions": len(self.marks),
+            "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
+            "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
+            "guards": ["bubblewrap"] if self.isolated else [],
+            "notes": self.notes,
+        }
+
+    def __str__(self) -> str:
+        """Return the class's mistakes as a table, the number of each outcome, and the files."""
+        counts, (made, feedback) = self.to_dict(), _files_beside(self.out)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
+        rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
+        head = f"{'students':>8}  {'exercise':16}  mistake" if rows else "no known mistake"
+        notes = self.notes if self.isolated else (*self.notes, NOT_ISOLATED)
+        return "\n".join([
+            head,
+            *rows,
+            f"{counts['students']} students, {counts['functions']} functions: {outcomes}",
+            f"marks: {self.out}, with {made.name} and {feedback.name}/ beside it",
+            *(f"note: {note}" for note in notes),
+        ])  # fmt: skip
+
+    def write(self) -> None:
+        """Write the table, the misconceptions beside it, and one text per student in a folder.
+
+        Raises InputError where they cannot be written.
+        """
+        made, feedback = _files_beside(self.out)
+        end = "" if self.isolated else f"{NOT_ISOLATED}\n"
+        texts = {made: _csv(("exercise", "mistake", "students"), self.misconceptions)}
+        for student, marks in groupby(self.marks, key=lambda each: each.student):
+            texts[feedback / f"{student}.txt"] = _feedback(student, marks) + end
+        rows = [[getattr(mark, name) for name in COLUMNS] for mark in self.marks]
+        texts[self.out] = _csv(COLUMNS, rows)
+        for file, text in texts.items():
+            with written_whole(file) as beside:
+                beside.write_text(text, encoding="utf-8", newline="\n")
 
 
 def grade_folder(
@@ -60,7 +157,7 @@ def grade_folder(
         raise InputError(f"--out {out}: name a file in a folder that exists, such as grades.csv")
     if exercises is not None:
         read_exercises(exercises)
-    submissions, notes = find_submissions(folder, skip=files_beside(out)[1])
+    submissions, notes = find_submissions(folder, skip=_files_beside(out)[1])
     namespaces = None if unprotected else find_namespaces()
     limits, private = Limits(seconds, megabytes), (folder, out.parent)
     notebooks = [_jobs(each, seed) for each in submissions]
@@ -71,7 +168,7 @@ def grade_folder(
         reports = iter(run_jobs(running, limits, namespaces, private))
         bar.update()
         return [
-            mark_of_report(each, next(reports), limits) if isinstance(each, Job) else each
+            _mark_of_report(each, next(reports), limits) if isinstance(each, Job) else each
             for each in jobs
         ]
 
@@ -106,7 +203,7 @@ def _jobs(submission: Submission, seed: int) -> list[Job | Mark]:
     except (InputError, RecursionError, MemoryError) as error:
         reason = str(error) if isinstance(error, InputError) else "its code is nested too deep"
         wheres = [(*student, name) for name in exercises_of(submission.number) or [""]]
-        return [plain_mark(each, "unreadable", [reason], reason=reason) for each in wheres]
+        return [_plain_mark(each, "unreadable", [reason], reason=reason) for each in wheres]
 
 
 def _job(where: Where, statements: Sequence[Statement], seed: int, broken: list[str]) -> Job | Mark:
@@ -115,9 +212,9 @@ def _job(where: Where, statements: Sequence[Statement], seed: int, broken: list[
     needed = find_function(statements, name)
     if needed is None:
         elsewhere = f" It may stand in what is {broken[0]}." if broken else ""
-        return plain_mark(where, "missing", broken, elsewhere=elsewhere)
+        return _plain_mark(where, "missing", broken, elsewhere=elsewhere)
     if not needed:
-        return plain_mark(where, "stub", broken)
+        return _plain_mark(where, "stub", broken)
     notes = []
     kinds = len({ast.dump(each.node) for each in written(statements, name)})
     if kinds > 1:
@@ -143,3 +240,70 @@ def _expected(named: str, started: str, statements: Sequence[Statement]) -> list
         if set(names) & set(defined):
             return list(dict.fromkeys([*names, *added]))
     return defined or exercises_of(named) or exercises_of(started)
+
+
+def _mark_of_report(job: Job, report: Report, limits: Limits) -> Mark:
+    """Return the mark of a function for what its run reported."""
+    where, key, outcomes, ended = job.where, job.key, report.outcomes, report.ended
+    notes = [*job.notes, *report.notes]
+    if report.refused:
+        tried = ", ".join(dict.fromkeys(report.refused))
+        return _plain_mark(where, "refused", [*notes, f"tried: {tried}"], tried=tried)
+    if ended == "done" and len(outcomes) != len(key.cases):
+        ended = "garbage"
+    problem = judge(key, outcomes) if ended == "done" else None
+    failures = [str(each) for each in outcomes if isinstance(each, Failure)]
+    if problem and not problem.mistake and any(map(_NO_MEMORY.match, failures)):
+        problem, ended = None, "memory"
+    if problem is None:
+        return _plain_mark(where, ended, notes, **vars(limits))
+    if problem.mistake or not isinstance(problem.got, Failure):
+        return _mark(where, "wrong", problem.sentence, notes, problem.mistake)
+    if problem.got.kind == "NotImplementedError":
+        return _plain_mark(where, "stub", notes)
+    return _mark(where, "error", problem.sentence, [*notes, str(problem.got)])
+
+
+def _plain_mark(where: Where, ended: str, notes: Iterable[str], **values: Any) -> Mark:
+    """Return the mark of a function that ended so, with the values that its sentence mentions."""
+    outcome, sentence = _TEXTS["sentences"][ended]
+    return _mark(where, outcome, sentence.format(name=where[2], **values), notes)
+
+
+def _mark(where: Where, outcome: str, said: str, notes: Iterable[str], mistake: str = "") -> Mark:
+    note = "; ".join(" ".join(_lasting(note).split()) for note in dict.fromkeys(notes))
+    return Mark(*where, int(outcome == "right"), outcome, mistake, note, _lasting(said))
+
+
+def _lasting(text: str) -> str:
+    """The text without what differs from run to run: addresses in memory."""
+    return printable(re.sub(r"0x[0-9a-f]{6,}", "0x…", text))
+
+
+def _files_beside(out: Path) -> tuple[Path, Path]:
+    """Return the table of misconceptions and the folder of feedback, beside the marks."""
+    return out.with_name(f"{out.stem}_misconceptions.csv"), out.with_name(f"{out.stem}_feedback")
+
+
+def _feedback(student: str, marks: Iterable[Mark]) -> str:
+    """What a student reads: a paragraph per exercise, under the notebooks' names."""
+    lines = [student, ""]
+    for notebook, rows in groupby(marks, key=lambda each: each.notebook):
+        lines.append(notebook)
+        for said in dict.fromkeys(each.said for each in rows):
+            lines += ["", said]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    return file.getvalue()
+
+
+def _harmless(cell: object) -> object:
+    """A spreadsheet would compute a text that begins like a formula; students choose texts."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell

@@ -68,7 +68,7 @@ class Job:
 
 @dataclass
 class Report:
-    """What came of a job; `align_edu.lab.marks` has a sentence for each way to end."""
+    """What came of a job; `grading.toml` has a sentence for each way to end."""
 
     ended: str = ""
     outcomes: list[Outcome] = field(default_factory=list)  # one for each case, where it is done
