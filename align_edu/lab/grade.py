@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -32,26 +32,19 @@ from align_edu.lab.exercises import EXERCISES, added_exercises, answer_key, exer
 from align_edu.lab.extract import Statement, find_function, read_code, written
 from align_edu.lab.jail import Job, Limits, Report, find_namespaces, run_jobs
 from align_edu.lab.outcomes import Failure
-from align_edu.lab.submissions import (
-    Submission,
-    find_submissions,
-    number_in,
-    printable,
-    read_cells,
-)
+from align_edu.lab.submissions import Submission, find_submissions, printable, read_cells
 
 NOT_ISOLATED = "Nothing was isolated: this submission could reach everything that the lecturer can."
-COLUMNS = ("student", "notebook", "exercise", "mark", "outcome", "mistake", "note")
 Where = tuple[str, str, str]  # student, notebook, exercise
 
 _NO_MEMORY = re.compile(r"MemoryError:|.*(can't allocate memory|not enough memory|bad_alloc)")
 _TEXTS = tomllib.loads(Path(__file__).with_name("grading.toml").read_text("utf-8"))
 _USUAL = _TEXTS["imports"]  # of the course, for a notebook that has lost the cell with them
+_STARTS = re.compile(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", re.MULTILINE)
 _MAKES_CODE = {"exec", "eval", "__import__", "importlib", "compile"}
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One row of the table, and the sentence that the student reads."""
 
     student: str
@@ -120,8 +113,7 @@ class Grades:
         texts = {made: _csv(("exercise", "mistake", "students"), self.misconceptions)}
         for student, marks in groupby(self.marks, key=lambda each: each.student):
             texts[feedback / f"{student}.txt"] = _feedback(student, marks) + end
-        rows = [[getattr(mark, name) for name in COLUMNS] for mark in self.marks]
-        texts[self.out] = _csv(COLUMNS, rows)
+        texts[self.out] = _csv(Mark._fields[:-1], [mark[:-1] for mark in self.marks])
         for file, text in texts.items():
             with written_whole(file) as beside:
                 beside.write_text(text, encoding="utf-8", newline="\n")
@@ -195,7 +187,7 @@ def _jobs(submission: Submission, seed: int) -> list[Job | Mark]:
     try:
         cells = read_cells(submission)
         statements, broken = read_code(cells)
-        names = _expected(submission.number, number_in(cells), statements)
+        names = _expected(submission.number, "\n".join(cells), statements)
         if not names:
             raise InputError("it is no notebook of the course that has exercises")
         notes = [f"not Python: code cell {', '.join(map(str, broken))}"] if broken else []
@@ -216,12 +208,11 @@ def _job(where: Where, statements: Sequence[Statement], seed: int, broken: list[
     if not needed:
         return _plain_mark(where, "stub", broken)
     notes = []
-    kinds = len({ast.dump(each.node) for each in written(statements, name)})
-    if kinds > 1:
+    if (kinds := len({ast.dump(each.node) for each in written(statements, name)})) > 1:
         notes.append(f"{kinds} definitions; the last one counts")
     names = {each for step in needed for each in step.needs}
-    usual = sorted(names & set(_USUAL) - {each for step in statements for each in step.binds})
-    if usual:
+    bound = {each for step in statements for each in step.binds}
+    if usual := sorted(names & set(_USUAL) - bound):
         notes.append(f"not imported: {', '.join(usual)}")
     texts = [ast.unparse(step.node) for step in needed]
     if any("align_edu" in text for text in texts):
@@ -232,10 +223,11 @@ def _job(where: Where, statements: Sequence[Statement], seed: int, broken: list[
     return Job(where, steps, answer_key(EXERCISES[name], seed), notes + broken)
 
 
-def _expected(named: str, started: str, statements: Sequence[Statement]) -> list[str]:
+def _expected(named: str, code: str, statements: Sequence[Statement]) -> list[str]:
     """The exercises to mark: by the notebook's name, by `lab.start`, or by what it defines."""
     defined = [name for name in EXERCISES if any(name in each.binds for each in statements)]
     added = [name for name in added_exercises() if name in defined]
+    started = "".join(_STARTS.findall(code)[:1])
     for names in (exercises_of(named), exercises_of(started)):
         if set(names) & set(defined):
             return list(dict.fromkeys([*names, *added]))
@@ -298,9 +290,8 @@ def _feedback(student: str, marks: Iterable[Mark]) -> str:
 
 def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_harmless(cell) for cell in row] for row in rows)
+    table = ([_harmless(cell) for cell in row] for row in (columns, *rows))
+    csv.writer(file, lineterminator="\n").writerows(table)
     return file.getvalue()
 
 

@@ -100,11 +100,8 @@ class Quiz:
 def _question_widget(number: str, place: int, question: Question) -> Any:
     import ipywidgets
 
-    choice = ipywidgets.RadioButtons(
-        options=[(option.text, letter) for letter, option in zip(LETTERS, question.options)],
-        value=None,
-        layout={"width": "auto"},
-    )
+    options = [(option.text, letter) for letter, option in zip(LETTERS, question.options)]
+    choice = ipywidgets.RadioButtons(options=options, value=None, layout={"width": "auto"})
     feedback = ipywidgets.HTML()
 
     def react(change: dict[str, Any]) -> None:
@@ -174,10 +171,7 @@ class Progress:
         return "tried" if noted.get("tries") else "open"
 
     def rows(self) -> list[tuple[str, str, list[str], int, int]]:
-        """Return one row per notebook with exercises or a quiz, and per quiz that was begun.
-
-        Number, title, states of the exercises, right answers, number of questions.
-        """
+        """Return number, title, states of exercises, right answers and questions by notebook."""
         titles = {lesson.number: lesson.title for lesson in COURSE}
         for exercise in EXERCISES.values():
             titles.setdefault(exercise.notebook, "Exercises of your own")
@@ -206,7 +200,7 @@ class Progress:
         return "\n".join([*lines, f"{solved} of {len(states)} exercises solved. {_LEGEND}."])
 
     def _repr_html_(self) -> str:
-        cells = []
+        cells = ["<tr><th></th><th></th><th>exercises</th><th>quiz</th></tr>"]
         for number, title, states, right, questions in self.rows():
             dots = " ".join(
                 f'<span title="{meaning}" style="color:{colour}">{mark}</span>'
@@ -218,15 +212,14 @@ class Progress:
                 f"<td style='text-align:left'>{html.escape(title)}</td>"
                 f"<td style='font-size:140%'>{dots}</td><td>{bar} {right} of {questions}</td></tr>"
             )
-        head = "<tr><th></th><th></th><th>exercises</th><th>quiz</th></tr>"
-        return f"<table>{head}{''.join(cells)}</table><p>{_LEGEND}</p>"
+        return f"<table>{''.join(cells)}</table><p>{_LEGEND}</p>"
 
 
 def progress() -> Progress:
     """Return what this student has solved and answered; a notebook shows it as a table.
 
-    It is read from a file in the home folder, or the one that ALIGN_EDU_PROGRESS names. Remove the
-    file to start afresh. A damaged file is renamed, not lost.
+    ALIGN_EDU_PROGRESS names its file, else it lies in the home folder. Remove it to start afresh;
+    a damaged one is renamed, not lost.
     """
     file = progress_file()
     try:

@@ -154,12 +154,6 @@ def _is_hidden(path: PurePosixPath) -> bool:
     return any(part.startswith((".", "__MACOSX")) and part != ".." for part in path.parts)
 
 
-def number_in(cells: list[str]) -> str:
-    """Return the number that a notebook is opened with by `lab.start`, or nothing."""
-    found = re.search(r"""^\s*lab\.start\(\s*["'](\d\d)["']""", "\n".join(cells), re.MULTILINE)
-    return found[1] if found else ""
-
-
 def printable(text: str) -> str:
     """Return the text with characters that UTF-8 cannot hold written out."""
     return text.encode("utf-8", "backslashreplace").decode()
