@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from align_edu.world import paint
-from align_edu.world.catalog import COLOURS, PICTURES, Colour
-from align_edu.world.outlines import artwork
+from align_edu.world.catalog import COLOURS, PICTURES, Colour, artwork
 from align_edu.world.paint import BLACK, WHITE, Brush, Dice, mix
 from align_edu.world.places import PAINTERS
 from align_edu.world.scene import Scene, Thing
