@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -71,6 +71,22 @@ def holds_already(folder: Path, record: Path, made_with: dict[str, Any]) -> bool
     if not isinstance(old, dict) or old.get("made_with") != made_with:
         raise InputError(f"{folder}: holds something else; give another folder or delete this one")
     return True
+
+
+def write_once(
+    out: Path, record: str, made_with: dict[str, Any], fill: Callable[[Path], None]
+) -> Path:
+    """Fill a new folder, whole or not at all, unless it already has the same content.
+
+    record: the JSON file in the folder whose "made_with" identifies the content.
+    Raises InputError if the folder holds something else, cannot be written or the disk is full.
+    """
+    with only_writer(out):
+        if not holds_already(out, out / record, made_with):
+            with folder_written_whole(out) as unfinished:
+                unfinished.mkdir(parents=True)
+                fill(unfinished)
+    return out
 
 
 def cannot_write(path: Path, error: Exception) -> InputError:

@@ -11,9 +11,8 @@ from torch.nn import functional as F
 from align_edu.evaluation.embed import Encoder
 from align_edu.evaluation.retrieval import best_ranks, bootstrap_interval, exact_vectors, recall_at
 from align_edu.search import IMAGE_WEIGHT, TEXT_WEIGHT
-from align_edu.world.draw import draw
+from align_edu.world.draw import check_range, draw
 from align_edu.world.scene import ATTRIBUTES, EDIT_STREAM, child_rng, distractors, sample_edit
-from align_edu.world.write import check_range
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the words; the image has 1
 # Each kind of query, and how `ask` weighs it; by default the words at 2 and the image at 1.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from align_edu.io import InputError, write_json, written_whole
+from align_edu.io import InputError, write_json, write_once, written_whole
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.catalog import INVERSE_RELATIONS, NOUNS, with_article
-from align_edu.world.draw import draw
+from align_edu.world.draw import check_drawing, check_range, draw
 from align_edu.world.scene import (
     BENCHMARK_STREAM,
     RATING_STREAM,
@@ -26,7 +26,6 @@ from align_edu.world.scene import (
     scene_facts,
 )  # fmt: skip
 from align_edu.world.web_noise import CLEAN_QUALITY, benchmark_scenes, jpeg_bytes
-from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
     from align_edu.evaluation.embed import Encoder

@@ -3,10 +3,12 @@
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+from align_edu.io import InputError
 from align_edu.world import paint
 from align_edu.world.catalog import COLOURS, PICTURES, Colour, artwork
 from align_edu.world.paint import BLACK, WHITE, Brush, Dice, mix
@@ -32,6 +34,20 @@ class Spot:
     turn: float  # its tilt in radians
     mirrored: bool  # looks to the left
     stretch: float  # width over height, relative to the artwork
+
+
+def check_drawing(seed: int, image_size: int) -> None:
+    """Refuse a seed that is not one 32-bit number, and sizes in pixels that cannot be drawn."""
+    check_range("seed", seed, 0, 2**32 - 1)
+    check_range("image size", image_size, 8, 4096)
+
+
+def check_range(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Refuse a value that is not a whole number from `low` to `high`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and low <= value and (high is None or value <= high)):  # type: ignore[operator]
+        allowed = f"of at least {low}" if high is None else f"from {low} to {high}"
+        raise InputError(f"{name} {value}: give a whole number {allowed}")
 
 
 def draw(scene: Scene, rng: np.random.Generator, size: int = 58) -> Image.Image:

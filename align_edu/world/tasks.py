@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from align_edu.io import InputError, write_json
+from align_edu.io import InputError, write_json, write_once
 from align_edu.world import catalog
-from align_edu.world.draw import draw
+from align_edu.world.draw import check_drawing, check_range, draw
 from align_edu.world.scene import (
     HELD_OUT,
     TASK_STREAM,
@@ -23,7 +23,6 @@ from align_edu.world.scene import (
     sample_scene,
 )
 from align_edu.world.web_noise import CLEAN_QUALITY, jpeg_bytes
-from align_edu.world.write import check_drawing, check_range, write_once
 
 if TYPE_CHECKING:
     from align_edu.evaluation.languages import Captions, WordPair
