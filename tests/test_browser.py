@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from align_edu.lab.checks import find_mistake
+from align_edu.lab import find_mistake
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import LETTERS, load_questions

@@ -128,7 +128,7 @@ def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_th
     assert {file.stem for file in folder.iterdir()} == {mark.student for mark in marks}
     text = " ".join((folder / "spoilt.txt").read_text(encoding="utf-8").split())
     exercise = EXERCISES["chance_loss"]
-    assert str(lab.checks.find_mistake(exercise, exercise.wrong[0].function, SEED)) in text
+    assert str(lab.find_mistake(exercise, exercise.wrong[0].function, SEED)) in text
     assert "recall_at_1: still to be written." in text and NOT_ISOLATED not in text
     rows = rows_of(out.with_name("grades_misconceptions.csv"))
     counts = [int(row["students"]) for row in rows]

@@ -24,9 +24,8 @@ import torch
 
 from align_edu import lab
 from align_edu.io import InputError
-from align_edu.lab import checks
 from align_edu.lab.__main__ import start_command
-from align_edu.lab.checks import CheckFailed, find_mistake
+from align_edu.lab import CheckFailed, find_mistake
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.outcomes import decode, encode, is_stub, outcome_of, said, same
@@ -99,7 +98,7 @@ def test_the_case_that_failed_can_be_called_however_a_function_changes_it(capsys
         similarity.zero_()
         return result
 
-    checks._failed_cases.pop("recall_at_1", None)
+    lab._failed_cases.pop("recall_at_1", None)
     with pytest.raises(InputError, match="no check of recall_at_1 has failed"):
         lab.case("recall_at_1")
     lab.check(recall_at_1)
@@ -128,9 +127,9 @@ def test_a_check_ends_a_function_that_does_not_whatever_it_catches(capsys, monke
             with contextlib.suppress(BaseException):
                 time.sleep(0.01)
 
-    monkeypatch.setattr(checks, "SECONDS", 0.2)
+    monkeypatch.setattr(lab, "SECONDS", 0.2)
     for chance_loss in (counts, suppresses):
-        checks._failed_cases.clear()
+        lab._failed_cases.clear()
         tracer, begin = sys.gettrace(), time.monotonic()
         lab.check(chance_loss)
         assert "no answer after 0.2 s. Does a loop ever end?" in capsys.readouterr().out
@@ -147,7 +146,7 @@ def test_what_a_function_prints_is_shown_once_and_cut(capsys):
     lab.check(chance_loss)
     shown = capsys.readouterr()
     assert shown.out.startswith("n = 2 xxx") and shown.err == ""
-    assert len(shown.out) == checks.LETTERS + len("…\nchance_loss: right.\n")
+    assert len(shown.out) == lab.LETTERS + len("…\nchance_loss: right.\n")
 
 
 def test_any_callable_that_is_bound_to_the_name_is_checked(capsys):

@@ -22,7 +22,7 @@ from torchvision.models.efficientnet import MBConvConfig
 
 from align_edu import contrastive_loss, loss
 from align_edu.evaluation.retrieval import retrieval_recall
-from align_edu.lab.checks import find_mistake
+from align_edu.lab import find_mistake
 from align_edu.lab.exercises import find_exercise
 from align_edu.model.text_tower import TextTower
 from align_edu.presets import TextSettings

@@ -13,7 +13,7 @@ import pytest
 from traitlets.config.loader import PyFileConfigLoader
 
 from align_edu.io import InputError
-from align_edu.lab.checks import CheckFailed
+from align_edu.lab import CheckFailed
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment

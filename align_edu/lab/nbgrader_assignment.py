@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from align_edu.io import InputError, folder_written_whole, written_whole
-from align_edu.lab.checks import CheckFailed, find_mistake
+from align_edu.lab import CheckFailed, find_mistake
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import Exercise, added_exercises, exercises_of, find_exercise
 from align_edu.lab.grade import read_exercises
