@@ -24,8 +24,8 @@ import torch
 
 from align_edu import lab
 from align_edu.io import InputError
-from align_edu.lab.__main__ import start_command
 from align_edu.lab import CheckFailed, find_mistake
+from align_edu.lab.__main__ import start_command
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.outcomes import decode, encode, is_stub, outcome_of, said, same

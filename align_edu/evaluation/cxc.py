@@ -84,10 +84,8 @@ def _read_csv(path: Path, first: Mapping[str, int], second: Mapping[str, int]) -
             if not 0.0 <= found[-1][2] <= HIGHEST:
                 raise ValueError
         except KeyError as error:
-            raise InputError(
-                f"{path}, row {number}: {error} is not in the benchmark; use the split and the"
-                " images that these ratings belong to"
-            ) from None
+            reason = f"{error} is not in the benchmark; use the images of these ratings"
+            raise InputError(f"{path}, row {number}: {reason}") from None
         except (ValueError, IndexError):
             reason = f"needs two identifiers and a score from 0 to {HIGHEST:g}"
             raise InputError(f"{path}, row {number}: {reason}") from None

@@ -254,15 +254,11 @@ def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
         rows = np.load(path, mmap_mode="r", allow_pickle=False)
         listed = beside.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            f"{path}: not readable embeddings ({error}); they are NAME.npy and NAME.txt"
-        ) from None
+        reason = f"not readable embeddings ({error}); they are NAME.npy and NAME.txt"
+        raise InputError(f"{path}: {reason}") from None
     names = listed.removesuffix("\n").split("\n")  # a name may hold U+2028
     if rows.dtype not in (np.float32, np.float16) or rows.shape[1:] != (width,) or not len(rows):
-        raise InputError(
-            f"{path}: {rows.dtype} {rows.shape}; this run's embeddings are float32 or float16"
-            f" (N, {width}), N > 0"
-        )
+        raise InputError(f"{path}: {rows.dtype} {rows.shape}; give float32 or float16 (N, {width})")
     if len(names) != len(rows) or "" in names:
         count = len(names) - names.count("")
         raise InputError(f"{beside}: {count} names for {len(rows)} embeddings; write one per line")

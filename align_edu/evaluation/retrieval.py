@@ -135,10 +135,8 @@ def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dic
 def _check_shapes(image: Tensor, text: Tensor, owner: Tensor) -> Tensor:
     """Return the owners as int64 on the CPU; raise ValueError for shapes that do not fit."""
     if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1] or 0 in image.shape:
-        raise ValueError(
-            f"image {tuple(image.shape)} and text {tuple(text.shape)}:"
-            " they must be (I, D) and (T, D) with the same D, I > 0"
-        )
+        shapes = f"image {tuple(image.shape)} and text {tuple(text.shape)}"
+        raise ValueError(f"{shapes}: they must be (I, D) and (T, D) with the same D, I > 0")
     if owner.shape != (len(text),) or owner.is_floating_point() or owner.dtype == torch.bool:
         raise ValueError(f"text_to_image {tuple(owner.shape)}: give one whole number per text")
     owner = owner.to("cpu", torch.int64)

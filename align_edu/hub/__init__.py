@@ -52,11 +52,8 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     weights = _read_weights(folder)
     model = Align(preset, preset.text.vocabulary_size)
     names = _names(model, str(where)) | {"temperature.value": "temperature"}
-    if config.projection_dim != (width := model.image_tower.width):
-        raise InputError(
-            f"{where}: projection_dim is {config.projection_dim}, the image tower's width {width};"
-            " AlignModel needs them equal"
-        )
+    if (got := config.projection_dim) != (width := model.image_tower.width):
+        raise InputError(f"{where}: projection_dim is {got}, the image tower's width {width}")
     learned = {name: weights[name] for name in weights.keys() - _CONSTANTS}
     copy_weights(model, learned, names, str(folder), "fetch the folder again")
     if not (temperature := model.temperature().item()) > 0:
@@ -140,10 +137,8 @@ def _names(model: Align, where: str) -> dict[str, str]:
     Refuses widths up to a quarter, at which stages may start with a shortcut; theirs never do.
     """
     if any(stage[0].use_res_connect for stage in list(model.image_tower.trunk)[1:]):
-        raise InputError(
-            f"{where}: width {model.preset.image.width}, where AlignModel and EfficientNet differ;"
-            " use 0.3 or more"
-        )
+        width = model.preset.image.width
+        raise InputError(f"{where}: AlignModel has no tower of width {width}; use 0.3 or more")
     trunk = trunk_names(model.image_tower)
     names = {f"image_tower.trunk.{ours}": f"vision_model.{name}" for ours, name in trunk.items()}
     for name in model.text_tower.state_dict():
@@ -168,13 +163,9 @@ def _read_tokenizer(folder: Path, vocabulary_size: int) -> Tokenizer | None:
     tokenizer.no_truncation()
     ids = [tokenizer.token_to_id(token) for token in SPECIAL_TOKENS]
     if None in ids or tokenizer.token_to_id("[PAD]") != 0:
-        raise InputError(
-            f"{path}: not BERT's tokenizer; it must hold {SPECIAL_TOKENS}, with [PAD] as 0"
-        )
+        raise InputError(f"{path}: not BERT's tokenizer; it needs {SPECIAL_TOKENS}, [PAD] as 0")
     if (pieces := tokenizer.get_vocab_size()) > vocabulary_size:
-        raise InputError(
-            f"{path}: {pieces} pieces, but the model has {vocabulary_size}; give this model's"
-        )
+        raise InputError(f"{path}: {pieces} pieces, but the model has {vocabulary_size}")
     return tokenizer
 
 

@@ -56,9 +56,7 @@ def read_config(where: Path) -> "AlignConfig":
     if "preset" in values:
         raise InputError(f"{where}: a run of align_edu, not an AlignModel; use load_run")
     if (kind := values.get("model_type")) != "align":
-        raise InputError(
-            f"{where}: model_type is {kind!r}, not 'align'; give an AlignModel's folder"
-        )
+        raise InputError(f"{where}: model_type is {kind!r}, not 'align'; give an AlignModel")
     try:
         return AlignConfig.from_dict(values)
     except (StrictDataclassError, TypeError, ValueError, AttributeError) as error:
@@ -161,10 +159,8 @@ def _check_padding(vision: Any, where: Path) -> None:
     repeats = [math.ceil(vision.depth_coefficient * n) for n in vision.num_block_repeats]
     firsts = [sum(repeats[:stage]) for stage in range(len(repeats)) if vision.strides[stage] == 2]
     if changed := sorted(set(firsts) & set(vision.depthwise_padding)):
-        raise InputError(
-            f"{where}: vision_config.depthwise_padding names block {changed[0]}, of stride 2; our"
-            " tower pads all blocks alike, as the released weights do (depthwise_padding [])"
-        )
+        named = f"vision_config.depthwise_padding names block {changed[0]}, of stride 2"
+        raise InputError(f"{where}: {named}; our tower pads all blocks alike, as ALIGN does")
 
 
 def _picture_sizes(image_size: Any, where: Path) -> tuple[int, int]:
@@ -179,9 +175,8 @@ def _picture_sizes(image_size: Any, where: Path) -> tuple[int, int]:
     for name, expected in _PIXELS.items():
         got = pixels.get(name, name in ("do_resize", "do_rescale"))  # on when absent
         if not isinstance(got, int | float) or not math.isclose(got, expected, rel_tol=1e-6):
-            raise InputError(
-                f"{where.parent}: the image processor has {name} = {got}, ALIGN's {expected}"
-            )
+            reason = f"the image processor has {name} = {got}, ALIGN's {expected}"
+            raise InputError(f"{where.parent}: {reason}")
     for side in (pixels.get("size"), pixels.get("crop_size")):
         if not isinstance(side, dict) or side.get("height") != side.get("width"):
             raise InputError(f"{where.parent}: pictures of size {side}; ALIGN's are square")

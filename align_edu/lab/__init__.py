@@ -198,20 +198,14 @@ def add_exercise(exercise: Exercise) -> None:
     if not name.isidentifier():
         raise InputError("the right answer of an exercise must be a function with a name: use def")
     if exercise.notebook in NUMBERS:
-        raise InputError(
-            f"notebook {exercise.notebook!r} is part of the course; give yours another name"
-        )
+        raise InputError(f"notebook {exercise.notebook!r} is part of the course; rename yours")
     if find_mistake(exercise, exercise.reference):
-        raise InputError(
-            f"{name}: its results cannot be compared; return numbers, texts, lists, dicts,"
-            " tensors or dataclasses"
-        )
+        kinds = "numbers, texts, lists, dicts, tensors or dataclasses"
+        raise InputError(f"{name}: its results cannot be compared; return {kinds}")
     for wrong in exercise.wrong:
         if find_mistake(exercise, wrong.function) is None:
-            raise InputError(
-                f"{name}: no case tells the right answer from the one with the mistake"
-                f" {wrong.mistake!r}; add a case"
-            )
+            reason = f"no case tells the right answer from {wrong.mistake!r}; add a case"
+            raise InputError(f"{name}: {reason}")
     EXERCISES[name] = exercise
 
 

@@ -102,9 +102,7 @@ def model() -> "Run":
         if bundled.is_dir():
             print(f"model: the bundled one, {'/'.join(bundled.parts[-2:])}")
             return load_run(bundled)
-    raise InputError(
-        "data_samples/toy_model: not found; open the notebook in the course's notebooks folder"
-    )
+    raise InputError("data_samples/toy_model: not found; open the notebook in its folder")
 
 
 def _own_runs() -> list[Path]:

@@ -89,10 +89,8 @@ def find_namespaces() -> tuple[str, ...]:
         status, _, error = _run(command, {}, SCRATCH, 60)
         if status == 0:
             return namespaces
-    raise InputError(
-        f"bubblewrap cannot isolate a process ({error}): allow user namespaces on this machine or "
-        f"in this container, {remedy}"
-    )
+    remedy = f"allow user namespaces, {remedy}"
+    raise InputError(f"bubblewrap cannot isolate a process here ({error}): {remedy}")
 
 
 def run_jobs(

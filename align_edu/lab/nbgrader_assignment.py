@@ -68,9 +68,7 @@ def write_assignment(
     try:
         stored = nbformat.read(file, as_version=4)
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{file}: no such notebook ({error}); name the folder of the course's notebooks"
-        ) from error
+        raise InputError(f"{file}: no such notebook ({error}); name its folder") from error
     stored.cells = list(_graded(stored.cells, number, seed, only_exercises, added))
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)

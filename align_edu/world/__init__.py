@@ -77,9 +77,26 @@ class World:
         benchmark: folder of a benchmark; near-duplicates of its pictures are then among the
         pairs, as test pictures are on the web.
         """
-        near = None if benchmark is None else Path(benchmark)
+        out, near = Path(out), None if benchmark is None else Path(benchmark)
+        workers = usable_cores() if workers is None else workers
+        check_drawing(self.seed, self.image_size)
+        check_range("pairs", pairs, 1)
+        check_range("shard size", shard_size, 1, LARGEST_SHARD)
+        check_range("workers", workers, 1)
+        if not 0 <= self.noise <= MOST_NOISE:
+            raise InputError(f"noise {self.noise}: give a rate from 0 to {MOST_NOISE}")
         settings = WorldSettings(self.seed, self.noise, self.image_size, pairs, shard_size, near)
-        return write_world(settings, Path(out), workers=workers, progress=progress)
+        with only_writer(out):
+            _claim_folder(settings, out)
+            shards = range(-(-pairs // shard_size))
+            missing = [s for s in shards if not all(file.exists() for file in _shard_files(out, s))]
+            done = pairs - sum(_pairs_in(settings, shard) for shard in missing)
+            label = f"writing {out.name}"
+            bar = tqdm(None, label, pairs, initial=done, unit=" pairs", disable=not progress)
+            with bar:
+                for written in _written(settings, out, missing, workers):
+                    bar.update(written)
+        return out
 
     def write_benchmark(
         self, out: str | Path, scenes: int = 1_000, *, image_size: int = 128, train: int = 0,
@@ -123,32 +140,6 @@ class World:
         return write_task(Path(out), made_with, progress)
 
 
-def write_world(
-    settings: WorldSettings, out: Path, *, workers: int | None = None, progress: bool = False
-) -> Path:
-    """Write the missing shards of a world, see `World.write`; `world.json` holds the settings."""
-    workers = usable_cores() if workers is None else workers
-    check_drawing(settings.seed, settings.image_size)
-    check_range("pairs", settings.pairs, 1)
-    check_range("shard size", settings.shard_size, 1, LARGEST_SHARD)
-    check_range("workers", workers, 1)
-    if not 0 <= settings.noise <= MOST_NOISE:
-        raise InputError(f"noise {settings.noise}: give a rate from 0 to {MOST_NOISE}")
-    with only_writer(out):
-        _claim_folder(settings, out)
-        shards = range(-(-settings.pairs // settings.shard_size))
-        missing = [s for s in shards if not all(path.exists() for path in _shard_files(out, s))]
-        done = settings.pairs - sum(_pairs_in(settings, shard) for shard in missing)
-        bar = tqdm(
-            desc=f"writing {out.name}", total=settings.pairs, initial=done, unit=" pairs",
-            disable=not progress,
-        )  # fmt: skip
-        with bar:
-            for written in _written(settings, out, missing, workers):
-                bar.update(written)
-    return out
-
-
 def _claim_folder(settings: WorldSettings, out: Path) -> None:
     """Write the settings into the folder; raise InputError if it holds something else."""
     if out.exists() and not out.is_dir():
@@ -163,10 +154,7 @@ def _claim_folder(settings: WorldSettings, out: Path) -> None:
         old = old if isinstance(old, dict) else {}
         if old != record:
             differ = ", ".join(name for name in record if record[name] != old.get(name))
-            raise InputError(
-                f"{path}: the folder holds a world with other settings ({differ}); "
-                "give another folder or delete this one"
-            )
+            raise InputError(f"{path}: a world of other settings ({differ}); give a new folder")
     elif any(out.glob("*.tar")) or any(out.glob("*.parquet")):
         raise InputError(f"{out}: holds shards of another origin; give another folder")
     else:

@@ -145,7 +145,7 @@ def _body(scene: Scene, facts: frozenset[str], order: str, rng: np.random.Genera
     order = order.replace(" is C", "")
     subject = _subject(scene, facts, rng)
     if alone and place and order[0] == "S" and rng.random() < 0.12:
-        verbs, family = w.WORDS["verbs"], w.KINDS[scene.thing.kind].family
+        verbs, family = w.WORDS["verbs"], w.KINDS[scene.thing.kind]
         subject += f" {one_of(verbs.get(family, verbs['other']), rng)}"
     parts = {"S": subject, "P": place, "W": weather}
     text = "".join(parts.get(mark, mark) for mark in order)

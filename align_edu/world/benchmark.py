@@ -114,10 +114,8 @@ def _unique_scenes(
             if not any(satisfies(old, scene) or satisfies(scene, old) for old in rivals):
                 break
         else:
-            raise InputError(
-                f"scenes {n + train}: only {number} were found that no caption confuses;"
-                " ask for fewer"
-            )
+            found = f"only {number} were found that no caption confuses"
+            raise InputError(f"scenes {n + train}: {found}; ask for fewer")
         for thing in scene.things:
             near[scene.place, thing].append(scene)
         first = first or scene

@@ -25,13 +25,6 @@ BARE = ("string", "steam")  # too thin for a rim
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of object."""
-
-    family: str  # that it belongs to, such as "animal"
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """A place where a scene happens."""
 
@@ -59,7 +52,8 @@ PICTURES = _read("pictures.toml")
 KIND_EXPONENT, COLOUR_EXPONENT, PLACE_EXPONENT = _CATALOG["exponents"].values()
 SECOND_OBJECT_RATE, HELD_OUT_ONE_IN = _CATALOG["rates"].values()
 _FAMILIES = {name: family for family, names in WORDS["families"].items() for name in names}
-KINDS: dict[str, Kind] = {name: Kind(_FAMILIES[name]) for name in WORDS["nouns"]}
+# Each kind of object, and the family that it belongs to, such as "animal".
+KINDS: dict[str, str] = {name: _FAMILIES[name] for name in WORDS["nouns"]}
 COLOURS: dict[str, Colour] = PICTURES["objects"]
 PLACES: dict[str, Place] = {n: Place(**facts) for n, facts in _CATALOG["places"].items()}
 WEATHER: dict[str, float] = _CATALOG["weather"]

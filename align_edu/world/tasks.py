@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 _ONE = tuple(names[0][0] for names in catalog.NOUNS.values())
 _PLACES = {place: phrases[0] for place, phrases in catalog.PLACE_PHRASES.items()}
-_FAMILIES = {name: kind.family for name, kind in catalog.KINDS.items()}
 LANGUAGES = ("de", "fr", "es", "it")  # the columns of web.toml's foreign_nouns
 SAME, RELATED, OTHER = 10.0, 5.0, 0.0  # one meaning; one family of kinds; neither
 _COUNTED = [names[0][1] for names in list(catalog.NOUNS.values())[:8]]
@@ -62,8 +61,8 @@ TASKS: dict[str, Task] = {
         ("a photo of a {}", "a picture of a {}", "an image of a {}", "a drawing of a {}",
          *(f"a {colour} {{}}" for colour in catalog.COLOURS), "a {}",
          *(f"a {{}} {place}" for place in _PLACES.values()))),
-    "family": Task("natural", {name: name for name in sorted(set(_FAMILIES.values()))},
-        lambda scene, family: _alone(scene) if _FAMILIES[scene.thing.kind] == family else None,
+    "family": Task("natural", {name: name for name in sorted(set(catalog.KINDS.values()))},
+        lambda scene, family: _alone(scene) if catalog.KINDS[scene.thing.kind] == family else None,
         ("a photo of a {}", "a picture of a {}", "a drawing of a {}")),
     "colour": Task("natural", {name: name for name in catalog.COLOURS},
         lambda scene, colour: _alone(scene, thing=Thing(scene.thing.kind, colour)),
@@ -172,7 +171,7 @@ def toy_word_pairs() -> "list[WordPair]":
     from align_edu.evaluation.languages import WordPair
 
     nouns = {kind: tuple(one for one, _ in names) for kind, names in catalog.NOUNS.items()}
-    family = _FAMILIES | {name: name for name in catalog.COLOUR_WORDS}
+    family = catalog.KINDS | {name: name for name in catalog.COLOUR_WORDS}
     rows = []
     for part, names_of in (("N", nouns), ("A", catalog.COLOUR_WORDS)):
         for main, *synonyms in names_of.values():
