@@ -162,10 +162,7 @@ def measure_cxc(
 
 
 def _agreement(ratings: Ratings, one: Tensor, two: Tensor, both: bool, seed: int) -> Tensor:
-    """Return the correlation of cosines with ratings in each resample of the bootstrap.
-
-    both: each of the two is the query of the other.
-    """
+    """Return the correlation of cosines with ratings in each resample; both: either is a query."""
     pairs = one[ratings.first].double() * two[ratings.second].double()
     model, human, query = pairs.sum(dim=1).float(), ratings.scores, ratings.second  # (P,)
     if both:

@@ -256,10 +256,7 @@ def random_views(data: LabelledImages, rows: Tensor, crop: int) -> Tensor:
 def _batches(
     optimizer: torch.optim.Optimizer, rows: int, batch: int, epochs: int, seed: int
 ) -> Iterator[Tensor]:
-    """Yield shuffled batches of rows; make a step with the gradient that the caller then has.
-
-    The rate falls to a fifth at ``FALLS``.
-    """
+    """Yield shuffled batches of rows, and step after each; the rate falls by ``FALLS``."""
     generator = torch.Generator().manual_seed(seed)
     falls = [round(epochs * share) for share in FALLS]
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, falls, DECAY)

@@ -3,8 +3,7 @@
 python -m align_edu.lab [NOTEBOOK] [options of JupyterLab]
 python -m align_edu.lab --store-outputs [notebooks/NAME.ipynb ...]
 
-The second, `make notebooks`, is the only writer of outputs; tests/test_notebooks_are_clean.py holds
-the conventions of the notebooks.
+The second, `make notebooks`, is the only writer of outputs.
 """
 
 import os

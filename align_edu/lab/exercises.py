@@ -1,8 +1,4 @@
-"""Exercises: a function to write, cases to try it on, hints, and mistakes with their names.
-
-`EXERCISES` registers those of the course, which `answers/nNN.py` make, and a lecturer's. `judge`
-compares what a function returned with what the right answer and the wrong ones return.
-"""
+"""Exercises: a function to write, cases to try it on, hints, and mistakes with their names."""
 
 import functools
 import inspect
@@ -27,10 +23,7 @@ Cases = list[tuple[Any, ...]]
 
 @dataclass(frozen=True)
 class WrongAnswer:
-    """A function that students write, and the sentence that names its mistake.
-
-    A check compares the results of a student's function with the results of these.
-    """
+    """A function that students write, and the sentence that names its mistake."""
 
     function: Answer
     mistake: str
@@ -48,17 +41,12 @@ class Hint:
 class Exercise:
     """A function for the student to write.
 
-    Parameters
-    ----------
-    notebook : number of the notebook that contains it.
-    reference : the right answer; the student's function must have the same name. Its source
-        must be complete: it imports what it needs inside its body.
-    cases : given a generator, the arguments to try: hand-worked ones first, then random ones.
-    wrong : mistakes that students make.
-    hints : three steps of help.
-    observe : for functions that change something: the name, as "module:name", of a function that
-        takes the student's function and a case and returns what to compare. Its module must not
-        import any answer, because it runs beside a student's function.
+    notebook: number of the notebook that contains it. reference: the right answer, of the same
+    name, complete in its source: it imports what it needs inside its body. cases: given a
+    generator, the arguments to try: hand-worked ones first, then random ones. hints: three steps.
+    observe: for functions that change something, the "module:name" of a function that takes the
+    student's function and a case and returns what to compare. Its module must not import any
+    answer, because it runs beside a student's function.
     """
 
     notebook: str
@@ -80,7 +68,7 @@ class Exercise:
         return functools.partial(pkgutil.resolve_name(self.observe), function)
 
 
-EXERCISES: dict[str, Exercise] = {}
+EXERCISES: dict[str, Exercise] = {}  # of the course, from `answers/nNN.py`, and a lecturer's
 NUMBERS = {lesson.number for lesson in COURSE}
 
 

@@ -4,11 +4,8 @@ Each function of an exercise is taken out of each notebook by its name (`align_e
 cells may be copied, split, moved or deleted. The functions of one notebook run in one isolated
 process (`align_edu.lab.jail`), on the random cases of the lecturer's seed. It returns what the
 functions returned; the verdict is made here, with answers that the process never had.
-
-The same folder and the same seed give the same bytes. No submission stops the others. The outcome
-"right" gives 1 point, all others none: "wrong", with the mistake where it is known, and those in
-`grading.toml`. An attempt to reach the network, files outside its empty folder, or another process
-is "forbidden" even where the answer is right.
+The same folder and the same seed give the same bytes. An attempt to reach the network, files
+outside its empty folder, or another process is "forbidden" even where the answer is right.
 """
 
 import ast

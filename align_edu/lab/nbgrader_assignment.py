@@ -72,8 +72,7 @@ def write_assignment(
     stored.cells = list(_graded(stored.cells, number, seed, only_exercises, added))
     with folder_written_whole(home) as beside:
         beside.mkdir(parents=True)
-        _bring_samples(stored.cells, Path(notebooks).parent / "data_samples", beside)
-        _bring_diagrams(stored.cells, Path(notebooks, "images"), beside)
+        _bring_files(stored.cells, Path(notebooks), beside)
         text = nbformat.writes(stored) + "\n"
         (beside / f"{name}.ipynb").write_text(text, encoding="utf-8")
     if not config.exists():
@@ -83,10 +82,7 @@ def write_assignment(
 
 
 def assert_right(name: str, function: Callable[..., Any], seed: int) -> None:
-    """Try a student's function as the exercise of that name: nbgrader's hidden tests call it.
-
-    Raises CheckFailed where it is wrong or still to be written. Keeps no progress.
-    """
+    """Raise CheckFailed unless the function solves the exercise; the hidden tests call this."""
     if mistake := find_mistake(find_exercise(name), function, seed):
         raise CheckFailed(mistake)
     print(f"{name}: right.")
@@ -156,32 +152,23 @@ def _metadata(name: str, *, solution: bool) -> dict[str, Any]:
     return {"schema_version": 3, "grade_id": name, **kinds}
 
 
-def _bring_samples(cells: list[Any], samples: Path, home: Path) -> None:
-    """Copy the samples that the cells name into ``home``, and let the cells read them there."""
+def _bring_files(cells: list[Any], notebooks: Path, home: Path) -> None:
+    """Copy the diagrams and the samples that the cells name into ``home``, to be read there."""
     code = [cell for cell in cells if cell.cell_type == "code"]
-    text = "\n".join(cell.source for cell in code)
-    if DATA not in text:
-        return
-    if not samples.is_dir():
-        raise InputError(f"{samples}: missing, and the notebook reads it; use a whole checkout")
-    for entry in sorted(samples.iterdir()):
-        if re.search(rf"\b{re.escape(entry.name)}\b", text):
-            copied = home / samples.name / entry.name
-            copied.parent.mkdir(exist_ok=True)
-            (shutil.copytree if entry.is_dir() else shutil.copy)(entry, copied)
+    text, read = ("\n".join(cell.source for cell in some) for some in (cells, code))
+    named = [notebooks / "images" / name for name in re.findall(r"\]\(images/([\w.]+)\)", text)]
+    samples = notebooks.parent / "data_samples"
+    if DATA in read:
+        found = sorted(samples.iterdir()) if samples.is_dir() else [samples]
+        named += [file for file in found if re.search(rf"\b{re.escape(file.name)}\b", read)]
+    for file in named:
+        if not file.exists():
+            raise InputError(f"{file}: missing, and the notebook needs it; use a whole checkout")
+        copied = home / file.parent.name / file.name
+        copied.parent.mkdir(exist_ok=True)
+        (shutil.copytree if file.is_dir() else shutil.copy)(file, copied)
     for cell in code:
         cell.source = cell.source.replace(DATA, samples.name)
-
-
-def _bring_diagrams(cells: list[Any], images: Path, home: Path) -> None:
-    """Copy the diagrams that the prose shows into ``home``."""
-    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    for name in re.findall(r"\]\(images/([\w.]+)\)", prose):
-        if not (images / name).is_file():
-            raise InputError(f"{images / name}: missing, and the notebook shows it")
-        copied = home / "images" / name
-        copied.parent.mkdir(exist_ok=True)
-        shutil.copy(images / name, copied)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -93,14 +93,7 @@ def spmd_steps(devices: int = 8) -> dict[str, Any] | None:
 
 
 def told(run: dict[str, Any] | None) -> str:
-    """Return the run in words; without one, what it would show.
-
-    >>> print(told({"devices": 8, "losses": [5.0, 4.0], "expected": [5.0, 4.0], "programs": 1}))
-    8 devices, 32 of the 256 pairs on each
-    losses on the devices    5.00  4.00
-    losses on one processor  5.00  4.00
-    programs compiled in 2 steps: 1
-    """
+    """Return the run in words; without one, what it would show."""
     if run is None:
         return (
             "torch_xla is not installed here: it exists for Linux on x86-64 only.\n"

@@ -97,16 +97,14 @@ def _template() -> jinja2.Template:
             f"{s:.1f} s" if s < 60 else "{} min {} s".format(*divmod(round(s), 60))
         ),
         "png": lambda figure: _data_url("png", style.to_png(figure)),
-        "jpeg": lambda image: _data_url("jpeg", _jpeg(image)),
+        "jpeg": lambda image: _data_url("jpeg", _jpeg(style.thumbnail(image))),
     }
     return environment.get_template("report.html.j2")
 
 
 def _jpeg(image: Image.Image) -> bytes:
-    from align_edu.show import style
-
     file = io.BytesIO()
-    style.thumbnail(image).save(file, "JPEG", quality=88)
+    image.save(file, "JPEG", quality=88)
     return file.getvalue()
 
 

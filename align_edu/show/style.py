@@ -35,9 +35,6 @@ _PNG_COLOURS = 256  # a third of the bytes, without a visible difference
 class Picture(Figure):
     """A figure that displays itself in a notebook without pyplot's global state."""
 
-    def _repr_png_(self) -> bytes:
-        return to_png(self)
-
     def _ipython_display_(self) -> None:
         # Once a library has imported pyplot, IPython would draw every figure in its own size.
         from IPython.display import display

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from align_edu.evaluation.embed import Encoder
 
 CAPTIONS = 5
-HELD_OUT_SHARE = 0.15
+HELD_OUT_SHARE = 0.15  # of the test scenes: those with a composition hidden from training
 RECORD = "dataset_toy.json"  # Karpathy's format
 MOST_TRIES = 20_000  # for one more scene that no other is mistaken for
 # The facts in which near twins differ. A twin that cannot differ in one tries the next.
@@ -45,11 +45,7 @@ TOP = 10  # pictures that a search by kind finds
 
 
 def write_benchmark(out: Path, made_with: dict[str, int], progress: bool = False) -> Path:
-    """Write `dataset_toy.json`, `images/` and `cxc/` (ratings); see `World.write_benchmark`.
-
-    made_with: "seed", "scenes" and "image_size"; "train" and "twins" where they are not 0.
-    About 15 % of the test scenes, near twins among them, show a composition hidden from training.
-    """
+    """Write `dataset_toy.json`, `images/` and `cxc/` (ratings); see `World.write_benchmark`."""
     check_drawing(made_with["seed"], made_with["image_size"])
     check_range("scenes", made_with["scenes"], 1)
     check_range("train", made_with.get("train", 0), 0)
@@ -92,8 +88,7 @@ def _unique_scenes(
 ) -> Iterator[tuple[Scene, int | None, np.random.Generator]]:
     """Yield n + train scenes, none of which satisfies another's full caption, and generators.
 
-    Each test scene is followed by its near twins, which come with its number. Train scenes show
-    no held-out composition.
+    Each test scene is followed by its near twins, which come with its number.
     """
     near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
     first: Scene | None = None
@@ -152,9 +147,7 @@ def satisfies(scene: Scene, source: Scene) -> bool:
 def rate(a: Scene, b: Scene) -> float:
     """Return the similarity of two scenes: 0 (nothing in common) to 5 (all facts).
 
-    The objects give up to 2.5: each object its best counterpart, 0.7 for the kind and 0.3 for
-    its colour, averaged over the objects of both. Place gives 1.25, weather and style 0.4 each,
-    count 0.25, size 0.2.
+    Each object counts by its best counterpart, averaged over the objects of both scenes.
     """
 
     def same(x: Thing, y: Thing) -> float:

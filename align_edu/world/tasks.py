@@ -91,10 +91,7 @@ TASKS: dict[str, Task] = {
 
 
 def write_task(out: Path, made_with: dict[str, Any], progress: bool = False) -> Path:
-    """Write class folders, `classes.txt`, `templates.txt` and `task.json`; see `World.write_task`.
-
-    made_with: "task", "seed", the pictures of each split (classes alike), "image_size", "held_out".
-    """
+    """Write class folders, words, prompts and `task.json`; see `World.write_task`."""
     task = made_with["task"]
     check_drawing(made_with["seed"], made_with["image_size"])
     if task not in TASKS:
