@@ -138,10 +138,6 @@ def pixels_from_preset(preset: Preset) -> dict[str, Any]:
     """Return the values of an ``EfficientNetImageProcessor`` with the preset's preprocessing.
 
     Paper: Section 5.
-
-    >>> from align_edu.presets import get_preset
-    >>> pixels_from_preset(get_preset("b7_base"))["crop_size"]
-    {'height': 289, 'width': 289}
     """
     sides = {"size": preset.image.resize, "crop_size": preset.image.crop}
     return _PIXELS | {name: {"height": side, "width": side} for name, side in sides.items()}
@@ -194,13 +190,7 @@ _BLOCK = (
 
 
 def trunk_names(tower: ImageTower) -> dict[str, str]:
-    """Return the name in AlignModel's ``vision_model`` of each tensor of ``tower.trunk``.
-
-    >>> from align_edu.presets import ImageSettings
-    >>> names = trunk_names(ImageTower(ImageSettings(width=0.35, depth=0.35)))
-    >>> names["2.0.block.3.0.weight"]
-    'encoder.blocks.1.projection.project_conv.weight'
-    """
+    """Return the name in AlignModel's ``vision_model`` of each tensor of ``tower.trunk``."""
     theirs = ["embeddings.convolution", "embeddings.batchnorm"]
     for number, block in enumerate(block for stage in list(tower.trunk)[1:] for block in stage):
         named = _BLOCK[-2 * len(block.block) :]

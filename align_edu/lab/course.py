@@ -45,9 +45,6 @@ def find_lesson(number: str) -> Lesson:
     """Return the lesson with that number.
 
     Raises InputError for a number that no notebook has.
-
-    >>> find_lesson("00").file
-    '00_start_here'
     """
     for lesson in COURSE:
         if lesson.number == number:

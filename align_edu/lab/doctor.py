@@ -24,11 +24,7 @@ DISK_GIB = 1.0
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check: whether the course runs with a thing, and what to do if not.
-
-    >>> print(Finding("disk", False, "full", "make room"))
-    MEND    disk: full; make room
-    """
+    """The result of one check: whether the course runs with a thing, and what to do if not."""
 
     name: str
     ok: bool

@@ -138,9 +138,6 @@ def find_exercise(name: str) -> Exercise:
     """Return the exercise whose function has that name.
 
     Raises InputError for another name.
-
-    >>> find_exercise("recall_at_1").notebook
-    '00'
     """
     if name not in EXERCISES:
         raise InputError(f"no exercise is called {name!r}; choose one of {', '.join(EXERCISES)}")

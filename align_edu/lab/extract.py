@@ -45,10 +45,6 @@ def read_code(cells: Sequence[str]) -> tuple[list[Statement], list[int]]:
     """Return the statements of code cells, and the numbers of the cells that are not Python.
 
     A function that is cut in two cells is joined; magics and calls of the lab are left out.
-
-    >>> cells = ["%matplotlib inline\\nimport math", "def f(n):", "    return n", "oh no"]
-    >>> [each.cell for each in read_code(cells)[0]], read_code(cells)[1]
-    ([1, 3], [4])
     """
     parsed: dict[int, list[ast.stmt]] = {}
     before = ""
@@ -68,10 +64,6 @@ def find_function(statements: Sequence[Statement], name: str) -> list[Statement]
     """Return the statements that a function needs, each after its own needs, itself the last.
 
     The list is empty where the function is still to be written; None where it is missing.
-
-    >>> code, _ = read_code(["def f(x):\\n    return g(x)", "def g(x): return x", "def h(): ..."])
-    >>> [each.cell for each in find_function(code, "f")], find_function(code, "h")
-    ([2, 1], [])
     """
     targets = written(statements, name)
     steps: list[Statement] = []

@@ -47,11 +47,6 @@ def write_assignment(
     seconds. exercises: a Python file that adds a lecturer's exercises.
 
     Raises InputError for a lesson without a notebook or exercises, and when the assignment exists.
-
-    >>> import tempfile
-    >>> written = write_assignment("00", tempfile.mkdtemp(), only_exercises=True)
-    >>> "/".join(written.parts[-3:])
-    'source/00_start_here/00_start_here.ipynb'
     """
     import nbformat
 

@@ -137,11 +137,7 @@ def said(outcome: Outcome) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return an argument as a call would show it; a large tensor by its shape.
-
-    >>> shown(3), shown(torch.eye(2)), shown(torch.eye(4))
-    ('3', '[[1.0, 0.0], [0.0, 1.0]]', 'a 4 × 4 matrix')
-    """
+    """Return an argument as a call would show it; a large tensor by its shape."""
     if not isinstance(value, Tensor):
         return repr(value)
     if value.numel() > 9:

@@ -138,10 +138,6 @@ def load_questions(number: str) -> tuple[Question, ...]:
     """Return the questions of a notebook's quiz, or of the bank for "core".
 
     Raises InputError where it has none.
-
-    >>> bank = load_questions("core")
-    >>> len(load_questions("00")), len(bank), bank[12].paper, bank[12].cells[0].notebook
-    (4, 26, 'Section 4.1', '05')
     """
     if number not in QUIZZES:
         raise InputError(f"notebook {number!r} has no quiz; choose one of {', '.join(QUIZZES)}")
@@ -160,11 +156,7 @@ class Progress:
     answers: dict[str, dict[str, bool]] = field(default_factory=dict)  # by the question's place
 
     def state(self, exercise: str) -> str:
-        """Return "solved", "shown" (solved after the answer was shown), "tried" or "open".
-
-        >>> Progress({"cosine": {"tries": 2, "solved": True}}).state("cosine")
-        'solved'
-        """
+        """Return "solved", "shown" (solved after the answer was shown), "tried" or "open"."""
         noted = self.exercises.get(exercise, {})
         if noted.get("solved"):
             return "shown" if noted.get("shown") else "solved"

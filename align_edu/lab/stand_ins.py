@@ -50,11 +50,6 @@ def train_shortly(step: Callable[..., Any], plan: str) -> Tensor:
 
     plan: the optimiser, the pairs of a batch, the batches, and a seed. Returns the loss that each
     step reported (nan for none), the temperature, and all weights at the end: (batches + 33,).
-
-    >>> def no_step(model, optimizer, batch, smoothing):
-    ...     return 1.0
-    >>> train_shortly(no_step, "SGD, 4 pairs, 1 batch, seed 0")[:2]
-    tensor([1.0000, 0.5000])
     """
     name, numbers = plan.split(", ", 1)
     pairs, batches, seed = map(int, re.findall(r"\d+", numbers))
