@@ -24,9 +24,15 @@ from align_edu.evaluation import (
     ranks,
     words_table,
 )
-from align_edu.evaluation.cxc import Ratings, pair_ranks, read_ratings
+from align_edu.evaluation.cxc import (
+    Ratings,
+    average_ranks,
+    bootstrap_spearman,
+    pair_ranks,
+    read_ratings,
+    spearman,
+)
 from align_edu.evaluation.languages import read_captions, read_word_pairs
-from align_edu.evaluation.ranks import average_ranks, bootstrap_spearman, spearman
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 from align_edu.world.benchmark import rate

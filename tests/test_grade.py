@@ -16,8 +16,7 @@ from align_edu.io import InputError
 from align_edu.lab import jail
 from align_edu.lab import submissions as handed_in
 from align_edu.lab.exercises import EXERCISES, answer_key, find_exercise, judge
-from align_edu.lab.grade import grade_folder
-from align_edu.lab.marks import NOT_ISOLATED
+from align_edu.lab.grade import NOT_ISOLATED, grade_folder
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import find_submissions, read_cells
 from tests import submissions as tests

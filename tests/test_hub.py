@@ -18,7 +18,7 @@ from transformers.models.efficientnet.image_processing_pil_efficientnet import (
 from align_edu.cli import main
 from align_edu.evaluation import embed, evaluate_retrieval
 from align_edu.evaluation.embed import load_encoder
-from align_edu.hub.align_model import _names, load_hf, save_hf
+from align_edu.hub import _names, load_hf, save_hf
 from align_edu.io import InputError, weights_of, write_json
 from align_edu.lab.stand_ins import tiny_hf
 from align_edu.loss import contrastive_loss

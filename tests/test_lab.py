@@ -29,7 +29,7 @@ from align_edu.lab.__main__ import start_command
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.outcomes import decode, encode, is_stub, outcome_of, said, same
-from align_edu.lab.progress import Progress, progress_file
+from align_edu.lab.quiz import Progress, progress_file
 from tests.samples import MODEL
 from tests.submissions import MINE
 
@@ -360,7 +360,7 @@ def test_where_neither_exists_one_sentence_says_so(runs, monkeypatch):
 def file(tmp_path, monkeypatch):
     path = tmp_path / "home" / "progress.json"
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(path))
-    sys.modules["align_edu.lab.progress"]._complain.cache_clear()
+    sys.modules["align_edu.lab.quiz"]._complain.cache_clear()
     return path
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import nbformat
 import pytest
 
+from align_edu.lab.__main__ import METADATA, rewrite, run, store_outputs
 from align_edu.lab.exercises import EXERCISES
-from align_edu.lab.write_notebooks import METADATA, main, rewrite, run
 from tests.samples import ROOT
 
 FOLDER = ROOT / "notebooks"
@@ -132,7 +132,7 @@ def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_
 def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(source, words, tmp_path, capsys):
     path = write_cells(tmp_path, source)
     before = path.read_bytes()
-    assert main([str(path)]) == 1
+    assert store_outputs([str(path)]) == 1
     assert words in capsys.readouterr().out
     assert path.read_bytes() == before
     assert [each.name for each in tmp_path.iterdir()] == [path.name]

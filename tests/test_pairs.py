@@ -16,11 +16,11 @@ from PIL import Image
 
 from align_edu import ImageIndex
 from align_edu.cli import main
+from align_edu.evaluation.embed import embed_source
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import InputError
 from align_edu.pairs import open_pairs, read_pairs, read_split
 from align_edu.pairs.files import tar_members
-from align_edu.search.sources import embed_source
 from align_edu.training import load_run
 from tests.samples import MODEL, POINTER, REAL, image_file, pair, picture, write_tar
 

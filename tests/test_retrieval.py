@@ -29,7 +29,7 @@ from align_edu.evaluation import (
     retrieval_recall,
     retrieval_table,
 )
-from align_edu.evaluation.ranks import precision_at_k
+from align_edu.evaluation.retrieval import precision_at_k
 from align_edu.io import InputError
 from align_edu.world import World
 from align_edu.world.benchmark import kind_search_table, measure_kind_search
@@ -215,7 +215,7 @@ def test_recall_equals_scikit_learns_neighbours(classes):
 
 
 def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
-    monkeypatch.setattr("align_edu.evaluation.ranks.CELLS", 4 * 25)
+    monkeypatch.setattr("align_edu.evaluation.retrieval.CELLS", 4 * 25)
     for _ in range(8):
         train = torch.randint(-1, 2, (25, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
         test = torch.randint(-1, 2, (9, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])

@@ -103,7 +103,7 @@ def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(
     pixel = 0.01  # inches
     assert needed.x0 >= -pixel and needed.y0 >= -pixel
     assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
-    assert png == FIGURES[name]()._repr_png_()  # as a notebook shows it
+    assert png == to_png(FIGURES[name]())
     assert len(png) < 60_000
 
 

@@ -20,7 +20,6 @@ from align_edu.evaluation import (
     LabelledImages,
     Probe,
     accuracy_table,
-    classifier,
     embed_labelled,
     evaluate_few_shot,
     evaluate_fine_tune,
@@ -32,7 +31,7 @@ from align_edu.evaluation import (
     train_probe,
     transfer,
 )
-from align_edu.evaluation.classifier import evaluation_crop, random_views
+from align_edu.evaluation.transfer import evaluation_crop, random_views
 from align_edu.io import InputError
 from align_edu.training import Run
 from align_edu.world.tasks import TASKS
@@ -159,7 +158,7 @@ def test_the_command_line_writes_a_task_and_measures_it(tmp_path, capsys):
 @pytest.fixture(scope="module", autouse=True)
 def two_views():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "VIEWS", 2)
+        patch.setattr(transfer, "VIEWS", 2)
         yield
 
 

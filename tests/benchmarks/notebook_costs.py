@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from align_edu.lab.write_notebooks import FOLDER, run
+from align_edu.lab.__main__ import FOLDER, run
 from tests.benchmarks.measure import options, timed
 
 # ru_maxrss counts KiB on Linux and bytes on macOS.
