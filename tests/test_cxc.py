@@ -21,7 +21,7 @@ from align_edu.evaluation import (
     evaluate_words,
     languages_table,
     measure_cxc,
-    ranks,
+    retrieval,
     words_table,
 )
 from align_edu.evaluation.cxc import (
@@ -74,8 +74,8 @@ def test_ranks_equal_a_slow_count_with_ties_and_several_matches(itself, coarse, 
         if itself:
             matches |= {(b, a) for a, b in matches}
         expected = ranks_by_hand(x, y, matches, itself)
-        for cells in (ranks.CELLS, 3 * len(y)):
-            monkeypatch.setattr(ranks, "CELLS", cells)
+        for cells in (retrieval.CELLS, 3 * len(y)):
+            monkeypatch.setattr(retrieval, "CELLS", cells)
             assert pair_ranks(x, y, (one, two), itself=itself).tolist() == expected
 
 
