@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import align_edu
 from align_edu.io import InputError, TrainingStopped, write_json
-from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+from align_edu.presets import fine_tuning, get_preset, replace_fields
 
 _TYPES = {"N": int, "X": float, "TEXT": str}
 Answer = tuple[dict[str, Any], str]
@@ -54,8 +54,8 @@ def _write(text: str) -> None:
         sys.stdout.flush()
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would try again when it ends
-        reason = error.strerror or error
-        raise TrainingStopped(f"standard output: cannot be written ({reason})") from error
+        cause = error.strerror or error
+        raise TrainingStopped(f"standard output: cannot be written ({cause})") from error
 
 
 def _complain(message: str, status: int) -> int:
@@ -115,23 +115,12 @@ def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
     return settings | {"help": help}
 
 
-def _changed(preset: Preset, changes: Sequence[str]) -> Preset:
-    if wrong := [text for text in changes if "=" not in text]:
-        raise InputError(f"--set {wrong[0]}: write part.field=value, as in recipe.batch_size=64")
-    return replace_fields(preset, dict(text.split("=", 1) for text in changes))
-
-
 def _demo(out: Path, **options: Any) -> Answer:
     from align_edu.demo import demo_table, run_demo
 
     results = run_demo(out, **options)
-    seconds = results["seconds"]
-    return results, (
-        f"{demo_table(results)}\n"
-        f"{sum(seconds.values()):.0f} seconds in total, {seconds['train']:.0f} of them training.\n"
-        f"Report: {out / 'report.html'}\n"
-        f"Search it yourself: align-edu search {out / 'index'} 'a cat'"
-    )
+    where = f"Report: {out / 'report.html'}\nSearch it: align-edu search {out / 'index'} 'a cat'"
+    return results, f"{demo_table(results)}\n{where}"
 
 
 def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
@@ -189,7 +178,7 @@ def _train(preset: str | None, vocabulary: Path | None, **options: Any) -> Answe
     start, changes = options.pop("from"), options.pop("set")
     recipe = fine_tuning(load_preset(start)) if start else get_preset(preset or "toy")
     tokenizer = load_wordpiece(vocabulary) if vocabulary else None
-    recipe = _changed(recipe, changes)
+    recipe = replace_fields(recipe, changes)
     run = align_edu.train(recipe, tokenizer=tokenizer, start=start, **options)
     row = read_metrics(run.folder)[-1]
     text = f"trained {row['step']} steps, loss {row['loss']:.3f} (floor {row['floor']:.3f})"
@@ -202,8 +191,7 @@ def _evaluate(run: Path, benchmark: str | None, task: str, **options: Any) -> An
     from align_edu.evaluation.embed import load_encoder
 
     name = options.pop("name")
-    name = task if name is None else f"{task}-{name}"
-    file = result_file(run, name)  # refuses a bad name before the work
+    file = result_file(run, task if name is None else f"{task}-{name}")  # refuses a bad name
     encoder = load_encoder(run, options.pop("device"))
     options["own_pairs"] = options["own_pairs"] or None  # None: not given
     record, table = evaluate_run(encoder, task, benchmark, **options, progress=True)
@@ -227,25 +215,22 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     return answer, "\n".join([f"{len(index):,} images in {out}, {index.kind} search", *lines])
 
 
-def _search(index: Path, picture: Path | None, device: str | None, **query: Any) -> Any:
+def _search(index: Path, **query: Any) -> Iterator[Answer]:
+    """Yield the answer or, without a query, one to each line of input until it ends or is empty."""
     from align_edu.search import ImageIndex, load_model
 
-    opened, picture = ImageIndex.load(index), picture or index / "search.png"
-    query["run"] = load_model(opened, device)
+    opened, picture = ImageIndex.load(index), query.pop("picture") or index / "search.png"
+    query["run"] = load_model(opened, query.pop("device"))
     if any(query[name] for name in ("text", "image", "plus", "minus")):
-        return _answer(opened, picture, query)
-    return _answers(opened, picture, query)
-
-
-def _answers(index: Any, picture: Path, query: dict[str, Any]) -> Iterator[Answer]:
-    """Yield an answer to each line of standard input, until it ends or a line is empty."""
+        yield _answer(opened, picture, query)
+        return
     import readline  # noqa: F401  # lets input() edit a line and recall earlier ones
 
     prompt = "search> " if sys.stdin.isatty() else ""
     with suppress(EOFError):
         while text := input(prompt).strip():
             try:
-                yield _answer(index, picture, query | {"text": text})
+                yield _answer(opened, picture, query | {"text": text})
             except InputError as error:
                 _complain(str(error), 2)
 
@@ -255,9 +240,9 @@ def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
     from align_edu.show.report import save_search_picture
 
     hits = search(index, **query)
-    words = [query["text"] or "", str(query["image"] or "")]
-    words += [f"+ {text}" for text in query["plus"]] + [f"− {text}" for text in query["minus"]]
-    title = " ".join(word for word in words if word)
+    words = [query["text"], query["image"], *(f"+ {text}" for text in query["plus"])]
+    words += [f"− {text}" for text in query["minus"]]
+    title = " ".join(str(word) for word in words if word)
     rows = [{"rank": h.rank, "score": round(h.score, 4), "path": str(h.path)} for h in hits]
     lines = [f"{r['rank']:>3}  {r['score']:.3f}  {r['path']}" for r in rows]
     answer: dict[str, Any] = {"query": title, "hits": rows, "picture": str(picture)}
@@ -271,11 +256,8 @@ def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:
     from align_edu.planning.chips import get_chip, measure_here
     from align_edu.planning.plan import plan_run
-    from align_edu.training.loop import keep_freed_memory
 
-    recipe = _changed(get_preset(preset), options["set"])
-    if chip == "here":
-        keep_freed_memory()  # as training does
+    recipe = replace_fields(get_preset(preset), options["set"])
     kind = measure_here(recipe) if chip == "here" else get_chip(chip)
     plan = plan_run(recipe, kind, chips, text_length=text_length)
     return plan.to_dict(), str(plan)
@@ -306,8 +288,8 @@ def _doctor() -> Answer:
     from align_edu.lab.doctor import diagnose
 
     findings = diagnose()
-    rows = [vars(finding) for finding in findings]
-    return {"ok": all(f.ok for f in findings), "findings": rows}, "\n".join(map(str, findings))
+    answer = {"ok": all(f.ok for f in findings), "findings": list(map(vars, findings))}
+    return answer, "\n".join(map(str, findings))
 
 
 def _grade(**options: Any) -> Answer:

@@ -134,6 +134,8 @@ def demo_table(results: Mapping[str, Any]) -> str:
         label = f"near twins, {direction.replace('_', ' ')}, R@1"
         shares[label] = results["retrieval_hard"][direction]["R@1"]
     lines = [f"{label:<44}{100 * share:6.1f}" for label, share in shares.items()]
+    every, training = sum(results["seconds"].values()), results["seconds"]["train"]
+    lines.append(f"{every:.0f} seconds in total, {training:.0f} of them training.")
     return "\n".join([retrieval_table(results["retrieval"]), *lines])
 
 

@@ -5,6 +5,7 @@ A preset is an immutable value whose fields are checked when it is made.
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from types import NoneType
@@ -234,15 +235,19 @@ def get_preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-def replace_fields(preset: Preset, changes: dict[str, str]) -> Preset:
+def replace_fields(preset: Preset, changes: dict[str, str] | Sequence[str]) -> Preset:
     """Return the preset with fields changed, as ``align-edu train --set part.field=value`` does.
 
     A value is JSON (``0.1``, ``true``, ``null``) or a plain word. Raises InputError for an unknown
     field, or a value that the field does not allow.
 
-    >>> replace_fields(get_preset("toy"), {"recipe.batch_size": "64"}).recipe.batch_size
+    >>> replace_fields(get_preset("toy"), ["recipe.batch_size=64"]).recipe.batch_size
     64
     """
+    if not isinstance(changes, dict):
+        if wrong := [text for text in changes if "=" not in text]:
+            raise InputError(f"--set {wrong[0]}: write part.field=value, as in image.crop=64")
+        changes = dict(text.split("=", 1) for text in changes)
     known = [f"{part}.{f.name}" for part, settings in _PARTS.items() for f in fields(settings)]
     changed = preset.to_dict()
     for path, value in changes.items():

@@ -22,6 +22,7 @@ from align_edu.planning.count import (
     parameters,
 )
 from align_edu.presets import Preset
+from align_edu.training.loop import keep_freed_memory
 from align_edu.training.recipe import orthogonalised
 
 GIB = 2**30
@@ -97,12 +98,11 @@ def measure_here(
     """Return this machine's processor as a chip for ``preset``, by timing single layers.
 
     ``efficiency`` is the time that the roofline allows over the time measured: for each
-    convolution of the image tower, and for one layer of each other kind. Call
-    ``keep_freed_memory`` first, as training does.
-
-    rounds: how often each layer is timed; the fastest counts, to exclude other programs.
-    clock: returns seconds; with one thread, ``time.process_time`` excludes other programs better.
+    convolution of the image tower, and for one layer of each other kind. rounds: how often each
+    layer is timed; the fastest counts. clock: returns seconds; with one thread,
+    ``time.process_time`` excludes other programs better.
     """
+    keep_freed_memory()  # as training does
     other = torch.zeros(_CACHE // 4)
 
     def fastest(act: Callable[[], object]) -> float:
