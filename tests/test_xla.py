@@ -109,7 +109,7 @@ def test_a_recomputed_block_draws_the_same_and_counts_once(steps):
 
 
 def test_each_host_reads_its_own_rows_and_a_batch_must_divide():
-    hosts = [XlaMesh(torch.device("cpu"), devices=8, host=rank, hosts=2) for rank in range(2)]
+    hosts = [XlaMesh(torch.device("cpu"), rank=rank, processes=2, devices=8) for rank in range(2)]
     assert [host.rows(32) for host in hosts] == [range(16), range(16, 32)]
     with pytest.raises(InputError, match="batch_size 36 .*multiple of 8"):
         hosts[0].rows(36)

@@ -28,8 +28,6 @@ def add_gradient(
 
     tower: the model's image tower, or its compiled form. chunks: of this process's rows. seed:
     of this step's dropout and stochastic depth.
-
-    Paper: Section 4.1 (loss).
     """
 
     def embed(i: int) -> tuple[Tensor, Tensor]:
@@ -94,10 +92,9 @@ def backward_in_chunks(
     parts = []
     with torch.no_grad():
         for i in range(chunks):
-            _copy(before, statistics)
+            torch._foreach_copy_(statistics, before)
             parts.append(embed(i))
-            for total, buffer in zip(totals, statistics, strict=True):
-                total += buffer
+            torch._foreach_add_(totals, statistics)
     image, text = (torch.cat(side).requires_grad_() for side in zip(*parts, strict=True))
     value = loss(image, text)
     value.backward()
@@ -106,10 +103,6 @@ def backward_in_chunks(
     gradients = zip(image.grad.split(sizes), text.grad.split(sizes), strict=True)
     for i, gradient in enumerate(gradients):
         torch.autograd.backward(embed(i), gradient)
-    _copy([total / chunks for total in totals], statistics)
+    with torch.no_grad():
+        torch._foreach_copy_(statistics, [total / chunks for total in totals])
     return value.detach(), image.detach(), text.detach()
-
-
-def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-    for new, old in zip(source, target, strict=True):
-        old.copy_(new)

@@ -45,21 +45,9 @@ class Machine:
 
     device: torch.device
     group: dist.ProcessGroup | None = None
-
-    @property
-    def rank(self) -> int:
-        """Rank of this process, from 0; process 0 writes the files."""
-        return 0 if self.group is None else dist.get_rank(self.group)
-
-    @property
-    def processes(self) -> int:
-        """Number of processes that share each batch."""
-        return 1 if self.group is None else dist.get_world_size(self.group)
-
-    @property
-    def devices(self) -> int:
-        """Number of devices that share each batch, one per process without XLA."""
-        return self.processes
+    rank: int = 0  # of this process; process 0 writes the files
+    processes: int = 1  # that share each batch
+    devices: int = 1  # that share each batch, one per process without XLA
 
     def rows(self, batch_size: int) -> range:
         """Return this process's rows of the global batch; InputError if it does not divide."""
@@ -158,7 +146,13 @@ def open_machine(name: str | None = None) -> Machine:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _stop)  # torchrun sends it when another process has failed
-    return Machine(device, dist.group.WORLD)
+    return machine_of(device, dist.group.WORLD)
+
+
+def machine_of(device: torch.device, group: dist.ProcessGroup | None) -> Machine:
+    """Return this process of a group, whose processes share each batch."""
+    size = dist.get_world_size(group)
+    return Machine(device, group, dist.get_rank(group), size, size)
 
 
 def _stop(number: int, frame: Any) -> None:
@@ -283,4 +277,4 @@ def _meet(folder: Path, rank: int, processes: int) -> Machine:
     finally:
         os.dup2(before, 1)
         os.close(before)
-    return Machine(torch.device("cpu"), group)
+    return machine_of(torch.device("cpu"), group)

@@ -21,25 +21,13 @@ class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
     XLA shards the computation along the rows that :meth:`place` sends and adds the collectives.
-    ``device`` is torch_xla's single virtual device; ``devices`` counts the real ones on all hosts.
+    ``device`` is torch_xla's single virtual device, ``devices`` counts the real ones on all hosts,
+    and each host runs one process.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
 
-    devices: int = 1
-    host: int = 0
-    hosts: int = 1
     mesh: Any = None  # torch_xla's Mesh
-
-    @property
-    def rank(self) -> int:
-        """Rank of this host, from 0; host 0 writes the files."""
-        return self.host
-
-    @property
-    def processes(self) -> int:
-        """Number of hosts that share a batch; each runs one process."""
-        return self.hosts
 
     @property
     def low_precision(self) -> bool:
@@ -132,7 +120,7 @@ def open_mesh() -> XlaMesh:
     backends.set_mat_mul_precision("highest")
     mesh = spmd.Mesh(np.arange(count), (count,), (AXIS,))
     rank, hosts = runtime.process_index(), runtime.process_count()
-    return XlaMesh(device, devices=count, host=rank, hosts=hosts, mesh=mesh)
+    return XlaMesh(device, rank=rank, processes=hosts, devices=count, mesh=mesh)
 
 
 class XlaLamb(Lamb):
