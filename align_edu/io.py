@@ -91,10 +91,9 @@ def write_once(
 
 def cannot_write(path: Path, error: Exception) -> InputError:
     """Return the InputError for a file or folder that the system refused to write."""
-    reason = getattr(error, "strerror", None) or error
-    return InputError(
-        f"{path}: cannot be written ({reason}); free some space or choose another folder"
-    )
+    cause = getattr(error, "strerror", None) or error
+    remedy = "free some space or choose another folder"
+    return InputError(f"{path}: cannot be written ({cause}); {remedy}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -146,15 +145,14 @@ def weights_of(folder: str | Path) -> str | None:
     folder = Path(folder)
     whole = folder / "model.safetensors"
     parts = [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
-    stats = [(part, part.stat()) for part in parts]
-    hashes = [_file_hash(part.resolve(), stat.st_mtime_ns, stat.st_size) for part, stat in stats]
+    hashes = [_file_hash(part.resolve(), part.stat().st_mtime_ns) for part in parts]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 @lru_cache(maxsize=64)
-def _file_hash(path: Path, changed: int, size: int) -> str:
+def _file_hash(path: Path, changed: int) -> str:
     """Hash a file once per change of it: every search needs the hash."""
     return fingerprint(path)
 

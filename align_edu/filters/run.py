@@ -76,7 +76,11 @@ def filter_pairs(
     (2, 1, ['length'])
     """
     out, rules = Path(out), _checked_rules(rules or Rules(), vocabulary_size, against, unsafe_model)
-    _check_place(pairs, out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; give a folder for the filter's output")
+    raw = None if isinstance(pairs, pa.Table) else Path(pairs).resolve()
+    if raw in (out.resolve(), out.resolve() / KEPT_PAIRS):
+        raise InputError(f"{out}: holds the raw pairs; give another folder for the output")
     model = None if unsafe_model is None else Path(unsafe_model).absolute()
     # A worker of a cluster must not start processes itself.
     processes = 1 if engine == "cluster" else workers or usable_cores()
@@ -107,14 +111,6 @@ def _checked_rules(
     if rules.vocabulary_size not in ("auto", vocabulary_size):
         raise InputError("vocabulary_size: given twice, as an option and in the rules")
     return replace(rules, vocabulary_size=vocabulary_size)
-
-
-def _check_place(pairs: Pairs, out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; give a folder for the filter's output")
-    places = (out.resolve(), out.resolve() / KEPT_PAIRS)
-    if not isinstance(pairs, pa.Table) and Path(pairs).resolve() in places:
-        raise InputError(f"{out}: holds the raw pairs; give another folder for the output")
 
 
 def _open(
