@@ -258,7 +258,8 @@ def _read_embeddings(path: Path, width: int) -> EmbeddedImages:
         raise InputError(f"{path}: {reason}") from None
     names = listed.removesuffix("\n").split("\n")  # a name may hold U+2028
     if rows.dtype not in (np.float32, np.float16) or rows.shape[1:] != (width,) or not len(rows):
-        raise InputError(f"{path}: {rows.dtype} {rows.shape}; give float32 or float16 (N, {width})")
+        needed = f"this run's embeddings are float32 or float16 (N, {width})"
+        raise InputError(f"{path}: {rows.dtype} {rows.shape}; {needed}")
     if len(names) != len(rows) or "" in names:
         count = len(names) - names.count("")
         raise InputError(f"{beside}: {count} names for {len(rows)} embeddings; write one per line")
