@@ -30,6 +30,7 @@ from align_edu.evaluation import (
     train_head,
     train_probe,
     transfer,
+    zero_shot,
 )
 from align_edu.evaluation.transfer import evaluation_crop, random_views
 from align_edu.io import InputError
@@ -308,8 +309,8 @@ def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
 
 
 def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
-    monkeypatch.setattr(transfer, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
-    monkeypatch.setattr(transfer, "RUNS", 2)
+    monkeypatch.setattr(zero_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
+    monkeypatch.setattr(zero_shot, "RUNS", 2)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     result = evaluate_few_shot(run, colours, epochs=1)
     assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.8

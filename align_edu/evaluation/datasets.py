@@ -106,7 +106,7 @@ def _from_folder(folder: Path, split: str) -> LabelledImages:
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder of class folders")
     if is_benchmark(folder):
-        raise InputError(f"{folder}: holds captions; measure it with --task retrieval")
+        raise InputError(f"{folder}: holds captions (JSON); measure it with --task retrieval")
     splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
     if splits and not (folder / split).is_dir():
         raise InputError(f"{folder}: no split {split!r}; it has {', '.join(splits)}")

@@ -56,7 +56,8 @@ def read_captions(folder: str | Path, split: str = "test") -> Captions:
         split = _TEST_SET
     lists = [file for file in files if file.name in (f"{split}.txt", f"{split}_images.txt")]
     if len(lists) != 1:
-        raise InputError(f"{folder}: {len(lists)} lists {split}.txt, not one; give task1 or task2")
+        needed = f"needs one list of images {split}.txt, found {len(lists)}"
+        raise InputError(f"{folder}: {needed}; give Multi30K's task1 or task2, with its images")
     names = _lines(lists[0])
     if len(names) < 2:
         raise InputError(f"{lists[0]}: lists one image; recall needs two or more")
