@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import textwrap
 from functools import cache
@@ -62,6 +63,7 @@ def nbgrader(tmp_path_factory):
     notebook = nbformat.read(NOTEBOOKS / f"{START}.ipynb", 4)
     notebook.cells.append(nbformat.v4.new_code_cell("def half(x):\n    ..."))
     nbformat.write(notebook, folder / f"{START}.ipynb")
+    shutil.copytree(NOTEBOOKS / "images", folder / "images")  # which the notebook shows
     (folder / "mine.py").write_text(MINE)
     options: dict[str, Any] = {"seed": 23, "only_exercises": True}
     write_assignment("00", course, notebooks=folder, exercises=folder / "mine.py", **options)
