@@ -24,6 +24,7 @@ from align_edu import contrastive_loss, loss
 from align_edu.evaluation.retrieval import retrieval_recall
 from align_edu.lab import find_mistake
 from align_edu.lab.exercises import find_exercise
+from align_edu.loss.gather import allowed_pairs
 from align_edu.model.text_tower import TextTower
 from align_edu.presets import TextSettings
 from align_edu.search import combine_query
@@ -131,6 +132,11 @@ def best_guess(values: Tensor, power: int) -> float:
     return minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x
 
 
+def allowed_by_library(n: int, share: float) -> int:
+    allowed = allowed_pairs(range(1), n, share, None, torch.device("cpu"))
+    return n - 1 if allowed is None else int(allowed.sum()) - 1
+
+
 def stop_by_lists(validation: Tensor, patience: int) -> int:
     losses = validation.tolist()
     for end in range(patience, len(losses)):
@@ -173,6 +179,9 @@ RIGHT: list[tuple[str, Answer]] = [
     ("combine", lambda i, p, m, w: combine_query([(1.0, i), (w, p), (-w, m)])),
     ("top_k_without", top_by_lexsort),
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
+    ("negatives_left", lambda n, share: int(np.rint(np.float64(n - 1) * share))),
+    ("negatives_left", lambda n, share: allowed_by_library(n, share)),
+    ("paired_interval", lambda a, b, d: np.percentile((a[d] - b[d]).numpy().mean(1), (2.5, 97.5))),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("days_of_run", lambda g, n, c, p, s: math.exp(math.log(g * n / c) - math.log(p * s) - R)),
