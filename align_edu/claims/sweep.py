@@ -63,7 +63,7 @@ def run_sweep(
         write_exam(work / "exam")
         while jobs := list(dict.fromkeys(missing_runs(records, work, names, seeds))):
             for data in dict.fromkeys(VARIANTS[name].data for name, _, _ in jobs):
-                prepare(data, work)
+                prepare(data, work, progress=True)
             context = multiprocessing.get_context("spawn")
             side_by_side = 1 if torch.cuda.is_available() else 2
             make = partial(make_record, records=records, work=work)
@@ -147,7 +147,7 @@ def curve_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for i, row in enumerate(rows) if i in shown]
 
 
-def prepare(data: Data, work: Path) -> Path:
+def prepare(data: Data, work: Path, *, progress: bool = False) -> Path:
     """Return a folder with the pairs and the vocabulary, made unless it is there.
 
     It depends on ``data`` alone, so runs of all seeds share it.
@@ -157,12 +157,12 @@ def prepare(data: Data, work: Path) -> Path:
     if folder.exists():
         return folder
     world = World(seed=WORLD_SEED, noise=data.noise, image_size=get_preset("toy").image.resize)
-    pairs = world.write(raw, data.pairs, progress=True)
+    pairs = world.write(raw, data.pairs, progress=progress)
     with folder_written_whole(folder) as new:
         if data.filters != "none":
             rules = replace(Rules(), **RULES.get(data.filters, {}))
             pairs = new / "filtered"
-            filter_pairs(raw, pairs, rules=rules, progress=True)
+            filter_pairs(raw, pairs, rules=rules, progress=progress)
         source = open_pairs([pairs])
         captions, chosen = _captions_and_rows(data, raw, source.keys, source.captions)
         tar = new / "pairs" / "00000.tar"

@@ -40,13 +40,13 @@ def interval_dots(
             axes.annotate(f"{100 * row.mean:.1f}", (row.mean, place), fontsize=8.5, **text)
         axes.set(title=f"here: {measure}", ylim=(len(rows) - 0.5, -0.7))
         axes.set_yticks(places, [wrapped(name, 30, 2) for name in rows], color=style.INK)
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
         if paper:
             numbers = [paper.get(name, np.nan) for name in rows]
             panels[1].plot(numbers, places, "D", color=style.ORANGE, markersize=6)
             panels[1].set(title="the paper", ylim=axes.get_ylim())
             panels[1].set_yticks(places, [])
-            panels[1].xaxis.set_major_formatter(PercentFormatter(100, decimals=0))
+            panels[1].xaxis.set_major_formatter(PercentFormatter(100))
             panels[1].margins(x=0.25)
     return figure
 
@@ -76,7 +76,7 @@ def interval_lines(
                 axes.plot([x] * len(seeds), seeds, "o", color=colour, markersize=3, alpha=0.6)
         axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 

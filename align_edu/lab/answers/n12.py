@@ -31,7 +31,7 @@ def paired_interval(one: Tensor, two: Tensor, draws: Tensor) -> tuple[float, flo
     (0.025, 0.975)
     """
     differences = (one - two)[draws].mean(dim=1)  # (R,)
-    ends = torch.tensor([0.025, 0.975], dtype=differences.dtype)
+    ends = differences.new_tensor([0.025, 0.975])
     low, high = differences.quantile(ends).tolist()
     return low, high
 
