@@ -137,6 +137,10 @@ def allowed_by_library(n: int, share: float) -> int:
     return n - 1 if allowed is None else int(allowed.sum()) - 1
 
 
+def quantiles(means):
+    return np.percentile(means, (2.5, 97.5)).tolist()
+
+
 def stop_by_lists(validation: Tensor, patience: int) -> int:
     losses = validation.tolist()
     for end in range(patience, len(losses)):
@@ -181,7 +185,7 @@ RIGHT: list[tuple[str, Answer]] = [
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
     ("negatives_left", lambda n, share: int(np.rint(np.float64(n - 1) * share))),
     ("negatives_left", lambda n, share: allowed_by_library(n, share)),
-    ("paired_interval", lambda a, b, d: np.percentile((a[d] - b[d]).numpy().mean(1), (2.5, 97.5))),
+    ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("days_of_run", lambda g, n, c, p, s: math.exp(math.log(g * n / c) - math.log(p * s) - R)),
