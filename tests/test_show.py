@@ -82,7 +82,7 @@ FIGURES: dict[str, Callable[[], Picture]] = {
     "rules": lambda: rule_matrix(RECORD["funnel"]),
     "hashes": lambda: hash_curve([0, 20], {f"edit {i}": [0.1, 1 - i / 20] for i in range(10)}, 10),
     "one loss matrix": lambda: matrix_row({"cosines": np.eye(2)}),
-    "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, 1),
+    "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, 1, "cosine"),
     "temperatures": lambda: temperature_curves(
         SIGMAS, {"one": SIGMAS, "two": SIGMAS[::-1]}, "loss", {"lowest": (1 / 64, 0.1)}
     ),
@@ -131,6 +131,13 @@ def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fi
     assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
     missing = drawn.cmap(drawn.norm(np.ma.masked_invalid([np.nan])))[0, :3]
     assert np.allclose(missing, to_rgb(LINE))
+
+
+def test_matrices_of_one_unit_show_their_ranges_and_a_common_scale():
+    first, second, scale = matrix_row({"a": np.eye(6), "b": -np.eye(6)}, 1, "cosine").axes
+    assert first.get_title(loc="left") == "a\n0.00 to 1.00"
+    assert second.get_title(loc="left") == "b\n-1.00 to 0.00"
+    assert (scale.get_ylabel(), scale.get_ylim()) == ("cosine", (-1, 1))
 
 
 def test_the_matrix_has_one_text_a_row_and_one_image_a_column():

@@ -129,12 +129,13 @@ def rule_matrix(funnel: Mapping[str, Any]) -> Picture:
 
 
 def matrix_row(
-    matrices: Mapping[str, Tensor | np.ndarray], largest: float | None = None
+    matrices: Mapping[str, Tensor | np.ndarray], largest: float | None = None, unit: str = ""
 ) -> Picture:
     """Draw square matrices side by side: blue above zero, orange below, positive pairs framed.
 
     matrices: label -> (N, N), image i in row i, text j in column j; nan is drawn gray.
     largest: the absolute value drawn in full colour; by default the largest of each matrix.
+    unit: what the cells hold; given, each matrix has its range, and all a common colour scale.
     Paper: Section 4.1, eq. (1) runs along the rows, eq. (2) down the columns.
 
     >>> figure = matrix_row({"cosines": np.eye(2), "gradient": -np.eye(2)})
@@ -148,7 +149,7 @@ def matrix_row(
             axes = figure.add_subplot(rows, _ACROSS, number)
             values = np.asarray(matrix, dtype=np.float64)
             top = largest or float(np.nanmax(np.abs(values))) or 1.0
-            axes.imshow(values, cmap=_SIGNED, vmin=-top, vmax=top)
+            shown = axes.imshow(values, cmap=_SIGNED, vmin=-top, vmax=top)
             axes.set(xticks=[], yticks=[], xlabel="text", ylabel="image")
             axes.spines[:].set(visible=True, color=style.LINE)
             axes.xaxis.labelpad = axes.yaxis.labelpad = 2
@@ -156,7 +157,11 @@ def matrix_row(
             _frames(axes, len(values), style.INK, clip_on=False, zorder=3)
             if len(values) <= 4:
                 _numbers(axes, values, "z.2f", np.abs(values) > 0.7 * top, size=9)
-            axes.set_title(wrapped(label, 26, 2), fontsize=10)
+            limits = f"\n{np.nanmin(values):z.2f} to {np.nanmax(values):z.2f}" if unit else ""
+            axes.set_title(wrapped(label, 26, 2) + limits, fontsize=10)
+        if unit:
+            scale = figure.colorbar(shown, ax=figure.axes, label=unit, aspect=40, fraction=0.03)
+            scale.outline.set_visible(False)
     return figure
 
 
