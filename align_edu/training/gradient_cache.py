@@ -92,9 +92,10 @@ def backward_in_chunks(
     parts = []
     with torch.no_grad():
         for i in range(chunks):
-            torch._foreach_copy_(statistics, before)
+            _copy(before, statistics)
             parts.append(embed(i))
-            torch._foreach_add_(totals, statistics)
+            for total, buffer in zip(totals, statistics, strict=True):
+                total += buffer
     image, text = (torch.cat(side).requires_grad_() for side in zip(*parts, strict=True))
     value = loss(image, text)
     value.backward()
@@ -103,6 +104,10 @@ def backward_in_chunks(
     gradients = zip(image.grad.split(sizes), text.grad.split(sizes), strict=True)
     for i, gradient in enumerate(gradients):
         torch.autograd.backward(embed(i), gradient)
-    with torch.no_grad():
-        torch._foreach_copy_(statistics, [total / chunks for total in totals])
+    _copy([total / chunks for total in totals], statistics)
     return value.detach(), image.detach(), text.detach()
+
+
+def _copy(source: list[Tensor], target: list[Tensor]) -> None:
+    for new, old in zip(source, target, strict=True):
+        old.copy_(new)
