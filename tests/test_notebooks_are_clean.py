@@ -14,7 +14,8 @@ import pytest
 from align_edu.lab.__main__ import canonical
 from align_edu.lab.course import COURSE
 
-NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parent.parent / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 FORBIDDEN = {
     r"(pip|conda|mamba|apt(-get)?|uv) install": "installs something",
     r"sys\.path": "edits sys.path",
@@ -32,6 +33,7 @@ CITATION = re.compile(r"Sections?\s+\d|Tables?\s+\d|Figures?\s+\d|[Ee]q\.\s*\(\d
 EXERCISE = re.compile(
     r"^Difficulty \d of 5, importance \d of 5, about \d+ minutes\.$", re.MULTILINE
 )
+BARE = re.compile(r"(?<!=)\b(True|False)\b")  # where a number should be seen
 PLACE = re.compile(r"/(home|root|tmp|work|Users|private)/|0x[0-9a-f]{6,}")
 
 
@@ -55,6 +57,7 @@ def faults_of(notebook: Any, size: int, number: str) -> Iterator[str]:
         yield f'the last code cell is not lab.quiz("{number}")'
     if "Now you can say" not in cells[-1].source:
         yield 'the last cell is not "Now you can say"'
+    yield from faults_of_reading("\n".join(c.source for c in cells if c.cell_type == "markdown"))
     if [cell.execution_count for cell in code] != list(range(1, len(code) + 1)):
         yield "its cells were not run in order, each once; run make notebooks"
     for before, cell in itertools.pairwise(cells):
@@ -63,6 +66,21 @@ def faults_of(notebook: Any, size: int, number: str) -> Iterator[str]:
             yield "the cell before a check lacks the exercise's header, as EXERCISE has it"
     for cell in cells:
         yield from faults_of_code(cell) if cell.cell_type == "code" else faults_of_prose(cell)
+
+
+def faults_of_reading(prose: str) -> Iterator[str]:
+    """What a reader would miss: an equation, terms, links to other notebooks and others' work."""
+    _, _, end = prose.rpartition("**Further reading**")
+    if prose.count("$") < 2:
+        yield "has no equation"
+    if len(re.findall(r"\*\*[^*\n?]+\*\*", prose.replace("**Predict**", ""))) < 4:
+        yield "has no terms in bold"
+    yield from bounded("addresses of further reading", len(re.findall(r"https://", end)), 3, 8)
+    if not re.search(r"\]\((\d\d_\w+\.ipynb|README\.md)\)", end):
+        yield "does not end with a link to another notebook"
+    for target in re.findall(r"\]\((?!https:)([^)#]+)\)", prose):
+        if not (FOLDER / target).exists():
+            yield f"links to {target}, which does not exist"
 
 
 def bounded(what: str, count: float, low: int, high: int) -> Iterator[str]:
@@ -86,6 +104,8 @@ def faults_of_code(cell: Any) -> Iterator[str]:
         data = output.get("data", {})
         png = len(base64.b64decode(data.get("image/png", "")))
         yield from bounded("bytes of a picture", png, 0, 60_000)
+        if found := BARE.search(f"{output.get('text', '')}"):
+            yield f"prints {found[0]} instead of a number"
         if found := PLACE.search(f"{output.get('text', '')}{data.get('text/plain', '')}"):
             yield f"prints a place of this machine: {found[0]}"
 
@@ -116,6 +136,17 @@ def code(source: str, *outputs: dict[str, Any], **metadata: Any) -> Any:
 prose = nbformat.v4.new_markdown_cell
 
 
+END = """## Now you can say
+
+- **one**, **two** and **three**, as $x$ says, and **four**.
+
+**Further reading**
+
+- <https://a.org>, <https://b.org>, <https://c.org>
+
+Next: [the course](README.md)"""
+
+
 def faults(change: Callable[[list[Any]], None], size: int = 1000, number: str = "00") -> str:
     """What is wrong with the smallest good notebook once its cells are changed."""
     cells = [
@@ -123,7 +154,7 @@ def faults(change: Callable[[list[Any]], None], size: int = 1000, number: str = 
         code('from align_edu import lab\n\nlab.start("00")'),
         *(code(f"print({place})") for place in range(14)),
         code('lab.quiz("00")'),
-        prose("## Now you can say\n\n- something."),
+        prose(END),
     ]
     notebook = nbformat.v4.new_notebook(cells=cells)
     canonical(notebook)
@@ -148,6 +179,7 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 PNG = base64.b64encode(bytes(60_001)).decode()
 ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "", "traceback": []}
 WARNING = {"output_type": "stream", "name": "stderr", "text": "warned"}
+PRINTED = {"output_type": "stream", "name": "stdout", "text": "equal: True"}
 HEADER = "Difficulty 2 of 5, importance 4 of 5, about 10 minutes.\n\nWrite it."
 CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
 
@@ -189,6 +221,15 @@ CHECK = code("def cosine(x, y):\n    ...\n\n\nlab.check(cosine)")
         (lambda cells: cells[1].update(source="x"), "lab.start"),
         (lambda cells: cells[-2].update(source="x"), "lab.quiz"),
         (lambda cells: cells[-1].update(source="x"), "Now you can say"),
+        *((lambda cells, a=a, b=b: cells[-1].update(source=END.replace(a, b)), fault)
+          for a, b, fault in (
+            ("$", "", "no equation"),
+            ("**", "*", "no terms"),
+            ("https://b", "b", "2 addresses"),
+            ("README", "NONE", "links to NONE.md"),
+            ("[the course](README.md)", "the course", "link to another notebook"),
+        )),
+        (with_cell(code("x", PRINTED)), "prints True"),
     ],
 )  # fmt: skip
 def test_each_breach_is_found(change: Any, fault: str) -> None:

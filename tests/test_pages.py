@@ -54,6 +54,16 @@ def test_the_tables_have_the_notebooks_with_their_minutes_and_their_state():
             assert table[link] == [*said, f"{lesson.minutes:g}"]
 
 
+def test_each_term_of_the_glossary_is_bold_in_the_notebook_that_it_names():
+    terms = rows((ROOT / "notebooks" / "GLOSSARY.md").read_text(encoding="utf-8"))[2:]
+    names = [term for term, _, _ in terms]
+    assert names == sorted(names, key=str.lower) and len(set(names)) == len(names) > 100
+    for term, meaning, link in terms:
+        book = json.loads((ROOT / "notebooks" / re.search(r"\((.+)\)", link)[1]).read_text("utf-8"))
+        prose = "".join("".join(c["source"]) for c in book["cells"] if c["cell_type"] == "markdown")
+        assert meaning and re.search(rf"\*\*{re.escape(term)}s?\*\*", prose, re.IGNORECASE), term
+
+
 def test_the_commands_that_the_readme_shows_exist():
     block = README.partition("## The command line")[2].split("```")[1]
     shown = re.findall(r"^align-edu (\S+)", block, re.MULTILINE)
