@@ -161,7 +161,8 @@ from align_edu.training.metrics import read_metrics
 from tests.test_processes import PRESET
 
 data, out, device = sys.argv[1:]
-lamb = replace_fields(PRESET, {"recipe.optimizer": "lamb"})
+settings = {"recipe.optimizer": "lamb", "recipe.learning_rate": "0.01"}
+lamb = replace_fields(PRESET, settings)
 run = train(lamb, [data], out, steps=6, device=device, progress=False)
 print([row["loss"] for row in read_metrics(run.folder)])
 """
