@@ -1,7 +1,7 @@
-"""Bars and curves: funnel, training, recall, hashes, temperature, and the cost of a run."""
+"""Bars and curves: funnel, training, recall, hashes, temperature, costs, and recorded sweeps."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,6 +9,9 @@ from matplotlib.ticker import MaxNLocator, NullLocator, PercentFormatter
 
 from align_edu.show import style
 from align_edu.show.style import Picture, drawing, wrapped
+
+if TYPE_CHECKING:
+    from align_edu.claims.verdicts import Estimate
 
 _BESIDE: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}  # of a legend
 
@@ -205,6 +208,61 @@ def softmax_bars(cosines: Sequence[float], parts: Mapping[str, Sequence[float]])
             axes.set_xticks(range(len(values)), ["own", *map(str, range(1, len(values)))])
             axes.grid(axis="x", visible=False)
             axes.axhline(0, color=style.MUTED, linewidth=0.8)
+    return figure
+
+
+def interval_dots(
+    rows: Mapping[str, "Estimate"], measure: str, paper: Mapping[str, float] | None = None
+) -> Picture:
+    """Draw one row per variant: a dot for each seed, the mean, and its 95 % interval.
+
+    measure: what is shown, in words; values are shares, drawn as per cent. paper: the paper's own
+    numbers for the rows that it has, in a panel beside ours.
+
+    >>> from align_edu.claims.verdicts import Estimate
+    >>> rows = {"all negatives": Estimate(0.5, 0.4, 0.6, (0.45, 0.55))}
+    >>> figure = interval_dots(rows, "found first", {"all negatives": 51.7})
+    >>> [axes.get_title(loc="left") for axes in figure.axes]
+    ['here: found first', 'the paper']
+    """
+    places = range(len(rows))
+    with drawing(1.0 + 0.36 * len(rows)) as figure:
+        ratios = [3, 1] if paper else [1]
+        panels = figure.subplots(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
+        axes = panels[0]
+        for place, row in enumerate(rows.values()):
+            axes.plot([row.low, row.high], [place, place], color=style.SKY, linewidth=5, zorder=1)
+            axes.plot(row.seeds, [place] * len(row.seeds), "o", color=style.BLUE, markersize=4.5)
+            axes.plot(row.mean, place, "|", color=style.INK, markersize=15, markeredgewidth=2)
+            text: Any = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+            axes.annotate(f"{100 * row.mean:.1f}", (row.mean, place), fontsize=8.5, **text)
+        axes.set(title=f"here: {measure}", ylim=(len(rows) - 0.5, -0.7))
+        axes.set_yticks(places, [wrapped(name, 30, 2) for name in rows], color=style.INK)
+        axes.xaxis.set_major_formatter(PercentFormatter(1))
+        if paper:
+            numbers = [paper.get(name, np.nan) for name in rows]
+            panels[1].plot(numbers, places, "D", color=style.ORANGE, markersize=6)
+            panels[1].set(title="the paper", ylim=axes.get_ylim())
+            panels[1].set_yticks(places, [])
+            panels[1].xaxis.set_major_formatter(PercentFormatter(100))
+            panels[1].margins(x=0.25)
+    return figure
+
+
+def curves(lines: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Picture:
+    """Draw lines over one another, each later one thinner, so that equal ones are all seen.
+
+    lines: label -> points (x, y).
+
+    >>> curves({"recorded": [(1, 9.0)], "live": [(1, 9.1)]}, "step", "loss").axes[0].get_ylabel()
+    'loss'
+    """
+    with drawing(3.0) as figure:
+        axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
+        for number, ((label, points), colour) in enumerate(zip(lines.items(), style.CYCLE)):
+            x, y = zip(*points)
+            axes.plot(x, y, color=colour, label=label, linewidth=max(1.5, 5 - 3 * number))
+        axes.legend(**_BESIDE)
     return figure
 
 
