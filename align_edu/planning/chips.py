@@ -62,6 +62,10 @@ class Chip:
     efficiency: Mapping[str, float] = field(default_factory=dict)
     note: str = ""  # a warning about these rates
 
+    def rate_out(self, chips: int) -> float:
+        """Return the bytes a second out of each of ``chips`` devices."""
+        return self.link if chips <= self.neighbours else self.network
+
 
 _RATES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 CHIPS = {name: Chip(name, **rates) for name, rates in _RATES.items()}

@@ -135,22 +135,12 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     counts = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
     weights, width = sum(counts.values()), towers.width
     optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
-    tile = preset.loss.tile or rows
-    copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
-    memory = {
-        "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
-        "gradients": 4.0 * weights,
-        "optimiser state": 4.0 * optimizer.state,
-        "activations": towers.activation_bytes,
-        "loss matrix": 2 * 4.0 * min(rows, tile) * columns,  # and its gradient
-        "embeddings": 2 * 4.0 * (batch + rows) * width,
-        "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * length,
-    }
+    memory = _memory(preset, chip, rows, weights, optimizer.state, towers, length)
     # The rows of the similarity matrix and their gradients; tiles are computed twice.
     loss_flops = (4 if preset.loss.tile else 3) * 2.0 * rows * columns * width
     # The texts' embeddings and the gradients sent back; a sum and a maximum for each text.
     gather_bytes, statistics = 2 * 4.0 * batch * width, 2 * 2 * 4.0 * batch
-    link, others = _link(chip, chips), (chips - 1) / chips  # share of the batch elsewhere
+    link, others = chip.rate_out(chips), (chips - 1) / chips  # share of the batch elsewhere
     seconds = towers.seconds | {
         "loss": max(loss_flops / chip.single, _LOSS_PASSES * 4.0 * rows * columns / chip.bandwidth),
         "gather": others * (gather_bytes + statistics) / link,
@@ -159,8 +149,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
         + optimizer.bytes / chip.bandwidth
         + optimizer.flops / (chip.muon or chip.matrix),
     }
-    flops = {name.split()[0]: f / rows for name, f in towers.flops.items()}
-    flops["loss"] = loss_flops / rows
+    flops = {n.split()[0]: f / rows for n, f in towers.flops.items()} | {"loss": loss_flops / rows}
     step_seconds = sum(seconds.values())
     assumed = None if towers.assumed is None else sum(towers.assumed.values())
     days = steps * step_seconds / 86_400
@@ -197,9 +186,21 @@ def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
         raise InputError(f"--text-length {text_length}: give 1 to {longest} word pieces a text")
 
 
-def _link(chip: Chip, chips: int) -> float:
-    """Return the bytes a second out of each device."""
-    return chip.link if chips <= chip.neighbours else chip.network
+def _memory(
+    preset: Preset, chip: Chip, rows: int, weights: int, state: int, towers: TowerCosts, length: int
+) -> dict[str, float]:
+    """Return the bytes that a device with ``rows`` pairs holds, by cause."""
+    copied = chip.activation_bytes < 4 and not chip.fused  # the weights again, in low precision
+    batch, tile = preset.recipe.batch_size, preset.loss.tile or rows
+    return {
+        "weights": 4.0 * weights + (weights * chip.activation_bytes if copied else 0),
+        "gradients": 4.0 * weights,
+        "optimiser state": 4.0 * state,
+        "activations": towers.activation_bytes,
+        "loss matrix": 2 * 4.0 * min(rows, tile) * (batch // preset.loss.cores),  # and its gradient
+        "embeddings": 2 * 4.0 * (batch + rows) * towers.width,
+        "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * length,
+    }
 
 
 def _assumptions(plan: Plan) -> list[str]:
@@ -225,7 +226,7 @@ def _assumptions(plan: Plan) -> list[str]:
     if chips > 1:
         far = chips > chip.neighbours > 1
         network = f" (more than {chip.neighbours}: over the network)" if far else ""
-        rate = f"{_link(chip, chips) / 1e9:.4g} GB/s out of each device"
+        rate = f"{chip.rate_out(chips) / 1e9:.4g} GB/s out of each device"
         lines.append(f"{rate}{network}, nothing sent while computing")
     if towers.chunk:
         lines.append(f"gradient cache: {towers.chunk} pairs at a time, embedded twice")
