@@ -128,7 +128,10 @@ def top_by_lexsort(similarity: Tensor, query: int, k: int) -> tuple[int, ...]:
 def best_guess(values: Tensor, power: int) -> float:
     """The lowest of a sum of powers, searched for."""
     low, high = values.min().item(), values.max().item()
-    cost = lambda guess: (values - guess).abs().pow(power).sum().item()  # noqa: E731
+
+    def cost(guess):
+        return (values - guess).abs().pow(power).sum().item()
+
     return minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x
 
 

@@ -23,6 +23,7 @@ from align_edu.model.image_tower import edge_zeros
 from align_edu.presets import IMAGE_SIZES, TEXT_SIZES, get_preset
 from align_edu.training.recipe import learning_rate_factor
 from tests.samples import ROOT
+from tests.test_lab_answers import best_guess
 
 LARGE = get_preset("l2_large")
 N, STEPS = LARGE.recipe.batch_size, LARGE.recipe.steps  # 16,384 pairs, 1.2 million steps
@@ -269,11 +270,6 @@ def slopes_in_the_right_logit(right: float) -> tuple[float, float]:
     return entropy, squared
 
 
-def best_guess(values: list[float], power: int) -> float:
-    tries = [step / 100 for step in range(1001)]
-    return min(tries, key=lambda guess: sum(abs(value - guess) ** power for value in values))
-
-
 def worked_out() -> dict[str, set[str]]:
     full = (24 * 24 * 64) * (24 * 24 * 128)
     depth = IMAGE_SIZES["L2"].depth
@@ -281,7 +277,8 @@ def worked_out() -> dict[str, set[str]]:
     others = 16_383 * math.exp(-2)  # cosine 1 for the pair, -1 for the others
     batch = get_preset("l2_large").recipe.batch_size
     lost = (f"{2 * math.log(1 + others):.2f}", f"{chance_loss(batch):.2f}")
-    guesses = {f"{best_guess([1, 2, 9], power):g}" for power in (1, 2)}
+    values = torch.tensor([1.0, 2.0, 9.0], dtype=torch.float64)
+    guesses = {f"{best_guess(values, power):g}" for power in (1, 2)}
     return {
         "general-7": {"3", "24", "64", "128", f"{9 * 64 * 128:,}", f"{full / 1e9:.1f}"},
         "general-8": {f"{blocks}"},
