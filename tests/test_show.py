@@ -19,8 +19,8 @@ from PIL import Image
 from align_edu.show import (
     Found,
     Sample,
+    curves,
     funnel_bars,
-    hash_curve,
     matrix_row,
     picture_grid,
     recall_bars,
@@ -80,7 +80,9 @@ FIGURES: dict[str, Callable[[], Picture]] = {
     "recall": lambda: recall_bars(RECORD["retrieval"]),
     "costs": lambda: cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", 16.0, "One device"),
     "rules": lambda: rule_matrix(RECORD["funnel"]),
-    "hashes": lambda: hash_curve([0, 20], {f"edit {i}": [0.1, 1 - i / 20] for i in range(10)}, 10),
+    "curves": lambda: curves(
+        {f"edit {i}": [(0, 0.1), (20, 1 - i / 20)] for i in range(10)}, "x", "y"
+    ),
     "one loss matrix": lambda: matrix_row({"cosines": np.eye(2)}),
     "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, 1, "cosine"),
     "temperatures": lambda: temperature_curves(

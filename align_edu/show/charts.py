@@ -1,4 +1,4 @@
-"""Bars and curves: funnel, training, recall, hashes, temperature, costs, and recorded sweeps."""
+"""Bars and curves: funnel, training, recall, temperature, costs, and recorded sweeps."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -132,27 +132,6 @@ def recall_bars(result: Mapping[str, Any]) -> Picture:
     return figure
 
 
-def hash_curve(bits: Sequence[int], found: Mapping[str, Sequence[float]], chosen: int) -> Picture:
-    """Draw the share of edited images that a hash still finds, for each allowed distance.
-
-    bits: allowed distances. found: edit -> share found at each. chosen: the distance in use.
-
-    >>> figure = hash_curve([0, 10, 20], {"resized": [0.2, 1.0, 1.0]}, chosen=10)
-    >>> [line.get_label() for line in figure.axes[0].lines][0]
-    'resized'
-    """
-    with drawing(3.4) as figure:
-        axes = figure.add_subplot()
-        for number, (edit, shares) in enumerate(found.items()):
-            dashed, place = divmod(number, len(style.CYCLE))
-            axes.plot(bits, shares, "--" if dashed else "-", color=style.CYCLE[place], label=edit)
-        axes.axvline(chosen, color=style.MUTED, linestyle=":")
-        axes.set(xlabel="bits of 256 that may differ", ylabel="edited images found", ylim=(0, 1.03))
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.legend(**_BESIDE)
-    return figure
-
-
 def temperature_curves(
     sigmas: Sequence[float],
     lines: Mapping[str, Sequence[float]],
@@ -249,19 +228,51 @@ def interval_dots(
     return figure
 
 
+def interval_lines(
+    lines: Mapping[str, Mapping[float, "Estimate"]], xlabel: str, ylabel: str
+) -> Picture:
+    """Draw quality over a size on a logarithmic scale, one line with its interval per label.
+
+    lines: label -> size -> estimate; values are shares, drawn as per cent.
+
+    >>> from align_edu.claims.verdicts import Estimate
+    >>> line = {1_000: Estimate(0.2, 0.1, 0.3, (0.2,)), 3_000: Estimate(0.4, 0.3, 0.5, (0.4,))}
+    >>> interval_lines({"no noise": line}, "pairs", "found").axes[0].get_xscale()
+    'log'
+    """
+    sizes = sorted({size for line in lines.values() for size in line})
+    with drawing(3.8) as figure:
+        axes = figure.add_subplot(xscale="log", xlabel=xlabel, ylabel=ylabel)
+        for (label, line), colour in zip(lines.items(), style.CYCLE):
+            points = sorted(line)
+            low, high = ([getattr(line[x], end) for x in points] for end in ("low", "high"))
+            axes.fill_between(points, low, high, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(points, [line[x].mean for x in points], "o-", color=colour, label=label)
+            for x in points:
+                seeds = line[x].seeds
+                axes.plot([x] * len(seeds), seeds, "o", color=colour, markersize=3, alpha=0.6)
+        axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.legend(**_BESIDE)
+    return figure
+
+
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Picture:
-    """Draw lines over one another, each later one thinner, so that equal ones are all seen.
+    """Draw lines over one another; of two, the second is thinner, so that equal ones are both seen.
 
     lines: label -> points (x, y).
 
     >>> curves({"recorded": [(1, 9.0)], "live": [(1, 9.1)]}, "step", "loss").axes[0].get_ylabel()
     'loss'
     """
-    with drawing(3.0) as figure:
+    with drawing(3.2) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
-        for number, ((label, points), colour) in enumerate(zip(lines.items(), style.CYCLE)):
-            x, y = zip(*points)
-            axes.plot(x, y, color=colour, label=label, linewidth=max(1.5, 5 - 3 * number))
+        for number, (label, points) in enumerate(lines.items()):
+            dashed, place = divmod(number, len(style.CYCLE))
+            how: Any = {"color": style.CYCLE[place], "linestyle": "--" if dashed else "-"}
+            wide = 5.0 if len(lines) == 2 and number == 0 else 2.0
+            axes.plot(*zip(*points), label=label, linewidth=wide, **how)
         axes.legend(**_BESIDE)
     return figure
 
