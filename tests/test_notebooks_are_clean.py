@@ -48,7 +48,7 @@ def faults_of(notebook: Any, size: int, number: str) -> Iterator[str]:
     yield from bounded("code cells", len(code), 15, 30)
     yield from bounded("lines in the median cell", statistics.median(map(lines_of, code)), 1, 6)
     yield from bounded("words of prose", words, 0, 2_500)
-    yield from bounded("bytes", size, 0, 250_000)
+    yield from bounded("bytes", size, 0, 350_000)
     if not cells[0].source.startswith("# ") or "will be able to" not in cells[0].source:
         yield 'the first cell is not a title with "You will be able to"'
     if f'lab.start("{number}")' not in code[0].source or lines_of(code[0]) > 4:

@@ -1,0 +1,55 @@
+"""The scene composer: its numbers are the model's, and its menus answer."""
+
+import numpy as np
+import pytest
+
+from align_edu import load_run
+from align_edu.io import InputError
+from align_edu.lab.composer import Composer
+from align_edu.search import ImageIndex
+from align_edu.world.draw import draw
+from align_edu.world.scene import scene_from_facts
+from tests.samples import DATA, MODEL
+
+SCENE = {"kind": "cat", "colour": "pink", "place": "beach"}
+
+
+@pytest.fixture(scope="module")
+def run():
+    return load_run(MODEL)
+
+
+@pytest.fixture(scope="module")
+def compose(run):
+    return Composer(run, ImageIndex.build(run, DATA / "benchmark" / "images"))
+
+
+def test_the_right_caption_comes_first_with_its_cosine_and_classes_have_their_share(
+    run, compose, capsys
+):
+    figure = compose(**SCENE, words="a pink cat on the beach, a bus")
+    lines = capsys.readouterr().out.splitlines()
+    facts = {"weather": "clear", "count": 1, "size": "large", "style": "photo", "other_kind": ""}
+    picture = draw(scene_from_facts(SCENE | facts), np.random.default_rng(0), 192)
+    texts = ["a pink cat on the beach", "a bus"]
+    right, other = (run.encode_texts(texts) @ run.encode_images([picture])[0]).tolist()
+    assert lines[1] == f"  {right:.2f}  {texts[0]}"
+    share = 1 / (1 + np.exp((other - right) / run.model.temperature().item()))
+    assert lines[-1] == f"yours   {texts[0]} {share:.0%}"
+    assert [line.split()[1] for line in lines[-4:-2]] == ["cat", "pink"]
+    assert len(figure.axes) == 5  # the scene and the four nearest pictures
+
+
+def test_rain_stays_outdoors_and_an_unknown_name_is_refused(compose, capsys):
+    compose(kind="dog", place="kitchen", weather="rain")
+    assert "rain" not in capsys.readouterr().out
+    with pytest.raises(InputError, match="'unicorn' is none of: dog, car"):
+        compose(kind="unicorn")
+
+
+def test_each_choice_in_a_menu_is_answered(compose, capsys):
+    widget = compose.widget()
+    for value in ("elephant", "rocket"):
+        widget.children[0].value = value
+        *_, answer = capsys.readouterr().out.split("captions by cosine\n")
+        assert f" {value} " in answer.splitlines()[0]
