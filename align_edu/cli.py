@@ -13,6 +13,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -290,6 +291,20 @@ def _doctor() -> Answer:
     findings = diagnose()
     answer = {"ok": all(f.ok for f in findings), "findings": list(map(vars, findings))}
     return answer, "\n".join(map(str, findings))
+
+
+def _lab(folder: Path, only_copy: bool) -> Answer:
+    from align_edu.lab.__main__ import start_command
+    from align_edu.lab.course import copy_course
+
+    copy_course(folder)
+    if not only_copy:
+        if find_spec("jupyterlab") is None:
+            raise InputError("jupyterlab is missing; pip install 'align-edu[notebooks]'")
+        command, environment = start_command([], os.environ)
+        os.chdir(folder)
+        os.execve(command[0], command, environment)
+    return {"notebooks": str(folder / "notebooks")}, f"the course: {folder / 'notebooks'}"
 
 
 def _grade(**options: Any) -> Answer:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from importlib import metadata
 from typing import Any
 
@@ -96,6 +97,44 @@ def test_the_wheel_holds_every_file_of_the_package():
     files = [path for path in (ROOT / "align_edu").rglob("*") if path.is_file()]
     kept = {path.relative_to(ROOT).as_posix() for path in files if path.suffix != ".pyc"}
     assert kept <= shipped and {path.suffix for path in files} > {".py", ".toml", ".txt", ".j2"}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """A folder in which the wheel is unpacked, as pip installs it."""
+    folder = tmp_path_factory.mktemp("site")
+    for file in WheelBuilder(str(ROOT)).build(directory=str(folder), versions=["standard"]):
+        with zipfile.ZipFile(file) as packed:
+            packed.extractall(folder)
+    return folder
+
+
+def run_there(wheel, folder, code):
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests' / 'network_cut'}:{wheel}"}
+    command = [sys.executable, "-c", f"import align_edu.cli, align_edu.lab as lab; {code}"]
+    options = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_wheel_brings_the_course_and_keeps_what_a_student_has_begun(wheel, tmp_path):
+    command = "align_edu.cli.main(['lab', 'mine', '--only-copy'])"
+    begun = tmp_path / "mine" / "notebooks" / "00_start_here.ipynb"
+    begun.parent.mkdir(parents=True)
+    begun.write_text("mine")
+    said = run_there(wheel, tmp_path, f"print(align_edu.__file__); {command}")
+    assert str(wheel) in said and "mine/notebooks" in said
+    assert begun.read_text() == "mine"
+    for part in ("notebooks/05_one_shared_space.ipynb", "data_samples/toy_model/config.json"):
+        assert (tmp_path / "mine" / part).read_bytes() == (ROOT / part).read_bytes()
+
+
+def test_a_notebook_alone_finds_its_data_once_the_wheel_is_installed(wheel, tmp_path):
+    folder = tmp_path / "content"
+    folder.mkdir()
+    said = run_there(wheel, folder, "lab.start('05'); lab.model()")
+    assert "data samples: ../data_samples" in said and "the bundled one" in said
 
 
 def test_make_and_ci_name_the_same_check():

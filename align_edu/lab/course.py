@@ -3,7 +3,9 @@
 import hashlib
 import os
 import platform
+import shutil
 import tomllib
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from align_edu.io import InputError, usable_cores
+from align_edu.io import InputError, usable_cores, written_whole
 
 if TYPE_CHECKING:
     from align_edu.training import Run
@@ -55,7 +57,8 @@ def find_lesson(number: str) -> Lesson:
 def start(number: str) -> None:
     """Open a notebook: print its title, its minutes, and the versions it runs on.
 
-    Torch gets one thread: the toy's operations are too small to share.
+    Where the package came as a wheel and the notebook alone, data_samples/ is laid beside its
+    folder. Torch gets one thread: the toy's operations are too small to share.
 
     >>> start("00")
     Start here: What is ALIGN, and what will I build? ...
@@ -63,10 +66,34 @@ def start(number: str) -> None:
     lesson = find_lesson(number)
     _open_notebook["number"] = number
     torch.set_num_threads(1)
+    if _WHEEL.exists() and not Path("../data_samples").exists():  # as in Colab
+        print(f"data samples: {copy_course(Path('..'), ['data_samples']) / 'data_samples'}")
     cost = f"{lesson.minutes:g} min on two CPU cores" if lesson.minutes else "not measured yet"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     print(f"{lesson.title}: {lesson.question} (paper: {lesson.paper})")
     print(f"Takes {cost}, no network. Here: {versions}, {usable_cores()} cores.")
+
+
+_WHEEL = Path(__file__).parents[1] / "course"  # where a wheel keeps notebooks and data samples
+
+
+def copy_course(folder: Path, parts: Sequence[str] = ("notebooks", "data_samples")) -> Path:
+    """Copy the notebooks and their data samples into a folder, and return it.
+
+    Files that are there already stay, so notebooks that a student has begun are kept.
+    Raises InputError when the folder is a file.
+    """
+    source = _WHEEL if _WHEEL.exists() else _WHEEL.parents[1]  # a checkout
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; give a folder for the course")
+    for part in parts:
+        for file in sorted((source / part).rglob("*")):
+            copy = folder / file.relative_to(source)
+            if file.is_file() and not copy.exists() and "checkpoints" not in str(file):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with written_whole(copy) as beside:
+                    shutil.copyfile(file, beside)
+    return folder
 
 
 def rng(name: str) -> torch.Generator:
