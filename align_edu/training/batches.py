@@ -53,12 +53,10 @@ class TrainingBatches(Dataset[Batch]):
     """Batch number ``step`` of a run, computed from the seed.
 
     Each epoch is one shuffled pass; its last, incomplete batch is dropped. The pairs, crops and
-    flips of step s depend on (seed, s) only, so a resumed run continues exactly where it was
-    cut, with any number of workers and of processes.
+    flips of step s depend on (seed, s) only, with any number of workers and of processes.
 
     rows: this process's rows of each batch (default: all). fixed_length: pad every text to the
-    preset's greatest length. cache: a file of decoded pictures that several processes of one
-    machine share; the first process creates it.
+    preset's greatest length. cache: a file of decoded pictures that processes share.
     """
 
     def __init__(
@@ -188,11 +186,9 @@ class TrainingBatches(Dataset[Batch]):
         self.kept = torch.tensor([pair for pair, reason in enumerate(of_pairs) if not reason])
 
     def _read(self, places: Tensor, pairs: Tensor, broken: dict[int, str]) -> Tensor:
-        """Return the pictures of ``pairs``, which are at these places of the epoch's order.
-
-        A broken one is replaced by that at the same place of the next batch, and so on: no batch
-        holds a pair twice, whoever reads which part of it.
-        """
+        """Return the pictures of ``pairs``, which are at these places of the epoch's order."""
+        # A broken one is replaced by that at the same place of the next batch, and so on: no batch
+        # holds a pair twice, whoever reads which part of it.
         size = self.preset.recipe.batch_size
         pictures, reasons = self._files[pairs.tolist()]
         for i, reason in enumerate(reasons):

@@ -6,6 +6,7 @@ recomputes one chunk at a time and sends that gradient backwards through it.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -26,33 +27,31 @@ def add_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Add the gradient of the whole batch's loss to ``model``; return the loss and the cosine gap.
 
-    tower: the model's image tower, or its compiled form. chunks: of this process's rows. seed:
-    of this step's dropout and stochastic depth.
+    tower: the model's image tower, or its compiled form. chunks: of this process's rows.
     """
-
-    def embed(i: int) -> tuple[Tensor, Tensor]:
-        return embed_chunk(model, tower, chunks[i], machine, seed, i)
 
     def loss(image: Tensor, text: Tensor) -> Tensor:
         if model.preset.recipe.batch_size > REPLICATED:
             return model.loss(image, text, machine.group)
         return model.loss(*machine.whole_batch(image, text))
 
+    embed = partial(embed_chunk, model, tower, machine, seed, chunks)
     value, image, text = backward_in_chunks(model, embed, len(chunks), loss)
     return value, cosine_gap(image, text)
 
 
 def embed_chunk(
-    model: Align, tower: Tower, chunk: Batch, machine: Machine, seed: int, number: int
+    model: Align, tower: Tower, machine: Machine, seed: int, chunks: list[Batch], i: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the outputs of both towers for one chunk of this process's rows, each (B, D).
+    """Return the outputs of both towers for chunk i of this process's rows, each (B, D).
 
     Each chunk of the global batch draws from a separate seed, so a second pass draws the same.
     """
+    chunk = chunks[i]
     pixels = scale_pixels(machine.place(chunk.crops))  # (B, 3, C, C)
     ids, mask = machine.place(chunk.ids), machine.place(chunk.mask)  # (B, L)
     first = machine.rows(model.preset.recipe.batch_size).start  # of this process
-    seed = seed * 1_000_003 ** (first // len(ids) + number) % 2**63
+    seed = seed * 1_000_003 ** (first // len(ids) + i) % 2**63
     low = torch.autocast(machine.device.type, torch.bfloat16, enabled=machine.low_precision)
     with machine.seeded(seed), low:
         return tower(pixels), model.text_tower(ids, mask)

@@ -8,8 +8,8 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,16 +20,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from align_edu.io import (
-    InputError,
-    TrainingStopped,
-    fingerprint,
-    only_writer,
-    usable_cores,
-    write_json,
-)
+from align_edu.io import InputError, TrainingStopped, fingerprint, only_writer, usable_cores
 from align_edu.model.align import Align
-from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
+from align_edu.model.text_tower import load_wordpiece, save_wordpiece
 from align_edu.pairs.shards import PairSource, open_pairs
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training import processes as local
@@ -44,21 +37,12 @@ _PICTURES, _VOCABULARY = "pixels", "tokenizer.json"  # files that process 0 shar
 
 
 def train(
-    preset: Preset,
-    data: Sequence[str | Path],
-    out: str | Path,
-    *,
-    steps: int | None = None,
-    minutes: float | None = None,
-    seed: int = 0,
-    resume: bool = False,
-    tokenizer: Tokenizer | None = None,
-    start: str | Path | None = None,
-    device: str | None = None,
-    processes: int | None = None,
-    progress: bool = True,
-    tensorboard: bool = False,
-) -> runs.Run:
+    preset: Preset, data: Sequence[str | Path], out: str | Path, *,
+    steps: int | None = None, minutes: float | None = None, seed: int = 0, resume: bool = False,
+    tokenizer: Tokenizer | None = None, start: str | Path | None = None,
+    device: str | None = None, processes: int | None = None,
+    progress: bool = True, tensorboard: bool = False,
+) -> runs.Run:  # fmt: skip
     """Train ALIGN on image–text pairs, from scratch or from another run, and return the run.
 
     data: folders of shards, tar files, outputs of ``filter``, or benchmarks, of which the
@@ -82,10 +66,11 @@ def train(
     if start is not None:
         tokenizer = _vocabulary_of(start, tokenizer)
         settings["start"] = fingerprint(start / "model.safetensors")
-    machine, size = local.open_machine(device), preset.recipe.batch_size
+    machine = local.open_machine(device)
     if minutes is not None and machine.group is None and machine.processes > 1:
         raise InputError("several hosts have no common clock; give the length as --steps")
-    cores = local.best_processes(machine, preset, budget.pairs(size), processes)
+    pairs = budget.pairs(preset.recipe.batch_size)
+    cores = local.best_processes(machine, preset, pairs, processes)
     shows = progress and machine.rank == 0
     with ExitStack() as stack:
         if machine.rank == 0:
@@ -96,32 +81,20 @@ def train(
         runs.check_folder(out, settings, resume)
         if resume and (out / "model.safetensors").exists():  # written last: the run is finished
             return runs.load_run(out, str(machine.device))
-        if runs.holds_a_run(out):
-            tokenizer = runs.stored_vocabulary(out, tokenizer)
-        elif tokenizer is None:
-            tokenizer = train_wordpiece(source.captions, preset.text.vocabulary_size, at_most=True)
+        tokenizer = runs.choose_vocabulary(out, tokenizer, source.captions, preset)
         record = settings | {"data": list(map(str, data)), "versions": runs.software_versions()}
-
+        job = record | {"out": str(out), "start": start and str(start)}
         if shows and cores > 0:
-            note = f"training on {cores} of {usable_cores()} cores, one thread each"
-            tqdm.write(note, file=sys.stderr)
-        stack.enter_context(local.one_thread(cores > 0))
+            _tell(f"training on {cores} of {usable_cores()} cores, one thread each")
         batches_of = partial(TrainingBatches, source, tokenizer, preset, seed, shows)
-        if cores <= 1:
-            batches = batches_of(rows=machine.rows(size), fixed_length=machine.device.type == "xla")
-        else:
-            shared = Path(stack.enter_context(TemporaryDirectory(prefix="align_edu_")))
-            save_wordpiece(tokenizer, shared / _VOCABULARY)
-            batches = batches_of(rows=range(size // cores), cache=shared / _PICTURES)
-            job = record | {"out": str(out), "start": start and str(start)}
-            machine = stack.enter_context(local.helpers(job, shared, cores - 1))
+        batches, machine = stack.enter_context(_shared_out(batches_of, machine, cores, job))
         if shows:
             _warn_of_repeats(batches)
         stack.enter_context(machine.watched())
         model = take_steps(batches, budget, machine, out, start, record, shows, tensorboard)
     if shows and batches.skipped:
-        reasons = ", ".join(f"{count} {why}" for why, count in sorted(batches.skipped.items()))
-        tqdm.write(f"skipped pairs: {reasons}", file=sys.stderr)
+        reasons = (f"{count} {why}" for why, count in sorted(batches.skipped.items()))
+        _tell(f"skipped pairs: {', '.join(reasons)}")
     return runs.Run(out, preset, tokenizer, model.eval(), batches.skipped)
 
 
@@ -133,30 +106,17 @@ def take_steps(
 
     Continues from the newest checkpoint in ``out``. record: the content of config.json.
     """
-    preset, recipe, writes = batches.preset, batches.preset.recipe, machine.rank == 0
-    keep_freed_memory()
-    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed)
-    model.to(machine.device).train()
-    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start is not None:
-        runs.load_weights(start / "model.safetensors", model)
-    tower: Tower = model.image_tower
-    if recipe.compile and machine.device.type != "xla":  # XLA compiles everything
-        pixels = torch.zeros(recipe.chunk or len(batches.rows), 3, *[preset.image.crop] * 2)
-        tower = compiled_or_same(model.image_tower, pixels.to(machine.device))
+    recipe, writes = batches.preset.recipe, machine.rank == 0
+    model, tower = _new_model(batches, machine, start)
     optimizer = build_optimizer(model, recipe)
-    step, seconds = 0, 0.0
-    if newest := runs.newest_checkpoint(out / "checkpoints"):
-        state = runs.load_checkpoint(newest, model, optimizer)
-        step, seconds = state["step"], state["seconds"]
+    step, seconds = runs.load_newest_checkpoint(out / "checkpoints", model, optimizer)
     machine.replicate(model, optimizer)
     machine.wait()  # every process has loaded its checkpoint: process 0 may delete old ones
     if writes:
-        save_wordpiece(batches.tokenizer, out / "tokenizer.json")
-        write_json(out / "config.json", record)
+        runs.begin_folder(out, batches.tokenizer, record)
 
     folder = out if writes else None
-    with MetricsLog(folder, preset, budget, step, seconds, shows, tensorboard) as log:
+    with MetricsLog(folder, batches.preset, budget, step, seconds, shows, tensorboard) as log:
         started = time.perf_counter() - seconds
         upcoming = batches.from_step(step, pinned=machine.device.type == "cuda")
         while budget.progress(step, seconds) < 1.0:
@@ -168,7 +128,7 @@ def take_steps(
             loss, gap = add_gradient(model, tower, next(upcoming), machine, seed)
             seconds = machine.average_gradients(model, time.perf_counter() - started)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             machine.finish_step()
             log.losses.append(loss)
             step += 1
@@ -183,11 +143,46 @@ def take_steps(
                     state = {"step": step, "seconds": seconds}
                     runs.save_checkpoint(out / "checkpoints", model, optimizer, state)
 
-    machine.average_statistics(model)
     if writes:
         runs.save_tensors(out / "model.safetensors", model.state_dict(), {"format": "pt"})
     machine.wait()  # until the run is complete
     return model
+
+
+def _new_model(
+    batches: TrainingBatches, machine: Machine, start: Path | None
+) -> tuple[Align, Tower]:
+    """Return the model before its first step, and its image tower, compiled if the recipe says."""
+    preset = batches.preset
+    keep_freed_memory()
+    model = Align(preset, batches.tokenizer.get_vocab_size(), batches.seed)
+    model.to(machine.device).train()
+    model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        runs.load_weights(start / "model.safetensors", model)
+    if not preset.recipe.compile or machine.device.type == "xla":  # XLA compiles everything
+        return model, model.image_tower
+    pixels = torch.zeros(preset.recipe.chunk or len(batches.rows), 3, *[preset.image.crop] * 2)
+    return model, compiled_or_same(model.image_tower, pixels.to(machine.device))
+
+
+@contextmanager
+def _shared_out(
+    batches_of: Callable[..., TrainingBatches], machine: Machine, cores: int, job: dict[str, Any]
+) -> Iterator[tuple[TrainingBatches, Machine]]:
+    """Yield this process's batches and machine, beside helpers where several cores train."""
+    with local.one_thread(cores > 0):
+        if cores <= 1:
+            rows = machine.rows(job["preset"]["recipe"]["batch_size"])
+            yield batches_of(rows=rows, fixed_length=machine.device.type == "xla"), machine
+            return
+        with TemporaryDirectory(prefix="align_edu_") as folder:
+            shared = Path(folder)
+            rows = range(job["preset"]["recipe"]["batch_size"] // cores)
+            batches = batches_of(rows=rows, cache=shared / _PICTURES)
+            save_wordpiece(batches.tokenizer, shared / _VOCABULARY)
+            with local.helpers(job, shared, cores - 1) as together:
+                yield batches, together
 
 
 def help_training() -> None:
@@ -206,10 +201,7 @@ def help_training() -> None:
 
 
 def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
-    """Return the image tower compiled for batches like ``pixels``; unchanged where that fails.
-
-    Compiling needs a C++ compiler and Python's headers; it changes the speed, not the result.
-    """
+    """Return the image tower compiled for batches like ``pixels``; unchanged where that fails."""
     try:
         getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name, after whom torch names files
@@ -219,12 +211,11 @@ def compiled_or_same(tower: nn.Module, pixels: Tensor) -> Tower:
         compiled = torch.compile(tower)
         compiled(pixels.to(memory_format=torch.channels_last)).sum().backward()
     except Exception as error:  # the compiler's exceptions have no common type
-        note = f"note: the image tower is not compiled ({type(error).__name__}); see doctor"
-        tqdm.write(note, file=sys.stderr)
+        _tell(f"note: the image tower is not compiled ({type(error).__name__}); see doctor")
         return tower
     finally:
         tower.load_state_dict(before)  # the trial changed BatchNorm's running statistics
-        tower.zero_grad(set_to_none=True)
+        tower.zero_grad()
     return compiled
 
 
@@ -246,11 +237,14 @@ def _warn_of_repeats(batches: TrainingBatches) -> None:
     counts = batches.captions.value_counts().field("counts").to_numpy()
     best, (floor, chance, _) = best_loss(batches.preset, counts), loss_range(batches.preset, 1.0)
     if best > floor + 0.1 * (chance - floor):
-        tqdm.write(
+        _tell(
             f"note: {counts.sum()} pairs have {len(counts)} distinct captions; the loss cannot fall"
-            f" below about {best:.2f} (chance {chance:.2f}): filter out repeated captions",
-            file=sys.stderr,
+            f" below about {best:.2f} (chance {chance:.2f}): filter out repeated captions"
         )
+
+
+def _tell(note: str) -> None:
+    tqdm.write(note, file=sys.stderr)  # above a live line
 
 
 def _vocabulary_of(start: Path, tokenizer: Tokenizer | None) -> Tokenizer:

@@ -22,9 +22,8 @@ Row = dict[str, float]
 def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
     """Return the floor and the chance level of a preset's loss, and its best temperature.
 
-    gap: how much nearer each image is to its text than to the others, in cosines. With fewer
-    negatives, or with ``loss.cores``, each softmax has fewer columns. The sigmoid loss is not
-    smoothed, so its floor is 0; at chance, one of N answers is yes.
+    gap: how much nearer each image is to its text than to the others, in cosines. The sigmoid loss
+    is not smoothed, so its floor is 0; at chance, one of N answers is yes.
 
     Paper: Section 4.1; Section 6.1, Table 8 (fewer negatives). Sigmoid: Zhai et al. (2023).
     """
@@ -39,9 +38,8 @@ def loss_range(preset: Preset, gap: float) -> tuple[float, float, float]:
 def best_loss(preset: Preset, counts: np.ndarray) -> float:
     """Return about how low the loss can fall when the pairs share captions.
 
-    counts: how many pairs have each distinct caption. Of a caption that c of P pairs have, a
-    batch holds about 1 + (N - 1) (c - 1) / (P - 1) copies. No model can tell them apart, so the
-    best answer to each is the mean of their targets.
+    counts: how many pairs have each distinct caption. A batch holds about 1 + (N - 1) (c - 1) /
+    (P - 1) copies of one that c of P pairs have; the best answer to each is their targets' mean.
     """
     n, loss = preset.recipe.batch_size // preset.loss.cores, preset.loss
     softmax, pairs = loss.kind == "softmax", counts.sum()
@@ -60,8 +58,7 @@ def best_loss(preset: Preset, counts: np.ndarray) -> float:
 class MetricsLog(ExitStack):
     """Keeps the losses since the last row; writes rows to ``metrics.jsonl`` and to a live line.
 
-    folder: of the run; None: only check the losses. step, seconds: where the run starts; rows of
-    later steps, left by a killed run, are dropped.
+    folder: of the run; None: only check the losses. step, seconds: where the run starts.
     """
 
     def __init__(
@@ -76,7 +73,7 @@ class MetricsLog(ExitStack):
         if folder is None or self._file is None:
             return
         rows = read_metrics(folder) if self._file.exists() else []
-        with written_whole(self._file) as beside:
+        with written_whole(self._file) as beside:  # without what a killed run left of later steps
             kept = (json.dumps(row) + "\n" for row in rows if row["step"] <= step)
             beside.write_text("".join(kept), encoding="utf-8")
         done = 100 * budget.progress(step, seconds)  # initial: not the work of this session
@@ -108,10 +105,7 @@ class MetricsLog(ExitStack):
         return values
 
     def write(self, step: int, seconds: float, sigma: float, gap: Tensor, rate: float) -> None:
-        """Write the row of ``step``: the mean loss and the speed since the row before.
-
-        sigma: the temperature. gap: of the last batch's cosines. rate: the learning rate.
-        """
+        """Write the row of ``step``: the mean loss and the speed since the row before."""
         values, self.losses = self.check(step, sigma), []
         if self._file is None:
             return

@@ -38,9 +38,6 @@ class Machine:
     """One process on one device; with a process group, one of several that share each batch.
 
     Paper: Section 5 (1,024 cores, 16 pairs on each).
-
-    >>> Machine(torch.device("cpu")).rows(128)
-    range(0, 128)
     """
 
     device: torch.device
@@ -128,7 +125,6 @@ def open_machine(name: str | None = None) -> Machine:
     """Return the machine to train on: "cpu", "cuda", "xla", or None for a GPU if one exists.
 
     Under ``torchrun`` the process joins the others, over NCCL on GPUs and gloo on CPUs.
-    Raises InputError for a missing device.
     """
     if name == "xla":
         from align_edu.training.xla import open_mesh
@@ -167,11 +163,6 @@ def best_processes(
     pairs: how many the run will see. A large model uses all threads and a short run one process;
     otherwise each core gets a process if the batch divides into whole groups of
     ``image.ghost_batch``: threads slow down small operations (measured by training_throughput.py).
-    Raises InputError for a ``requested`` number that cannot be.
-
-    >>> from align_edu.presets import get_preset
-    >>> best_processes(Machine(torch.device("cpu")), get_preset("toy"), pairs=1_000)
-    1
     """
     size, apart = preset.recipe.batch_size, preset.loss.cores > 1
     if apart and (machine.devices > 1 or (requested or 1) > 1):

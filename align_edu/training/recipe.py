@@ -66,10 +66,7 @@ class Budget:
         return self.steps * batch_size if self.steps is not None else 30_000 * (self.minutes or 0)
 
     def of_step(self, step: int, seconds: float) -> float:
-        """Return the place in the schedule of the step that follows ``step`` steps.
-
-        It is never 0 or 1, where the learning rate may be zero: every step changes the weights.
-        """
+        """Return the place in the schedule of the next step: never 0 or 1, where the rate is 0."""
         if self.steps is not None:
             return (step + 0.5) / self.steps
         return max(1e-3, self.progress(step, seconds))
@@ -183,9 +180,7 @@ class Muon(torch.optim.Optimizer):
     def _state(self, learned: list[Tensor], *names: str) -> list[list[Tensor]]:
         """Return the gradients, and the state of each name, which starts at zero."""
         for p in learned:
-            for name in names:
-                if name not in self.state[p]:
-                    self.state[p][name] = torch.zeros_like(p)
+            self.state[p] = self.state[p] or {name: torch.zeros_like(p) for name in names}
         grads = [p.grad for p in learned if p.grad is not None]
         return [grads, *([self.state[p][name] for p in learned] for name in names)]
 
@@ -204,9 +199,6 @@ def orthogonalised(matrices: list[Tensor]) -> list[Tensor]:
 
     Newton–Schulz multiplies a matrix X by a polynomial of X Xᵀ, so all five steps run on that
     small square matrix, batched over all matrices of about one size.
-
-    >>> orthogonalised([torch.diag(torch.tensor([3.0, 2.0]))])[0].round().tolist()
-    [[1.0, 0.0], [0.0, 1.0]]
     """
     flat = [m.mT if m.shape[0] > m.shape[1] else m for m in matrices]  # rows <= columns
     of_side: dict[int, list[int]] = defaultdict(list)

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
-from align_edu.io import InputError, lfs_remedy, read_json, written_whole
+from align_edu.io import InputError, lfs_remedy, read_json, write_json, written_whole
 from align_edu.model.align import Align
 from align_edu.model.image_tower import central_crops, resize_picture
-from align_edu.model.text_tower import encode_texts, load_wordpiece
+from align_edu.model.text_tower import encode_texts, load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.presets import Preset, preset_from_dict
 from align_edu.training.processes import is_small, one_thread
 
@@ -38,39 +38,39 @@ class Run:
     model: Align
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> pairs not trained on
 
-    def encode_images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """Return unit vectors (B, D) of pictures of any size.
+    @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return next(self.model.parameters()).device
 
-        Paper: Section 5 (resize, central crop).
-        """
+    def encode_images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """Return unit vectors (B, D) of pictures of any size. Paper: Section 5 (central crop)."""
         settings = self.preset.image
 
-        def encode(part: Sequence[Image.Image], device: torch.device) -> Tensor:
+        def encode(part: Sequence[Image.Image]) -> Tensor:
             pixels = torch.stack([resize_picture(picture, settings) for picture in part])
-            return self.model.encode_image(central_crops(pixels, settings).to(device))
+            return self.model.encode_image(central_crops(pixels, settings).to(self.device))
 
-        on_cpu = next(self.model.parameters()).device.type == "cpu"
-        batch = min(_BATCH, _PIXELS // settings.crop**2) if on_cpu else _BATCH
-        return self._encode(pictures, encode, max(1, batch))
+        few = max(1, min(_BATCH, _PIXELS // settings.crop**2))
+        return self._encode(pictures, encode, few if self.device.type == "cpu" else _BATCH)
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit vectors (B, D) of texts. Paper: Section 5 (at most 64 word pieces)."""
         if (tokenizer := self.tokenizer) is None:
             raise InputError(f"{self.folder}: no tokenizer.json and no vocab.txt; texts need one")
 
-        def encode(part: Sequence[str], device: torch.device) -> Tensor:
+        def encode(part: Sequence[str]) -> Tensor:
             ids, mask = encode_texts(tokenizer, part, self.preset.text.max_length)
-            return self.model.encode_text(ids.to(device), mask.to(device))
+            return self.model.encode_text(ids.to(self.device), mask.to(self.device))
 
         return self._encode(texts, encode, _BATCH)
 
     @torch.no_grad()
     def _encode(self, items: Sequence[Any], encode: Callable[..., Tensor], batch: int) -> Tensor:
         self.model.eval()
-        device = next(self.model.parameters()).device
-        starts = range(0, len(items), batch)
-        with one_thread(device.type == "cpu" and is_small(self.model)):
-            parts = [encode(items[i : i + batch], device).float().cpu() for i in starts]
+        with one_thread(self.device.type == "cpu" and is_small(self.model)):
+            starts = range(0, len(items), batch)
+            parts = [encode(items[i : i + batch]).float().cpu() for i in starts]
         return torch.cat(parts) if parts else torch.empty(0, self.model.image_tower.width)
 
 
@@ -116,12 +116,22 @@ def holds_a_run(out: Path) -> bool:
     return (out / "config.json").exists() and bool(weights)
 
 
-def stored_vocabulary(out: Path, given: Tokenizer | None) -> Tokenizer:
-    """Return the vocabulary of the run in ``out``; InputError if another one is ``given``."""
+def choose_vocabulary(
+    out: Path, given: Tokenizer | None, captions: Sequence[str], preset: Preset
+) -> Tokenizer:
+    """Return the vocabulary of the run in ``out``; else the given one, or one of the captions."""
+    if not holds_a_run(out):
+        return given or train_wordpiece(captions, preset.text.vocabulary_size, at_most=True)
     stored = load_wordpiece(out / "tokenizer.json")
     if given is not None and given.to_str() != stored.to_str():
         raise _other_setting(out, "vocabulary")
     return stored
+
+
+def begin_folder(out: Path, tokenizer: Tokenizer, record: dict[str, Any]) -> None:
+    """Write the vocabulary and the settings of a run."""
+    save_wordpiece(tokenizer, out / "tokenizer.json")
+    write_json(out / "config.json", record)
 
 
 def _other_setting(out: Path, name: str) -> InputError:
@@ -168,10 +178,7 @@ def load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None
 def save_checkpoint(
     folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]
 ) -> Path:
-    """Write weights, optimiser and the loop's state, whose "step" names the file.
-
-    The two newest checkpoints are kept. Raises InputError when the disk is full.
-    """
+    """Write weights, optimiser and the loop's state, named by its "step"; keep the newest two."""
     packed = optimizer.state_dict()
     values = {f"state.{i}.{k}": v for i, own in packed["state"].items() for k, v in own.items()}
     # timm's LAMB and our Muon count their steps in the group; the loop sets the learning rate.
@@ -192,13 +199,20 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("*.safetensors"), default=None)
 
 
+def load_newest_checkpoint(
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Restore the newest checkpoint, if there is one; return its step and seconds, or zeros."""
+    if (newest := newest_checkpoint(folder)) is None:
+        return 0, 0.0
+    state = load_checkpoint(newest, model, optimizer)
+    return state["step"], state["seconds"]
+
+
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
-    """Restore a checkpoint's weights and optimiser and return the loop's state.
-
-    Raises InputError when the file is damaged or belongs to another preset.
-    """
+    """Restore weights and optimiser, return the loop's state; InputError for an unfit file."""
     values: dict[str, Any] = load_tensors(path)
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
@@ -206,11 +220,10 @@ def load_checkpoint(
     load_weights(path, model, weights)
     packed = optimizer.state_dict() | {"state": {}}
     for key, value in (values | json.loads(metadata.get("numbers", "{}"))).items():
-        if key.startswith("optimizer."):
-            _, kind, index, name = key.split(".", 3)
-            if kind == "state":
+        match key.split(".", 3):
+            case "optimizer", "state", index, name:
                 packed["state"].setdefault(int(index), {})[name] = value
-            else:
+            case "optimizer", "group", index, name:
                 packed["param_groups"][int(index)][name] = value
     optimizer.load_state_dict(packed)
     for p, entries in optimizer.state.items():

@@ -21,8 +21,7 @@ class XlaMesh(Machine):
     """All XLA devices of a run as one machine: the step is written for the whole batch.
 
     XLA shards the computation along the rows that :meth:`place` sends and adds the collectives.
-    ``device`` is torch_xla's single virtual device, ``devices`` counts the real ones on all hosts,
-    and each host runs one process.
+    ``device`` is torch_xla's single virtual device; each host runs one process.
 
     Paper: Section 5 (1,024 Cloud TPU v3 cores, 16 pairs on each, loss over all of them).
     """
@@ -91,10 +90,7 @@ class XlaMesh(Machine):
 
 
 def open_mesh() -> XlaMesh:
-    """Return all XLA devices of this run, on all hosts, as one mesh; call it before their use.
-
-    Raises InputError when torch_xla is not installed or finds no device.
-    """
+    """Return all XLA devices of this run, on all hosts, as one mesh; call it before their use."""
     try:
         import numpy as np
         import torch_xla

@@ -44,8 +44,8 @@ class Step:
         loss = torch.zeros(())
         if cached:
             loss, _ = add_gradient(self.model, self.tower, self.batch, self.machine, 0)
-        for number, chunk in enumerate([] if cached else self.batch):
-            pair = embed_chunk(self.model, self.tower, chunk, self.machine, 0, number)
+        for i in range(0 if cached else len(self.batch)):
+            pair = embed_chunk(self.model, self.tower, self.machine, 0, self.batch, i)
             self.model.loss(*pair).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
