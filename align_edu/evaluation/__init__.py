@@ -84,10 +84,7 @@ def _function(place: str) -> Callable[..., Any]:
 def make_record(
     task: str, run_dir: str | Path, data: str | Path | None, result: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return a result with its provenance: the model in ``run_dir``, the data, the versions.
-
-    data: None where the toy world drew it.
-    """
+    """Return a result with its provenance; data: None where the toy world drew it."""
     from align_edu.training.run import software_versions
 
     source = {"name": "drawn by the toy world"}

@@ -10,16 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, text_table
+from align_edu.evaluation import Row, retrieval, text_table
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.retrieval import (
-    RESAMPLES,
-    chunked_ranks,
-    embed_gallery,
-    exact_vectors,
-    recall_at,
-    recall_intervals,
-)
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 
@@ -100,8 +92,8 @@ def pair_ranks(
     query: (Q, D), gallery: (G, D), by cosine. matches: (M,) queries and (M,) gallery items.
     itself: query i is gallery item i, is never found, and matches hold both ways.
     """
-    x = exact_vectors("query", query, unit=True)
-    y = exact_vectors("gallery", gallery, unit=True)
+    x = retrieval.exact_vectors("query", query, unit=True)
+    y = retrieval.exact_vectors("gallery", gallery, unit=True)
     owner, candidate = matches
     if itself:
         owner, candidate = torch.cat([owner, candidate]), torch.cat([candidate, owner])
@@ -115,23 +107,17 @@ def pair_ranks(
         matching[position[inside] - rows[0], candidate[inside]] = True
         return matching
 
-    return chunked_ranks(x[queries], y, right, queries if itself else None)
+    return retrieval.chunked_ranks(x[queries], y, right, queries if itself else None)
 
 
 def measure_cxc(
-    image: Tensor,
-    text: Tensor,
-    text_to_image: Tensor,
-    ratings: Mapping[str, Ratings],
-    *,
-    own_pairs: bool = False,
-    seed: int = 0,
-) -> dict[str, Any]:
+    image: Tensor, text: Tensor, text_to_image: Tensor, ratings: Mapping[str, Ratings],
+    *, own_pairs: bool = False, seed: int = 0,
+) -> dict[str, Any]:  # fmt: skip
     """Measure embeddings by all seven tasks of CxC.
 
     image: (I, D). text: (T, D). text_to_image: (T,), the image of each caption. own_pairs: a
-    caption matches its image whatever their rating; by default only ratings decide. seed: of
-    the bootstrap.
+    caption matches its image whatever their rating. seed: of the bootstrap.
     Returns the recalls of the four directions, and for "sts", "sis" and "sits" the mean and
     deviation of the correlation over the resamples.
 
@@ -149,10 +135,10 @@ def measure_cxc(
         "text_to_text": pair_ranks(text, text, sts, itself=True),
         "image_to_image": pair_ranks(image, image, sis, itself=True),
     }
-    result: dict[str, Any] = {
-        name: {**recall_at(r, KS), "interval": recall_intervals(r, KS), "queries": len(r)}
-        for name, r in ranks.items()
-    }
+    result: dict[str, Any] = {}
+    for name, r in ranks.items():
+        more = {"interval": retrieval.recall_intervals(r, KS), "queries": len(r)}
+        result[name] = retrieval.recall_at(r, KS) | more
     units = {"text": F.normalize(text, dim=1), "image": F.normalize(image, dim=1)}
     for kind, (one, two) in KINDS.items():
         values = _agreement(ratings[kind], units[one], units[two], one == two, seed)
@@ -172,22 +158,15 @@ def _agreement(ratings: Ratings, one: Tensor, two: Tensor, both: bool, seed: int
 
 
 def evaluate_cxc(
-    run: Encoder,
-    benchmark: str | Path,
-    *,
-    ratings: str | Path | None = None,
-    own_pairs: bool = False,
-    split: str = "test",
-    seed: int = 0,
-    progress: bool = False,
-) -> dict[str, Any]:
+    run: Encoder, benchmark: str | Path, *, ratings: str | Path | None = None,
+    own_pairs: bool = False, split: str = "test", seed: int = 0, progress: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Measure a model by Crisscrossed Captions.
 
     benchmark: COCO's Karpathy JSON with its images, or a toy benchmark. ratings: the folder of
     the CSV files; by default ``cxc`` beside the JSON. split: "val" or "test". Captions that no
     rating names are left out: a few COCO images have six or seven, of which CxC rates five.
     Other arguments and the result are those of :func:`measure_cxc`.
-    Raises InputError for files that are missing, broken or do not fit.
     """
     data = read_split(benchmark, split)
     folder = Path(benchmark) if Path(benchmark).is_dir() else Path(benchmark).parent
@@ -197,7 +176,7 @@ def evaluate_cxc(
     first, second = (torch.searchsorted(named, side) for side in (sts.first, sts.second))
     rated["sts"] = Ratings(first, second, sts.scores)
     rated["sits"] = Ratings(torch.searchsorted(named, sits.first), sits.second, sits.scores)
-    image = embed_gallery(run, data, progress=progress)
+    image = retrieval.embed_gallery(run, data, progress=progress)
     text = embed_texts(run, [data.texts[i] for i in named.tolist()], progress=progress)
     owner = torch.tensor(data.text_to_image)[named]
     result = measure_cxc(image, text, owner, rated, own_pairs=own_pairs, seed=seed)
@@ -240,7 +219,7 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def bootstrap_spearman(
-    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = RESAMPLES, seed: int = 0
+    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = 1_000, seed: int = 0
 ) -> Tensor:
     """Return the correlation of human and model scores (P,) in each resample: (resamples,) float64.
 

@@ -42,8 +42,7 @@ class Encoder(Protocol):
 def load_encoder(folder: str | Path, device: str | None = None) -> Run:
     """Load the model in a run's folder, or in a folder of Hugging Face's AlignModel.
 
-    device: "cpu" or "cuda"; a GPU if there is one when None.
-    Raises InputError when files are missing or damaged, and for "cuda" without a GPU.
+    device: "cpu" or "cuda"; a GPU if there is one when None. Raises InputError for an unfit folder.
     """
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -74,22 +73,16 @@ class EmbeddedImages:
 
 
 def embed_images(
-    run: Encoder,
-    files: Sequence[Path],
-    read: Callable[[int], Image.Image] | None = None,
-    *,
-    label: str = "images",
-    progress: bool = False,
-    resume: Path | None = None,
-) -> EmbeddedImages:
+    run: Encoder, files: Sequence[Path], read: Callable[[int], Image.Image] | None = None,
+    *, label: str = "images", progress: bool = False, resume: Path | None = None,
+) -> EmbeddedImages:  # fmt: skip
     """Embed pictures in batches; threads decode them, broken ones are skipped and named.
 
     files: the name of each. read: opens picture i, or raises BrokenImage or OSError; by default
     ``files`` are read. label: of the progress bar. resume: a folder for finished blocks, with
     which the same call continues after an interruption to the same bits; the caller removes it.
-    The embeddings are (0, 0) when no picture can be read.
     """
-    on_gpu = isinstance(run, Run) and next(run.model.parameters()).device.type != "cpu"
+    on_gpu = isinstance(run, Run) and run.device.type != "cpu"
     size, attempt = PICTURES_ON_GPU if on_gpu else PICTURES, _opener(run, files, read)
     folder = None if resume is None else resume / _identity(run, files, size)
     vectors, kept, reasons = torch.zeros(0, 0), 0, list[str]()
@@ -122,19 +115,16 @@ def embed_images(
 
 
 def embed_source(
-    run: Encoder,
-    images: str | Path | Sequence[str | Path],
-    progress: bool = False,
-    resume: Path | None = None,
-) -> EmbeddedImages:
+    run: Encoder, images: str | Path | Sequence[str | Path],
+    progress: bool = False, resume: Path | None = None,
+) -> EmbeddedImages:  # fmt: skip
     """Return the embeddings of images of any source; broken ones are skipped and named.
 
     images: a folder of images, with the folders in it, or a list of files; a folder of
     webdataset shards or one .tar, whose images are named SHARD.tar/KEY.jpg (a folder may hold
     both); or embeddings that the same model made: NAME.npy, float32 or float16 (N, D), beside
-    NAME.txt, a name per line. resume: a folder for finished embeddings, with which the same call
-    continues after an interruption. Raises InputError when no image is found or can be read, and
-    when the embeddings do not fit the names or the run.
+    NAME.txt, a name per line. resume: as for `embed_images`. Raises InputError when no image is
+    found or can be read, and when the embeddings do not fit the names or the run.
     """
     left_out, shards = Counter[str](), None
     if not isinstance(images, str | Path):

@@ -84,8 +84,7 @@ def evaluate_languages(
     """Measure retrieval in several languages.
 
     data: what `read_captions` takes, or its result. The "mean_recall" of a language is the mean
-    of R@1, R@5 and R@10 both ways.
-    Raises InputError as `read_captions`, and for a picture that cannot be read.
+    of R@1, R@5 and R@10 both ways. Raises InputError for data that cannot be read.
     Paper: arXiv v2, Section 8 and Table 11.
     """
     if not isinstance(data, Captions):
@@ -145,7 +144,6 @@ def evaluate_words(
     """Measure how well the cosines of single words follow people's similarity scores.
 
     data: what `read_word_pairs` takes, or its result. seed: of the bootstrap over pairs.
-    Raises InputError as `read_word_pairs`.
     Paper: arXiv v2, supplementary material (SimLex-999).
     """
     pairs = data if isinstance(data, list) else read_word_pairs(data)

@@ -87,15 +87,9 @@ class Classifier(nn.Module):
 
 
 def train_probe(
-    features: Tensor,
-    labels: Tensor,
-    classes: int,
-    *,
-    learning_rate: float = 0.1,
-    weight_decay: float = 0.0,
-    epochs: int = EPOCHS,
-    seed: int = 0,
-) -> Probe:
+    features: Tensor, labels: Tensor, classes: int, *, learning_rate: float = 0.1,
+    weight_decay: float = 0.0, epochs: int = EPOCHS, seed: int = 0,
+) -> Probe:  # fmt: skip
     """Return a linear layer trained on frozen features.
 
     features: (N, D), scaled inside, so that one rate suits all models. labels: (N,) below
@@ -122,16 +116,15 @@ def train_head(
 ) -> Classifier:
     """Return the first stage: a frozen copy of the tower, and a probe trained on random crops.
 
-    Raises InputError for fewer than two classes and for a broken picture.
     Paper: Section 5.2 (289 / 360 pixels with frozen visual features).
     """
     tower = copy.deepcopy(run.model.image_tower).eval()
-    device, crop, features = next(tower.parameters()).device, run.preset.image.crop, []
+    crop, features = run.preset.image.crop, []
     batches = torch.arange(len(data)).split(_PICTURES) * VIEWS
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(seed)
         for rows in tqdm(batches, desc="features", disable=not progress):
-            pixels = random_views(data, rows, crop).to(device)
+            pixels = random_views(data, rows, crop).to(run.device)
             features.append(F.normalize(tower(pixels), dim=1).float().cpu())
     labels, classes, decay = data.labels.repeat(VIEWS), len(data.classes), HEAD_WEIGHT_DECAY
     probe = train_probe(torch.cat(features), labels, classes, weight_decay=decay, seed=seed)
@@ -139,15 +132,9 @@ def train_head(
 
 
 def train_all(
-    head: Classifier,
-    data: LabelledImages,
-    *,
-    learning_rate: float = 0.01,
-    backbone: float = 0.1,
-    epochs: int = TUNING_EPOCHS,
-    seed: int = 0,
-    progress: bool = False,
-) -> Classifier:
+    head: Classifier, data: LabelledImages, *, learning_rate: float = 0.01, backbone: float = 0.1,
+    epochs: int = TUNING_EPOCHS, seed: int = 0, progress: bool = False,
+) -> Classifier:  # fmt: skip
     """Return the second stage: a copy of ``head``, from `train_head`, with all layers trained.
 
     learning_rate: of the classifier. backbone: the tower's rate as a share of that.
@@ -177,7 +164,7 @@ def evaluate_probe(
     """Measure the frozen image tower by a linear probe on its vectors.
 
     data: what `read_labelled` takes. seed: of the order of the pictures. "chance" is the accuracy
-    of always naming the most frequent class. Raises InputError as `read_labelled`.
+    of always naming the most frequent class.
     Paper: Section 5.2, Table 4.
     """
     train, test = read_with_train(data, split)
@@ -190,19 +177,13 @@ def evaluate_probe(
 
 
 def evaluate_fine_tune(
-    run: Run,
-    data: str | Path,
-    *,
-    split: str = "test",
-    epochs: int = TUNING_EPOCHS,
-    seed: int = 0,
-    progress: bool = False,
-) -> dict[str, Any]:
+    run: Run, data: str | Path, *, split: str = "test",
+    epochs: int = TUNING_EPOCHS, seed: int = 0, progress: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Measure the image tower by fine-tuning a copy of it.
 
     data: what `read_labelled` takes. epochs: of the second stage. seed: of the order and crops of
     pictures. "accuracy" is that after both stages, "frozen" that after the first.
-    Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Tables 4 and 6.
     """
     if epochs < 1:

@@ -12,23 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, datasets, text_table
+from align_edu.evaluation import Row, datasets, text_table, transfer
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
-from align_edu.evaluation.retrieval import (
-    chunked_ranks,
-    exact_vectors,
-    recall_at,
-    recall_intervals,
-)
-from align_edu.evaluation.transfer import (
-    Classifier,
-    counts,
-    share,
-    train_all,
-    train_head,
-    train_probe,
-)
+from align_edu.evaluation.retrieval import chunked_ranks, exact_vectors, recall_at, recall_intervals
 from align_edu.io import InputError
 from align_edu.training.run import Run
 
@@ -77,19 +64,14 @@ def class_ranks(images: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
 
 
 def evaluate_zero_shot(
-    run: Encoder,
-    data: LabelledImages | str | Path,
-    *,
-    split: str = "test",
-    templates: str | Path | None = None,
-    progress: bool = False,
-) -> dict[str, Any]:
+    run: Encoder, data: LabelledImages | str | Path, *, split: str = "test",
+    templates: str | Path | None = None, progress: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Measure zero-shot classification, with one prompt per class and with all of them.
 
     data: labelled images, or what `read_labelled` takes. templates: a file; by default those of
     the data, or a dozen for photographs. The first one is the single prompt. "top-5" needs more
     than five classes.
-    Raises InputError for data or templates that cannot be read.
     Paper: Section 1 of arXiv v2; v1 measures retrieval and transfer only.
     """
     if not isinstance(data, LabelledImages):
@@ -105,8 +87,8 @@ def evaluate_zero_shot(
         result[name] = recall_at(ranks, ks, "top-") | {"interval": intervals}
     of_class = {word: ranks[data.labels == i] for i, word in enumerate(data.classes)}
     classes = {word: recall_at(r, (1,))["R@1"] for word, r in of_class.items() if len(r)}
-    counts = {"images": len(data), "prompts": len(prompts)}
-    return {**result, "classes": classes, "chance": 1 / len(data.classes), **counts}
+    numbers = {"chance": 1 / len(data.classes), "images": len(data), "prompts": len(prompts)}
+    return {**result, "classes": classes, **numbers}
 
 
 def zero_shot_table(result: Mapping[str, Any]) -> str:
@@ -122,9 +104,9 @@ def zero_shot_table(result: Mapping[str, Any]) -> str:
 
 
 def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
-    """Return the rank of the nearest training picture of the class of each test picture: (N,).
+    """Return the rank of the nearest training picture of each test picture's class: (N,).
 
-    Compared by cosine; ties count against the model. A class without pictures gets rank M + 1.
+    A class without pictures gets rank M + 1.
     """
     query = exact_vectors("test", test, unit=True)
     gallery = exact_vectors("training", train, unit=True)
@@ -133,15 +115,12 @@ def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: T
 
 
 def neighbour_recall(
-    train: Tensor,
-    train_labels: Tensor,
-    test: Tensor,
-    labels: Tensor,
+    train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor,
     ks: Sequence[int] = NEIGHBOUR_KS,
-) -> dict[str, float]:
+) -> dict[str, float]:  # fmt: skip
     """Return the share of test pictures that have their class among the k nearest, for each k.
 
-    train: (M, D) and its train_labels: (M,). test: (N, D) and its labels: (N,).
+    train: (M, D), of train_labels (M,). test: (N, D), of labels (N,); compared by cosine.
     Paper: Section 6.1, footnote 3 on ImageNet KNN.
 
     >>> eye = torch.eye(3)
@@ -157,7 +136,6 @@ def evaluate_neighbours(
     """Measure the image tower by its nearest neighbours, without training anything.
 
     data: what `read_labelled` takes. "chance" is R@1 of random neighbours.
-    Raises InputError as `read_labelled`, and for fewer training pictures than k.
     Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
     """
     train, test = datasets.read_with_train(data, split)
@@ -188,20 +166,15 @@ def neighbours_table(result: Mapping[str, Any]) -> str:
 
 
 def evaluate_few_shot(
-    run: Run,
-    data: str | Path,
-    *,
-    split: str = "test",
-    epochs: int | None = None,
-    progress: bool = False,
-) -> dict[str, Any]:
+    run: Run, data: str | Path, *, split: str = "test",
+    epochs: int | None = None, progress: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Measure transfer from few pictures, in VTAB's manner.
 
     data: what `read_labelled` takes, with the splits train and val, of 800 and 200 pictures in
     VTAB. epochs: of fine-tuning all layers; a linear probe when None. Each setting of the "sweep"
     trains on train and is compared on val; three "runs" with different seeds then train on both
     with the "chosen" one, and are tested.
-    Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Table 5 (VTAB: mean and standard deviation of three runs).
     """
     if epochs is not None and epochs < 1:
@@ -218,7 +191,7 @@ def evaluate_few_shot(
     runs = [accuracy("both", "test", seed, chosen) for seed in range(RUNS)]
     measured = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
     swept = {"chosen": chosen, "sweep": tried, "epochs": epochs}
-    return {**measured, **swept, **counts(train, test), "val": len(val)}
+    return {**measured, **swept, **transfer.counts(train, test), "val": len(val)}
 
 
 def few_shot_table(result: Mapping[str, Any]) -> str:
@@ -247,17 +220,17 @@ def _trainer(
         return embed_labelled(run, splits[name], progress=progress)
 
     @functools.cache  # settings share the first stage
-    def head(fit: str, seed: int) -> Classifier:
-        return train_head(run, splits[fit], seed=seed, progress=progress)
+    def head(fit: str, seed: int) -> transfer.Classifier:
+        return transfer.train_head(run, splits[fit], seed=seed, progress=progress)
 
     def accuracy(fit: str, tested: str, seed: int, settings: Mapping[str, Any]) -> float:
         data, test, options = splits[fit], splits[tested], {"seed": seed, **settings}
         if epochs is None:
-            probe = train_probe(vectors(fit), data.labels, len(data.classes), **options)
-            found = probe.predict(vectors(tested))
-        else:
-            model = train_all(head(fit, seed), data, epochs=epochs, progress=progress, **options)
-            found = model.predict(test, progress=progress)
-        return share(found == test.labels)
+            classes = len(data.classes)
+            probe = transfer.train_probe(vectors(fit), data.labels, classes, **options)
+            return transfer.share(probe.predict(vectors(tested)) == test.labels)
+        options |= {"epochs": epochs, "progress": progress}
+        model = transfer.train_all(head(fit, seed), data, **options)
+        return transfer.share(model.predict(test, progress=progress) == test.labels)
 
     return accuracy
