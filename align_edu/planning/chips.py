@@ -13,14 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from align_edu.io import InputError, usable_cores
-from align_edu.planning.count import (
-    Counting,
-    Operation,
-    count_image_tower,
-    muon_matrices,
-    orthogonal_flops,
-    parameters,
-)
+from align_edu.planning import count
+from align_edu.planning.count import Counting, Operation
 from align_edu.presets import Preset
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.recipe import orthogonalised
@@ -38,11 +32,7 @@ Timer = Callable[[Callable[[], object]], float]
 
 @dataclass(frozen=True)
 class Chip:
-    """One device: its rates, as chips.toml explains them, and the share that a run reaches.
-
-    >>> get_chip("a100").matrix / 1e12
-    312.0
-    """
+    """One device: its rates, as chips.toml explains them, and the share that a run reaches."""
 
     name: str
     matrix: float
@@ -79,14 +69,11 @@ def get_chip(name: str) -> Chip:
 
 
 def total_seconds(operations: Counter[Operation], chip: Chip, fused: bool = False) -> float:
-    """Return the time of ``operations``: of the FLOPs or the bytes of each, the longer one.
-
-    fused: a compiler joins elementwise work to the operation before it.
-    """
+    """Return the time of ``operations``: of the FLOPs or the bytes of each, the longer one."""
 
     def seconds(operation: Operation) -> float:
         kind = operation.kind.removesuffix(" backward")
-        if fused and kind in _FUSED:
+        if fused and kind in _FUSED:  # a compiler joins it to the operation before it
             return 0.0
         rate = chip.vector if kind == "depthwise" else chip.matrix
         bound = max(operation.flops / rate, operation.bytes / chip.bandwidth)
@@ -103,8 +90,7 @@ def measure_here(
 
     ``efficiency`` is the time that the roofline allows over the time measured: for each
     convolution of the image tower, and for one layer of each other kind. rounds: how often each
-    layer is timed; the fastest counts. clock: returns seconds; with one thread,
-    ``time.process_time`` excludes other programs better.
+    layer is timed; the fastest counts. clock: returns seconds.
     """
     keep_freed_memory()  # as training does
     other = torch.zeros(_CACHE // 4)
@@ -144,10 +130,11 @@ def _muon_rate(preset: Preset, fastest: Timer) -> float | None:
     if preset.recipe.optimizer != "muon":
         return None
     flops = seconds = 0.0
-    counts = muon_matrices(parameters(preset))
-    for sides in sorted(counts, key=lambda s: counts[s] * orthogonal_flops(*s), reverse=True):
+    counts = count.muon_matrices(count.parameters(preset))
+    costs = {sides: n * count.orthogonal_flops(*sides) for sides, n in counts.items()}
+    for sides in sorted(costs, key=lambda s: costs[s], reverse=True):
         matrices = [torch.rand(sides) for _ in range(counts[sides])]
-        flops += counts[sides] * orthogonal_flops(*sides)
+        flops += costs[sides]
         seconds += fastest(partial(orthogonalised, matrices))
         if flops > _ENOUGH:
             break
@@ -187,7 +174,7 @@ def _samples(preset: Preset) -> Iterator[tuple[str, nn.Module, Tensor]]:
     width = preset.text.width
     yield "matrix", nn.Linear(width, 4 * width), torch.rand(_PIECES, width, requires_grad=True)
     rows = max(2, min(preset.recipe.batch_size, _PICTURES, _PIXELS // preset.image.crop**2))
-    for operation in count_image_tower(preset, rows).forward:
+    for operation in count.count_image_tower(preset, rows).forward:
         if operation.layer:
             into, out, kernel, stride, side = operation.layer
             groups = into if operation.kind == "depthwise" else 1

@@ -1,20 +1,15 @@
 """What a training run costs on a kind of chip: memory, step time, days, and why."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
+import jinja2
 import torch
 
 from align_edu.io import InputError
+from align_edu.planning import count
 from align_edu.planning.chips import GIB, Chip, total_seconds
-from align_edu.planning.count import (
-    count_image_tower,
-    count_text_tower,
-    meta_model,
-    optimizer_cost,
-    parameters,
-)
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of similar length
@@ -47,8 +42,8 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
     texts = min(at_once, _CPU_TEXTS) if chip.name == "here" else at_once
     dtype = torch.bfloat16 if chip.activation_bytes == 2 else torch.float32
     works = {  # BatchNorm needs at least two pictures
-        "image tower": count_image_tower(preset, max(2, at_once), dtype),
-        "text tower": count_text_tower(preset, texts, length, dtype),
+        "image tower": count.count_image_tower(preset, max(2, at_once), dtype),
+        "text tower": count.count_text_tower(preset, texts, length, dtype),
     }
     fused = chip.fused or (preset.recipe.compile and chip.name != "here")
     flops, roofline, activation_bytes = {}, {}, 0.0
@@ -61,7 +56,7 @@ def tower_costs(preset: Preset, chip: Chip, rows: int, length: int) -> TowerCost
     assumed = None
     if chip.utilisation is not None:
         assumed = {name: f / (chip.matrix * chip.utilisation) for name, f in flops.items()}
-    width = meta_model(preset).image_tower.width
+    width = count.meta_model(preset).image_tower.width
     return TowerCosts(width, chunk, flops, roofline, assumed, activation_bytes)
 
 
@@ -103,9 +98,18 @@ class Plan:
         return {names.get(name, name): value for name, value in values.items() if name != "towers"}
 
     def __str__(self) -> str:
-        parts = [_model_table(self), _memory_and_time(self), _summary(self)]
-        assumptions = ["Assumptions:", *(f"  - {line}" for line in _assumptions(self))]
-        return "\n\n".join([*parts, "\n".join(assumptions)])
+        texts = {"assumptions": _assumptions(self), "remedy": _remedy(self)}
+        return _template().render(plan=self, gib=GIB, **texts).rstrip("\n")
+
+
+@cache
+def _template() -> jinja2.Template:
+    options: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("align_edu", "planning"), **options
+    )
+    environment.filters["fmt"] = format
+    return environment.get_template("plan.txt.j2")
 
 
 def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | None = None) -> Plan:
@@ -114,8 +118,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     Training is data-parallel: each device holds the whole model and an equal part of the batch.
     text_length: word pieces a text; by default ``preset.text.max_length``, to which TPUs and GPUs
     pad, or 12 on this machine's processor, which pads to the longest of 32 texts.
-    Raises InputError if the number of devices is below 1 or does not divide the batch, and for a
-    text length that the tower cannot take.
+    Raises InputError for numbers that do not fit the preset.
 
     Paper: Section 5 (1024 TPUv3 cores, 16 pairs on each), Section 4.1 (the loss over all).
 
@@ -125,16 +128,13 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     >>> plan.pairs, plan.seconds["image tower"] > plan.seconds["loss"]
     (409600, True)
     """
-    batch, steps, length = preset.recipe.batch_size, preset.recipe.steps, text_length
-    if length is None:
-        longest = preset.text.max_length
-        length = min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
-    _check(preset, chip, chips, length)
+    length = _length(preset, chip, chips, text_length)
+    batch, steps = preset.recipe.batch_size, preset.recipe.steps
     rows, columns = batch // chips, batch // preset.loss.cores
-    towers, shapes = tower_costs(preset, chip, rows, length), parameters(preset)
+    towers, shapes = tower_costs(preset, chip, rows, length), count.parameters(preset)
     counts = {name: sum(s.numel() for _, s in part) for name, part in shapes.items()}
     weights, width = sum(counts.values()), towers.width
-    optimizer = optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
+    optimizer = count.optimizer_cost(shapes, preset.recipe.optimizer, chip.fused)
     memory = _memory(preset, chip, rows, weights, optimizer.state, towers, length)
     # The rows of the similarity matrix and their gradients; tiles are computed twice.
     loss_flops = (4 if preset.loss.tile else 3) * 2.0 * rows * columns * width
@@ -155,8 +155,7 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     days = steps * step_seconds / 86_400
     return Plan(
         preset, chip, chips, batch_size=batch, pairs_per_chip=rows, steps=steps,
-        pairs=steps * batch, text_length=length,
-        parameters=counts,
+        pairs=steps * batch, text_length=length, parameters=counts,
         flops_per_pair=flops, flops=steps * batch * sum(flops.values()),
         memory=memory, memory_of_chip=chip.memory, fits=sum(memory.values()) <= chip.memory,
         gather_bytes=gather_bytes, seconds=seconds,
@@ -169,7 +168,8 @@ def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | N
     )  # fmt: skip
 
 
-def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
+def _length(preset: Preset, chip: Chip, chips: int, length: int | None) -> int:
+    """Return the word pieces of a text; InputError for what cannot be planned."""
     batch, longest = preset.recipe.batch_size, preset.text.max_length
     if chip.name == "here" and chips != 1:
         raise InputError(f"--chips {chips}: this machine's processor is one device; give --chips 1")
@@ -182,8 +182,11 @@ def _check(preset: Preset, chip: Chip, chips: int, text_length: int) -> None:
             f"--chips {chips}: does not divide recipe.batch_size {batch};"
             " choose a divisor, or another batch by --set recipe.batch_size=N"
         )
-    if not 1 <= text_length <= longest:
-        raise InputError(f"--text-length {text_length}: give 1 to {longest} word pieces a text")
+    if length is None:
+        return min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
+    if not 1 <= length <= longest:
+        raise InputError(f"--text-length {length}: give 1 to {longest} word pieces a text")
+    return length
 
 
 def _memory(
@@ -235,54 +238,6 @@ def _assumptions(plan: Plan) -> list[str]:
     lines += [chip.note] if chip.note else []
     lines.append("activations as eager PyTorch keeps them; a compiler may need less")
     return [*lines, "pictures are read and decoded meanwhile, by other processes"]
-
-
-def _model_table(plan: Plan) -> str:
-    weights, flops = plan.parameters, plan.flops_per_pair
-    counts = {name: f"{weights[name] / 1e6:,.1f} M" if name in weights else "" for name in flops}
-    lines = [f"  {name:22}{counts[name]:>14}{f / 1e9:>16,.3f}" for name, f in flops.items()]
-    total = f"{sum(weights.values()) / 1e6:>12,.1f} M{sum(flops.values()) / 1e9:>16,.3f}"
-    pairs = f"{plan.pairs:,}"
-    for size, word in ((1e6, "million"), (1e9, "billion")):
-        pairs = f"{plan.pairs / size:,.2f} {word}" if plan.pairs >= size else pairs
-    title = (
-        f"{plan.preset.name} on {plan.chips:,} × {plan.chip.name}: {plan.batch_size:,} pairs a"
-        f" step, {plan.pairs_per_chip:,} on each device, {plan.steps:,} steps\n"
-    )
-    head, seen = f"{'':24}{'parameters':>14}{'GFLOP a pair':>16}", f"{pairs} pairs seen"
-    rows = [*lines, f"  {'all':22}{total}\n", f"{seen}, {plan.flops:.3g} FLOPs"]
-    return "\n".join([title, head, *rows])
-
-
-def _memory_and_time(plan: Plan) -> str:
-    room = f"of {plan.memory_of_chip / GIB:.1f} GiB" + ("" if plan.fits else ": DOES NOT FIT")
-    memory = _shares("memory of one device", "GiB", plan.memory, 1 / GIB, room)
-    speed = plan.pairs_per_second
-    rate = f"{speed:,.0f} pairs/s" if speed >= 10 else f"{speed:.2g} pairs/s"
-    scale, unit = (1.0, "s") if sum(plan.seconds.values()) >= 10 else (1e3, "ms")
-    return f"{memory}\n\n{_shares('one step', unit, plan.seconds, scale, rate)}"
-
-
-def _shares(title: str, unit: str, rows: Mapping[str, float], scale: float, note: str) -> str:
-    """Return a table of values and their shares of the sum; ``note`` stands after the total."""
-    whole = sum(rows.values())
-    lines = [f"  {name:22}{v * scale:>14,.3f}{v / whole:>7.1%}" for name, v in rows.items()]
-    total = f"  {'all':22}{whole * scale:>14,.3f}  {note}"
-    return "\n".join([f"{title:24}{unit:>14}", *lines, total])
-
-
-def _summary(plan: Plan) -> str:
-    share = plan.seconds[plan.driver] / sum(plan.seconds.values())
-    devices = "" if plan.chips == 1 else f" on {plan.chips:,} devices"
-    hours = 24 * plan.days
-    time = f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
-    time = f"{plan.days:,.1f} days" if plan.days >= 1 else time
-    text = (
-        f"Whole run: {time}{devices}, {plan.device_days:,.3g} device-days.\n"
-        f"Largest cost: the {plan.driver}, {share:.0%} of each step; the towers reach"
-        f" {plan.utilisation:.0%} of the peak."
-    )
-    return text if plan.fits else f"{text}\n{_remedy(plan)}"
 
 
 def _remedy(plan: Plan) -> str:
