@@ -7,15 +7,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from align_edu.hub.names import (
-    MAX_LENGTH,
-    copy_weights,
-    hf_from_preset,
-    pixels_from_preset,
-    preset_from_hf,
-    read_config,
-    trunk_names,
-)
+from align_edu.hub import names as hf
 from align_edu.io import InputError, cannot_write, lfs_remedy, read_json
 from align_edu.model.align import Align
 from align_edu.model.text_tower import SPECIAL_TOKENS, read_tokenizer, tokenizer_from_pieces
@@ -46,8 +38,8 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     """
     folder = _find_folder(path_or_name)
     where = folder / "config.json"
-    config = read_config(where)
-    preset = preset_from_hf(config, where, Path(path_or_name).name)
+    config = hf.read_config(where)
+    preset = hf.preset_from_hf(config, where, Path(path_or_name).name)
     tokenizer = _read_tokenizer(folder, preset.text.vocabulary_size)
     weights = _read_weights(folder)
     model = Align(preset, preset.text.vocabulary_size)
@@ -55,7 +47,7 @@ def load_hf(path_or_name: str | Path, device: str = "cpu") -> Run:
     if (got := config.projection_dim) != (width := model.image_tower.width):
         raise InputError(f"{where}: projection_dim is {got}, the image tower's width {width}")
     learned = {name: weights[name] for name in weights.keys() - _CONSTANTS}
-    copy_weights(model, learned, names, str(folder), "fetch the folder again")
+    hf.copy_weights(model, learned, names, str(folder), "fetch the folder again")
     if not (temperature := model.temperature().item()) > 0:
         raise InputError(f"{folder}: the temperature is {temperature}, not above 0")
     return Run(folder, preset, tokenizer, model.eval().to(device))
@@ -75,7 +67,7 @@ def save_hf(run_or_model: Run | Align, folder: str | Path) -> Path:
     model = run_or_model.model if isinstance(run_or_model, Run) else run_or_model
     folder = Path(folder)
     bert = model.text_tower.bert.config
-    config = hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
+    config = hf.hf_from_preset(model.preset, bert.vocab_size, model.image_tower.width)
     names = _names(model, "this model")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not empty; choose a new folder")
@@ -139,7 +131,7 @@ def _names(model: Align, where: str) -> dict[str, str]:
     if any(stage[0].use_res_connect for stage in list(model.image_tower.trunk)[1:]):
         width = model.preset.image.width
         raise InputError(f"{where}: AlignModel has no tower of width {width}; use 0.3 or more")
-    trunk = trunk_names(model.image_tower)
+    trunk = hf.trunk_names(model.image_tower)
     names = {f"image_tower.trunk.{ours}": f"vision_model.{name}" for ours, name in trunk.items()}
     for name in model.text_tower.state_dict():
         part, _, rest = name.partition(".")
@@ -173,14 +165,14 @@ def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> No
     """Write the files of an AlignProcessor; without a tokenizer, only those of its image part."""
     from transformers import AlignProcessor, EfficientNetImageProcessor, PreTrainedTokenizerFast
 
-    pictures = EfficientNetImageProcessor(**pixels_from_preset(model.preset))
+    pictures = EfficientNetImageProcessor(**hf.pixels_from_preset(model.preset))
     if not isinstance(run_or_model, Run) or run_or_model.tokenizer is None:
         pictures.save_pretrained(folder)
         return
     names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
     words = PreTrainedTokenizerFast(
         tokenizer_object=run_or_model.tokenizer,
-        model_max_length=MAX_LENGTH,
+        model_max_length=hf.MAX_LENGTH,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
     AlignProcessor(pictures, words).save_pretrained(folder)

@@ -67,7 +67,6 @@ def read_config(where: Path) -> "AlignConfig":
 def preset_from_hf(config: "AlignConfig", where: Path, name: str) -> Preset:
     """Return the settings of an AlignModel, from the files beside ``where``, its config.json.
 
-    BatchNorm's momentum 0.99, TensorFlow's, becomes torch's 0.01.
     Raises InputError for a model that our towers cannot compute.
 
     Paper: Section 5 (resize, crop, 64 tokens).
@@ -87,6 +86,7 @@ def preset_from_hf(config: "AlignConfig", where: Path, name: str) -> Preset:
         **{ours: getattr(vision, theirs) for ours, theirs in _IMAGE.items()},
         resize=resize,
         crop=crop,
+        # TensorFlow's 0.99 is torch's 0.01.
         batch_norm_momentum=round(1 - momentum, 6) if momentum > 0.5 else momentum,
         padding="tf_static",
     )
@@ -135,10 +135,7 @@ def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignCo
 
 
 def pixels_from_preset(preset: Preset) -> dict[str, Any]:
-    """Return the values of an ``EfficientNetImageProcessor`` with the preset's preprocessing.
-
-    Paper: Section 5.
-    """
+    """Return the values of an ``EfficientNetImageProcessor``. Paper: Section 5."""
     sides = {"size": preset.image.resize, "crop_size": preset.image.crop}
     return _PIXELS | {name: {"height": side, "width": side} for name, side in sides.items()}
 

@@ -60,15 +60,10 @@ def combine_query(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
 
 def search(
-    index: ImageIndex | str | Path,
-    text: str | None = None,
-    image: str | Path | None = None,
-    plus: Sequence[str] = (),
-    minus: Sequence[str] = (),
-    top: int = 10,
-    run: Encoder | None = None,
-    device: str | None = None,
-) -> list[Hit]:
+    index: ImageIndex | str | Path, text: str | None = None, image: str | Path | None = None,
+    plus: Sequence[str] = (), minus: Sequence[str] = (), top: int = 10,
+    run: Encoder | None = None, device: str | None = None,
+) -> list[Hit]:  # fmt: skip
     """Find images by a text, an image, or an image with texts added and subtracted.
 
     index: an index, or the folder of one. text, plus: words that describe the images, weight 2.
@@ -103,11 +98,7 @@ def search(
 
 
 def load_model(index: ImageIndex, device: str | None = None) -> Encoder:
-    """Return the model that built an index; `device` is as in `load_encoder`.
-
-    On the CPU a run is loaded as plain towers, which start sooner. Raises InputError when the
-    index names no model or its folder cannot be read.
-    """
+    """Return the model that built an index; on the CPU as plain towers, which start sooner."""
     from align_edu.search.towers import load_plain_towers
 
     if index.run is None:

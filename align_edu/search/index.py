@@ -51,15 +51,10 @@ class ImageIndex:
     """
 
     def __init__(
-        self,
-        embeddings: Tensor,
-        files: Sequence[str | Path],
-        run: str | Path | None = None,
-        skipped: Mapping[Path, str] | None = None,
-        left_out: Mapping[str, int] | None = None,
-        *,
-        kind: str | None = None,
-    ) -> None:
+        self, embeddings: Tensor, files: Sequence[str | Path], run: str | Path | None = None,
+        skipped: Mapping[Path, str] | None = None, left_out: Mapping[str, int] | None = None,
+        *, kind: str | None = None,
+    ) -> None:  # fmt: skip
         from align_edu.search.vectors import Vectors
 
         shape, count = tuple(embeddings.shape), len(files)
@@ -89,14 +84,9 @@ class ImageIndex:
 
     @classmethod
     def build(
-        cls,
-        run: Encoder,
-        images: str | Path | Sequence[str | Path],
-        *,
-        kind: str | None = None,
-        progress: bool = False,
-        resume: Path | None = None,
-    ) -> ImageIndex:
+        cls, run: Encoder, images: str | Path | Sequence[str | Path],
+        *, kind: str | None = None, progress: bool = False, resume: Path | None = None,
+    ) -> ImageIndex:  # fmt: skip
         """Embed images with a model and index them; arguments and errors as of `embed_source`."""
         from align_edu.evaluation.embed import embed_source
 

@@ -96,7 +96,7 @@ class Vectors:
 
         The parts get new names, ``images.json`` replaces the older one in one step, and only
         then are the older parts removed: a process killed at any time leaves the older index,
-        the new one, or none. Raises InputError when the folder cannot be written.
+        the new one, or none.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -112,11 +112,7 @@ class Vectors:
 
     @classmethod
     def read(cls, folder: Path) -> tuple["Vectors", dict[str, Any]]:
-        """Return what :meth:`write` wrote, every byte of it checked by its hash.
-
-        The vectors stay on disk until they are searched.
-        Raises InputError when a file is missing or damaged.
-        """
+        """Return what :meth:`write` wrote, every byte checked; InputError for a damaged file."""
         if not (folder / _IMAGES).is_file():
             raise InputError(f"{folder}: no index in it, {_IMAGES} is missing; {_REBUILD}")
         described = read_json(folder / _IMAGES)
@@ -163,5 +159,5 @@ def _read_part(folder: Path, name: str, entry: Mapping[str, str]) -> Any:
     # A whole gigabyte is hashed in a second, and the first search finds it in memory.
     if not path.is_file() or fingerprint(path) != entry["sha256"]:
         raise InputError(f"{path}: {lfs_remedy(path) or 'missing or damaged'}; {_REBUILD}")
-    # FAISS maps vectors into memory; the graph is small beside them.
+    # Vectors stay on disk until they are searched; the graph is small beside them.
     return faiss.read_index(str(path), 0 if name == "graph" else faiss.IO_FLAG_MMAP_IFC)

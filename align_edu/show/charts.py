@@ -133,11 +133,9 @@ def recall_bars(result: Mapping[str, Any]) -> Picture:
 
 
 def temperature_curves(
-    sigmas: Sequence[float],
-    lines: Mapping[str, Sequence[float]],
-    ylabel: str,
+    sigmas: Sequence[float], lines: Mapping[str, Sequence[float]], ylabel: str,
     marks: Mapping[str, tuple[float, float]] | None = None,
-) -> Picture:
+) -> Picture:  # fmt: skip
     """Draw quantities that depend on the temperature, as lines over σ on a logarithmic scale.
 
     sigmas: temperatures, in order. lines: label -> one value per temperature, of what ``ylabel``

@@ -24,11 +24,9 @@ _LETTER = 0.074  # inches, about the width of a letter of 8 points
 
 
 def picture_grid(
-    images: Sequence[Image.Image],
-    captions: Sequence[str] | None = None,
-    columns: int = 6,
-    title: str | None = None,
-) -> Picture:
+    images: Sequence[Image.Image], captions: Sequence[str] | None = None,
+    columns: int = 6, title: str | None = None,
+) -> Picture:  # fmt: skip
     """Draw pictures of any size in rows of ``columns``, each with its caption below.
 
     captions: one text per picture, cut after four lines.
@@ -50,12 +48,10 @@ def picture_grid(
 
 
 def search_gallery(
-    queries: Sequence[str],
-    found: Sequence[Sequence[Image.Image]],
-    scores: Sequence[Sequence[float]],
-    correct: Sequence[Sequence[bool]] | None = None,
+    queries: Sequence[str], found: Sequence[Sequence[Image.Image]],
+    scores: Sequence[Sequence[float]], correct: Sequence[Sequence[bool]] | None = None,
     starts: Sequence[Image.Image] | None = None,
-) -> Picture:
+) -> Picture:  # fmt: skip
     """Draw one row per query: its text, then the pictures that it found, the best first.
 
     found, scores: for each query its pictures, and the similarity of each. correct: True frames
@@ -167,9 +163,8 @@ def matrix_row(
 
 def similarity_matrix(
     similarity: Tensor | np.ndarray,
-    images: Sequence[Image.Image] = (),
-    captions: Sequence[str] = (),
-) -> Picture:
+    images: Sequence[Image.Image] = (), captions: Sequence[str] = (),
+) -> Picture:  # fmt: skip
     """Draw the cosines of images and texts: images along the top, one text per row.
 
     similarity: (I, T) cosines; those of text i and image i are framed.

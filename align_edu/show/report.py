@@ -49,14 +49,9 @@ class Found(NamedTuple):
 
 
 def write_report(
-    path: str | Path,
-    results: Mapping[str, Any],
-    *,
-    samples: Sequence[Sample] = (),
-    training: Figure | None = None,
-    gallery: Sequence[Found] = (),
-    similarity: Figure | None = None,
-) -> Path:
+    path: str | Path, results: Mapping[str, Any], *, samples: Sequence[Sample] = (),
+    training: Figure | None = None, gallery: Sequence[Found] = (), similarity: Figure | None = None,
+) -> Path:  # fmt: skip
     """Write a page without links or scripts, whole or not at all; return its path.
 
     results: the content of a demo's results.json. training, similarity: the figures of
