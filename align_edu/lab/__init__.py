@@ -17,21 +17,10 @@ from types import FrameType
 from typing import Any
 
 from align_edu.io import InputError
-from align_edu.lab import answers, doctor
+from align_edu.lab import answers, doctor, exercises
 from align_edu.lab.course import model, rng, start
-from align_edu.lab.exercises import (
-    EXERCISES,
-    NUMBERS,
-    Exercise,
-    Hint,
-    Problem,
-    WrongAnswer,
-    added_exercises,
-    answer_key,
-    find_exercise,
-    judge,
-)
-from align_edu.lab.outcomes import UNWRITTEN, Failure, is_stub, outcome_of
+from align_edu.lab.exercises import EXERCISES, Exercise, Hint, Problem, WrongAnswer, find_exercise
+from align_edu.lab.outcomes import UNWRITTEN, is_stub, outcome_of, same
 from align_edu.lab.quiz import note_try, progress, quiz
 
 __all__ = [
@@ -96,8 +85,7 @@ def check(function: Callable[..., Any], seed: int = 0, *, strict: bool = False) 
 
 def find_mistake(exercise: Exercise, function: Callable[..., Any], seed: int = 0) -> str | None:
     """Return what is wrong with a function, in one or two sentences, or None."""
-    problem = _problem(exercise, function, seed)
-    return problem.sentence if problem else None
+    return problem.sentence if (problem := _problem(exercise, function, seed)) else None
 
 
 def yours_or_ours(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -192,12 +180,12 @@ def add_exercise(exercise: Exercise) -> None:
     'mine'
     """
     name = exercise.name
-    if name in EXERCISES and name not in added_exercises():
+    if name in EXERCISES and name not in exercises.added_exercises():
         notebook = EXERCISES[name].notebook
         raise InputError(f"{name!r} is an exercise of notebook {notebook}; choose another name")
     if not name.isidentifier():
         raise InputError("the right answer of an exercise must be a function with a name: use def")
-    if exercise.notebook in NUMBERS:
+    if exercise.notebook in exercises.NUMBERS:
         raise InputError(f"notebook {exercise.notebook!r} is part of the course; rename yours")
     if find_mistake(exercise, exercise.reference):
         kinds = "numbers, texts, lists, dicts, tensors or dataclasses"
@@ -213,7 +201,7 @@ def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) ->
     unwritten = Problem(f"{exercise.name}: still to be written.", "", UNWRITTEN)
     if is_stub(function):
         return unwritten
-    key = answer_key(exercise, seed)
+    key = exercises.answer_key(exercise, seed)
     outcomes: list[Any] = []
     printed, tried = _Beginning(), exercise.watched(function)
     redirected = contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed)
@@ -227,13 +215,12 @@ def _problem(exercise: Exercise, function: Callable[..., Any], seed: int = 0) ->
     finally:
         if text := printed.getvalue():
             print(text, end="" if len(text) < LETTERS else "…\n")
-    problem = judge(key, outcomes)
+    problem = exercises.judge(key, outcomes)
     return unwritten if _is_unwritten(problem) else problem
 
 
 def _is_unwritten(problem: Problem | None) -> bool:
-    raised = problem.got if problem else None
-    return isinstance(raised, Failure) and raised.kind == UNWRITTEN.kind
+    return problem is not None and same(problem.got, UNWRITTEN)
 
 
 @contextlib.contextmanager

@@ -28,10 +28,7 @@ TAG = "nbval-ignore-output"
 def start_command(
     arguments: Sequence[str], environment: Mapping[str, str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts JupyterLab, and its environment.
-
-    arguments: a notebook, options of JupyterLab, or none, which opens notebook 00.
-    """
+    """Return the command that starts JupyterLab, on notebook 00 if none is named."""
     options_only = all(each.startswith("-") for each in arguments)
     notebook = ["notebooks/00_start_here.ipynb"] if options_only else []
     paths = [str(SETTINGS), *filter(None, [environment.get("JUPYTER_CONFIG_PATH")])]
@@ -54,10 +51,7 @@ def store_outputs(paths: Sequence[str]) -> int:
 
 
 def rewrite(file: Path) -> None:
-    """Run a notebook and store it in canonical form.
-
-    Raises InputError, and leaves the file as it was, when a cell fails.
-    """
+    """Run a notebook and store it in canonical form, unless a cell fails."""
     import nbformat
 
     notebook = nbformat.read(file, as_version=4)
@@ -68,17 +62,11 @@ def rewrite(file: Path) -> None:
 
 
 def run(notebook: Any, name: str, folder: Path) -> None:
-    """Execute all cells in place, in ``folder``.
-
-    Raises InputError for a cell that fails or writes to standard error.
-    """
+    """Execute all cells in ``folder``; InputError if one fails or writes to standard error."""
     import nbclient
 
-    options: dict[str, Any] = {
-        "timeout": CELL_SECONDS,
-        "record_timing": False,
-        "coalesce_streams": True,
-    }
+    options: dict[str, Any] = {"record_timing": False, "coalesce_streams": True}
+    options["timeout"] = CELL_SECONDS
     try:
         nbclient.execute(notebook, str(folder), kernel_name="python3", **options)
     except nbclient.exceptions.CellExecutionError as error:

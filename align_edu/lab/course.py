@@ -44,10 +44,7 @@ _open_notebook = {"number": ""}  # a kernel runs one notebook
 
 
 def find_lesson(number: str) -> Lesson:
-    """Return the lesson with that number.
-
-    Raises InputError for a number that no notebook has.
-    """
+    """Return the lesson with that number; raise InputError for one that no notebook has."""
     for lesson in COURSE:
         if lesson.number == number:
             return lesson

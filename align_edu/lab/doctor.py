@@ -40,8 +40,10 @@ def diagnose() -> list[Finding]:
     """Return one finding for each thing that the course needs or can use."""
     cores = usable_cores()
     slow = "expect twice the minutes that the notebooks state" if cores < 2 else ""
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    remedy = "" if fits else f"use Python 3.11 to 3.13, then {INSTALL}"
     return [
-        _python(),
+        Finding("Python", fits, platform.python_version(), remedy),
         *_packages(),
         _torch_xla(),
         _pip_check(),
@@ -66,12 +68,6 @@ def _version(name: str) -> str | None:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _python() -> Finding:
-    found = platform.python_version()
-    ok = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    return Finding("Python", ok, found, "" if ok else "use Python 3.11 to 3.13, then " + INSTALL)
 
 
 def _packages() -> list[Finding]:

@@ -115,30 +115,22 @@ def _mistaken(reference: Answer, name: str, mistake: Mapping[str, Any]) -> Answe
 
     @functools.cache
     def compiled() -> Answer:
+        source = inspect.getsource(reference)
+        if "code" in mistake:
+            signature, _, _ = source.partition('    """')
+            source = signature + textwrap.indent(mistake["code"], "    ")
+        for right, wrong in mistake.get("edit", {}).items():
+            source = source.replace(right, wrong)
         made: dict[str, Answer] = {}
-        file = f"<{reference.__name__}: {name}>"
-        code = compile(_mistaken_source(reference, mistake), file, "exec")
+        code = compile(source, f"<{reference.__name__}: {name}>", "exec")
         exec(code, reference.__globals__, made)
         return made[reference.__name__]
 
     return lambda *case: compiled()(*case)
 
 
-def _mistaken_source(reference: Answer, mistake: Mapping[str, Any]) -> str:
-    source = inspect.getsource(reference)
-    if "code" in mistake:
-        signature, _, _ = source.partition('    """')
-        return signature + textwrap.indent(mistake["code"], "    ")
-    for right, wrong in mistake["edit"].items():
-        source = source.replace(right, wrong)
-    return source
-
-
 def find_exercise(name: str) -> Exercise:
-    """Return the exercise whose function has that name.
-
-    Raises InputError for another name.
-    """
+    """Return the exercise whose function has that name; raise InputError for another one."""
     if name not in EXERCISES:
         raise InputError(f"no exercise is called {name!r}; choose one of {', '.join(EXERCISES)}")
     return EXERCISES[name]

@@ -117,16 +117,10 @@ class Grades:
 
 
 def grade_folder(
-    folder: str | Path,
-    seed: int,
-    out: str | Path,
-    seconds: float = Limits.seconds,
-    megabytes: int = Limits.megabytes,
-    workers: int | None = None,
-    progress: bool = False,
-    unprotected: bool = False,
-    exercises: str | Path | None = None,
-) -> Grades:
+    folder: str | Path, seed: int, out: str | Path, seconds: float = Limits.seconds,
+    megabytes: int = Limits.megabytes, workers: int | None = None, progress: bool = False,
+    unprotected: bool = False, exercises: str | Path | None = None,
+) -> Grades:  # fmt: skip
     """Mark the notebooks below a folder; write the marks, a text per student, and the mistakes.
 
     folder: with a folder or zip per student, or with files that carry the students' names. seed:

@@ -94,16 +94,13 @@ def find_namespaces() -> tuple[str, ...]:
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    limits: Limits,
-    namespaces: tuple[str, ...] | None,
+    jobs: Sequence[Job], limits: Limits, namespaces: tuple[str, ...] | None,
     private: Sequence[Path] = (),
-) -> list[Report]:
+) -> list[Report]:  # fmt: skip
     """Run the functions of one submission in one process, and return a report for each.
 
     Where a function ends the process, another process runs those after it. namespaces: from
-    `find_namespaces`; None isolates nothing, but the limits hold. private: folders that no
-    function may look into. Raises InputError where the process does not start.
+    `find_namespaces`; None isolates nothing. private: folders that no function may look into.
     """
     private = [path.resolve() for path in private]
     command = [sys.executable, "-P", str(Path(__file__).with_name("jailed.py"))]

@@ -177,11 +177,8 @@ def _limit_processes(most: int, user: int | None) -> None:
 
 
 def _stop_after(seconds: float, wall_seconds: float, later: float) -> None:
-    """Have the system stop this process once it has computed, or lived, so much longer.
-
-    A student may ignore these signals, but not the hard limit, which spares ``later`` seconds of
-    computing for the functions to come.
-    """
+    """Have the system stop this process once it has computed, or lived, so much longer."""
+    # A student may ignore the signals, but not the hard limit, which spares computing for later.
     report(begun=time.time())
     soft = int(sum(os.times()[:2]) + seconds + 1)  # whole seconds only
     before = resource.getrlimit(resource.RLIMIT_CPU)[1]

@@ -27,14 +27,9 @@ CONFIG = Path(__file__).with_name("nbgrader_config.txt")  # for a course without
 
 
 def write_assignment(
-    number: str,
-    folder: str | Path,
-    *,
-    seed: int = 0,
-    notebooks: str | Path = NOTEBOOKS,
-    only_exercises: bool = False,
-    exercises: str | Path | None = None,
-) -> Path:
+    number: str, folder: str | Path, *, seed: int = 0, notebooks: str | Path = NOTEBOOKS,
+    only_exercises: bool = False, exercises: str | Path | None = None,
+) -> Path:  # fmt: skip
     """Write the notebook of a lesson as an nbgrader assignment; return the written notebook.
 
     Each exercise becomes a solution cell, which holds the reference between nbgrader's marks,

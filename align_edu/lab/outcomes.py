@@ -148,10 +148,7 @@ def shown(value: Any) -> str:
 
 
 def encode(value: Any) -> Any:
-    """Return an argument of an exercise, or a part of an outcome, as JSON can hold it.
-
-    Raises TypeError for what an exercise cannot have.
-    """
+    """Return an argument of an exercise, or a part of an outcome, as JSON can hold it."""
     match value:
         case None | bool() | int() | float() | str():
             return value

@@ -135,10 +135,7 @@ def quiz(number: str, answers: str | None = None) -> Quiz | None:
 
 
 def load_questions(number: str) -> tuple[Question, ...]:
-    """Return the questions of a notebook's quiz, or of the bank for "core".
-
-    Raises InputError where it has none.
-    """
+    """Return the questions of a notebook's quiz, or of the bank for "core"; else InputError."""
     if number not in QUIZZES:
         raise InputError(f"notebook {number!r} has no quiz; choose one of {', '.join(QUIZZES)}")
     rows = json.loads((_FOLDER / f"{number}.json").read_text(encoding="utf-8"))

@@ -106,11 +106,12 @@ def read_cells(submission: Submission) -> list[str]:
     cells = notebook.get("cells") if isinstance(notebook, dict) else None
     if not isinstance(cells, list):
         raise InputError("it has no cells")
-    code = [
-        _text(cell.get("source"))
-        for cell in cells
-        if isinstance(cell, dict) and cell.get("cell_type") == "code"
-    ]
+    code = []
+    for cell in cells:
+        if isinstance(cell, dict) and cell.get("cell_type") == "code":
+            source = cell.get("source")
+            lines = source if isinstance(source, list) else [source]
+            code.append("".join(line for line in lines if isinstance(line, str)))
     if sum(map(len, code)) > MOST_CODE:
         raise InputError(f"it has more than {MOST_CODE:,} letters of code")
     return code
@@ -169,8 +170,3 @@ def _split(stem: str) -> tuple[str, str]:
             return name, found[1] or ""
     found = re.match(r"(\d\d)(?=\D|$)", stem)
     return (found[1] if found else ""), stem
-
-
-def _text(source: object) -> str:
-    lines = source if isinstance(source, list) else [source]
-    return "".join(line for line in lines if isinstance(line, str))
