@@ -167,6 +167,7 @@ def evaluate_cxc(
     the CSV files; by default ``cxc`` beside the JSON. split: "val" or "test". Captions that no
     rating names are left out: a few COCO images have six or seven, of which CxC rates five.
     Other arguments and the result are those of :func:`measure_cxc`.
+    Raises InputError for files that are missing, broken or do not fit.
     """
     data = read_split(benchmark, split)
     folder = Path(benchmark) if Path(benchmark).is_dir() else Path(benchmark).parent

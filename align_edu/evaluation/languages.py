@@ -144,6 +144,7 @@ def evaluate_words(
     """Measure how well the cosines of single words follow people's similarity scores.
 
     data: what `read_word_pairs` takes, or its result. seed: of the bootstrap over pairs.
+    Raises InputError as `read_word_pairs`.
     Paper: arXiv v2, supplementary material (SimLex-999).
     """
     pairs = data if isinstance(data, list) else read_word_pairs(data)

@@ -164,7 +164,7 @@ def evaluate_probe(
     """Measure the frozen image tower by a linear probe on its vectors.
 
     data: what `read_labelled` takes. seed: of the order of the pictures. "chance" is the accuracy
-    of always naming the most frequent class.
+    of always naming the most frequent class. Raises InputError as `read_labelled`.
     Paper: Section 5.2, Table 4.
     """
     train, test = read_with_train(data, split)
@@ -184,6 +184,7 @@ def evaluate_fine_tune(
 
     data: what `read_labelled` takes. epochs: of the second stage. seed: of the order and crops of
     pictures. "accuracy" is that after both stages, "frozen" that after the first.
+    Raises InputError as `read_labelled`, and for fewer than one epoch.
     Paper: Section 5.2, Tables 4 and 6.
     """
     if epochs < 1:

@@ -71,7 +71,7 @@ def evaluate_zero_shot(
 
     data: labelled images, or what `read_labelled` takes. templates: a file; by default those of
     the data, or a dozen for photographs. The first one is the single prompt. "top-5" needs more
-    than five classes.
+    than five classes. Raises InputError for data or templates that cannot be read.
     Paper: Section 1 of arXiv v2; v1 measures retrieval and transfer only.
     """
     if not isinstance(data, LabelledImages):
@@ -136,6 +136,7 @@ def evaluate_neighbours(
     """Measure the image tower by its nearest neighbours, without training anything.
 
     data: what `read_labelled` takes. "chance" is R@1 of random neighbours.
+    Raises InputError as `read_labelled`, and for fewer training pictures than k.
     Paper: Section 6.1, Tables 7 to 9 (ImageNet KNN).
     """
     train, test = datasets.read_with_train(data, split)
@@ -174,7 +175,7 @@ def evaluate_few_shot(
     data: what `read_labelled` takes, with the splits train and val, of 800 and 200 pictures in
     VTAB. epochs: of fine-tuning all layers; a linear probe when None. Each setting of the "sweep"
     trains on train and is compared on val; three "runs" with different seeds then train on both
-    with the "chosen" one, and are tested.
+    with the "chosen" one, and are tested. Raises InputError as `read_labelled`.
     Paper: Section 5.2, Table 5 (VTAB: mean and standard deviation of three runs).
     """
     if epochs is not None and epochs < 1:
