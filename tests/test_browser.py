@@ -270,6 +270,15 @@ def test_a_slider_moves_its_figure(notebook):
 
 
 @pytest.mark.parametrize("number", ["00"], indirect=True)
+def test_the_scene_composer_answers_a_choice(notebook):
+    box = notebook.page.locator(".widget-interact").first
+    before = notebook.figure(box)
+    box.locator("select").first.select_option("elephant")
+    assert notebook.figure(box, before) != before
+    assert "object elephant" in " ".join(box.inner_text().split())
+
+
+@pytest.mark.parametrize("number", ["00"], indirect=True)
 def test_a_wrong_answer_shows_its_diagnosis_and_run_all_goes_on(notebook):
     names: dict[str, Any] = {}
     exec(WRONG, names)
