@@ -185,23 +185,19 @@ def load_classifier(folder: Path) -> tuple[Any, list[str]]:
 
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a transformers image classifier's")
-    local: dict[str, Any] = {"local_files_only": True}
+    local = {"local_files_only": True}
     try:
         processor = AutoImageProcessor.from_pretrained(folder, **local)
         load = AutoModelForImageClassification.from_pretrained
         model = load(folder, **local, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{folder}: no transformers image classifier with safetensors weights"
-            f" ({str(error).splitlines()[0][:160]}); give its folder"
-        ) from None
+        why = f"no transformers image classifier with safetensors weights ({error}"
+        raise InputError(f"{folder}: {why.splitlines()[0][:220]}); give its folder") from None
     labels = [model.config.id2label[i] for i in range(model.config.num_labels)]
     unsafe = [label for label in labels if _UNSAFE.search(label) and not _NEGATED.search(label)]
     if not unsafe:
-        raise InputError(
-            f"{folder}: no label of the classifier says what is unsafe (it has"
-            f" {', '.join(labels[:8])}); give a classifier with a label such as nsfw or porn"
-        )
+        found = f"no label of the classifier says what is unsafe (it has {', '.join(labels[:8])})"
+        raise InputError(f"{folder}: {found}; give a classifier with a label such as nsfw or porn")
     parts = {"model": model, "image_processor": processor, "top_k": None, "device": "cpu"}
     return pipeline("image-classification", **parts), unsafe
 

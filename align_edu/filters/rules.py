@@ -39,10 +39,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if (name, value) in (("vocabulary_size", "auto"), ("status", "success")):
-                continue
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if value is not None and (name == "status" or not (number and value >= 0)):
+            words = {"vocabulary_size": "auto", "status": "success"}.get(name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+            if value not in (None, words) and (name == "status" or not number):
                 allowed = "success" if name == "status" else "a number of 0 or more"
                 raise InputError(f"rule {name}: {value!r} is no bound; give {allowed}")
         if self.vocabulary_size == 0:
@@ -74,9 +73,8 @@ def rules_from_text(changes: Sequence[str]) -> Rules:
         try:
             bounds[name] = value if value == "auto" else json.loads(value.replace("none", "null"))
         except json.JSONDecodeError:
-            raise InputError(
-                f"--rule {change}: write it as name=number, or name=none to turn the rule off"
-            ) from None
+            form = "write it as name=number, or name=none to turn the rule off"
+            raise InputError(f"--rule {change}: {form}") from None
     return Rules(**bounds)
 
 

@@ -23,33 +23,22 @@ from align_edu.filters.funnel import Funnel, add_up
 from align_edu.filters.image import evaluation_hashes, load_classifier
 from align_edu.filters.rules import Rules, in_words, not_applied
 from align_edu.io import InputError, only_writer, read_json, usable_cores, write_json, written_whole
-from align_edu.pairs.table import (
-    CHUNK_ROWS,
-    KEPT_PAIRS,
-    SOURCE,
-    open_chunks,
-    shards_of,
-    table_files,
-)
+from align_edu.pairs.table import KEPT_PAIRS, SOURCE, open_chunks, shards_of, table_files
 
 Pairs: TypeAlias = str | Path | pa.Table
 Task = Callable[[Job, int], Any]
+Map = Callable[..., Iterable[Any]]
+CHUNK_ROWS = 500_000  # pairs that are described or judged in memory at a time
 SHARE_ROWS = 20_000_000  # rows of counts that are added up in memory at a time
 WORK = ".filtering"  # folder in the output, while it is made
 
 
 def filter_pairs(
-    pairs: Pairs,
-    out: str | Path,
-    *,
-    rules: Rules | None = None,
-    vocabulary_size: int | None = None,
-    against: Sequence[str | Path] = (),
-    unsafe_model: str | Path | None = None,
-    engine: Literal["local", "cluster"] = "local",
-    workers: int | None = None,
-    progress: bool = False,
-) -> Funnel:
+    pairs: Pairs, out: str | Path, *, rules: Rules | None = None,
+    vocabulary_size: int | None = None, against: Sequence[str | Path] = (),
+    unsafe_model: str | Path | None = None, engine: Literal["local", "cluster"] = "local",
+    workers: int | None = None, progress: bool = False,
+) -> Funnel:  # fmt: skip
     """Drop noisy pairs by the paper's minimal, frequency-based rules; return the funnel.
 
     Counts frequencies (alt-texts of an image, images of an alt-text, words) over all raw pairs,
@@ -98,19 +87,15 @@ def filter_pairs(
     return funnel
 
 
-def _checked_rules(
-    rules: Rules, vocabulary_size: int | None, against: Sequence[object], unsafe_model: object
-) -> Rules:
+def _checked_rules(rules: Rules, size: int | None, against: object, model: object) -> Rules:
     """Return the rules with this vocabulary size; refuse an option that would be ignored."""
-    given = {"max_distance": ("against", against), "max_unsafe": ("unsafe_model", unsafe_model)}
+    given = {"max_distance": ("against", against), "max_unsafe": ("unsafe_model", model)}
     for bound, (option, value) in given.items():
         if value and getattr(rules, bound) is None:
             raise InputError(f"rule {bound}: turned off, so {option} has no effect; leave out one")
-    if vocabulary_size is None:
-        return rules
-    if rules.vocabulary_size not in ("auto", vocabulary_size):
+    if size is not None and rules.vocabulary_size not in ("auto", size):
         raise InputError("vocabulary_size: given twice, as an option and in the rules")
-    return replace(rules, vocabulary_size=vocabulary_size)
+    return rules if size is None else replace(rules, vocabulary_size=size)
 
 
 def _open(
@@ -144,11 +129,11 @@ def _open(
 def _checked_columns(pairs: Pairs, schema: pa.Schema, rows: int) -> set[str]:
     """Return the columns of the raw pairs; raise InputError for one that is missing or mistyped."""
     name, columns = "the table" if isinstance(pairs, pa.Table) else pairs, set(schema.names)
-    if "caption" not in columns:
-        raise InputError(f"{name}: no texts, the column `caption` is missing")
-    if rows == 0:
-        raise InputError(f"{name}: holds no pairs")
     try:
+        if "caption" not in columns:
+            raise InputError("no texts, the column `caption` is missing")
+        if rows == 0:
+            raise InputError("holds no pairs")
         counts.prepared(schema.empty_table().select([c for c in counts.COLUMNS if c in columns]))
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
@@ -166,7 +151,7 @@ def _settings(pairs: Pairs, rules: Rules, others: Sequence[Path]) -> dict[str, A
 
 
 @contextmanager
-def _engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
+def _engine(name: str) -> Iterator[Map]:
     """Yield `map` for "local" (Polars uses all cores for each task), Dask's for "cluster"."""
     if name == "local":
         yield map
@@ -177,9 +162,8 @@ def _engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
         import dask
         from dask.distributed import Client
     except ImportError:
-        raise InputError(
-            "engine cluster needs Dask; install it with: pip install 'align-edu[scale]'"
-        ) from None
+        install = "pip install 'align-edu[scale]'"
+        raise InputError(f"engine cluster needs Dask; install it with: {install}") from None
     address = dask.config.get("scheduler-address", None)
     # Without an address Dask starts a cluster on this machine, one worker per core.
     local = {} if address else {"threads_per_worker": 1, "dashboard_address": None}
@@ -196,9 +180,7 @@ def _engine(name: str) -> Iterator[Callable[..., Iterable[Any]]]:
         os.environ.update(before)
 
 
-def _each(
-    run: Callable[..., Iterable[Any]], progress: bool, task: Task, job: Job, numbers: range
-) -> list[Any]:
+def _each(run: Map, progress: bool, task: Task, job: Job, numbers: range) -> list[Any]:
     """Return `task(job, number)` for each number, without repeating what an earlier run did."""
     results, label = run(partial(_once, task, job), numbers), task.__name__.replace("_", " ")
     hidden = not progress or len(numbers) < 2
@@ -215,8 +197,7 @@ def _once(task: Task, job: Job, number: int) -> Any:
 
 def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel, Job]:
     """Describe each chunk, add up over all of them, and judge each chunk by the totals."""
-    chunks, notes, faults = range(len(job.raw.chunks)), dict[str, str](), Counter[str]()
-    pairs = 0
+    chunks, notes, faults, pairs = range(len(job.raw.chunks)), dict[str, str](), Counter[str](), 0
     for described, lacking in each(counts.describe, job, chunks):
         pairs += described
         faults.update(lacking)
@@ -244,7 +225,7 @@ def _passes(each: Callable[..., list[Any]], job: Job, out: Path) -> tuple[Funnel
 
 def _unchecked(counts: Sequence[tuple[int, int]], hashes: Path) -> str:
     """Describe what was not compared with the evaluation images, by the counts of each share."""
-    unread, flat = (sum(count) for count in zip(*counts))
+    unread, flat = map(sum, zip(*counts))
     parts = {
         "pairs without a readable image not checked": unread,
         "pairs with a flat image not checked": flat,
@@ -264,8 +245,7 @@ def _write(job: Job, funnel: Funnel, out: Path) -> None:
     with written_whole(out / KEPT_PAIRS) as beside:
         with pa.parquet.ParquetWriter(beside, schema) as writer:
             for chunk in range(len(job.raw.chunks)):
-                part = pa.parquet.read_table(job.table("kept", chunk))
                 # A part may lack columns that others have, or hold them in narrower types.
-                parts = [schema.empty_table(), part]
+                parts = [schema.empty_table(), pa.parquet.read_table(job.table("kept", chunk))]
                 writer.write_table(pa.concat_tables(parts, promote_options="permissive"))
         write_json(out / "funnel.json", funnel.to_dict())

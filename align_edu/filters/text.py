@@ -17,6 +17,7 @@ MOST_RARE = 0.10  # if more of all words would be rare, the data is too small to
 # From this many pairs on bigrams are judged too, unless more of them than this would be rare.
 BIGRAMS_FROM = 1_000_000
 MOST_RARE_BIGRAMS = 0.01
+Sizes = Mapping[int, int]  # count -> number of different tokens with that count
 
 
 def normalised(caption: pl.Expr) -> pl.Expr:
@@ -113,10 +114,8 @@ class Edge(NamedTuple):
     room: int | None
 
 
-def edge_of(sizes: Mapping[int, int], size: int) -> Edge:
+def edge_of(sizes: Sizes, size: int) -> Edge:
     """Find where the `size` most frequent tokens end.
-
-    sizes: count -> number of different tokens with that count.
 
     >>> edge_of({1: 100, 2: 30, 7: 4}, size=10)
     Edge(least=2, room=6)
@@ -129,17 +128,15 @@ def edge_of(sizes: Mapping[int, int], size: int) -> Edge:
     return Edge(0, None)
 
 
-def auto_edge(
-    unigrams: Mapping[int, int], bigrams: Mapping[int, int], pairs: int
-) -> tuple[Edge | None, bool, str]:
+def auto_edge(unigrams: Sizes, bigrams: Sizes, pairs: int) -> tuple[Edge | None, bool, str]:
     """Choose the edge for data much smaller than the paper's, whose number would keep every word.
 
     A unigram seen fewer than 3 times is in no clean one of 100,000 toy pairs, but in every
     identifier, every query string and 99.9 % of the file names; of 300 pairs the rule would drop
     28 % of the clean ones. Such a bigram is in 3.8 % of 200,000 clean pairs, 0.7 % of 1,000,000.
 
-    unigrams, bigrams: count -> number of different ones with that count. pairs: of the raw data.
-    Returns the edge, None if the rule should not be applied; whether bigrams are judged; a note.
+    pairs: of the raw data. Returns the edge, None if the rule should not be applied; whether
+    bigrams are judged; a note.
 
     >>> auto_edge({1: 5, 2: 4, 900: 80}, {}, pairs=6_000)
     (Edge(least=3, room=None), False, '80 unigrams seen 3 times or more; bigrams not judged')
@@ -159,7 +156,7 @@ def auto_edge(
     return edge, False, f"{words:,} unigrams {often}; bigrams not judged{why}"
 
 
-def _frequent(sizes: Mapping[int, int], least: int) -> tuple[int, float]:
+def _frequent(sizes: Sizes, least: int) -> tuple[int, float]:
     """Count the tokens seen at least `least` times, and the share of occurrences of the others."""
     frequent = {count: tokens for count, tokens in sizes.items() if count >= least}
     seen = sum(count * tokens for count, tokens in sizes.items())

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -33,9 +32,9 @@ NAMES = {
 }
 # What JSON and tables of any content raise, nested too deeply or with numbers too large included.
 BROKEN_ROWS = (
-    *(pa.ArrowException, OSError, ValueError, TypeError, AttributeError, OverflowError),
-    *(RecursionError, csv.Error),
-)
+    pa.ArrowException, OSError, ValueError, TypeError, AttributeError, OverflowError,
+    RecursionError, csv.Error,
+)  # fmt: skip
 _AT_ONCE = 100_000  # lines of JSON
 BLOCK = 512
 REGULAR = (b"0", b"\0", b"7")
@@ -158,7 +157,7 @@ def _written_pairs(shard: Path) -> int:
         if "status" not in pa.parquet.read_schema(parquet).names:
             return int(pa.parquet.read_metadata(parquet).num_rows)
         status = pa.parquet.read_table(parquet, columns=["status"])["status"]
-        return int(pa.compute.sum(pa.compute.equal(status, "success")).as_py() or 0)
+        return status.to_pylist().count("success")
     return 0
 
 
@@ -188,9 +187,8 @@ def tar_members(path: Path) -> Iterator[Member]:
                 tar = tar or tarfile.TarFile(fileobj=whole, encoding="utf-8", errors="replace")
                 whole.seek(start - BLOCK)
                 info = tarfile.TarInfo.fromtarfile(tar)
-                kind, name, start, size, at = (
-                    info.type, info.name, info.offset_data, info.size, tar.offset
-                )  # fmt: skip
+                kind, name, start = info.type, info.name, info.offset_data
+                size, at = info.size, tar.offset
             if kind in REGULAR:
                 if start + size > length:
                     break
@@ -215,28 +213,36 @@ def _plain_header(header: bytes) -> tuple[bytes, str, int]:
     return kind, header[:100].partition(b"\0")[0].decode("utf-8", "replace"), size
 
 
+def read_tar(path: Path) -> pa.Table:
+    """Read the table that img2dataset would have written beside this tar."""
+    members = group_members(path, Counter())
+    described = {key: parts for key, parts in members.items() if parts.keys() - {"image"}}
+    try:
+        return table_of([row for _, row, _ in read_texts(path, described, Counter())])
+    except BROKEN_ROWS as error:
+        raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
+
+
 def read_texts(
     path: Path, members: Members, faults: Counter[str]
 ) -> Iterator[tuple[str, dict[str, Any], str]]:
     """Yield each pair's key, its row of KEY.json and KEY.txt, and why it has no text."""
     with path.open("rb") as file:
         for key, parts in members.items():
-            data = {
-                kind: os.pread(file.fileno(), size, offset)
-                for kind, (_, offset, size) in parts.items()
-                if kind != "image"
-            }
+            texts = [(kind, where) for kind, where in parts.items() if kind != "image"]
+            data = {kind: os.pread(file.fileno(), size, at) for kind, (_, at, size) in texts}
             row, other, why = {"key": key}, "", "missing text"
             try:
                 values = json.loads(data.get("json", "{}"))
                 row |= dict(zip(our_names(tuple(values)), values.values())) | row
-                other = whole_text(row.get("caption") or "").strip()
+                if row.get("caption"):
+                    row["caption"] = other = whole_text(row["caption"])
             except BROKEN_ROWS:
                 why = "unreadable JSON"
             if "txt" in data:
                 row["caption"], why = data["txt"].decode("utf-8", "replace"), "empty text"
                 text = row["caption"].strip()
-                if text and other not in ("", text):
+                if text and other.strip() not in ("", text):
                     faults[TWO_TEXTS] += 1
             yield key, row, why
 

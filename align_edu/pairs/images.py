@@ -18,9 +18,9 @@ AVIF = ("AVIF",) if find_spec("PIL.AvifImagePlugin") else ()  # since Pillow 11.
 # No EPS, PDF: they run programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000", *AVIF)
 SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
-    *(".jp2", ".avif"),
-)
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jp2",
+    ".avif",
+)  # fmt: skip
 OTHER_PICTURES = (".heic", ".heif", ".jxl", ".svg", ".psd", ".raw", ".dng", ".cr2", ".nef")
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY  # some programs store 1 MiB and more
 # What Pillow's readers raise for broken data.
@@ -114,11 +114,10 @@ def open_image(file: Path) -> Image.Image:
     """Return a picture that must be whole; raise InputError for a broken one."""
     try:
         return decode_image(file.read_bytes())
-    except BrokenImage as error:
-        reason = str(error)
-    except OSError:
-        reason = "unreadable file"
-    raise InputError(f"{file}: not a readable image ({reason}); repair or replace it")
+    except (BrokenImage, OSError) as error:
+        reason = str(error) if isinstance(error, BrokenImage) else "unreadable file"
+        message = f"{file}: not a readable image ({reason}); repair or replace it"
+        raise InputError(message) from None
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

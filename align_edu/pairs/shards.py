@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tarfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count, islice
@@ -19,14 +19,7 @@ import pyarrow.parquet
 from tqdm import tqdm
 
 from align_edu.io import InputError, only_writer, write_json, written_whole
-from align_edu.pairs.files import (
-    Members,
-    group_members,
-    read_text_table,
-    read_texts,
-    table_of,
-    whole_text,
-)
+from align_edu.pairs.files import Members, group_members, read_text_table, read_texts, table_of
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
 from align_edu.pairs.table import SHARD, is_filtered, read_pairs, shards_folder
@@ -35,9 +28,8 @@ SHARD_PAIRS = 10_000
 Pair = tuple[dict[str, Any], str, bytes]  # a row of a table, and the ending and bytes of a file
 Place = tuple[Path, int, int]  # a part of a file: path, offset and size in bytes
 _STRINGS, _NUMBERS = ("caption", "key", "name"), ("shard", "offset", "size")
-_SCHEMA = pa.schema(
-    [(name, pa.large_string()) for name in _STRINGS] + [(name, pa.int64()) for name in _NUMBERS]
-)
+_TYPES = dict.fromkeys(_STRINGS, pa.large_string()) | dict.fromkeys(_NUMBERS, pa.int64())
+_SCHEMA = pa.schema(list(_TYPES.items()))
 
 
 class Texts(Sequence[str]):
@@ -133,8 +125,7 @@ def _benchmark_pairs(source: PairSource, path: Path) -> pa.Table:
     split, rows = read_split(path, TRAINING), []
     for number, (text, image) in enumerate(zip(split.texts, split.text_to_image, strict=True)):
         file, shard = split.images[image], len(source.shards) + image
-        key, size = f"{file.stem}#{number}", file.stat().st_size
-        rows.append((text, key, file.name, shard, 0, size))
+        rows.append((text, f"{file.stem}#{number}", file.name, shard, 0, file.stat().st_size))
     source.shards += split.images
     return _table(rows)
 
@@ -147,15 +138,14 @@ def _shard_pairs(source: PairSource, path: Path, texts: bool) -> list[pa.Table]:
     """Return the pairs of a folder of shards, of one shard, or of a filter's output."""
     before, tables = source.skipped.copy(), []
     kept, folder = _kept_texts(path) if is_filtered(path) else (None, path)
-    one = folder.suffix == ".tar" and folder.is_file()
-    shards = {folder} if one else set(folder.glob("*.tar"))
+    shards = {folder} if folder.suffix == ".tar" and folder.is_file() else {*folder.glob("*.tar")}
     if texts and kept is None and folder.is_dir():  # a shard of which only the table is left
         shards |= {table.with_suffix(".tar") for table in folder.glob("*.parquet")}
     if not shards:
         what = "no .tar shard in it" if folder.exists() else "no such folder or shard"
         raise InputError(f"{folder}: {what}; give a folder of .tar shards")
     no_texts = pa.table({"key": [], "caption": []})
-    unseen = 0 if kept is None else sum(map(len, kept.values()))
+    unseen = sum(map(len, (kept or {}).values()))
     for shard in sorted(shards):
         keep = None
         if kept is not None:
@@ -164,7 +154,7 @@ def _shard_pairs(source: PairSource, path: Path, texts: bool) -> list[pa.Table]:
         members = group_members(shard, source.skipped, keep)
         tables.append(_table(_rows(source, shard, members, keep, texts) if members else []))
         source.shards.append(shard)
-        unseen -= 0 if keep is None else len(members)
+        unseen -= len(members)
     if unseen > 0:
         source.skipped["kept pair not in the shards"] += unseen
     if any(map(len, tables)):
@@ -186,7 +176,7 @@ def _rows(
     rows = []
     for key, row, why in found:
         text, image = row.get("caption"), members[key].get("image")
-        text = whole_text(text).strip() if isinstance(text, str) else ""
+        text = text.strip() if isinstance(text, str) else ""
         if image and (text or not texts):
             rows.append((text, key, image[0], len(source.shards), *image[1:]))
         else:
@@ -199,8 +189,7 @@ def shard_faults(shard: Path) -> Counter[str]:
     faults = Counter[str]()
     members = group_members(shard, faults)
     if members and not shard.with_suffix(".parquet").is_file():
-        for _ in read_texts(shard, members, faults):
-            pass
+        deque(read_texts(shard, members, faults), maxlen=0)
     return faults
 
 
@@ -241,7 +230,7 @@ def write_shards(
     pairs = _pairs(tqdm(rows, disable=not progress), skipped)
     with only_writer(out):
         for number in range(len(rows) // SHARD_PAIRS + 1):
-            done += _write_shard(out / f"{number:05d}.tar", islice(pairs, SHARD_PAIRS))
+            done += write_shard(out / f"{number:05d}.tar", islice(pairs, SHARD_PAIRS))
     if not done:
         reasons = ", ".join(f"{count} x {reason}" for reason, count in (+skipped).items())
         raise InputError(f"{captions}: no caption of a picture in {folder} ({reasons})")
@@ -270,14 +259,21 @@ def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterat
         yield row, file.suffix.lower(), data
 
 
-def _write_shard(tar: Path, pairs: Iterable[Pair]) -> int:
-    """Write pairs as tar, stats and table, if there are any; return their number."""
+def write_shard(tar: Path, pairs: Iterable[Pair], **types: pa.DataType) -> int:
+    """Write pairs as tar, stats and table, if there are any; return their number.
+
+    types: of those columns of the table that Arrow would give another type.
+    """
     if not (rows := write_tar(tar, pairs)):
         tar.unlink()
         return 0
-    write_json(tar.with_name(f"{tar.stem}_stats.json"), {"successes": len(rows)})
+    counts = {"count": len(rows), "successes": len(rows), "failed_to_download": 0}
+    more = {"failed_to_resize": 0, "status_dict": {"success": len(rows)}}
+    write_json(tar.with_name(f"{tar.stem}_stats.json"), counts | more)
+    table = table_of(rows)
+    schema = pa.schema([(f.name, types.get(f.name, f.type)) for f in table.schema])
     with written_whole(tar.with_suffix(".parquet")) as beside:
-        pa.parquet.write_table(table_of(rows), beside)
+        pa.parquet.write_table(table.cast(schema), beside)
     return len(rows)
 
 

@@ -1,6 +1,7 @@
 """Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,7 @@ def read_split(path: str | Path, split: str | Sequence[str] = "test") -> Benchma
             read.text_ids.append(sentence.get("sentid", len(read.texts)))
             read.texts.append(text)
             read.text_to_image.append(number)
-    missing = [image for image in read.images if not image.is_file()]
-    if missing:
+    if missing := [image for image in read.images if not image.is_file()]:
         count = f"{len(missing)} of {len(read.images)}"
         raise InputError(f"{path}: {count} images are missing, such as {missing[0]}; add them")
     return read
@@ -95,13 +95,11 @@ def _image_file(path: Path, entry: dict[str, Any]) -> Path:
 def _texts(path: Path, entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """Return the text of each sentence, or its words where it has no text; and the sentence."""
     texts = []
-    try:
+    with suppress(AttributeError, KeyError, TypeError):
         for sentence in entry["sentences"]:
             raw = sentence.get("raw")
             text = " ".join(sentence["tokens"]) if raw is None else str(raw)
             texts.append((whole_text(text).strip(), sentence))
-    except (AttributeError, KeyError, TypeError):
-        texts = []
-    if not texts or not all(text for text, _ in texts):
-        raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")
-    return texts
+        if texts and all(text for text, _ in texts):
+            return texts
+    raise InputError(f"{path}: {entry['filename']} has no sentences or an empty one")

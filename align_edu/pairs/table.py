@@ -3,7 +3,6 @@
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,19 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from align_edu.io import InputError, lfs_remedy, written_whole
-from align_edu.pairs.files import (
-    BROKEN_ROWS,
-    group_members,
-    our_names,
-    read_text_table,
-    read_texts,
-    table_of,
-)
+from align_edu.pairs.files import our_names, read_tar, read_text_table
 
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
-CHUNK_ROWS = 500_000
 BROKEN_PARQUET = "not a whole parquet file, write it again"
 TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
@@ -88,12 +79,11 @@ def _with_shard(table: pa.Table, shard: str | None) -> pa.Table:
 
 
 def _read_file(path: Path) -> pa.Table:
-    if path.suffix == ".tar":
-        return _tidy(_read_tar(path), path)
     if path.suffix == ".parquet":
         with _arrow_errors(path, BROKEN_PARQUET):
             return _tidy(pa.parquet.read_table(path, partitioning=None), path)
-    return _tidy(read_text_table(path, "url", r"^[a-z]+://"), path)
+    tar = path.suffix == ".tar"
+    return _tidy(read_tar(path) if tar else read_text_table(path, "url", r"^[a-z]+://"), path)
 
 
 def _tidy(table: pa.Table, path: Path) -> pa.Table:
@@ -113,8 +103,7 @@ def _tidy(table: pa.Table, path: Path) -> pa.Table:
 def _as_text(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     """Return a column of texts as strings, with bytes that are not UTF-8 replaced."""
     kind = column.type
-    binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
-    if not (binary or kind in (*TEXTS, pa.null())):
+    if kind not in (*TEXTS, pa.null(), pa.binary(), pa.large_binary()):
         raise InputError(f"{name} holds {kind}, it must hold strings: one text in each row")
     wanted = kind if kind == pa.large_string() else pa.string()
     with suppress(pa.ArrowInvalid):
@@ -133,16 +122,6 @@ def _arrow_errors(path: object, fault: str) -> Iterator[None]:
         remedy = lfs_remedy(path) if isinstance(path, Path) else None
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path}: {remedy or f'{fault} ({reason})'}") from None
-
-
-def _read_tar(path: Path) -> pa.Table:
-    """Read the table that img2dataset would have written beside this tar."""
-    members = group_members(path, Counter())
-    described = {key: parts for key, parts in members.items() if parts.keys() - {"image"}}
-    try:
-        return table_of([row for _, row, _ in read_texts(path, described, Counter())])
-    except BROKEN_ROWS as error:
-        raise InputError(f"{path}: unreadable shard ({error}); fetch it again") from None
 
 
 def write_tsv(pairs: pa.Table, path: str | Path) -> int:
@@ -183,12 +162,11 @@ def shards_folder(path: Path) -> Path:
     if SOURCE not in metadata:
         raise InputError(f"{folder}: made from a table without shards, so it has no images")
     places = json.loads(metadata[SOURCE])
-    for place in (folder / places["relative"], Path(places["absolute"])):
+    relative = folder / places["relative"]
+    for place in (relative, Path(places["absolute"])):
         if place.exists():
             return place.resolve()
-    raise InputError(
-        f"{folder}: its shards are gone from {folder / places['relative']}; put them back there"
-    )
+    raise InputError(f"{folder}: its shards are gone from {relative}; put them back there")
 
 
 def shards_of(pairs: str | Path | pa.Table) -> Path | None:
@@ -240,7 +218,7 @@ class Chunks(NamedTuple):
     rows: int
 
 
-def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int = CHUNK_ROWS) -> Chunks:
+def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int) -> Chunks:
     """Divide a table into chunks of at most `rows`; what is no parquet is copied to `spare`."""
     schemas, chunks = [], []
     for source in [pairs] if isinstance(pairs, pa.Table) else table_files(pairs):
