@@ -6,35 +6,22 @@ same bytes. The file `00000.parquet` comes last: an interrupted writer resumes w
 
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from align_edu.io import (
-    InputError,
-    only_writer,
-    read_json,
-    usable_cores,
-    write_json,
-    written_whole,
-)
+from align_edu.io import InputError, only_writer, read_json, usable_cores, write_json
 from align_edu.world.benchmark import write_benchmark
 from align_edu.world.draw import check_drawing, check_range
 from align_edu.world.scene import scene_facts
 from align_edu.world.tasks import write_task
-from align_edu.world.web_noise import (
-    DEFAULT_NOISE,
-    WorldSettings,
-    benchmark_scenes,
-    make_pair,
-)
+from align_edu.world.web_noise import DEFAULT_NOISE, WorldSettings, benchmark_scenes, make_pair
 
 __all__ = ["World"]
 
@@ -91,9 +78,8 @@ class World:
             shards = range(-(-pairs // shard_size))
             missing = [s for s in shards if not all(file.exists() for file in _shard_files(out, s))]
             done = pairs - sum(_pairs_in(settings, shard) for shard in missing)
-            label = f"writing {out.name}"
-            bar = tqdm(None, label, pairs, initial=done, unit=" pairs", disable=not progress)
-            with bar:
+            label, shows = f"writing {out.name}", {"unit": " pairs", "disable": not progress}
+            with tqdm(None, label, pairs, initial=done, **shows) as bar:
                 for written in _written(settings, out, missing, workers):
                     bar.update(written)
         return out
@@ -106,7 +92,6 @@ class World:
 
         out: folder for `dataset_toy.json` (Karpathy's format) and `images/`. Its pictures are in
         no shard of any world.
-        scenes: number of scenes. image_size: pixels of each side of a picture.
         train: number of further scenes, the split "train", for fine-tuning.
         twins: near twins after each scene, which differ from it in one fact.
         """
@@ -124,7 +109,6 @@ class World:
         are in no shard and no benchmark.
         task: a key of `align_edu.world.tasks.TASKS`, such as "object", "colour" or "count".
         train, val, test: pictures of each split, all classes alike.
-        image_size: pixels of each side of a picture.
         held_out: test on compositions that training never sees; for "object" and "colour".
 
         Paper: Section 5.2 (VTAB's natural, specialised and structured tasks).
@@ -161,45 +145,34 @@ def _claim_folder(settings: WorldSettings, out: Path) -> None:
         write_json(path, record)
 
 
-def _written(
-    settings: WorldSettings, out: Path, shards: Sequence[int], workers: int
-) -> Iterator[int]:
+def _written(settings: WorldSettings, out: Path, shards: list[int], workers: int) -> Iterator[int]:
     """Write the shards, and yield the number of pairs of each as it is done."""
     write, workers = partial(_write_shard, settings, out), min(workers, len(shards))
     if workers <= 1:
         yield from map(write, shards)
         return
     # Forking a process that holds threads (torch, pyarrow) can hang, so workers start afresh.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
             yield from pool.map(write, shards)
-        except BrokenProcessPool:
-            raise InputError(
-                f"{out}: a worker process ended early; in a script, write worlds below "
-                "`if __name__ == '__main__':`, or use one worker"
-            ) from None
+        except BrokenExecutor:
+            guard = "in a script, write worlds below `if __name__ == '__main__':`"
+            message = f"{out}: a worker process ended early; {guard}, or use one worker"
+            raise InputError(message) from None
 
 
 def _write_shard(settings: WorldSettings, out: Path, shard: int) -> int:
     """Write one shard, replacing what is left of an unfinished one; return its number of pairs."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    from align_edu.pairs.shards import write_tar
+    from align_edu.pairs.shards import write_shard
 
-    tar, stats, parquet = _shard_files(out, shard)
+    *_, parquet = _shard_files(out, shard)
     for left_over in [parquet, *out.glob(f".{shard:05d}*.part")]:
         left_over.unlink(missing_ok=True)
-    rows = write_tar(tar, _drawn(settings, shard))
-    counts = {"count": len(rows), "successes": len(rows)}
-    counts |= {"failed_to_download": 0, "failed_to_resize": 0}
-    write_json(stats, {**counts, "status_dict": {"success": len(rows)}})
     numbers = ("original_width", "original_height", "width", "height")
-    schema = pa.schema([(name, pa.int32() if name in numbers else pa.string()) for name in rows[0]])
-    with written_whole(parquet) as beside:
-        pq.write_table(pa.Table.from_pylist(rows, schema), beside)
-    return len(rows)
+    types = dict.fromkeys(numbers, pa.int32()) | {"error_message": pa.string()}
+    return write_shard(out / f"{shard:05d}.tar", _drawn(settings, shard), **types)
 
 
 def _shard_files(out: Path, shard: int) -> list[Path]:
@@ -215,19 +188,9 @@ def _drawn(settings: WorldSettings, shard: int) -> Iterator[tuple[dict[str, Any]
     """Yield row, ending and picture of each pair: img2dataset's columns, then the truth."""
     for index in range(_pairs_in(settings, shard)):
         pair = make_pair(settings, shard, index)
-        row = {
-            "key": f"{shard:05d}{index:04d}",
-            "caption": pair.text,
-            "url": pair.url,
-            "sha256": hashlib.sha256(pair.jpeg).hexdigest(),
-            "original_width": pair.original_size[0],
-            "original_height": pair.original_size[1],
-            "width": settings.image_size,
-            "height": settings.image_size,
-            "status": "success",
-            "error_message": None,
-            "exif": "{}",
-            "noise": pair.noise,
-            "scene": json.dumps(scene_facts(pair.scene)),
-        }
-        yield row, ".jpg", pair.jpeg
+        row: dict[str, Any] = {"key": f"{shard:05d}{index:04d}", "caption": pair.text}
+        row |= {"url": pair.url, "sha256": hashlib.sha256(pair.jpeg).hexdigest()}
+        row |= dict(zip(("original_width", "original_height"), pair.original_size))
+        row |= dict.fromkeys(("width", "height"), settings.image_size)
+        row |= {"status": "success", "error_message": None, "exif": "{}", "noise": pair.noise}
+        yield row | {"scene": json.dumps(scene_facts(pair.scene))}, ".jpg", pair.jpeg

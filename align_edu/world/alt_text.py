@@ -157,13 +157,9 @@ def _letter_case(text: str, rng: np.random.Generator) -> str:
     u = rng.random()
     if u < 0.55:
         return text
-    if u >= 0.90:
-        text = " ".join(_capital(word) if len(word) > 2 else word for word in text.split())
-    return _capital(text) + ("." if u < 0.68 else "")
-
-
-def _capital(text: str) -> str:
-    return text[0].upper() + text[1:]
+    if u >= 0.90:  # a capital for each word of three letters or more
+        text = re.sub(r"(?<!\S)\S(?=\S\S)", lambda first: first[0].upper(), text)
+    return text[0].upper() + text[1:] + ("." if u < 0.68 else "")
 
 
 def _caption_of(scene: Scene, facts: frozenset[str], rng: np.random.Generator) -> str:

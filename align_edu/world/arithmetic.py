@@ -90,25 +90,17 @@ def measure_arithmetic(
     """
     from tqdm import tqdm
 
-    quizzes = {
-        name: make_quiz(run, name, queries, seed)
-        for name in tqdm(attributes, "attributes", disable=not progress)
-    }
-    found: dict[str, dict[str, Any]] = {
-        name: {kind: _success(quiz, **weights) for kind, weights in QUERY_KINDS.items()}
-        | {
-            "chance": quiz.right.double().mean().item(),
-            "queries": len(quiz.image),
-            "gallery": len(quiz.gallery),
-            "centred": _success(_centred(quiz), text=1.0),
-        }
-        for name, quiz in quizzes.items()
-    }
+    names = tqdm(attributes, "attributes", disable=not progress)
+    quizzes = {name: make_quiz(run, name, queries, seed) for name in names}
+    found: dict[str, dict[str, Any]] = {}
+    for name, quiz in quizzes.items():
+        success = {kind: _success(quiz, **weights) for kind, weights in QUERY_KINDS.items()}
+        sizes = {"queries": len(quiz.image), "gallery": len(quiz.gallery)}
+        found[name] = success | {"chance": quiz.right.double().mean().item()} | sizes
+        found[name]["centred"] = _success(_centred(quiz), text=1.0)
     sweep = {
-        str(weight): {
-            name: recall_at(ask(quiz, text=weight), (1,))["R@1"] for name, quiz in quizzes.items()
-        }
-        for weight in WEIGHTS
+        str(w): {name: recall_at(ask(quiz, text=w), (1,))["R@1"] for name, quiz in quizzes.items()}
+        for w in WEIGHTS
     }
     gap = modality_gap(quizzes.values())
     return {"attributes": found, "sweep": sweep, "gap": gap, "seed": seed}
@@ -134,10 +126,8 @@ def arithmetic_table(result: Mapping[str, Any]) -> str:
     for name, part in result["attributes"].items():
         values = [part[kind]["success@1"] for kind in QUERY_KINDS] + [part["chance"]]
         lines.append(f"{name:<14}" + "".join(f"{100 * value:16.1f}" for value in values))
-    means = ", ".join(
-        f"{weight}: {100 * sum(shares.values()) / len(shares):.1f}"
-        for weight, shares in result["sweep"].items()
-    )
+    sweep = result["sweep"].items()
+    means = ", ".join(f"{w}: {100 * sum(s.values()) / len(s):.1f}" for w, s in sweep)
     return "\n".join([*lines, f"mean by weight of the words, the image at 1: {means}"])
 
 

@@ -1,6 +1,5 @@
 """The toy benchmark: unique scenes, five captions each, Karpathy JSON, ratings; search by kind."""
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -14,17 +13,7 @@ from align_edu.io import InputError, write_json, write_once, written_whole
 from align_edu.world.alt_text import full_captions, plain_words
 from align_edu.world.catalog import INVERSE_RELATIONS, NOUNS, with_article
 from align_edu.world.draw import check_drawing, check_range, draw
-from align_edu.world.scene import (
-    BENCHMARK_STREAM,
-    RATING_STREAM,
-    Scene,
-    Thing,
-    child_rng,
-    edited,
-    is_held_out,
-    sample_scene,
-    scene_facts,
-)  # fmt: skip
+from align_edu.world.scene import Scene, child_rng, edited, is_held_out, sample_scene, scene_facts
 from align_edu.world.web_noise import CLEAN_QUALITY, benchmark_scenes, jpeg_bytes
 
 if TYPE_CHECKING:
@@ -60,24 +49,19 @@ def _fill(folder: Path, made_with: dict[str, int], progress: bool) -> None:
     bar = tqdm(scenes, "drawing the benchmark", tests + train, unit=" scenes", disable=not progress)
     rows: list[dict[str, Any]] = []
     drawn = []
-    for image_id, (scene, twin_of, rng) in enumerate(bar):
+    for number, (scene, twin_of, rng) in enumerate(bar):
+        name, numbers = f"{number:06d}.jpg", range(number * CAPTIONS, (number + 1) * CAPTIONS)
         sentences = [
-            {"raw": text, "tokens": plain_words(text), "imgid": image_id, "sentid": sentid}
-            for sentid, text in enumerate(full_captions(scene, rng, CAPTIONS), image_id * CAPTIONS)
+            {"raw": text, "tokens": plain_words(text), "imgid": number, "sentid": sentid}
+            for sentid, text in zip(numbers, full_captions(scene, rng, CAPTIONS))
         ]
-        row = {
-            "filename": f"{image_id:06d}.jpg",
-            "imgid": image_id,
-            "split": "test" if image_id < tests else "train",
-            "sentids": [sentence["sentid"] for sentence in sentences],
-            "sentences": sentences,
-            "held_out": is_held_out(scene),
-            "scene": scene_facts(scene),
-        }
+        row = {"filename": name, "imgid": number, "split": "test" if number < tests else "train"}
+        row |= {"sentids": [*numbers], "sentences": sentences}
+        row |= {"held_out": is_held_out(scene), "scene": scene_facts(scene)}
         rows.append(row | ({"twin_of": twin_of} if twins else {}))
         drawn.append(scene)
         jpeg = jpeg_bytes(draw(scene, rng, made_with["image_size"]), CLEAN_QUALITY)
-        (folder / "images" / f"{image_id:06d}.jpg").write_bytes(jpeg)
+        (folder / "images" / name).write_bytes(jpeg)
     names = [row["filename"] for row in rows[:tests]]
     write_ratings(folder / "cxc", names, drawn[:tests], made_with["seed"])
     write_json(folder / RECORD, {"images": rows, "dataset": "toy", "made_with": made_with})
@@ -90,10 +74,10 @@ def _unique_scenes(
 
     Each test scene is followed by its near twins, which come with its number.
     """
-    near: dict[tuple[str, Thing], list[Scene]] = defaultdict(list)
+    near: dict[Any, list[Scene]] = defaultdict(list)  # by place and object
     first: Scene | None = None
     for number in range(n + train):
-        rng = child_rng(seed, BENCHMARK_STREAM, number)
+        rng = child_rng(seed, "benchmark", number)
         held_out = rng.random() < HELD_OUT_SHARE and number < n
         place = number % (twins + 1) if number < n else 0
         first = first if place else None
@@ -149,13 +133,14 @@ def rate(a: Scene, b: Scene) -> float:
 
     Each object counts by its best counterpart, averaged over the objects of both scenes.
     """
-
-    def same(x: Thing, y: Thing) -> float:
-        return (_KIND + _COLOUR * (x.colour == y.colour)) if x.kind == y.kind else 0.0
-
+    same = {
+        (x, y): _KIND + _COLOUR * (x.colour == y.colour) if x.kind == y.kind else 0.0
+        for x in a.things
+        for y in b.things
+    }
     score = sum(w for fact, w in _WEIGHTS.items() if getattr(a, fact) == getattr(b, fact))
-    best = [max(same(x, y) for y in b.things) for x in a.things]
-    best += [max(same(x, y) for x in a.things) for y in b.things]
+    best = [max(same[x, y] for y in b.things) for x in a.things]
+    best += [max(same[x, y] for x in a.things) for y in b.things]
     return score + _OBJECTS * (sum(best) / len(best))
 
 
@@ -183,11 +168,8 @@ def write_ratings(folder: Path, names: Sequence[str], scenes: Sequence[Scene], s
             tables["sis"].append((names[i], names[j], score, f"i2i_{method}"))
             tables["sits"].append((one, names[j], score, f"c2i_{method}"))
     for kind, rows in tables.items():
-        with (
-            written_whole(folder / f"{kind}_test.csv") as beside,
-            beside.open("w", encoding="utf-8", newline="") as file,
-        ):
-            csv.writer(file, lineterminator="\n").writerows(rows)
+        with written_whole(folder / f"{kind}_test.csv") as beside:
+            beside.write_text("".join(f"{','.join(row)}\n" for row in rows), encoding="utf-8")
 
 
 def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, str]]]:
@@ -195,7 +177,7 @@ def _neighbours(scenes: Sequence[Scene], seed: int) -> Iterator[list[tuple[int, 
     table = np.array([[s.thing.kind, s.thing.colour, s.place, s.weather, s.style] for s in scenes])
     weights = np.array([_OBJECTS * _KIND, _OBJECTS * _COLOUR, 1.25, 0.4, 0.4])
     for i in range(len(scenes)):
-        rng = child_rng(seed, RATING_STREAM, i)
+        rng = child_rng(seed, "rating", i)
         alike = ((table == table[i]) * weights).sum(axis=1) + 1e-3 * rng.random(len(scenes))
         alike[i] = -1.0
         near = np.argsort(-alike)[: min(SIMILAR, len(scenes) - 1)].tolist()

@@ -18,10 +18,9 @@ Colour = tuple[int, int, int]
 Hues = dict[str, Any]  # names of colours, or of several to choose from
 Phrases = dict[str, tuple[str, ...]]
 Points = np.ndarray  # (n, 2) float: x to the right and y downwards
-Part = tuple[str, Points]  # a shade and the outline that it fills
+Part = tuple[str, Points]  # a shade, after a minus if it has no rim, and the outline that it fills
 STEPS = 5  # points between two corners of a smooth line
 SHARPEST_RIM = 1.6
-BARE = ("string", "steam")  # too thin for a rim
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +115,9 @@ def artwork(kind: str) -> Artwork:
     return Artwork(
         points=((points - (low + high) / 2) / longest).astype(np.float32),
         outward=np.concatenate([_outward(outline) for _, outline in parts]).astype(np.float32),
-        shades=tuple(shade for shade, _ in parts),
+        shades=tuple(shade.removeprefix("-") for shade, _ in parts),
         ends=tuple(np.cumsum([len(outline) for _, outline in parts]).tolist()),
-        rims=_rims(parts),
+        rims=tuple(i for i, (shade, _) in enumerate(parts) if shade[0] != "-"),
         half=(width, height),
     )
 
@@ -219,24 +218,3 @@ def _outward(points: Points) -> Points:
 
 def _unit(vectors: Points) -> Points:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-
-
-def _rims(parts: list[Part]) -> tuple[int, ...]:
-    """The parts of which at least one corner lies inside no other part."""
-    found = []
-    for i, (shade, points) in enumerate(parts):
-        hidden = [_inside(points, other) for j, (_, other) in enumerate(parts) if i != j]
-        if shade not in BARE and not np.any(hidden, axis=0).all():
-            found.append(i)
-    return tuple(found)
-
-
-def _inside(points: Points, outline: Points) -> np.ndarray:
-    """Whether each point lies inside the outline, (n,) bool; matplotlib.path differs on edges."""
-    x, y = points[:, :1], points[:, 1:]
-    x0, y0 = outline[:, 0], outline[:, 1]
-    x1, y1 = np.roll(x0, -1), np.roll(y0, -1)
-    crosses = (y0 > y) != (y1 > y)
-    rise = np.where(y1 == y0, 1e-12, y1 - y0)
-    left = x < x0 + (y - y0) / rise * (x1 - x0)
-    return np.sum(crosses & left, axis=1) % 2 == 1

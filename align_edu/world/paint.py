@@ -1,12 +1,12 @@
 """Paint in unit coordinates, so that a picture can have any size; light, sky, hills, weather."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from align_edu.world.catalog import PICTURES, Colour
+from align_edu.world.catalog import PICTURES, Colour, Hues
 from align_edu.world.scene import Scene
 
 T = TypeVar("T")
@@ -64,12 +64,8 @@ class Dice:
 
 def mix(colour: Numbers, other: Numbers, part: float) -> Colour:
     """Return the colour with a part of the other one in it: 0 for none, 1 for only the other."""
-    kept = 1.0 - part
-    return (
-        int(colour[0] * kept + other[0] * part),
-        int(colour[1] * kept + other[1] * part),
-        int(colour[2] * kept + other[2] * part),
-    )
+    (r, g, b), (x, y, z), kept = colour, other, 1.0 - part
+    return int(r * kept + x * part), int(g * kept + y * part), int(b * kept + z * part)
 
 
 class Brush:
@@ -132,9 +128,7 @@ class Brush:
         self._draw.polygon([c * s for c in corners], fill=self.ink(colour))
         return colour
 
-    def thing(
-        self, name: str, at: Numbers, colours: Mapping[str, Colour], w: float = 1, h: float = 0
-    ) -> None:
+    def thing(self, name: str, at: Numbers, colours: Hues, w: float = 1, h: float = 0) -> None:
         """Paint a thing of pictures.toml at this point; w and h (0 for w) are its units."""
         (x, y), h, s = at, h or w, self.side
         for colour, form, pairs in THINGS[name]:

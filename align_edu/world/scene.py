@@ -14,19 +14,21 @@ from align_edu.world import catalog
 from align_edu.world.catalog import COUNT_WORDS, NOUNS, with_article
 
 # The first number of each random stream: no two streams of one seed ever meet.
-TRAINING_STREAM, BENCHMARK_STREAM, POPULAR_STREAM = 0, 1, 2
-TASK_STREAM, RATING_STREAM, EDIT_STREAM = 3, 4, 5
+EDIT_STREAM = 5
+STREAMS = {"training": 0, "benchmark": 1, "popular": 2, "task": 3, "rating": 4}
 
 
-def child_rng(seed: int, *parts: int) -> np.random.Generator:
+def child_rng(seed: int, *parts: int | str) -> np.random.Generator:
     """Return a generator for one part of the work, the same on whichever worker does that part.
 
-    parts: non-negative integers that identify the part, for example a shard and a row.
+    parts: a name of `STREAMS`, and non-negative integers that identify the part, for example a
+    shard and a row.
 
     >>> child_rng(1, 2, 3).random() == child_rng(1, 2, 3).random() != child_rng(1, 2, 4).random()
     True
     """
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=parts))
+    key = [STREAMS[part] if isinstance(part, str) else part for part in parts]
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +80,8 @@ _COLOURS = _zipf_wheel(catalog.COLOURS, catalog.COLOUR_EXPONENT)
 _PLACES = _zipf_wheel(catalog.PLACES, catalog.PLACE_EXPONENT)
 _WEATHER, _SIZES, _STYLES = Wheel(catalog.WEATHER), Wheel(catalog.SIZES), Wheel(catalog.STYLES)
 _COUNTS, _RELATIONS = Wheel(catalog.COUNTS), Wheel(catalog.RELATIONS)
-_DARK_WEATHER = Wheel(
-    {k: f for k, f in catalog.WEATHER.items() if k not in catalog.DAYLIGHT_WEATHER}
-)
+_DARK = {k: rate for k, rate in catalog.WEATHER.items() if k not in catalog.DAYLIGHT_WEATHER}
+_DARK_WEATHER = Wheel(_DARK)
 
 # One composition in sixteen, chosen by SHA-256 and so the same on every machine.
 HELD_OUT = frozenset(
@@ -143,7 +144,6 @@ def scene_from_facts(facts: Mapping[str, Any]) -> Scene:
 
     Raises InputError if a value is missing or is not in the catalog.
     """
-
     values: dict[str, Any] = {key: facts.get(key) for key in FACTS}
     second = bool(values["other_kind"])
     for key, options in FACTS.items():

@@ -13,15 +13,7 @@ from tqdm import tqdm
 from align_edu.io import InputError, write_json, write_once
 from align_edu.world import catalog
 from align_edu.world.draw import check_drawing, check_range, draw
-from align_edu.world.scene import (
-    HELD_OUT,
-    TASK_STREAM,
-    Scene,
-    Thing,
-    child_rng,
-    is_held_out,
-    sample_scene,
-)
+from align_edu.world.scene import HELD_OUT, Scene, Thing, child_rng, is_held_out, sample_scene
 from align_edu.world.web_noise import CLEAN_QUALITY, jpeg_bytes
 
 if TYPE_CHECKING:
@@ -109,11 +101,12 @@ def _fill(folder: Path, made_with: dict[str, Any], progress: bool) -> None:
     name = made_with["task"]
     task, total = TASKS[name], sum(made_with[split] for split in SPLITS)
     bar = tqdm(desc=f"drawing {name}", total=total, unit=" pictures", disable=not progress)
+    held_out = {value for pair in HELD_OUT for value in pair}
     for place, split in enumerate(SPLITS):
         unseen = made_with["held_out"] and split == "test"
-        values = _values(name, unseen)
+        values = [value for value in task.classes if not unseen or value in held_out]
         for i in range(made_with[split]):
-            rng = child_rng(made_with["seed"], TASK_STREAM, list(TASKS).index(name), place, i)
+            rng = child_rng(made_with["seed"], "task", list(TASKS).index(name), place, i)
             value = values[i % len(values)]
             picture = task_picture(name, value, rng, made_with["image_size"], unseen)
             file = folder / split / str(value) / f"{i:05d}.jpg"
@@ -131,25 +124,14 @@ def task_picture(
     task: str, value: Any, rng: np.random.Generator, size: int, held_out: bool = False
 ) -> Image.Image:
     """Draw one picture of a class; with `held_out`, of a composition hidden from training."""
-    scene = _scene(task, value, rng, held_out)
-    picture = draw(scene, rng, size)
-    return picture.rotate(90 * value) if task == "rotated" else picture
-
-
-def _scene(task: str, value: Any, rng: np.random.Generator, held_out: bool) -> Scene:
-    while True:
+    scene = None
+    while scene is None or is_held_out(scene) != held_out:
         scene = TASKS[task].shown(sample_scene(rng), value)
         if scene is not None and held_out:
             pairs = [pair for pair in sorted(HELD_OUT) if value in pair]
             scene = _alone(scene, thing=Thing(*pairs[rng.integers(len(pairs))]))
-        if scene is not None and is_held_out(scene) == held_out:
-            return scene
-
-
-def _values(task: str, held_out: bool) -> list[Any]:
-    """The classes of a task; for held-out pictures only those that occur among them."""
-    shown = {value for pair in HELD_OUT for value in pair}
-    return [value for value in TASKS[task].classes if not held_out or value in shown]
+    picture = draw(scene, rng, size)
+    return picture.rotate(90 * value) if task == "rotated" else picture
 
 
 def toy_captions() -> "Captions":

@@ -19,15 +19,7 @@ from align_edu.io import InputError, read_json
 from align_edu.world.alt_text import MOST_WORDS, caption, plain_words
 from align_edu.world.catalog import NOUNS, WEB, one_of
 from align_edu.world.draw import draw
-from align_edu.world.scene import (
-    POPULAR_STREAM,
-    TRAINING_STREAM,
-    Scene,
-    Wheel,
-    child_rng,
-    sample_scene,
-    scene_from_facts,
-)
+from align_edu.world.scene import Scene, Wheel, child_rng, sample_scene, scene_from_facts
 
 DEFAULT_NOISE = 0.25
 # A popular image needs over 1,000 alt-texts; this mean makes fewer practically impossible.
@@ -79,7 +71,7 @@ def make_pair(settings: WorldSettings, shard: int, index: int) -> Pair:
 
     Its scene has no held-out composition, unless it is a near-duplicate of a benchmark picture.
     """
-    rng = child_rng(settings.seed, TRAINING_STREAM, shard, index)
+    rng = child_rng(settings.seed, "training", shard, index)
     u, noise = rng.random(), "clean"
     if u < settings.noise:
         noise = _noise_wheel(settings).pick(u / settings.noise)
@@ -114,7 +106,7 @@ def _drawn(settings: WorldSettings, noise: str, scene: Scene, rng: np.random.Gen
 
 @lru_cache(maxsize=64)
 def _popular_pair(settings: WorldSettings, number: int) -> Pair:
-    rng = child_rng(settings.seed, POPULAR_STREAM, number)
+    rng = child_rng(settings.seed, "popular", number)
     return _drawn(settings, "popular_image", sample_scene(rng), rng)
 
 
@@ -136,17 +128,15 @@ def benchmark_scenes(folder: Path) -> tuple[tuple[Path, Scene], ...]:
     path = folder / "dataset_toy.json"
     record = read_json(path)
     try:
-        found = tuple(
-            (folder / "images" / Path(row["filename"]).name, scene_from_facts(row["scene"]))
-            for row in record["images"]
-        )
+        names = [Path(row["filename"]).name for row in record["images"]]
+        scenes = [scene_from_facts(row["scene"]) for row in record["images"]]
     except (AttributeError, KeyError, TypeError):
-        found = ()
+        names, scenes = [], []
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if not found:
+    if not names:
         raise InputError(f"{path}: has no images with scenes; give a benchmark made by this world")
-    return found
+    return tuple((folder / "images" / name, scene) for name, scene in zip(names, scenes))
 
 
 def _origin(noise: str, scene: Scene, rng: np.random.Generator) -> tuple[tuple[int, int], str]:
@@ -186,10 +176,6 @@ def _field(options: Any, rng: np.random.Generator) -> Any:
     if "letters" in options:
         return _letters(options["letters"], rng)
     return _between(options["least"], options["greatest"], rng)
-
-
-def _other_caption(scene: Scene, rng: np.random.Generator) -> str:
-    return caption(sample_scene(rng), rng)
 
 
 def _camera_id(scene: Scene, rng: np.random.Generator) -> str:
@@ -234,9 +220,9 @@ def _other_language(scene: Scene, rng: np.random.Generator) -> str:
 
 
 _WRITERS: dict[str, TextMaker] = {name: partial(_written, name) for name in WEB["formats"]} | {
-    "camera_id": _camera_id, "keyword_list": _keyword_list, "other_caption": _other_caption,
-    "one_word": _one_word, "over_long": _over_long, "rare_junk": _rare_junk,
-    "other_language": _other_language,
+    "camera_id": _camera_id, "keyword_list": _keyword_list, "one_word": _one_word,
+    "other_caption": lambda scene, rng: caption(sample_scene(rng), rng),
+    "other_language": _other_language, "over_long": _over_long, "rare_junk": _rare_junk,
 }  # fmt: skip
 NOISE: dict[str, Noise] = {
     name: Noise(name, **facts, text=_WRITERS.get(name)) for name, facts in WEB["noise"].items()
