@@ -27,11 +27,8 @@ HEAD = TAIL = 10  # kinds that are called common and rare, of the list by freque
 SIDES = (40, 48, 60, 72)  # pixels that a picture is resized to at test time; training has 48
 QUERIES = 100  # of each kind of image ± text query
 WEIGHTS = {  # of text and image in a query
-    "both": (1.0, 1.0),
-    "both_2_1": (2.0, 1.0),
-    "image_only": (0.0, 1.0),
-    "text_only": (1.0, 0.0),
-}
+    "both": (1.0, 1.0), "both_2_1": (2.0, 1.0), "image_only": (0.0, 1.0), "text_only": (1.0, 0.0),
+}  # fmt: skip
 WAYS = ("image_to_text", "text_to_image", "text_to_text", "image_to_image")
 
 
@@ -83,12 +80,11 @@ def _retrieval(run: Run, folder: Path) -> dict[str, str]:
 
 
 def _naming(run: Run, exam: Path) -> dict[str, str]:
-    found, tasks = {}, {task: read_labelled(exam / task, "test") for task in TASKS}
-    embedded = {task: embed_labelled(run, data) for task, data in tasks.items()}
-    for task, data in tasks.items():
-        found[task] = _named(run, data, embedded[task])
-    data, train = tasks["object"], read_labelled(exam / "object", "train")
-    images = embedded["object"]
+    tests = {task: read_labelled(exam / task, "test") for task in TASKS}
+    embedded = {task: embed_labelled(run, data) for task, data in tests.items()}
+    found = {task: _named(run, data, embedded[task]) for task, data in tests.items()}
+    data, images = tests["object"], embedded["object"]
+    train = read_labelled(exam / "object", "train")
     nearest = neighbour_ranks(embed_labelled(run, train), train.labels, images, data.labels)
     found["neighbours"] = _hits(nearest)
     found["one_prompt"] = _named(run, data, images, prompts=1)
@@ -96,11 +92,10 @@ def _naming(run: Run, exam: Path) -> dict[str, str]:
     for name, kinds in (("common", by_frequency[:HEAD]), ("rare", by_frequency[-TAIL:])):
         pairs = zip(found["object"], data.labels.tolist(), strict=True)
         found[name] = "".join(hit for hit, label in pairs if data.classes[label] in kinds)
+    image = run.preset.image
     for side in SIDES:
-        settings = run.preset.image
-        crop = round(side * settings.crop / settings.resize)
-        preset = replace(run.preset, image=replace(settings, resize=side, crop=crop))
-        sized = replace(run, preset=preset)
+        larger = replace(image, resize=side, crop=round(side * image.crop / image.resize))
+        sized = replace(run, preset=replace(run.preset, image=larger))
         found[f"side_{side}"] = _named(sized, data, embed_labelled(sized, data))
     return found
 
@@ -111,13 +106,12 @@ def _named(run: Run, data: LabelledImages, images: Tensor, prompts: int | None =
 
 
 def _sums(run: Run) -> dict[str, str]:
-    found: dict[str, str] = dict.fromkeys(WEIGHTS, "")
-    for fact in TASKS:
-        quiz = make_quiz(run, fact, QUERIES, EXAM_SEED)
-        for name, (text, image) in WEIGHTS.items():
-            found[name] += _hits(ask(quiz, text=text, image=image, minus=False))
-    quiz = make_quiz(run, "removed", QUERIES, EXAM_SEED)
-    return found | {"removed": _hits(ask(quiz)), "kept": _hits(ask(quiz, text=0.0))}
+    quizzes = [make_quiz(run, fact, QUERIES, EXAM_SEED) for fact in (*TASKS, "removed")]
+    found = {
+        name: "".join(_hits(ask(q, text=text, image=image, minus=False)) for q in quizzes[:-1])
+        for name, (text, image) in WEIGHTS.items()
+    }
+    return found | {"removed": _hits(ask(quizzes[-1])), "kept": _hits(ask(quizzes[-1], text=0.0))}
 
 
 def _hits(ranks: Tensor) -> str:

@@ -52,7 +52,7 @@ def chosen_rate(records: Path, name: str) -> float | None:
         if record is None:
             raise LookupError(f"{name}: no record at the rate {rate:g}")
         scores[rate] = record["measures"]["twins"].count("1")
-    return max(scores, key=scores.__getitem__) if scores else None
+    return max(scores, key=scores.__getitem__, default=None)
 
 
 def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
@@ -63,10 +63,8 @@ def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
         return {}
     found = {}
     for seed in range(1, MOST_SEEDS + 1):
-        record = read_record(records, name, seed, rate) or {"measures": {}}
-        value = record["measures"].get(measure)
-        if isinstance(value, str):
-            found[seed] = np.frombuffer(value.encode(), np.uint8) - float(ord("0"))
-        elif value is not None:
-            found[seed] = np.array([value])
+        record = read_record(records, name, seed, rate)
+        if record and measure in record["measures"]:
+            value = record["measures"][measure]
+            found[seed] = np.array([*map(float, value)] if isinstance(value, str) else [value])
     return found

@@ -54,14 +54,13 @@ def write_page(path: Path, records: Path) -> dict[str, Outcome]:
     head = Path(__file__).with_name("page.md").read_text(encoding="utf-8").strip()
     lines = [head, "", f"**{summary(outcomes.values())}.**", ""]
     lines += ["| claim | source | verdict |", "|---|---|---|"]
-    for name, outcome in outcomes.items():
-        anchor = f"{name}-{outcome.verdict}".replace(" ", "-")
-        claim = CLAIMS[name]
-        lines.append(f"| [{claim.says}](#{anchor}) | {claim.source} | {outcome.verdict} |")
-    for name, outcome in outcomes.items():
-        lines += ["", detail(name, CLAIMS[name], outcome)]
+    for name, claim in CLAIMS.items():
+        anchor = f"{name}-{outcomes[name].verdict}".replace(" ", "-")
+        cells = f"[{claim.says}](#{anchor}) | {claim.source} | {outcomes[name].verdict}"
+        lines.append(f"| {cells} |")
+    details = [detail(name, claim, outcomes[name]) for name, claim in CLAIMS.items()]
     with written_whole(path) as beside:
-        beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        beside.write_text("\n".join([*lines, "", "\n\n".join(details), ""]), encoding="utf-8")
     return outcomes
 
 
@@ -69,8 +68,8 @@ def _in_words(sums: Mapping[str, float]) -> str:
     """Return a contrast as text: "base:twins − dimension 16:twins + 0.02"."""
     parts = []
     for term, weight in sums.items():
-        size = abs(weight)
-        value = f"{size:g}" if term == "margin" else term if size == 1 else f"{size:g} × {term}"
+        size = f"{abs(weight):g}"
+        value = size if term == "margin" else term if size == "1" else f"{size} × {term}"
         parts.append(f"{'−' if weight < 0 else '+'} {value}")
     return " ".join(parts).removeprefix("+ ")
 

@@ -5,15 +5,14 @@ A record is written last, so a sweep that is killed goes on with the next missin
 
 import hashlib
 import json
-import multiprocessing
 import platform
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +37,15 @@ from align_edu.world.catalog import KINDS
 
 WORLD_SEED = 7_000  # of every run's raw pairs: another seed of a run is another order of them
 CURVE = 30  # points of the loss that a record keeps
-RULES = {  # how to leave a rule out; in so few pairs no image has 1,000 texts
-    "sides": {"min_side": None},
-    "aspect": {"max_aspect": None},
-    "shared": {"max_images_per_text": None},
-    "rare": {"vocabulary_size": None},
-    "length": {"min_words": None, "max_words": None},
-}
+RULES = {  # the bounds that leave a rule out; in so few pairs no image has 1,000 texts
+    "sides": ["min_side"], "aspect": ["max_aspect"], "shared": ["max_images_per_text"],
+    "rare": ["vocabulary_size"], "length": ["min_words", "max_words"],
+}  # fmt: skip
 Job = tuple[str, int, float | None]  # variant, seed, learning rate
 
 
 def run_sweep(
-    names: Sequence[str], records: Path, work: Path, *, seeds: int | None = None
+    names: list[str], records: Path, work: Path, *, seeds: int | None = None
 ) -> list[Path]:
     """Make every missing record of the variants, and return their files.
 
@@ -59,43 +55,36 @@ def run_sweep(
     Raises InputError and TrainingStopped as `train`, InputError where another sweep uses ``work``.
     """
     made: list[Path] = []
+    make = partial(make_record, records=records, work=work)
+    spawn, side_by_side = get_context("spawn"), 1 if torch.cuda.is_available() else 2
     with only_writer(work):
         write_exam(work / "exam")
         while jobs := list(dict.fromkeys(missing_runs(records, work, names, seeds))):
-            for data in dict.fromkeys(VARIANTS[name].data for name, _, _ in jobs):
-                prepare(data, work, progress=True)
-            context = multiprocessing.get_context("spawn")
-            side_by_side = 1 if torch.cuda.is_available() else 2
-            make = partial(make_record, records=records, work=work)
-            with ProcessPoolExecutor(side_by_side, context, max_tasks_per_child=1) as pool:
+            for name, _, _ in jobs:
+                prepare(VARIANTS[name].data, work, progress=True)
+            with ProcessPoolExecutor(side_by_side, spawn, max_tasks_per_child=1) as pool:
                 try:
                     made += tqdm(pool.map(make, jobs), "runs", len(jobs))
-                except BrokenProcessPool:
-                    raise TrainingStopped(
-                        f"{work}: the process of a run ended early; records that are made are"
-                        " kept, and the same command continues"
-                    ) from None
+                except BrokenExecutor:
+                    kept = "records that are made are kept, and the same command continues"
+                    message = f"{work}: the process of a run ended early; {kept}"
+                    raise TrainingStopped(message) from None
     return made
 
 
-def missing_runs(
-    records: Path, work: Path, names: Sequence[str], seeds: int | None
-) -> Iterator[Job]:
+def missing_runs(records: Path, work: Path, names: list[str], seeds: int | None) -> Iterator[Job]:
     """Yield the runs to make next; more follow once rates are chosen and first runs are made."""
     for name in names:
-        variant = VARIANTS[name]
-        tuning = [(name, TUNING_SEED, rate) for rate in variant.rates]
-        missing = [job for job in tuning if read_record(records, *job) is None]
-        yield from missing
-        if missing:
+        start, tuning = VARIANTS[name].tuned_from, VARIANTS[name].rates
+        if missing := [r for r in tuning if read_record(records, name, TUNING_SEED, r) is None]:
+            yield from ((name, TUNING_SEED, rate) for rate in missing)
             continue
-        rate, start = chosen_rate(records, name), variant.tuned_from
-        for seed in range(1, (seeds or variant.seeds) + 1):
-            if read_record(records, name, seed, rate) is None:
-                if start and not (_run_folder(work, start, seed) / "model.safetensors").exists():
-                    yield start, seed, None
-                else:
-                    yield name, seed, rate
+        rate = chosen_rate(records, name)
+        for seed in range(1, (seeds or VARIANTS[name].seeds) + 1):
+            if read_record(records, name, seed, rate) is not None:
+                continue
+            begun = start and not (_run_folder(work, start, seed) / "model.safetensors").exists()
+            yield (start, seed, None) if start and begun else (name, seed, rate)
 
 
 def _run_folder(work: Path, name: str, seed: int, rate: float | None = None) -> Path:
@@ -106,7 +95,7 @@ def make_record(job: Job, records: Path, work: Path) -> Path:
     """Train one run with one thread, measure it, and write its record."""
     name, seed, rate = job
     run = train_run(name, seed, work, rate)
-    rows = read_metrics(run.folder)
+    rows, path = read_metrics(run.folder), record_file(records, name, seed, rate)
     record = {
         "settings": settings_of(name, seed, rate),
         "curve": curve_of(rows),
@@ -115,7 +104,6 @@ def make_record(job: Job, records: Path, work: Path) -> Path:
         "versions": software_versions(),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
     }
-    path = record_file(records, name, seed, rate)
     write_json(path, record)
     if not any(each.tuned_from == name for each in VARIANTS.values()):
         shutil.rmtree(run.folder)
@@ -126,14 +114,12 @@ def train_run(name: str, seed: int, work: Path, rate: float | None = None) -> Ru
     """Make the pairs of a variant and train it with one thread, as its records were made.
 
     work: folder for data and runs. rate: learning rate; None: the preset's. A run that was begun
-    goes on.
-    Raises TrainingStopped as `train`.
+    goes on. Raises TrainingStopped as `train`.
     """
     torch.set_num_threads(1)
-    variant, folder, start = VARIANTS[name], _run_folder(work, name, seed, rate), None
-    data = prepare(variant.data, work)
-    if variant.tuned_from:
-        start = _run_folder(work, variant.tuned_from, seed)
+    variant, folder = VARIANTS[name], _run_folder(work, name, seed, rate)
+    data, base = prepare(variant.data, work), variant.tuned_from
+    start = _run_folder(work, base, seed) if base else None
     return train(
         variant.preset(rate), [data / "pairs"], folder, steps=variant.steps, seed=seed,
         resume=True, start=start, processes=1, progress=False,
@@ -156,20 +142,21 @@ def prepare(data: Data, work: Path, *, progress: bool = False) -> Path:
     folder, raw = work / "data" / name, work / "raw" / f"{data.pairs}_{data.noise:g}"
     if folder.exists():
         return folder
-    world = World(seed=WORLD_SEED, noise=data.noise, image_size=get_preset("toy").image.resize)
+    toy = get_preset("toy")
+    world = World(seed=WORLD_SEED, noise=data.noise, image_size=toy.image.resize)
     pairs = world.write(raw, data.pairs, progress=progress)
     with folder_written_whole(folder) as new:
         if data.filters != "none":
-            rules = replace(Rules(), **RULES.get(data.filters, {}))
-            pairs = new / "filtered"
+            off = dict.fromkeys(RULES.get(data.filters, []))
+            pairs, rules = new / "filtered", replace(Rules(), **off)
             filter_pairs(raw, pairs, rules=rules, progress=progress)
         source = open_pairs([pairs])
         captions, chosen = _captions_and_rows(data, raw, source.keys, source.captions)
-        tar = new / "pairs" / "00000.tar"
         rows = (({"key": source.keys[i], "caption": captions[i]}, i) for i in chosen)
-        write_tar(tar, ((row, ".jpg", source.image_bytes(i)) for row, i in rows))
-        size = get_preset("toy").text.vocabulary_size
-        tokenizer = train_wordpiece([captions[i] for i in chosen], size, at_most=True)
+        shard = ((row, ".jpg", source.image_bytes(i)) for row, i in rows)
+        write_tar(new / "pairs" / "00000.tar", shard)
+        texts = [captions[i] for i in chosen]
+        tokenizer = train_wordpiece(texts, toy.text.vocabulary_size, at_most=True)
         save_wordpiece(tokenizer, new / "tokenizer.json")
     return folder
 
@@ -184,16 +171,15 @@ def _captions_and_rows(
     rng, captions = np.random.default_rng(WORLD_SEED), list(captions)
     if data.wrong:
         order, names, given = rng.permutation(len(keys)).tolist(), list(KINDS), list(captions)
-        by_kind: dict[str, list[int]] = {kind: [] for kind in kinds}
-        for row in order:
-            by_kind[kinds[row]].append(row)
+        next_kind = dict(zip(names, names[1:] + names[:1]))
+        by_kind = {kind: [row for row in order if kinds[row] == kind] for kind in names}
         donors = rng.integers(2**62, size=len(keys)).tolist()
         for row in order[: round(data.wrong * len(keys))]:
-            other = names[(names.index(kinds[row]) + 1) % len(names)]
-            rows = order if data.how == "random" else by_kind.get(other, order)
+            rows = order if data.how == "random" else by_kind[next_kind[kinds[row]]] or order
             captions[row] = given[rows[donors[row] % len(rows)]]
-    seen, most, chosen = Counter[str](), data.per_kind or len(kinds), []
+    seen, chosen = Counter[str](), []
     for row, kind in enumerate(kinds):
         seen[kind] += 1
-        chosen += [row] if seen[kind] <= most else []
+        if data.per_kind is None or seen[kind] <= data.per_kind:
+            chosen.append(row)
     return captions, chosen[: data.first]

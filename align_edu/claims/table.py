@@ -14,72 +14,60 @@ from typing import Any
 from align_edu.io import InputError
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
 
-STEPS = 300  # of a run, unless its variant has another number
-SEEDS = 3  # seeds 1 to 3, unless the variant or --seeds says more
 TUNING_SEED = 101  # at which learning rates are chosen; no result is read from it
-MEASURES = ("twins", "object", "colour", "place", "neighbours")  # shown by default
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training pairs of the toy world.
+    """Training pairs of the toy world."""
 
-    pairs, noise: of the raw world. filters: "all", "none", or one of `sweep.RULES`, which is then
-    left out. first: keep so many pairs. per_kind: keep at most so many pairs of a kind of object.
-    wrong: this share of the captions is replaced, by that of any other pair ("random"), or of a
-    pair that shows another kind of object, always the same one for each kind ("systematic").
-    """
-
-    pairs: int = 60_000
-    noise: float = 0.25
-    filters: str = "all"
-    first: int | None = None
-    per_kind: int | None = None
+    pairs: int = 60_000  # of the raw world
+    noise: float = 0.25  # of the raw world
+    filters: str = "all"  # or "none", or one of `sweep.RULES`, which is then left out
+    first: int | None = None  # keep so many pairs
+    per_kind: int | None = None  # keep at most so many pairs of a kind of object
+    # This share of the captions is replaced: by that of any other pair ("random"), or of a pair
+    # that shows another kind of object, always the same one for each kind ("systematic").
     wrong: float = 0.0
     how: str = "random"
 
 
 @dataclass(frozen=True)
 class Variant:
-    """What a run changes: fields of the toy preset, as `replace_fields` takes them, data, length.
+    """What a run changes: fields of the toy preset, data, length."""
 
-    rates: learning rates to choose from. tuned_from: the variant whose run is fine-tuned.
-    """
-
-    set: Mapping[str, Any] = field(default_factory=dict)
+    set: dict[str, Any] = field(default_factory=dict)  # as `replace_fields` takes them
     data: Data = Data()
-    steps: int = STEPS
-    seeds: int = SEEDS
-    rates: Sequence[float] = ()
-    tuned_from: str | None = None
+    steps: int = 300
+    seeds: int = 3  # seeds 1 to 3, unless --seeds says more
+    rates: Sequence[float] = ()  # learning rates to choose from
+    tuned_from: str | None = None  # the variant whose run is fine-tuned
 
     def preset(self, rate: float | None = None) -> Preset:
         """Return the preset of a run, with a learning rate of ``rates``."""
-        preset = get_preset("toy")
-        if self.tuned_from is not None:
-            preset = fine_tuning(preset, self.steps)
-        changes = dict(self.set) if rate is None else {**self.set, "recipe.learning_rate": rate}
-        changes |= {"recipe.checkpoint_steps": 10**9, "recipe.log_steps": max(1, self.steps // 30)}
-        return replace_fields(preset, {name: json.dumps(value) for name, value in changes.items()})
+        toy = get_preset("toy")
+        changes = {"recipe.checkpoint_steps": 10**9, "recipe.log_steps": max(1, self.steps // 30)}
+        changes = self.set | ({} if rate is None else {"recipe.learning_rate": rate}) | changes
+        return replace_fields(
+            toy if self.tuned_from is None else fine_tuning(toy, self.steps),
+            {name: json.dumps(value) for name, value in changes.items()},
+        )
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim, and what decides it.
-
-    contrasts: weighted sums of measures, "VARIANT:MEASURE", to which a margin may be added; the
-    claim says that all of them are above zero. shown, measures: rows and columns of its table.
-    reason: why it cannot be tested here; empty for a claim with contrasts.
-    """
+    """A claim, and what decides it."""
 
     says: str
     source: str
     paper: str
     against: str
+    # Weighted sums of measures, "VARIANT:MEASURE", to which a margin may be added. The claim says
+    # that all of them are above zero.
     contrasts: Sequence[Mapping[str, float]] = ()
-    shown: Sequence[str] = ()
-    measures: Sequence[str] = MEASURES
-    reason: str = ""
+    shown: Sequence[str] = ()  # rows of its table: variants
+    measures: Sequence[str] = ("twins", "object", "colour", "place", "neighbours")  # columns
+    reason: str = ""  # why it cannot be tested here; empty for a claim with contrasts
 
     @property
     def variants(self) -> list[str]:
@@ -89,13 +77,11 @@ class Claim:
 
 
 _TABLE = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
+CLAIMS = {name: Claim(**row) for name, row in _TABLE["claims"].items()}
 VARIANTS = {
     name: Variant(**row | {"data": Data(**row.get("data", {}))})
     for name, row in _TABLE["variants"].items()
 }
-
-
-CLAIMS = {name: Claim(**row) for name, row in _TABLE["claims"].items()}
 
 
 def claims(names: Sequence[str] = ()) -> dict[str, Claim]:

@@ -15,7 +15,6 @@ from align_edu.claims.records import values_of
 from align_edu.claims.table import Claim
 
 RESAMPLES = 1_000
-LEVEL = 0.95
 VERDICTS = ("reproduced", "contradicted", "undecided", "not testable here", "not run yet")
 
 Values = Mapping[int, np.ndarray]  # by seed: (Q,) hits, or one number
@@ -53,16 +52,15 @@ def estimate(terms: Sequence[tuple[float, Values]], margin: float = 0.0) -> Esti
     seeds = sorted(set.intersection(*(set(values) for _, values in terms)))
     if not seeds:
         return None
-    count = len(seeds)
-    each, means = np.full(count, margin), np.full(RESAMPLES, margin)
+    each, means = np.full(len(seeds), margin), np.full(RESAMPLES, margin)
     sums: dict[int, np.ndarray] = {}  # (S, Q) weighted values, by number of queries
     for weight, values in terms:
         table = weight * np.stack([values[seed] for seed in seeds])
         sums[table.shape[1]] = sums.get(table.shape[1], 0.0) + table
     for queries, table in sorted(sums.items()):
         each += table.mean(axis=1)
-        means += (_drawn(count) * (_drawn(queries) @ table.T)).sum(axis=1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        means += (_drawn(len(seeds)) * (_drawn(queries) @ table.T)).sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
     return Estimate(float(each.mean()), float(low), float(high), tuple(each.tolist()))
 
 
@@ -78,16 +76,13 @@ def judge(claim: Claim, records: Path) -> Outcome:
 
     "reproduced": so is every interval; "contradicted": one is below zero; else "undecided".
     """
-    cells, contrasts = {}, []
-    for variant in claim.shown:
-        for measure in claim.measures:
-            found = estimate([(1.0, values_of(records, variant, measure))])
-            if found:
-                cells[variant, measure] = found
-    for sums in claim.contrasts:
-        names = [(weight, term.rpartition(":")) for term, weight in sums.items() if ":" in term]
-        terms = [(weight, values_of(records, name, of)) for weight, (name, _, of) in names]
-        contrasts.append(estimate(terms, sums.get("margin", 0.0)))
+    cells = {
+        (variant, measure): found
+        for variant in claim.shown
+        for measure in claim.measures
+        if (found := _contrast({f"{variant}:{measure}": 1.0}, records))
+    }
+    contrasts = [_contrast(sums, records) for sums in claim.contrasts]
     known = [each for each in contrasts if each]
     if claim.reason:
         verdict = "not testable here"
@@ -98,3 +93,10 @@ def judge(claim: Claim, records: Path) -> Outcome:
     else:
         verdict = "reproduced" if all(each.low > 0 for each in known) else "undecided"
     return Outcome(verdict, known, cells)
+
+
+def _contrast(sums: Mapping[str, float], records: Path) -> Estimate | None:
+    """Return the estimate of a weighted sum of measures, as claims.toml has it."""
+    terms = [(weight, term.rpartition(":")) for term, weight in sums.items() if term != "margin"]
+    values = [(weight, values_of(records, name, of)) for weight, (name, _, of) in terms]
+    return estimate(values, sums.get("margin", 0.0))
