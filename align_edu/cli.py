@@ -124,24 +124,24 @@ def _demo(out: Path, **options: Any) -> Answer:
     return results, f"{demo_table(results)}\n{where}"
 
 
-def _world(out: Path, pairs: int, noise: float | None, seed: int, **options: Any) -> Answer:
+def _world(
+    out: Path, pairs: int, noise: float | None, seed: int, benchmark: bool, train: int, twins: int,
+    task: str | None, against: Path | None, tsv: Path | None, workers: int | None,
+) -> Answer:  # fmt: skip
     world = align_edu.World(seed) if noise is None else align_edu.World(seed, noise)
-    task, tsv, answer = options["task"], options["tsv"], {"out": str(out)}
-    if options["benchmark"]:
-        train, twins = options["train"], options["twins"]
+    if benchmark:
         world.write_benchmark(out, pairs, train=train, twins=twins, progress=True)
-        return answer | {"scenes": pairs}, f"{pairs} scenes in {out}"
+        return {"out": str(out), "scenes": pairs}, f"{pairs} scenes in {out}"
     if task is not None:
         world.write_task(out, task, test=pairs, progress=True)
         text = f"the task {task}: 800 + 200 training and {pairs} test pictures in {out}"
-        return answer | {"task": task}, text
-    workers, against = options["workers"], options["against"]
+        return {"out": str(out), "task": task}, text
     world.write(out, pairs, workers=workers, benchmark=against, progress=True)
     if tsv is not None:
         from align_edu.pairs import write_tsv
 
         write_tsv(align_edu.read_pairs(out), tsv)
-    return answer | {"pairs": pairs}, f"{pairs} pairs in {out}"
+    return {"out": str(out), "pairs": pairs}, f"{pairs} pairs in {out}"
 
 
 def _vocabulary(pairs: Path, out: Path, size: int) -> Answer:
@@ -204,12 +204,11 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     from align_edu.evaluation.embed import load_encoder
 
     encoder, unfinished = load_encoder(run, device), out / ".unfinished"
-    build = align_edu.ImageIndex.build
-    index = build(encoder, images, kind=kind, progress=True, resume=unfinished)
+    index = align_edu.ImageIndex.build(encoder, images, kind=kind, progress=True, resume=unfinished)
     index.save(out)
     shutil.rmtree(unfinished, ignore_errors=True)
-    answer = {"out": str(out), "images": len(index), "kind": index.kind}
-    answer["skipped"] = {str(path): reason for path, reason in index.skipped.items()}
+    skipped = {str(path): reason for path, reason in index.skipped.items()}
+    answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
     answer["left_out"] = dict(index.left_out)
     unused = Counter(index.skipped.values()) + index.left_out
     lines = [f"  left out {count:,}: {reason}" for reason, count in unused.most_common()]
@@ -264,9 +263,7 @@ def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options
     return plan.to_dict(), str(plan)
 
 
-def _claims(
-    action: str, name: list[str], seeds: int | None, records: Path, work: Path, page: Path | None
-) -> Answer:
+def _claims(action: str, name: list[str], records: Path, page: Path | None, **run: Any) -> Answer:
     from align_edu.claims.scoreboard import detail, scoreboard, summary, write_page
     from align_edu.claims.table import claims
     from align_edu.claims.verdicts import judge
@@ -276,7 +273,7 @@ def _claims(
         from align_edu.claims.sweep import run_sweep
 
         variants = [variant for claim in chosen.values() for variant in claim.variants]
-        run_sweep(variants, records, work, seeds=seeds)
+        run_sweep(variants, records, **run)
     every = write_page(page, records) if page else {}
     outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
     details = [detail(key, chosen[key], outcomes[key]) for key in chosen if name]

@@ -42,15 +42,9 @@ TWINS = 4  # of each scene of the hard benchmark
 
 
 def run_demo(
-    out: str | Path,
-    *,
-    minutes: float = 4.5,
-    seed: int = 0,
-    pairs: int = 100_000,
-    scenes: int = 1_000,
-    preset: str = "toy",
-    progress: bool = True,
-) -> dict[str, Any]:
+    out: str | Path, *, minutes: float = 4.5, seed: int = 0, pairs: int = 100_000,
+    scenes: int = 1_000, preset: str = "toy", progress: bool = True,
+) -> dict[str, Any]:  # fmt: skip
     """Make toy CC-3M, filter it, train ALIGN on it, measure retrieval, and search.
 
     out: folder for all files; an unfinished demo in it is resumed, a finished one is read.
@@ -88,24 +82,20 @@ def run_demo(
     return results
 
 
-def _make_data(
-    stage: Any, out: Path, recipe: Preset, made_with: dict[str, Any], progress: bool
-) -> None:
+def _make_data(stage: Any, out: Path, recipe: Preset, made: dict[str, Any], progress: bool) -> None:
     """Draw the benchmarks and the raw pairs, filter the pairs, train the vocabulary."""
-    seed, scenes, side = made_with["seed"], made_with["scenes"], recipe.image.resize
+    seed, scenes, side = made["seed"], made["scenes"], recipe.image.resize
+    benchmark, kept = out / "benchmark", out / "filtered"
     with stage("benchmark"):
         exam = World(seed=2**32 - 1 - seed)
-        exam.write_benchmark(out / "benchmark", scenes, progress=progress)
+        exam.write_benchmark(benchmark, scenes, progress=progress)
         exam.write_benchmark(out / "hard", scenes, twins=min(TWINS, scenes - 1), progress=progress)
+        size: dict[str, Any] = {"train": 0, "val": 0, "test": NAMED_PICTURES, "image_size": side}
         for task in NAMED:
-            exam.write_task(
-                out / "tasks" / task, task, train=0, val=0, test=NAMED_PICTURES, image_size=side,
-                progress=progress,
-            )  # fmt: skip
-    benchmark, kept = out / "benchmark", out / "filtered"
+            exam.write_task(out / "tasks" / task, task, **size, progress=progress)
     with stage("world"):
         world = World(seed=seed, image_size=side)
-        world.write(out / "world", made_with["pairs"], benchmark=benchmark, progress=progress)
+        world.write(out / "world", made["pairs"], benchmark=benchmark, progress=progress)
     if not (kept / "pairs.parquet").exists():  # written last
         with stage("filter"):
             filter_pairs(out / "world", kept, against=[benchmark], progress=progress)
@@ -167,7 +157,7 @@ def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
+def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> None:
     """Draw report.html from the files of the demo."""
     benchmark = read_split(out / "benchmark")
     shown = range(min(8, len(benchmark.images)))
@@ -181,14 +171,12 @@ def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> Path:
         images = [decode_image(hit.path.read_bytes()) for hit in hits]
         correct = [kind in kinds[hit.path.parents[1].name][hit.path.name] for hit in hits]
         gallery.append(Found(query, images, [hit.score for hit in hits], correct))
-    return write_report(
-        out / "report.html",
-        results,
-        samples=_samples(out / "world"),
-        training=training_curves(read_metrics(run.folder)),
-        gallery=gallery,
-        similarity=similarity_matrix(similarity.numpy(), pictures, captions),
-    )
+    matrix = similarity_matrix(similarity.numpy(), pictures, captions)
+    training, samples = training_curves(read_metrics(run.folder)), _samples(out / "world")
+    write_report(
+        out / "report.html", results, samples=samples, training=training, gallery=gallery,
+        similarity=matrix,
+    )  # fmt: skip
 
 
 def _samples(world: Path) -> list[Sample]:

@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,9 @@ def read_json(path: Path) -> Any:
 
 def lfs_remedy(file: Path | bytes) -> str | None:
     """Return what to do if a file, or its bytes, is a pointer that Git LFS left in its place."""
-    start = file[:24] if isinstance(file, bytes) else b""
-    with suppress(OSError):
-        if isinstance(file, Path):
-            with file.open("rb") as opened:
-                start = opened.read(24)
-    if start == b"version https://git-lfs.":
-        return "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
+    with suppress(OSError), file.open("rb") if isinstance(file, Path) else BytesIO(file) as opened:
+        if opened.read(24) == b"version https://git-lfs.":
+            return "a Git LFS pointer, not the file itself; run `git lfs pull` in its repository"
     return None
 
 
@@ -145,16 +142,14 @@ def weights_of(folder: str | Path) -> str | None:
     folder = Path(folder)
     whole = folder / "model.safetensors"
     parts = [whole] if whole.is_file() else sorted(folder.glob("model-*.safetensors"))
-    hashes = [_file_hash(part.resolve(), part.stat().st_mtime_ns) for part in parts]
+    # A file is hashed once per change of it, for every search needs the hash.
+    hashes = [_hash(part.resolve(), part.stat().st_mtime_ns) for part in parts]
     if len(hashes) < 2:
         return hashes[0] if hashes else None
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-@lru_cache(maxsize=64)
-def _file_hash(path: Path, changed: int) -> str:
-    """Hash a file once per change of it: every search needs the hash."""
-    return fingerprint(path)
+_hash = lru_cache(maxsize=64)(lambda path, changed: fingerprint(path))
 
 
 _LOCKS: set[int] = set()  # descriptors of the lock files that this process holds
@@ -181,10 +176,8 @@ def only_writer(folder: Path) -> Iterator[None]:
     except (BlockingIOError, FileNotFoundError) as error:
         holder = os.pread(handle, 200, 0).decode(errors="replace") if handle in _LOCKS else ""
         _unlock(handle)
-        raise InputError(
-            f"{folder}: another process is writing to it ({holder or 'just begun'}); wait for its"
-            " end or choose another folder"
-        ) from error
+        used = f"another process is writing to it ({holder or 'just begun'})"
+        raise InputError(f"{folder}: {used}; wait for its end or choose another folder") from error
     except OSError:
         pass
     try:
@@ -211,9 +204,8 @@ def usable_cores() -> int:
     >>> 1 <= usable_cores() <= os.cpu_count()
     True
     """
-    cores = os.cpu_count() or 1
-    with suppress(AttributeError):  # on macOS
-        cores = len(os.sched_getaffinity(0))
+    on_macos = not hasattr(os, "sched_getaffinity")
+    cores = (os.cpu_count() or 1) if on_macos else len(os.sched_getaffinity(0))
     return max(1, min(cores, int(_container_quota() or cores)))
 
 
@@ -233,11 +225,10 @@ def _container_quota(groups: list[Path] | None = None) -> float | None:
     """Return the cores' worth of time that the control groups grant; None: no limit."""
     quotas = []
     for group in groups or control_groups():
-        with suppress(OSError, ValueError):  # version 2; without a limit it says "max"
-            quota, period = map(int, (group / "cpu.max").read_text().split())
-            quotas.append(quota / period)
-        with suppress(OSError, ValueError):  # version 1
-            names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-            quota, period = (int((group / "cpu" / name).read_text()) for name in names)
-            quotas.append(quota / period)
+        # Version 2, which says "max" without a limit; version 1.
+        for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+            with suppress(OSError, ValueError):
+                text = " ".join((group / name).read_text() for name in names)
+                quota, period = map(int, text.split())
+                quotas.append(quota / period)
     return min((each for each in quotas if each > 0), default=None)

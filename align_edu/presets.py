@@ -180,12 +180,9 @@ _WIDTHS = (1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # of B0 to B8
 _DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 3.6)
 IMAGE_SIZES = {f"B{n}": ImageSettings(*scale) for n, scale in enumerate(zip(_WIDTHS, _DEPTHS))}
 IMAGE_SIZES["L2"] = ImageSettings(4.3, 5.3)
-TEXT_SIZES = {
-    "mini": TextSettings(layers=4, width=256, heads=4),
-    "medium": TextSettings(layers=8, width=512, heads=8),
-    "base": TextSettings(layers=12, width=768, heads=12),
-    "large": TextSettings(layers=24, width=1024, heads=16),
-}
+# Layers, width and heads of BERT.
+_BERT = {"mini": (4, 256, 4), "medium": (8, 512, 8), "base": (12, 768, 12), "large": (24, 1024, 16)}
+TEXT_SIZES = {name: TextSettings(*size) for name, size in _BERT.items()}
 
 _PRESETS = (
     # Learns the toy world in five minutes on two CPU cores. notebooks/README.md gives the reason
@@ -205,17 +202,14 @@ _PRESETS = (
     ),
     # Section 6.2, Table 9: a tenth of the default number of steps.
     Preset(
-        "cc3m",
-        replace(IMAGE_SIZES["B3"], projection=640),
-        TEXT_SIZES["mini"],
+        "cc3m", replace(IMAGE_SIZES["B3"], projection=640), TEXT_SIZES["mini"],
         recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
     ),
     # Section 6.1, Table 8: the baseline of the ablations.
     Preset("b5_base", replace(IMAGE_SIZES["B5"], projection=640), TEXT_SIZES["base"]),
     # The released weights: EfficientNet-B7 with their padding, BERT-Base with its vocabulary.
     Preset(
-        "b7_base",
-        replace(IMAGE_SIZES["B7"], padding="tf_static"),
+        "b7_base", replace(IMAGE_SIZES["B7"], padding="tf_static"),
         replace(TEXT_SIZES["base"], vocabulary_size=30_522),
     ),
     # Section 5: the model of the paper's main results. All its numbers are the defaults.
