@@ -263,23 +263,10 @@ def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options
     return plan.to_dict(), str(plan)
 
 
-def _claims(action: str, name: list[str], records: Path, page: Path | None, **run: Any) -> Answer:
-    from align_edu.claims.scoreboard import detail, scoreboard, summary, write_page
-    from align_edu.claims.table import claims
-    from align_edu.claims.verdicts import judge
+def _claims(**options: Any) -> Answer:
+    from align_edu.claims.scoreboard import answer
 
-    chosen = claims(name)
-    if action == "run":
-        from align_edu.claims.sweep import run_sweep
-
-        variants = [variant for claim in chosen.values() for variant in claim.variants]
-        run_sweep(variants, records, **run)
-    every = write_page(page, records) if page else {}
-    outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
-    details = [detail(key, chosen[key], outcomes[key]) for key in chosen if name]
-    verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
-    answer = {"verdicts": verdicts, "summary": summary(outcomes.values())}
-    return answer, "\n\n".join(details) or scoreboard(outcomes)
+    return answer(**options)
 
 
 def _doctor() -> Answer:

@@ -3,14 +3,33 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from align_edu.claims.table import CLAIMS, Claim
+from align_edu.claims.table import CLAIMS, Claim, claims
 from align_edu.claims.verdicts import VERDICTS, Estimate, Outcome, judge
 from align_edu.io import written_whole
 
 RECORDS = Path("data_samples/recorded_runs/claims")
 PAGE = Path("notebooks/CLAIMS.md")
 NUMBERS = ("sigma", "sigma_best", "loss", "floor")  # measures that are no shares
+
+
+def answer(
+    action: str, name: list[str], records: Path, page: Path | None, **run: Any
+) -> tuple[dict[str, Any], str]:
+    """Run claims (action "run") or only judge them; return a JSON object, and the same as text."""
+    chosen = claims(name)
+    if action == "run":
+        from align_edu.claims.sweep import run_sweep
+
+        variants = [variant for claim in chosen.values() for variant in claim.variants]
+        run_sweep(variants, records, **run)
+    every = write_page(page, records) if page else {}
+    outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
+    details = [detail(key, chosen[key], outcomes[key]) for key in chosen if name]
+    verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
+    found = {"verdicts": verdicts, "summary": summary(outcomes.values())}
+    return found, "\n\n".join(details) or scoreboard(outcomes)
 
 
 def scoreboard(outcomes: Mapping[str, Outcome]) -> str:
