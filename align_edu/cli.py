@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -251,6 +252,18 @@ def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
     except InputError as error:  # such as an index that only others may write to
         answer |= {"picture": None, "picture_error": str(error)}
     return answer, "\n".join([*lines, f"picture: {answer['picture'] or answer['picture_error']}"])
+
+
+def _export(run: Path, out: Path, gallery: Path | None) -> Answer:
+    from align_edu.evaluation.embed import load_encoder
+    from align_edu.show.report import export_page
+
+    encoder = load_encoder(run, "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        if gallery is None:
+            gallery = align_edu.World().write_benchmark(Path(folder) / "scenes", 200, progress=True)
+        page = export_page(encoder, gallery, out, progress=True)
+    return {"page": str(page)}, f"{page}: open it in a browser"
 
 
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""What a command leaves for people: the report of a run as HTML, and a search's picture as PNG.
+"""What a command leaves for people: a run's report, its page to try, and a search's picture.
 
 A search starts quickly: its picture is drawn by Pillow, and only the report imports matplotlib.
 """
@@ -9,25 +9,31 @@ import base64
 import functools
 import importlib.util
 import io
+import json
 import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from align_edu.io import written_whole
-from align_edu.pairs.images import BrokenImage, decode_image
+from align_edu.io import InputError, read_json, written_whole
+from align_edu.pairs.images import BrokenImage, decode_image, find_images
 
 if TYPE_CHECKING:
     import jinja2
     from matplotlib.figure import Figure
+    from torch import Tensor
 
     from align_edu.search import Hit
+    from align_edu.training.run import Run
 
 SHOWN = 100  # pictures of a search at most; the list of hits names all
 COLUMNS, SIDE, GAP = 5, 160, 6  # pixels: a sheet is 800 wide, as all figures
 LINES, LETTERS = 2, 26  # of a caption
+MOST_PICTURES, MOST_NUMBERS = 1_000, 30_000_000  # of a page: 160 MB of weights as letters
 INK, LINE, PAPER = "#1f2933", "#dde2e7", "#ffffff"
 
 
@@ -64,14 +70,15 @@ def write_report(
     True
     """
     figures = {"training": training, "similarity": similarity}
-    text = _template().render(results=results, samples=samples, gallery=gallery, **figures)
+    page = _template("report.html.j2")
+    text = page.render(results=results, samples=samples, gallery=gallery, **figures)
     with written_whole(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
     return Path(path)
 
 
 @functools.cache
-def _template() -> jinja2.Template:
+def _template(name: str) -> jinja2.Template:
     import jinja2
 
     from align_edu.show import charts, style
@@ -91,10 +98,11 @@ def _template() -> jinja2.Template:
         "duration": lambda s: (
             f"{s:.1f} s" if s < 60 else "{} min {} s".format(*divmod(round(s), 60))
         ),
+        "data": lambda value: json.dumps(value).replace("<", "\\u003c"),  # closes no script
         "png": lambda figure: _data_url("png", style.to_png(figure)),
         "jpeg": lambda image: _data_url("jpeg", _jpeg(style.thumbnail(image))),
     }
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def _jpeg(image: Image.Image) -> bytes:
@@ -105,6 +113,87 @@ def _jpeg(image: Image.Image) -> bytes:
 
 def _data_url(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def export_page(run: Run, images: str | Path, out: str | Path, *, progress: bool = False) -> Path:
+    """Write OUT/index.html, a page that ranks pictures by words in any browser; return its path.
+
+    It holds the text tower with its vocabulary, and the pictures with their embeddings, and needs
+    no Python, no server and no network. images: a folder of at most 1,000 pictures; of a benchmark
+    in Karpathy's form, captions and scenes are shown too. Raises InputError for more pictures, for
+    a text tower of more than 30 million numbers, and when no picture can be read.
+
+    Paper: Section 7; footnote 4 for the weights of words and pictures.
+    """
+    from align_edu.evaluation.embed import embed_images
+
+    files, known = find_images(Path(images), Counter()), _known(Path(images))
+    if len(files) > MOST_PICTURES:
+        raise InputError(f"{images}: {len(files):,} pictures; a page holds {MOST_PICTURES:,}")
+    data = _text_tower(run)
+    found = embed_images(run, files, progress=progress)
+    if not found.files:
+        raise InputError(f"{images}: no picture can be read ({found.reasons() or 'none in it'})")
+    data["pictures"] = [
+        known.get(file.name, {"title": file.name, "facts": {}})
+        | {"image": _data_url("jpeg", _jpeg(_read(file))), "embedding": _floats(row)}
+        for file, row in zip(found.files, found.embeddings, strict=True)
+    ]
+    short = sorted({picture["title"] for picture in known.values()}, key=len)[:60]
+    data["examples"] = short[:: -(-len(short) // 5) or 1] or ["a cat", "a house at night"]
+    shown = {"count": len(found.files), "name": run.folder.resolve().name, "data": data}
+    shown["numbers"] = sum(tensor.numel() for tensor in run.model.text_tower.parameters())
+    script = Path(__file__).with_name("try.js").read_text(encoding="utf-8")
+    text = _template("try.html.j2").render(**shown, script=script)
+    with written_whole(Path(out) / "index.html") as beside:
+        beside.write_text(text, encoding="utf-8")
+    return Path(out) / "index.html"
+
+
+def _text_tower(run: Run) -> dict[str, Any]:
+    """Return all that try.js needs to encode texts, and texts to compare its results on."""
+    import torch
+
+    from align_edu.search import IMAGE_WEIGHT, TEXT_WEIGHT
+
+    texts = ["a red cat", "Zwei Häuser, 25 % off!", "snow " * 80]
+    checks = run.encode_texts(texts)  # refuses a run without a tokenizer
+    tower = run.model.text_tower.state_dict()
+    tower = {name: each.cpu() for name, each in tower.items() if "bert.pooler" not in name}
+    if (count := sum(each.numel() for each in tower.values())) > MOST_NUMBERS:
+        raise InputError(f"{run.folder}: a text tower of {count:,} numbers is too large for a page")
+    starts = accumulate((each.numel() for each in tower.values()), initial=0)
+    return {
+        "tensors": {name: [start, *tower[name].shape] for name, start in zip(tower, starts)},
+        "weights": _floats(torch.cat([each.flatten() for each in tower.values()])),
+        "vocabulary": run.tokenizer.get_vocab() if run.tokenizer else {},
+        "max_length": run.preset.text.max_length,
+        "layers": run.preset.text.layers,
+        "heads": run.preset.text.heads,
+        "sigma": run.model.temperature().item(),
+        "text_weight": TEXT_WEIGHT,
+        "image_weight": IMAGE_WEIGHT,
+        "check": [
+            {"text": text, "embedding": _floats(row)}
+            for text, row in zip(texts, checks, strict=True)
+        ],
+    }
+
+
+def _known(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the first caption and the scene of each picture of a benchmark, by its file name."""
+    known = {}
+    for file in sorted(folder.glob("dataset_*.json")):
+        for row in read_json(file)["images"]:
+            caption = row["sentences"][0]["raw"]
+            scene = {name: value for name, value in row.get("scene", {}).items() if value}
+            known[row["filename"]] = {"title": caption, "facts": scene}
+    return known
+
+
+def _floats(tensor: Tensor) -> str:
+    """Return the float32 numbers of a tensor as letters (base64, little-endian)."""
+    return base64.b64encode(tensor.float().numpy().astype("<f4").tobytes()).decode("ascii")
 
 
 def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Path:
