@@ -1,6 +1,7 @@
 """What every test can rely on: no network, no user settings, a temporary folder of its run."""
 
 import importlib.util
+import json
 import os
 import shutil
 import sys
@@ -47,6 +48,19 @@ def released(tmp_path_factory):
     from tests.tiny_released import save_released
 
     return save_released(tmp_path_factory.mktemp("released") / "align-tiny")
+
+
+@pytest.fixture
+def answer(capsys):
+    """A function that runs a command of align-edu and returns its JSON."""
+    from align_edu.cli import main
+
+    def run(*command):
+        capsys.readouterr()
+        assert main([*map(str, command), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import psutil
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
@@ -69,28 +70,17 @@ def last_checkpoint(out: Path) -> int:
 
 
 def children_of(parent: int, command: str = "") -> list[int]:
-    """Return the process ids of a process's living children, from Linux's /proc."""
+    """Return the process ids of a process's children."""
     return [
-        int(folder.name)
-        for folder in Path("/proc").iterdir()
-        if folder.name.isdigit() and _parent(folder, command) == parent
+        each.pid
+        for each in psutil.process_iter(["ppid", "cmdline"])
+        if each.info["ppid"] == parent and command in " ".join(each.info["cmdline"] or [])
     ]
 
 
-def _parent(folder: Path, command: str) -> int | None:
-    try:
-        if command.encode() in (folder / "cmdline").read_bytes():
-            return int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:  # it has just ended
-        pass
-    return None
-
-
 def alive(number: int) -> bool:
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    running = psutil.process_iter(["status"])
+    return any(p.pid == number and p.info["status"] != psutil.STATUS_ZOMBIE for p in running)
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:

@@ -113,3 +113,14 @@ def words_of(caption: str | None) -> list[str]:
             words.append(word)
             word = ""
     return words
+
+
+def slow_ranks(query: Tensor, gallery: Tensor, right: Tensor, among: Tensor | None = None) -> list:
+    """Rank the best right row of each query in plain loops: wrong rows of its score come first."""
+    x, y, ranks = query.double().numpy(), gallery.double().numpy(), []
+    for i in right.any(dim=1).nonzero().flatten().tolist():
+        pool = [j for j in range(len(y)) if among is None or among[i, j]]
+        scores = {j: np.float32(x[i] @ y[j]) for j in pool}
+        best = max(scores[j] for j in pool if right[i, j])
+        ranks.append(1 + sum(scores[j] >= best for j in pool if not right[i, j]))
+    return ranks

@@ -26,6 +26,7 @@ NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 Cells = list[str]
 HOSTILE = tomllib.loads(Path(__file__).with_name("hostile_submissions.toml").read_text("utf-8"))
 ODD: dict[str, Cells] = HOSTILE.pop("odd")
+MAGICS, CHECKED = HOSTILE.pop("magics"), HOSTILE.pop("checked")
 RIGHT, WRONG = ODD["corrected"][1], ODD["corrected"][0]
 UNREADABLE: dict[str, bytes] = {
     "empty_file": b"",

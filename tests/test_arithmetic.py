@@ -1,6 +1,5 @@
 """Arithmetic measured: edits change one fact, an oracle succeeds, a random model is at chance."""
 
-import json
 import shutil
 from dataclasses import fields
 
@@ -10,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu import load_run
-from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.search import combine_query
 from align_edu.world.arithmetic import Quiz, ask, measure_arithmetic
@@ -123,14 +121,9 @@ def test_a_random_model_is_at_chance_and_a_trained_one_far_above():
         assert trained["one to one"]["success@1"] > 2 * best
 
 
-def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path, capsys):
+def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path, answer):
     run = tmp_path / "run"
     shutil.copytree(MODEL, run)
-    command = ["evaluate", str(run), "--json", "--task"]
-    answers = []
-    for seed in ([], ["--seed", "0"]):
-        assert main([*command, "arithmetic", "--queries", "2", *seed]) == 0
-        answers.append(json.loads(capsys.readouterr().out))
+    command = ["evaluate", run, "--task", "arithmetic", "--queries", 2]
+    answers = [answer(*command, *seed) for seed in ([], ["--seed", 0])]
     assert answers[0] == answers[1] and set(answers[0]["attributes"]) == set(ATTRIBUTES)
-    assert main([*command, "arithmetic", "--queries", "0"]) == 2
-    assert "queries 0: give a whole number of at least 1" in capsys.readouterr().err

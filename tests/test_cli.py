@@ -34,32 +34,27 @@ def shards(tmp_path_factory):
     return World(seed=5, image_size=40).write(tmp_path_factory.mktemp("cli") / "w", 160, workers=1)
 
 
-def answer(capsys, *argv):
-    assert main([*map(str, argv), "--json"]) == 0
-    return json.loads(capsys.readouterr().out)
-
-
-def test_the_whole_chain_works_from_the_command_line(shards, tmp_path, capsys):
+def test_the_whole_chain_works_from_the_command_line(shards, tmp_path, answer, capsys):
     run, world, bench, kept = (tmp_path / name for name in ("run", "w", "b", "kept"))
-    trained = answer(capsys, "train", "--data", shards, "--out", run, "--steps", 6, *SETS)
+    trained = answer("train", "--data", shards, "--out", run, "--steps", 6, *SETS)
     assert trained["step"] == 6 and trained["learning_rate"] > 0
-    answer(capsys, "world", bench, "--pairs", 12, "--seed", 9, "--benchmark")
+    answer("world", bench, "--pairs", 12, "--seed", 9, "--benchmark")
     command = ["world", world, "--pairs", 60, "--seed", 2, "--workers", 1]
-    answer(capsys, *command, "--against", bench)
-    funnel = answer(capsys, "filter", world, kept, "--against", bench)
+    answer(*command, "--against", bench)
+    funnel = answer("filter", world, kept, "--against", bench)
     assert funnel["raw"] == 60 and 0 < funnel["kept"] < 60
-    assert answer(capsys, "vocabulary", kept, tmp_path, "--size", 120)["size"] == 120
+    assert answer("vocabulary", kept, tmp_path, "--size", 120)["size"] == 120
     assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["type"] == "WordPiece"
 
-    result = answer(capsys, "evaluate", run, "--benchmark", bench)
+    result = answer("evaluate", run, "--benchmark", bench)
     assert result["images"] == 12 and 0 <= result["image_to_text"]["R@1"] <= 1
     assert json.loads((run / "results" / "retrieval.json").read_text()) == result
 
     scores = {}
     for kind in ("exact", "approximate"):
         index = tmp_path / kind
-        assert answer(capsys, "index", run, bench / "images", index, "--kind", kind)["kind"] == kind
-        found = answer(capsys, "search", index, "a red cat", "--top", 3)
+        assert answer("index", run, bench / "images", index, "--kind", kind)["kind"] == kind
+        found = answer("search", index, "a red cat", "--top", 3)
         scores[kind] = [hit["score"] for hit in found["hits"]]
         assert Image.open(found["picture"]).width > 100
     assert len(scores["exact"]) == 3 and scores["exact"] == sorted(scores["exact"], reverse=True)
@@ -92,7 +87,8 @@ def test_a_refused_command_is_one_line_with_status_2_and_leaves_nothing(
 
 def test_standard_output_is_the_answer_alone(shards, tmp_path, capfd):
     command = ["train", "--data", shards, "--out", tmp_path / "run", "--steps", 1, *SETS]
-    assert answer(capfd, *command, "--processes", 1)["learning_rate"] > 0
+    assert main([*map(str, command), "--processes", "1", "--json"]) == 0
+    assert json.loads(capfd.readouterr().out)["learning_rate"] > 0
     main(["doctor", "--json"])
     findings = json.loads(capfd.readouterr().out)["findings"]
     assert {"torch", "torchvision"} <= {finding["name"] for finding in findings}

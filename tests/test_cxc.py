@@ -13,17 +13,9 @@ from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu import evaluation as ev
 from align_edu import load_run
 from align_edu.cli import main
-from align_edu.evaluation import (
-    evaluate_cxc,
-    evaluate_languages,
-    evaluate_words,
-    languages_table,
-    measure_cxc,
-    retrieval,
-    words_table,
-)
 from align_edu.evaluation.cxc import (
     Ratings,
     average_ranks,
@@ -38,24 +30,12 @@ from align_edu.pairs.splits import Benchmark, read_split
 from align_edu.world.benchmark import rate
 from align_edu.world.scene import Scene, Thing
 from align_edu.world.tasks import toy_captions, toy_word_pairs
-from tests.samples import DATA, MODEL, ColourRun
+from tests.samples import DATA, MODEL, ColourRun, slow_ranks
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"
 needs_published = pytest.mark.skipif(not PUBLISHED.exists(), reason="../shared/real/cxc is missing")
 HEADER = b"caption1,caption2,agg_score,sampling_method\n"
 GENERATOR = torch.Generator().manual_seed(17)
-
-
-def ranks_by_hand(query: Tensor, gallery: Tensor, matches: set, itself: bool) -> list[int]:
-    """Plain loops: wrong candidates sorted before right ones of the same cosine."""
-    x, y = (F.normalize(t.double(), dim=1).numpy() for t in (query, gallery))
-    found = []
-    for i in sorted({a for a, _ in matches}):
-        scores = [np.float32(x[i] @ y[j]) for j in range(len(y))]
-        pool = [j for j in range(len(y)) if not (itself and j == i)]
-        best = max(scores[j] for j in pool if (i, j) in matches)
-        found.append(1 + sum(scores[j] >= best for j in pool if (i, j) not in matches))
-    return found
 
 
 @pytest.mark.parametrize("itself", [False, True])
@@ -70,12 +50,13 @@ def test_ranks_equal_a_slow_count_with_ties_and_several_matches(itself, coarse, 
         if itself:
             drawn.fill_diagonal_(False)
         one, two = drawn.nonzero().T
-        matches = set(zip(one.tolist(), two.tolist(), strict=True))
+        right, among = drawn, torch.ones(14, len(y), dtype=torch.bool)
         if itself:
-            matches |= {(b, a) for a, b in matches}
-        expected = ranks_by_hand(x, y, matches, itself)
-        for cells in (retrieval.CELLS, 3 * len(y)):
-            monkeypatch.setattr(retrieval, "CELLS", cells)
+            right, among = drawn | drawn.T, among.fill_diagonal_(False)
+        cosines = (F.normalize(t.double(), dim=1) for t in (x, y))
+        expected = slow_ranks(*cosines, right, among)
+        for cells in (ev.retrieval.CELLS, 3 * len(y)):
+            monkeypatch.setattr(ev.retrieval, "CELLS", cells)
             assert pair_ranks(x, y, (one, two), itself=itself).tolist() == expected
 
 
@@ -99,17 +80,17 @@ def test_the_seven_tasks_of_a_perfect_model_are_perfect():
         "sis": Ratings(even, even.roll(1), torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0, 0.0])),
         "sits": Ratings(torch.arange(12), owner, low),
     }
-    result = measure_cxc(image, image[owner], owner, ratings)
+    result = ev.measure_cxc(image, image[owner], owner, ratings)
     assert result["text_to_text"]["R@1"] == pytest.approx(8 / 12)  # ties count as wrong
     assert result["image_to_image"]["R@1"] == 1.0 and result["image_to_image"]["queries"] == 2
     assert (result["image_to_text"]["queries"], result["text_to_image"]["queries"]) == (6, 11)
-    own = measure_cxc(image, image[owner], owner, ratings, own_pairs=True)
+    own = ev.measure_cxc(image, image[owner], owner, ratings, own_pairs=True)
     assert own["text_to_image"]["queries"] == 12
 
 
 @pytest.fixture(scope="module")
 def measured():
-    return evaluate_cxc(load_run(DATA / "toy_model"), DATA / "benchmark")
+    return ev.evaluate_cxc(load_run(DATA / "toy_model"), DATA / "benchmark")
 
 
 def test_the_toy_benchmark_brings_ratings_and_the_command_reads_them(measured, tmp_path, capsys):
@@ -140,7 +121,7 @@ def test_captions_that_no_rating_names_are_left_out(measured, tmp_path):
     extra = {"raw": "a sixth caption", "tokens": ["a"], "imgid": 0, "sentid": 70_000}
     record["images"][0]["sentences"].append(extra)
     (folder / "dataset_toy.json").write_text(json.dumps(record))
-    assert evaluate_cxc(load_run(DATA / "toy_model"), folder) == measured
+    assert ev.evaluate_cxc(load_run(DATA / "toy_model"), folder) == measured
 
 
 @pytest.mark.parametrize(
@@ -235,7 +216,7 @@ def multi30k(tmp_path):
 
 
 def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
-    result = evaluate_languages(RUN, multi30k)
+    result = ev.evaluate_languages(RUN, multi30k)
     english, german = (result["languages"][name] for name in ("en", "de"))
     assert english["mean_recall"] == 1.0 and (english["texts"], german["texts"]) == (3, 6)
     # By hand: the red picture's own "red" ties with the "red" that describes the green one, so
@@ -244,7 +225,7 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
     assert german["text_to_image"] == {"R@1": 4 / 6, "R@5": 1.0, "R@10": 1.0}
     assert german["mean_recall"] == pytest.approx((1 / 3 + 4 / 6 + 4) / 6)
     assert result["mean_recall"] == pytest.approx((1 + german["mean_recall"]) / 2)
-    assert result["images"] == 3 and "83.3" in languages_table(result)
+    assert result["images"] == 3 and "83.3" in ev.languages_table(result)
 
 
 @pytest.mark.parametrize(
@@ -261,7 +242,7 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
 def test_files_of_captions_that_do_not_fit_are_named(multi30k, file, text, message):
     (multi30k / file).write_bytes(b"\x1f\x8bcut" if text is None else text.encode())
     with pytest.raises(InputError, match=message):
-        evaluate_languages(RUN, multi30k)
+        ev.evaluate_languages(RUN, multi30k)
 
 
 def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k):
@@ -285,7 +266,7 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp
     scores = np.round(10 - angles / 10 + rng.normal(0, 2, 60), 1)
     rows = [f"0\t{a}\t{'NAV'[i % 3]}\t{s}\t1\n" for i, (a, s) in enumerate(zip(angles, scores))]
     (tmp_path / "SimLex-999.txt").write_text(HEAD + "".join(rows))
-    result = evaluate_words(AngleRun(Path()), tmp_path)
+    result = ev.evaluate_words(AngleRun(Path()), tmp_path)
     cosines = np.cos(np.deg2rad(angles))
     assert result["spearman"] == pytest.approx(spearmanr(scores, cosines).statistic, abs=1e-6)
     for place, name in enumerate(("nouns", "adjectives", "verbs")):
@@ -296,7 +277,7 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp
     draws = np.random.default_rng(1).integers(0, 60, (1_000, 60))
     theirs = [spearmanr(scores[d], cosines[d]).statistic for d in draws]
     assert result["interval"] == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.03)
-    assert "adjectives" in words_table(result) and "60 pairs" in words_table(result)
+    assert "adjectives" in ev.words_table(result) and "60 pairs" in ev.words_table(result)
 
 
 @pytest.mark.parametrize(
@@ -315,14 +296,13 @@ def test_files_of_words_that_are_broken_are_named_with_their_line(tmp_path, text
         read_word_pairs(tmp_path / "words.txt")
 
 
-def test_the_toy_world_draws_both_and_the_command_line_measures_them(tmp_path, capsys):
+def test_the_toy_world_draws_both_and_the_command_line_measures_them(tmp_path, answer):
     captions, pairs = toy_captions(), toy_word_pairs()
     assert len({tuple(texts) for texts in captions.texts.values()}) == 5
     assert {pair.score for pair in pairs} == {0.0, 5.0, 10.0}
     run = shutil.copytree(MODEL, tmp_path / "run")
     for task in ("languages", "words"):
-        assert main(["evaluate", str(run), "--task", task, "--json"]) == 0
-        record = json.loads(capsys.readouterr().out)
+        record = answer("evaluate", run, "--task", task)
         assert record["data"] == {"name": "drawn by the toy world"}
         assert json.loads((run / "results" / f"{task}.json").read_text()) == record
     assert record["interval"][0] > 0  # synonyms are nearer than other words

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from align_edu import World, load_run, read_pairs
+from align_edu import World, load_run
 from align_edu.cli import main
 from align_edu.evaluation import evaluate_retrieval, evaluate_zero_shot
-from align_edu.pairs import open_pairs, read_split
+from align_edu.pairs import read_split
 from align_edu.training.metrics import read_metrics
 from tests.samples import DATA, MODEL, ROOT
 
@@ -28,12 +28,7 @@ def test_the_raw_pairs_their_tsv_and_the_benchmark_are_made_again_bit_for_bit(tm
 
 
 def test_the_samples_hold_what_their_page_says():
-    kinds = set(read_pairs(DATA / "raw_pairs")["noise"].to_pylist())
-    assert {"clean", "file_name", "boilerplate", "other_caption", "too_small"} <= kinds
-    assert len(open_pairs([DATA / "raw_pairs"])) == 300
-    benchmark = read_split(DATA / "benchmark")
-    assert len(benchmark.images) == 200 and len(benchmark.texts) == 1000
-    assert 10 < sum(benchmark.held_out) < 60
+    assert 10 < sum(read_split(DATA / "benchmark").held_out) < 60
     sizes = {p: p.stat().st_size for p in DATA.rglob("*") if p.is_file()}
     assert sum(sizes.values()) < 30e6 and sizes[MODEL / "model.safetensors"] < 10e6
 

@@ -284,19 +284,16 @@ def benchmark(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(copy, benchmark, capsys):
+def test_a_folder_of_align_model_is_evaluated_indexed_and_searched(copy, benchmark, answer):
     run, index = load_hf(copy), benchmark / "index"
-    assert main(["evaluate", str(copy), "--benchmark", str(benchmark), "--json"]) == 0
-    record = json.loads(capsys.readouterr().out)
+    record = answer("evaluate", copy, "--benchmark", benchmark)
     expected = evaluate_retrieval(run, benchmark)
     assert {name: record[name] for name in expected} == expected
     assert record["run"] == {"name": copy.name, "sha256": weights_of(copy)}
     assert json.loads((copy / "results" / "retrieval.json").read_text()) == record
 
-    command = ["index", str(copy), str(benchmark), str(index), "--device", "cpu", "--json"]
-    assert main(command) == 0 and json.loads(capsys.readouterr().out)["images"] == 4
-    assert main(["search", str(index), TEXTS[0], "--top", "4", "--device", "cpu", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["hits"]
+    assert answer("index", copy, benchmark, index, "--device", "cpu")["images"] == 4
+    found = answer("search", index, TEXTS[0], "--top", 4, "--device", "cpu")["hits"]
     vectors = run.encode_images(pictures()) @ run.encode_texts(TEXTS[:1])[0]
     assert [hit["score"] for hit in found] == pytest.approx(
         vectors.sort(descending=True).values.tolist(), abs=2e-4

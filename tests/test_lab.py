@@ -427,16 +427,14 @@ def test_the_table_has_notebooks_core_questions_and_exercises_of_ones_own(file):
 @pytest.mark.parametrize(
     "damage",
     [
-        *("{", "[]", "null", "3", '"text"', "\x00", "{}", '{"exercises": {}}'),
-        '{"exercises": 3, "answers": {}}',
-        '{"exercises": {"cosine": 3}, "answers": {}}',
-        '{"exercises": {"cosine": []}, "answers": {}}',
-        '{"exercises": {"cosine": {"tries": "many"}}, "answers": {}}',
-        '{"exercises": {"cosine": {"tries": Infinity}}, "answers": {}}',
-        '{"exercises": {"cosine": {"tries": null}}, "answers": {}}',
-        '{"exercises": {}, "answers": {"00": true}}',
-        '{"exercises": {}, "answers": [["00", 1]]}',
-        "[" * 100_000,
+        *("{", "\x00", "[" * 100_000),
+        *map(json.dumps, ([], None, 3, "text", {}, {"exercises": {}})),
+        *map(json.dumps, ({"exercises": {}, "answers": x} for x in ({"00": True}, [["00", 1]]))),
+        json.dumps({"exercises": 3, "answers": {}}),
+        *(
+            json.dumps({"exercises": {"cosine": x}, "answers": {}})
+            for x in (3, [], *({"tries": tries} for tries in ("many", math.inf, None)))
+        ),
     ],
     ids=lambda damage: damage[:50],
 )

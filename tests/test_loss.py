@@ -47,32 +47,39 @@ def counted(n, negatives, ids):
     return mask
 
 
+def truth_of(formula, image, text, *scalars):
+    """Value and all gradients of a formula of unit vectors, in float64."""
+    leaves = [t.detach().double().clone().requires_grad_() for t in (image, text)]
+    leaves += [torch.tensor(float(s)).double().requires_grad_() for s in scalars]
+    x, y = (t / t.square().sum(1, keepdim=True).sqrt() for t in leaves[:2])
+    return _with_gradients(formula(x, y, *leaves[2:]), *leaves)
+
+
 def softmax_oracle(image, text, sigma, smoothing=0.1, mask=None):
-    """Eq. (1) + eq. (2) in float64; returns the value and the gradients of all three."""
-    image, text, sigma = _leaves(image, text, sigma)
-    x = image / image.square().sum(1, keepdim=True).sqrt()
-    y = text / text.square().sum(1, keepdim=True).sqrt()
-    n = len(x)
+    """Eq. (1) + eq. (2)."""
+    n, own = len(image), torch.eye(len(image), dtype=torch.float64)
     mask = torch.ones(n, n, dtype=torch.bool) if mask is None else mask
-    logits = x @ y.T / sigma
-    total = 0.0
-    for matrix, counts in ((logits, mask), (logits.T, mask.T)):
-        log_p = torch.log_softmax(matrix.masked_fill(~counts, -1e300), dim=1)
-        own = torch.eye(n, dtype=torch.float64)
-        target = (1 - smoothing) * own + smoothing * counts.double() / counts.sum(1, keepdim=True)
-        total = total - (target * log_p.masked_fill(~counts, 0)).sum() / n
-    return _with_gradients(total, image, text, sigma)
+
+    def formula(x, y, sigma):
+        logits, total = x @ y.T / sigma, 0.0
+        for matrix, counts in ((logits, mask), (logits.T, mask.T)):
+            log_p = torch.log_softmax(matrix.masked_fill(~counts, -1e300), dim=1)
+            smooth = counts.double() / counts.sum(1, keepdim=True)
+            target = (1 - smoothing) * own + smoothing * smooth
+            total = total - (target * log_p.masked_fill(~counts, 0)).sum() / n
+        return total
+
+    return truth_of(formula, image, text, sigma)
 
 
 def sigmoid_oracle(image, text, sigma, bias):
-    """SigLIP's loss in float64, by the definition of the logistic function."""
-    image, text, sigma = _leaves(image, text, sigma)
-    bias = torch.tensor(float(bias), dtype=torch.float64, requires_grad=True)
-    x = image / image.square().sum(1, keepdim=True).sqrt()
-    y = text / text.square().sum(1, keepdim=True).sqrt()
-    signs = 2 * torch.eye(len(x), dtype=torch.float64) - 1
-    total = torch.log1p(torch.exp(-signs * (x @ y.T / sigma + bias))).sum() / len(x)
-    return _with_gradients(total, image, text, sigma, bias)
+    """SigLIP's loss, by the definition of the logistic function."""
+    signs = 2 * torch.eye(len(image), dtype=torch.float64) - 1
+
+    def formula(x, y, sigma, bias):
+        return torch.log1p(torch.exp(-signs * (x @ y.T / sigma + bias))).sum() / len(x)
+
+    return truth_of(formula, image, text, sigma, bias)
 
 
 def measured(loss, image, text, *scalars):
@@ -86,12 +93,6 @@ def errors(ours, truth):
         ((a.double() - b).norm() / b.norm().clamp(min=1e-30)).item()
         for a, b in zip(ours, truth, strict=True)
     ]
-
-
-def _leaves(image, text, sigma):
-    leaves = [t.detach().double().clone().requires_grad_() for t in (image, text)]
-    sigma = torch.tensor(sigma, dtype=torch.float32).double()
-    return *leaves, sigma.requires_grad_()
 
 
 def _with_gradients(total, *leaves):
@@ -267,11 +268,9 @@ def gathered_errors(rank):
     """Errors of every gathered case in groups of 1, 2, and 4 processes: (cases, 4), (cases, 5)."""
     results = []
     for size, group in [(size, dist.new_group(range(size))) for size in GROUPS]:
-        if rank < size:
-            results.append(torch.tensor([_softmax_error(rank, group, *c) for c in GATHERED]))
-            results.append(
-                torch.tensor([_sigmoid_error(rank, group, *c) for c in GATHERED_SIGMOID])
-            )
+        for error, cases in ((_softmax_error, GATHERED), (_sigmoid_error, GATHERED_SIGMOID)):
+            if rank < size:
+                results.append(torch.tensor([error(rank, group, *case) for case in cases]))
     return results
 
 

@@ -24,6 +24,8 @@ from align_edu.pairs.files import tar_members
 from align_edu.training import load_run
 from tests.samples import MODEL, POINTER, REAL, image_file, pair, picture, write_tar
 
+JPEG = image_file()
+
 
 def parquet(path: Path, *rows: dict[str, object]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,25 +118,49 @@ def write(name: str, content: bytes):
     return make
 
 
+def from_tsv(path: Path) -> None:
+    filter_pairs(pa.table({"caption": ["a red cat"], "url": ["http://x/1"]}), path)
+
+
+def opened(path: Path) -> object:
+    return open_pairs([path])
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("read", "make", "message"),
     [
-        (lambda path: None, "no such file or folder"),
-        (lambda path: path.mkdir(), "no shard in it"),
-        (lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
-        (lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
-        (lambda path: parquet(path / "0.parquet", {"caption": ["a"]}), "holds list.* each"),
-        (lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
-        (lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
-        (lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
-        (lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
-        (write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
+        (read_pairs, lambda path: None, "no such file or folder"),
+        (read_pairs, lambda path: path.mkdir(), "no shard in it"),
+        (read_pairs, lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
+        (read_pairs, lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
+        (
+            read_pairs,
+            lambda path: parquet(path / "0.parquet", {"caption": ["a"]}),
+            "holds list.* each",
+        ),
+        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
+        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
+        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
+        (read_pairs, lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
+        (read_pairs, write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
+        (opened, lambda path: None, "no such folder"),
+        (opened, lambda path: path.mkdir(), "no .tar shard"),
+        (opened, lambda path: path.write_text("not a tar"), "no .tar shard"),
+        (opened, lambda path: write_tar(path / "0.tar", []), "they are empty"),
+        (opened, lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
+        (
+            opened,
+            lambda path: write_tar(path / "0.tar", [("1.txt", b"a cat")]),
+            "1 x missing image",
+        ),
+        (opened, from_tsv, "without shards"),
+        (opened, write("0.tar", POINTER), "`git lfs pull`"),
     ],
 )
-def test_bad_input_is_one_line_that_names_the_file(tmp_path, make, message):
+def test_bad_input_is_one_line_that_names_the_file(tmp_path, read, make, message):
     make(tmp_path / "data")
     with pytest.raises(InputError, match=message) as error:
-        read_pairs(tmp_path / "data")
+        read(tmp_path / "data")
     assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
 
 
@@ -167,14 +193,12 @@ def test_a_git_lfs_pointer_in_a_run_names_the_file_and_the_remedy(tmp_path):
 
 needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 OFF = Rules(**{field.name: None for field in fields(Rules)})
-JPEG = image_file()
 LOST = "end of a shard lost, with unknown pairs: "
 
 
-def write_table(path: Path, *captions: str, status: str = "success") -> None:
-    rows = [{"key": str(i), "caption": c, "status": status} for i, c in enumerate(captions)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pa.parquet.write_table(pa.Table.from_pylist(rows), path)
+def write_table(path: Path, *captions: str) -> None:
+    rows = [{"key": str(i), "caption": c, "status": "success"} for i, c in enumerate(captions)]
+    parquet(path, *rows)
 
 
 def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(tmp_path):
@@ -344,30 +368,6 @@ def test_a_filter_output_opens_the_kept_pairs_of_its_shards_with_the_judged_text
     (moved / "raw").rename(kept.parents[1] / "elsewhere")
     with pytest.raises(InputError, match="shards are gone"):
         open_pairs([moved / "kept"])
-
-
-def from_tsv(path: Path) -> None:
-    filter_pairs(pa.table({"caption": ["a red cat"], "url": ["http://x/1"]}), path)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: None, "no such folder"),
-        (lambda path: path.mkdir(), "no .tar shard"),
-        (lambda path: path.write_text("not a tar"), "no .tar shard"),
-        (lambda path: write_tar(path / "0.tar", []), "they are empty"),
-        (lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
-        (lambda path: write_tar(path / "0.tar", [("1.txt", b"a cat")]), "1 x missing image"),
-        (from_tsv, "without shards"),
-        (lambda path: path.mkdir() or (path / "0.tar").write_bytes(POINTER), "`git lfs pull`"),
-    ],
-)
-def test_a_source_without_pairs_is_refused_with_the_reason(tmp_path, make, message):
-    make(tmp_path / "data")
-    with pytest.raises(InputError, match=message) as error:
-        open_pairs([tmp_path / "data"])
-    assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
 
 
 def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, capsys):

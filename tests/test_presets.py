@@ -87,38 +87,6 @@ def test_a_changed_field_is_read_as_json_and_whole_floats_become_floats():
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("recipe.speed", "1", "no such field; choose one of image.width"),
-        ("recipe.batch_size", "0.5", "0.5 is not allowed; give a whole number from 2 to a billion"),
-        ("recipe.compile", "1", "1 is not allowed; give true or false"),
-        ("image.projection", "0", "0 is not allowed; give a whole number from 1 to a billion or"),
-        ("image.ghost_batch", "1", "1 is not allowed; give a whole number from 2"),
-        ("loss.kind", "softmx", '"softmx" is not allowed; give softmax or sigmoid'),
-        ("loss.negatives", "0", "0.0 is not allowed; give a number above 0, at most 1"),
-        ("loss.bias", "Infinity", "Infinity is not allowed; give a number"),
-        ("loss.label_smoothing", "2", "2.0 is not allowed"),
-        ("recipe.workers", "-1", "-1 is not allowed; give a whole number from 0"),
-        ("image.crop", "49", "49 is not allowed; give at most 48"),
-        ("text.heads", "3", "3 is not allowed; give a divisor of 64"),
-        ("text.max_length", "65", "65 is not allowed; give at most text.positions, 64"),
-        ("loss.cores", "3", "3 is not allowed; give a divisor of recipe.batch_size, 256, below"),
-        ("loss.cores", "256", "256 is not allowed; give a divisor"),
-        ("recipe.chunk", "255", "255 is not allowed; give a number that leaves no single pair"),
-    ],
-)
-def test_a_change_that_makes_no_sense_is_refused(path, value, words):
-    with pytest.raises(InputError, match=f"{path}: {words}"):
-        replace_fields(TOY, {path: value})
-
-
-def test_cores_without_gather_are_for_the_softmax_of_a_whole_batch():
-    for path, value in (("loss.kind", "sigmoid"), ("recipe.chunk", "64")):
-        with pytest.raises(InputError, match="loss.cores: 2 is not allowed; give 1 with"):
-            replace_fields(TOY, {"loss.cores": "2", path: value})
-
-
-@pytest.mark.parametrize(
     ("settings", "field", "value"),
     [
         (LossSettings, "learned", 1),

@@ -8,9 +8,7 @@ import shlex
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -26,22 +24,14 @@ PAGE = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
 SECTION = PAGE.split("## Your own photographs")[1].split("\n## ")[0]
 STEPS = "100" if os.environ.get("ALIGN_EDU_LONG") == "1" else "10"  # make test-long
 Row = tuple[str, str]  # a picture's file name and a caption
-Call = Callable[..., dict[str, Any]]
 pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 
 
 @pytest.fixture
-def call(tmp_path, monkeypatch, capsys):
-    """Return a function that runs a command in an empty folder and returns its JSON."""
+def call(tmp_path, monkeypatch, answer):
+    """Run a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*command: str | Path) -> dict[str, Any]:
-        capsys.readouterr()
-        assert main([*map(str, command), "--json"]) == 0
-        answer: dict[str, Any] = json.loads(capsys.readouterr().out)
-        return answer
-
-    return run
+    return answer
 
 
 def recipes() -> list[Row]:

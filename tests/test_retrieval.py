@@ -10,31 +10,17 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import binom, bootstrap
-from sklearn.metrics import top_k_accuracy_score
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu import evaluation as ev
 from align_edu import load_run
-from align_edu.evaluation import (
-    bootstrap_interval,
-    class_ranks,
-    evaluate_neighbours,
-    evaluate_retrieval,
-    fill_templates,
-    make_record,
-    neighbour_recall,
-    result_file,
-    retrieval_ranks,
-    retrieval_recall,
-    retrieval_table,
-)
 from align_edu.evaluation.retrieval import precision_at_k
 from align_edu.io import InputError
 from align_edu.world import World
 from align_edu.world.benchmark import kind_search_table, measure_kind_search
 from align_edu.world.catalog import NOUNS, with_article
-from tests.samples import DATA, MODEL, ColourRun
+from tests.samples import DATA, MODEL, ColourRun, slow_ranks
 
 GENERATOR = torch.Generator().manual_seed(7)
 
@@ -44,27 +30,12 @@ def unit(*shape: int) -> Tensor:
 
 
 def recall_by_hand(image: Tensor, text: Tensor, owner: list[int], ks: tuple[int, ...]) -> dict:
-    x, y = image.double().tolist(), text.double().tolist()
-
-    def similarity(i: int, t: int) -> float:
-        return float(np.float32(sum(a * b for a, b in zip(x[i], y[t], strict=True))))
-
-    def hit(scores: list[float], right: list[bool], k: int) -> bool:
-        order = sorted(range(len(scores)), key=lambda j: (-scores[j], right[j]))
-        return any(right[j] for j in order[:k])
-
-    images, texts = range(len(x)), range(len(y))
-    rows = {
-        "image_to_text": [
-            ([similarity(i, t) for t in texts], [owner[t] == i for t in texts]) for i in images
-        ],
-        "text_to_image": [
-            ([similarity(i, t) for i in images], [owner[t] == i for i in images]) for t in texts
-        ],
-    }
+    right = torch.arange(len(image))[:, None] == torch.tensor(owner)  # (I, T)
+    ranks = {"image_to_text": slow_ranks(image, text, right)}
+    ranks["text_to_image"] = slow_ranks(text, image, right.T)
     return {
-        name: {f"R@{k}": sum(hit(s, r, k) for s, r in queries) / len(queries) for k in ks}
-        for name, queries in rows.items()
+        name: {f"R@{k}": sum(rank <= k for rank in found) / len(found) for k in ks}
+        for name, found in ranks.items()
     }
 
 
@@ -79,20 +50,9 @@ def test_recall_equals_a_slow_count_in_plain_python(images, texts, width, coarse
         image, text = image.sign(), text.sign()
     ks = (1, 2, 5)
     expected = recall_by_hand(image, text, owner, ks)
-    assert retrieval_recall(image, text, owner, ks) == expected
+    assert ev.retrieval_recall(image, text, owner, ks) == expected
     monkeypatch.setattr("align_edu.evaluation.retrieval.CELLS", 3 * texts)
-    assert retrieval_recall(image, text, owner, ks) == expected
-
-
-@pytest.mark.parametrize("k", [1, 5, 10])
-def test_text_to_image_recall_equals_top_k_accuracy_of_scikit_learn(k):
-    image = unit(40, 12)
-    owner = torch.arange(200) % 40
-    text = F.normalize(image[owner] + 0.3 * torch.randn(200, 12, generator=GENERATOR), dim=1)
-    expected = top_k_accuracy_score(owner, (text @ image.T).numpy(), k=k, labels=range(40))
-    measured = retrieval_recall(image, text, owner)["text_to_image"][f"R@{k}"]
-    assert measured == pytest.approx(expected, abs=1e-12)
-    assert 0.1 < measured < 1
+    assert ev.retrieval_recall(image, text, owner, ks) == expected
 
 
 @pytest.mark.parametrize("cells", [1, 7 * 307, 2**23])
@@ -100,7 +60,7 @@ def test_equal_vectors_tie_wherever_they_stand_in_the_matrix(cells, monkeypatch)
     # In float32 the place in the matrix decides the last bit, and a single row is worst.
     monkeypatch.setattr("align_edu.evaluation.retrieval.CELLS", cells)
     image, text = unit(1, 640).repeat(307, 1), unit(1, 640).repeat(307, 1)
-    ranks = retrieval_ranks(image, text, range(307))
+    ranks = ev.retrieval_ranks(image, text, range(307))
     assert ranks["image_to_text"].tolist() == ranks["text_to_image"].tolist() == [307] * 307
 
 
@@ -109,12 +69,12 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_row(value):
     broken = unit(3, 4)
     broken[2, 1] = value
     with pytest.raises(InputError, match="text embeddings, row 2"):
-        retrieval_recall(unit(3, 4), broken, [0, 1, 2])
+        ev.retrieval_recall(unit(3, 4), broken, [0, 1, 2])
     with pytest.raises(InputError, match="image embeddings, row 2"):
-        retrieval_recall(broken, unit(3, 4), [0, 1, 2])
+        ev.retrieval_recall(broken, unit(3, 4), [0, 1, 2])
     for one, other in ((broken, unit(3, 4)), (unit(3, 4), broken)):
         with pytest.raises(InputError, match="row 2: not finite"):
-            class_ranks(one, other, torch.arange(3))
+            ev.class_ranks(one, other, torch.arange(3))
 
 
 @pytest.mark.parametrize(
@@ -134,7 +94,7 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_row(value):
 )
 def test_shapes_and_numbers_that_make_no_sense_are_refused(image, text, owner, ks, sentence):
     with pytest.raises(ValueError, match=sentence):
-        retrieval_recall(torch.ones(image), torch.ones(text), owner, ks)
+        ev.retrieval_recall(torch.ones(image), torch.ones(text), owner, ks)
 
 
 RUN = ColourRun(Path())
@@ -157,7 +117,7 @@ def benchmark(tmp_path):
 
 
 def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsys):
-    result = evaluate_retrieval(RUN, benchmark, progress=True)
+    result = ev.evaluate_retrieval(RUN, benchmark, progress=True)
     out, err = capsys.readouterr()
     assert out == "" and "6/6" in err  # the bars are on standard error
     # By hand: the red picture ties with blue's texts, so it is lost at rank 1 and, with two
@@ -170,48 +130,30 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsy
     assert held_out == {"image_to_text": missed, "text_to_image": missed, "images": 1, "texts": 2}
     low, high = result["interval"]["text_to_image"]["R@1"]
     assert low <= 4 / 6 <= high and result["interval"]["text_to_image"]["R@5"] == [1.0, 1.0]
-    table = retrieval_table(result)
+    table = ev.retrieval_table(result)
     assert "text to image               66.7" in table and "held out" in table
     path = benchmark / "dataset_toy.json"
     path.write_text(path.read_text().replace("true", "false"))
-    assert "held_out" not in evaluate_retrieval(RUN, benchmark)
+    assert "held_out" not in ev.evaluate_retrieval(RUN, benchmark)
 
 
 def test_recall_that_cannot_miss_is_refused_or_named(benchmark):
-    table = retrieval_table(evaluate_retrieval(RUN, benchmark))
+    table = ev.retrieval_table(ev.evaluate_retrieval(RUN, benchmark))
     assert "recall at 3 or more is always 100: use more images" in table
-    assert "always" not in retrieval_table(evaluate_retrieval(RUN, benchmark) | {"images": 11})
+    assert "always" not in ev.retrieval_table(
+        ev.evaluate_retrieval(RUN, benchmark) | {"images": 11}
+    )
     path = benchmark / "dataset_toy.json"
     path.write_text(json.dumps({"images": json.loads(path.read_text())["images"][:1]}))
     with pytest.raises(InputError, match=r"red\.png: the only image of this split"):
-        evaluate_retrieval(RUN, benchmark)
+        ev.evaluate_retrieval(RUN, benchmark)
 
 
 def test_a_broken_image_stops_the_evaluation_and_is_named(benchmark):
     file = benchmark / "images" / "green.png"
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(InputError, match="green.png"):
-        evaluate_retrieval(RUN, benchmark)
-
-
-def drawn(rows: int, width: int) -> Tensor:
-    return torch.randn(rows, width, generator=GENERATOR)
-
-
-@pytest.mark.parametrize("classes", [2, 7, 30])
-def test_recall_equals_scikit_learns_neighbours(classes):
-    centres = drawn(classes, 10)
-    # Unequal classes: the smaller a number, the more pictures it has.
-    labels = (torch.rand(300, generator=GENERATOR) ** 2 * classes).long()
-    test_labels = torch.randint(classes, (120,), generator=GENERATOR)
-    train = centres[labels] + 1.5 * drawn(300, 10)
-    test = centres[test_labels] + 1.5 * drawn(120, 10)
-    found = NearestNeighbors(metric="cosine", algorithm="brute").fit(train.numpy())
-    for k in (1, 5, 10):
-        rows = found.kneighbors(test.numpy(), k, return_distance=False)
-        hits = (labels.numpy()[rows] == test_labels.numpy()[:, None]).any(axis=1)
-        ours = neighbour_recall(train, labels, test, test_labels, ks=(k,))
-        assert ours == {f"R@{k}": hits.mean()}
+        ev.evaluate_retrieval(RUN, benchmark)
 
 
 def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
@@ -221,15 +163,11 @@ def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
         test = torch.randint(-1, 2, (9, 2), generator=GENERATOR) + torch.tensor([0.0, 3.0])
         labels = torch.randint(3, (25,), generator=GENERATOR)
         own = torch.randint(3, (9,), generator=GENERATOR)
-        for k in (1, 3):
-            hits = 0
-            for vector, label in zip(test.double(), own, strict=True):
-                cosines = np.float32(
-                    [float(vector @ row / row.norm() / vector.norm()) for row in train.double()]
-                )
-                order = sorted(range(25), key=lambda j: (-cosines[j], bool(labels[j] == label)))
-                hits += any(labels[j] == label for j in order[:k])
-            assert neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
+        cosines = (F.normalize(vectors.double(), dim=1) for vectors in (test, train))
+        ranks = slow_ranks(*cosines, own[:, None] == labels)
+        for k in (1, 3, 10):
+            hits = sum(rank <= k for rank in ranks)
+            assert ev.neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
 
 
 @pytest.mark.parametrize(
@@ -244,13 +182,13 @@ def test_data_that_do_not_fit_are_refused(tmp_path, folders, message):
         (tmp_path / name).mkdir(parents=True)
         Image.new("RGB", (9, 9)).save(tmp_path / name / "1.png")
     with pytest.raises(InputError, match=message):
-        evaluate_neighbours(load_run(MODEL), tmp_path)
+        ev.evaluate_neighbours(load_run(MODEL), tmp_path)
 
 
 def test_the_article_of_a_prompt_agrees_with_the_name():
     for name, filled in (("apple", "an apple"), ("unicorn", "a unicorn"), ("Eel", "an Eel")):
-        assert fill_templates(["a {}", "an {} here"], name) == [filled, f"{filled} here"]
-    assert fill_templates(["banana {}", "a big {}"], "emu") == ["banana emu", "a big emu"]
+        assert ev.fill_templates(["a {}", "an {} here"], name) == [filled, f"{filled} here"]
+    assert ev.fill_templates(["banana {}", "a big {}"], "emu") == ["banana emu", "a big emu"]
 
 
 SCENES = 60
@@ -324,14 +262,14 @@ def test_a_kind_that_the_model_does_not_know_is_the_worst_of_the_table(kinds_ben
 
 def test_the_interval_of_hits_is_that_of_a_binomial():
     hits = torch.arange(400) < 300
-    low, high = bootstrap_interval(hits, resamples=20_000)
+    low, high = ev.bootstrap_interval(hits, resamples=20_000)
     expected = binom(400, 0.75).ppf([0.025, 0.975]) / 400
     assert [low, high] == pytest.approx(expected.tolist(), abs=2 / 400)
 
 
 def test_the_interval_of_other_values_is_scipys():
     values = torch.rand(150, generator=torch.Generator().manual_seed(3)) ** 2
-    ours = bootstrap_interval(values, resamples=4_000)
+    ours = ev.bootstrap_interval(values, resamples=4_000)
     options = {"method": "percentile", "n_resamples": 4_000, "random_state": 1}
     theirs = bootstrap((values.double().numpy(),), np.mean, **options).confidence_interval
     assert ours == pytest.approx([theirs.low, theirs.high], abs=0.004)
@@ -340,21 +278,21 @@ def test_the_interval_of_other_values_is_scipys():
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "a\\b", "a\0b", 300 * "a"])
 def test_a_result_stays_in_its_folder(name, tmp_path, capsys):
     with pytest.raises(InputError, match="give a short file name without folders"):
-        result_file(tmp_path / "run", name)
+        ev.result_file(tmp_path / "run", name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_other_weights_or_other_data_give_another_fingerprint(tmp_path):
-    before = make_record("retrieval", MODEL, DATA / "benchmark", {"images": 200})
+    before = ev.make_record("retrieval", MODEL, DATA / "benchmark", {"images": 200})
     assert (before["task"], before["protocol"], before["images"]) == ("retrieval", 1, 200)
     assert (before["run"]["name"], before["data"]["name"]) == ("toy_model", "benchmark")
     assert {"torch", "python", "align-edu"} <= set(before["versions"])
     folder = shutil.copytree(DATA / "benchmark", tmp_path / "benchmark")
-    assert make_record("retrieval", MODEL, folder, {"images": 200}) == before
-    named = make_record("retrieval", MODEL, f"food101:{folder}", {})
+    assert ev.make_record("retrieval", MODEL, folder, {"images": 200}) == before
+    named = ev.make_record("retrieval", MODEL, f"food101:{folder}", {})
     assert named["data"]["sha256"] == before["data"]["sha256"]
     (folder / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"1")
     (tmp_path / "model.safetensors").write_bytes(b"other")
-    after = make_record("retrieval", tmp_path, folder, {})
+    after = ev.make_record("retrieval", tmp_path, folder, {})
     assert after["run"]["sha256"] != before["run"]["sha256"]
     assert after["data"]["sha256"] != before["data"]["sha256"]

@@ -15,23 +15,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from align_edu import Align, World, load_run
+from align_edu import evaluation as ev
 from align_edu.cli import main
-from align_edu.evaluation import (
-    LabelledImages,
-    Probe,
-    accuracy_table,
-    embed_labelled,
-    evaluate_few_shot,
-    evaluate_fine_tune,
-    evaluate_probe,
-    few_shot_table,
-    read_labelled,
-    train_all,
-    train_head,
-    train_probe,
-    transfer,
-    zero_shot,
-)
 from align_edu.evaluation.transfer import evaluation_crop, random_views
 from align_edu.io import InputError
 from align_edu.training import Run
@@ -47,17 +32,17 @@ def picture(path: Path, colour: str = "red") -> None:
 def test_folders_give_classes_in_order_and_words(tmp_path):
     for name in ("b_two", "a"):
         picture(tmp_path / "test" / name / "1.png")
-    data = read_labelled(tmp_path)
+    data = ev.read_labelled(tmp_path)
     assert (data.classes, data.labels.tolist()) == (["a", "b two"], [0, 1])
     (tmp_path / "classes.txt").write_text("b_two\tthe second\na\tthe first\nc\tnot shown\n")
     (tmp_path / "templates.txt").write_text("a photo of {}\n")
-    data = read_labelled(tmp_path)
+    data = ev.read_labelled(tmp_path)
     assert data.classes == ["the second", "the first", "not shown"]
     assert data.labels.tolist() == [0, 1] and data.templates == ["a photo of {}"]
     assert data.open(0).getpixel((0, 0)) == (255, 0, 0)
     picture(tmp_path / "bare" / "cat" / "1.jpg")  # without splits
     picture(tmp_path / "bare" / "dog" / "deep" / "2.PNG")
-    assert len(read_labelled(tmp_path / "bare")) == 2
+    assert len(ev.read_labelled(tmp_path / "bare")) == 2
 
 
 @pytest.mark.parametrize(
@@ -87,7 +72,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line(tmp_path, files, messag
         else:
             picture(tmp_path / file)
     with pytest.raises(InputError, match=message):
-        read_labelled(tmp_path).open(0)
+        ev.read_labelled(tmp_path).open(0)
 
 
 def test_cifars_binary_version_is_read_plane_by_plane(tmp_path):
@@ -97,12 +82,12 @@ def test_cifars_binary_version_is_read_plane_by_plane(tmp_path):
     red[0, 2, 5] = 255  # row 2, column 5
     (folder / "test_batch.bin").write_bytes(bytes([7]) + red.tobytes() + bytes([1]) + bytes(3072))
     (folder / "batches.meta.txt").write_text("\n".join(f"name {i}" for i in range(10)) + "\n\n")
-    data = read_labelled(f"cifar10:{tmp_path}")
+    data = ev.read_labelled(f"cifar10:{tmp_path}")
     assert data.labels.tolist() == [7, 1] and data.classes[7] == "name 7"
     assert data.open(0).getpixel((5, 2)) == (255, 0, 0)
     (folder / "test_batch.bin").write_bytes(bytes(100))
     with pytest.raises(InputError, match="not a whole number of pictures"):
-        read_labelled(f"cifar10:{tmp_path}")
+        ev.read_labelled(f"cifar10:{tmp_path}")
 
 
 def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path):
@@ -113,7 +98,7 @@ def test_oxford_pets_are_read_where_torchvision_expects_them(tmp_path):
     lines = "Abyssinian_1 1 1 1\nbeagle_2 2 2 1\n"
     for split in ("trainval", "test"):
         (home / "annotations" / f"{split}.txt").write_text(lines)
-    data = read_labelled(f"oxford_pets:{tmp_path}")
+    data = ev.read_labelled(f"oxford_pets:{tmp_path}")
     assert data.classes == ["Abyssinian", "Beagle"] and data.labels.tolist() == [0, 1]
     assert data.open(1).size == (8, 8)
 
@@ -126,7 +111,7 @@ def test_a_data_set_that_is_absent_is_named_with_its_home(tmp_path, name):
         ("mnist:/data", "test", "choose cifar10"),
     ):
         with pytest.raises(InputError, match=message):
-            read_labelled(path, split)
+            ev.read_labelled(path, split)
 
 
 @pytest.mark.parametrize("task", sorted(TASKS))
@@ -135,7 +120,7 @@ def test_every_toy_task_has_equal_classes_and_no_picture_twice(tmp_path, task):
     folder = World(seed=1).write_task(
         tmp_path / task, task, train=classes, val=0, test=classes + 1, image_size=64
     )
-    test = read_labelled(folder, "test")
+    test = ev.read_labelled(folder, "test")
     assert sorted(Counter(test.labels.tolist()).values()) == [1] * (classes - 1) + [2]
     assert len(test.templates) == len(set(test.templates)) >= 2
     seen = [hashlib.sha256(f.read_bytes()).digest() for f in folder.glob("*/*/*.jpg")]
@@ -159,7 +144,7 @@ def test_the_command_line_writes_a_task_and_measures_it(tmp_path, capsys):
 @pytest.fixture(scope="module", autouse=True)
 def two_views():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(transfer, "VIEWS", 2)
+        patch.setattr(ev.transfer, "VIEWS", 2)
         yield
 
 
@@ -176,17 +161,17 @@ def colours(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(colours):
-    return read_labelled(colours, "train")
+    return ev.read_labelled(colours, "train")
 
 
 @pytest.fixture(scope="module")
 def head(run, train):
-    return train_head(run, train)
+    return ev.train_head(run, train)
 
 
-def some(data: LabelledImages, step: int) -> LabelledImages:
+def some(data: ev.LabelledImages, step: int) -> ev.LabelledImages:
     labels = data.labels[::step]
-    return LabelledImages("some", data.classes, labels, lambda i: data.open(step * i))
+    return ev.LabelledImages("some", data.classes, labels, lambda i: data.open(step * i))
 
 
 def overlapping(classes: int, rows: int, width: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -203,25 +188,25 @@ def overlapping(classes: int, rows: int, width: int, seed: int) -> tuple[Tensor,
 def test_the_probe_is_as_good_as_scikit_learns_logistic_regression(classes, width):
     x, labels = overlapping(classes, 4_000, width, seed=1)
     test, test_labels = overlapping(classes, 8_000, width, seed=2)
-    probe = train_probe(x, labels, classes, epochs=30)
+    probe = ev.train_probe(x, labels, classes, epochs=30)
     theirs = LogisticRegression(C=1e6, max_iter=3_000).fit(x.numpy(), labels.numpy())
     ours = (probe.predict(test) == test_labels).double().mean().item()
-    assert torch.equal(probe.weight, train_probe(x, labels, classes, epochs=30).weight)
+    assert torch.equal(probe.weight, ev.train_probe(x, labels, classes, epochs=30).weight)
     assert ours == pytest.approx(theirs.score(test.numpy(), test_labels.numpy()), abs=0.005)
     assert 1.5 / classes < ours < 0.95  # there was something to learn, and something to miss
 
 
 def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(run, colours):
-    probe, tuned = evaluate_probe(run, colours), evaluate_fine_tune(run, colours, epochs=2)
+    probe, tuned = ev.evaluate_probe(run, colours), ev.evaluate_fine_tune(run, colours, epochs=2)
     new = Align(run.preset, run.tokenizer.get_vocab_size(), seed=0)
-    random = evaluate_probe(Run(MODEL, run.preset, run.tokenizer, new.eval()), colours)
+    random = ev.evaluate_probe(Run(MODEL, run.preset, run.tokenizer, new.eval()), colours)
     assert probe["accuracy"] > 0.8 and probe["interval"][0] > random["interval"][1]
     assert tuned["accuracy"] > 0.8 and tuned["frozen"] > 0.8  # chance is 1/12
     for result in (probe, tuned):
         assert (result["train"], result["test"], result["classes"]) == (120, 100, 12)
         assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
-    assert "trained on 120 pictures" in accuracy_table(probe)
-    assert "2 epochs of 120 pictures" in accuracy_table(tuned)
+    assert "trained on 120 pictures" in ev.accuracy_table(probe)
+    assert "2 epochs of 120 pictures" in ev.accuracy_table(tuned)
 
 
 def ramp(width: int, height: int) -> Image.Image:
@@ -231,7 +216,7 @@ def ramp(width: int, height: int) -> Image.Image:
 
 
 def test_random_views_are_parts_of_the_smallest_area_and_more_half_of_them_mirrored():
-    data = LabelledImages("ramp", ["a"], torch.zeros(400).long(), lambda i: ramp(200, 200))
+    data = ev.LabelledImages("ramp", ["a"], torch.zeros(400).long(), lambda i: ramp(200, 200))
     views = random_views(data, torch.arange(400), 60)
     red, green = ((views[:, channel] + 1) * 127.5 for channel in (0, 1))  # columns and rows
     # The centres of the first and the last pixel compared lie 44/60 of a side apart.
@@ -255,7 +240,7 @@ def test_the_evaluation_crop_is_the_middle_at_five_quarters_of_the_training_side
 def test_all_layers_move_but_batch_norms_statistics_and_the_run_stay(run, train, head):
     before = load_run(MODEL).model.image_tower.state_dict()
     assert all(torch.equal(value, before[name]) for name, value in head.tower.state_dict().items())
-    model = train_all(head, some(train, 2), epochs=3)
+    model = ev.train_all(head, some(train, 2), epochs=3)
     moved: list[bool] = []
     for name, value in model.tower.state_dict().items():
         same = torch.equal(value, before[name])
@@ -279,7 +264,7 @@ def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(train, head, monkey
         return step(self, *args)
 
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
-    train_all(head, some(train, 25))
+    ev.train_all(head, some(train, 25))
     by_epoch = np.array(seen)  # four pictures are one step
     falls = [1, 1, 1, 0.2, 0.2, 0.2, 0.04, 0.04, 0.04, 0.008]  # paper: to 0.2 after 30, 60, 90 %
     np.testing.assert_allclose(by_epoch[:, 0], 0.01 * np.array(falls), rtol=1e-12)
@@ -287,49 +272,49 @@ def test_the_tower_learns_at_a_tenth_of_the_classifiers_rate(train, head, monkey
 
 
 def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(run, colours):
-    result = evaluate_few_shot(run, colours)
-    train, val, test = (read_labelled(colours, split) for split in ("train", "val", "test"))
-    x, y, z = (embed_labelled(run, part) for part in (train, val, test))
+    result = ev.evaluate_few_shot(run, colours)
+    train, val, test = (ev.read_labelled(colours, split) for split in ("train", "val", "test"))
+    x, y, z = (ev.embed_labelled(run, part) for part in (train, val, test))
 
-    def accuracy(probe: Probe, vectors: Tensor, labels: Tensor) -> float:
+    def accuracy(probe: ev.Probe, vectors: Tensor, labels: Tensor) -> float:
         return (probe.predict(vectors) == labels).double().mean().item()
 
     rates, decays = (0.01, 0.1, 0.5), (0.0, 1e-3, 1e-2)
     tried = [{"learning_rate": rate, "weight_decay": decay} for rate in rates for decay in decays]
     shares = [row.pop("accuracy") for row in result["sweep"]]
     assert result["sweep"] == tried and len(tried) == 9
-    assert shares[4] == accuracy(train_probe(x, train.labels, 12, **tried[4]), y, val.labels)
+    assert shares[4] == accuracy(ev.train_probe(x, train.labels, 12, **tried[4]), y, val.labels)
     assert result["chosen"] == tried[shares.index(max(shares))]  # the first of equals
     both, labels = torch.cat([x, y]), torch.cat([train.labels, val.labels])
-    last = train_probe(both, labels, 12, seed=2, **result["chosen"])
+    last = ev.train_probe(both, labels, 12, seed=2, **result["chosen"])
     assert result["runs"][2] == accuracy(last, z, test.labels) and result["mean"] > 0.9
     assert result["mean"] == pytest.approx(np.mean(result["runs"]))
     assert result["sd"] == pytest.approx(np.std(result["runs"], ddof=1))
-    assert "best of 9" in few_shot_table(result) and "frozen" in few_shot_table(result)
+    assert "best of 9" in ev.few_shot_table(result) and "frozen" in ev.few_shot_table(result)
 
 
 def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
-    monkeypatch.setattr(zero_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
-    monkeypatch.setattr(zero_shot, "RUNS", 2)
+    monkeypatch.setattr(ev.zero_shot, "TUNING_SWEEP", {"learning_rate": (1e-9, 0.01)})
+    monkeypatch.setattr(ev.zero_shot, "RUNS", 2)
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    result = evaluate_few_shot(run, colours, epochs=1)
+    result = ev.evaluate_few_shot(run, colours, epochs=1)
     assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.8
-    assert "all layers, 1 epochs" in few_shot_table(result)
+    assert "all layers, 1 epochs" in ev.few_shot_table(result)
     assert all(torch.equal(before[name], value) for name, value in run.model.state_dict().items())
 
 
 def test_data_that_do_not_fit_are_refused_in_one_line(run, tmp_path):
     folder = World(seed=5).write_task(tmp_path / "size", "size", train=6, val=0, test=6)
-    for evaluate in (evaluate_few_shot, evaluate_fine_tune):
+    for evaluate in (ev.evaluate_few_shot, ev.evaluate_fine_tune):
         with pytest.raises(InputError, match="epochs 0"):
             evaluate(run, folder, epochs=0)
     broken = next((folder / "train").glob("*/*.jpg"))
     broken.write_bytes(broken.read_bytes()[:99])
     with pytest.raises(InputError, match=f"{broken.name}: not a readable image"):
-        evaluate_fine_tune(run, folder)
+        ev.evaluate_fine_tune(run, folder)
     for file in (folder / "train" / "large").iterdir():
         file.unlink()
     with pytest.raises(InputError, match="class 'large' of test has no training picture"):
-        evaluate_probe(run, folder)
+        ev.evaluate_probe(run, folder)
     with pytest.raises(InputError, match="at least two classes"):
-        train_probe(torch.randn(5, 3), torch.zeros(5).long(), 2)
+        ev.train_probe(torch.randn(5, 3), torch.zeros(5).long(), 2)

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +10,8 @@ from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 from align_edu.io import InputError
 from align_edu.model.text_tower import encode_texts, load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import read_pairs
+from tests.samples import REAL, ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
-REAL = ROOT.parent / "shared" / "real"
 TEXTS = [
     f"{size} {colour} {kind} {place}"
     for size in ("small", "large")

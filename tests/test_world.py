@@ -21,20 +21,11 @@ from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption, full_captions
 from align_edu.world.benchmark import write_ratings
 from align_edu.world.draw import draw
-from align_edu.world.scene import (
-    ATTRIBUTES,
-    FACTS,
-    HELD_OUT,
-    Scene,
-    Thing,
-    child_rng,
-    distractors,
-    is_held_out,
-    sample_edit,
-    sample_scene,
-    scene_facts,
-    scene_from_facts,
-)  # fmt: skip  # isort: skip
+
+from align_edu.world.scene import (  # isort: skip
+    ATTRIBUTES, FACTS, HELD_OUT, Scene, Thing, child_rng, distractors, is_held_out, sample_edit,
+    sample_scene, scene_facts, scene_from_facts,
+)  # fmt: skip
 from align_edu.world.tasks import TASKS
 from align_edu.world.web_noise import NOISE, WorldSettings, make_pair
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -93,12 +94,9 @@ def pairs_per_second(batches: Iterator[Any], steps: int) -> float:
 
 
 def memory_of_all() -> float:
-    """Return the MB that this process and its children do not share with others (Linux)."""
-    tasks = Path("/proc/self/task").iterdir()
-    children = [pid for task in tasks for pid in (task / "children").read_text().split()]
-    maps = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in ["self", *children]]
-    lines = [line.split() for each in maps for line in each.splitlines()]
-    return sum(int(line[1]) for line in lines if line[0].startswith("Private_")) / 1024
+    """Return the MB that this process and its children do not share with others."""
+    this = psutil.Process()
+    return sum(p.memory_full_info().uss for p in (this, *this.children())) / 2**20
 
 
 def compare(folder: Path, pairs: int, workers: int, rounds: int) -> None:

@@ -6,7 +6,6 @@ Both are `align-edu train` on the bundled raw pairs, with the toy preset's tower
 optimiser. It takes some minutes: XLA compiles the towers, and eight devices share the cores.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,12 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from align_edu.io import write_json
 from align_edu.training.metrics import read_metrics
-from align_edu.training.run import software_versions
+from tests.benchmarks.measure import DATA, keep_record, options
 
 DEVICES, STEPS = 8, 12
-DATA = Path(__file__).parents[2] / "data_samples" / "raw_pairs"
 CHANGES = {
     "recipe.optimizer": "lamb", "recipe.learning_rate": "0.01", "recipe.batch_size": "64",
     "recipe.log_steps": "1",
@@ -32,30 +29,20 @@ XLA = {
 
 def losses(out: Path, device: str, environment: dict[str, str]) -> list[float]:
     """The loss of each step of a run on a device."""
-    options = ["--data", str(DATA), "--out", str(out), "--steps", str(STEPS), "--device", device]
+    words = ["--data", DATA / "raw_pairs", "--out", out, "--steps", STEPS, "--device", device]
     for name, value in CHANGES.items():
-        options += ["--set", f"{name}={value}"]
+        words += ["--set", f"{name}={value}"]
     start = "import sys; from align_edu.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", start, "train", "--preset", "toy", *options]
+    command = [sys.executable, "-c", start, "train", "--preset", "toy", *map(str, words)]
     subprocess.run(command, env=os.environ | environment, check=True)
     return [row["loss"] for row in read_metrics(out)]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    out = parser.parse_args().out
-    with tempfile.TemporaryDirectory() as folder:
-        record = {
-            "devices": DEVICES,
-            "changes": CHANGES,
-            "on_devices": losses(Path(folder) / "xla", "xla", XLA),
-            "without_xla": losses(Path(folder) / "cpu", "cpu", {}),
-            "versions": software_versions(),
-        }
-    write_json(out, record)
-    print(json.dumps(record, indent=1))
-
-
 if __name__ == "__main__":
-    main()
+    out = options(__doc__, out="").out
+    with tempfile.TemporaryDirectory() as folder:
+        record = {"devices": DEVICES, "changes": CHANGES}
+        record["on_devices"] = losses(Path(folder) / "xla", "xla", XLA)
+        record["without_xla"] = losses(Path(folder) / "cpu", "cpu", {})
+    keep_record(out, record)
+    print(json.dumps(record, indent=1))
