@@ -122,39 +122,30 @@ def from_tsv(path: Path) -> None:
     filter_pairs(pa.table({"caption": ["a red cat"], "url": ["http://x/1"]}), path)
 
 
-def opened(path: Path) -> object:
-    return open_pairs([path])
+READ, OPEN = read_pairs, lambda path: open_pairs([path])
 
 
 @pytest.mark.parametrize(
     ("read", "make", "message"),
     [
-        (read_pairs, lambda path: None, "no such file or folder"),
-        (read_pairs, lambda path: path.mkdir(), "no shard in it"),
-        (read_pairs, lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
-        (read_pairs, lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
-        (
-            read_pairs,
-            lambda path: parquet(path / "0.parquet", {"caption": ["a"]}),
-            "holds list.* each",
-        ),
-        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
-        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
-        (read_pairs, lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
-        (read_pairs, lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
-        (read_pairs, write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
-        (opened, lambda path: None, "no such folder"),
-        (opened, lambda path: path.mkdir(), "no .tar shard"),
-        (opened, lambda path: path.write_text("not a tar"), "no .tar shard"),
-        (opened, lambda path: write_tar(path / "0.tar", []), "they are empty"),
-        (opened, lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
-        (
-            opened,
-            lambda path: write_tar(path / "0.tar", [("1.txt", b"a cat")]),
-            "1 x missing image",
-        ),
-        (opened, from_tsv, "without shards"),
-        (opened, write("0.tar", POINTER), "`git lfs pull`"),
+        (READ, lambda path: None, "no such file or folder"),
+        (READ, lambda path: path.mkdir(), "no shard in it"),
+        (READ, lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
+        (READ, lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
+        (READ, lambda path: parquet(path / "0.parquet", {"caption": ["a"]}), "holds list.* each"),
+        (READ, lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
+        (READ, lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
+        (READ, lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
+        (READ, lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
+        (READ, write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
+        (OPEN, lambda path: None, "no such folder"),
+        (OPEN, lambda path: path.mkdir(), "no .tar shard"),
+        (OPEN, lambda path: path.write_text("not a tar"), "no .tar shard"),
+        (OPEN, lambda path: write_tar(path / "0.tar", []), "they are empty"),
+        (OPEN, lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
+        (OPEN, lambda path: write_tar(path / "0.tar", [("1.txt", b"a cat")]), "1 x missing image"),
+        (OPEN, from_tsv, "without shards"),
+        (OPEN, write("0.tar", POINTER), "`git lfs pull`"),
     ],
 )
 def test_bad_input_is_one_line_that_names_the_file(tmp_path, read, make, message):
