@@ -232,24 +232,6 @@ def test_the_sigmoid_loss_gives_its_definition(n, d, sigma, bias):
         assert_equal(ours, truth)
 
 
-# Finite differences know neither our formulas nor the oracle's.
-
-
-@pytest.mark.parametrize("tile", [None, 2])
-@pytest.mark.parametrize(("smoothing", "negatives"), [(0.0, 1.0), (0.1, 0.5)])
-@pytest.mark.parametrize("ids", [None, repeated_ids(5)])
-def test_softmax_gradients_agree_with_finite_differences(tile, smoothing, negatives, ids):
-    leaves = [t.double().requires_grad_() for t in (*pairs(5, 3), torch.tensor(0.3))]
-    assert torch.autograd.gradcheck(form(tile, smoothing, negatives, ids), leaves)
-
-
-@pytest.mark.parametrize("tile", [None, 2])
-def test_sigmoid_gradients_agree_with_finite_differences(tile):
-    scalars = torch.tensor(0.3), torch.tensor(-1.0)
-    leaves = [t.double().requires_grad_() for t in (*pairs(5, 3), *scalars)]
-    assert torch.autograd.gradcheck(lambda *given: sigmoid_loss(*given, tile=tile), leaves)
-
-
 # Several processes: each holds some rows; the mean of the gradients must be the batch's.
 
 WIDE = (52, 640)

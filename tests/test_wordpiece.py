@@ -22,13 +22,6 @@ TEXTS = [
 SIZE = 80
 
 
-def test_the_special_tokens_come_first_in_bert_s_names():
-    vocabulary = train_wordpiece(TEXTS, SIZE).get_vocab()
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    assert [vocabulary[name] for name in names] == [0, 1, 2, 3, 4]
-    assert sorted(vocabulary.values()) == list(range(SIZE))
-
-
 def test_the_same_texts_in_any_order_and_process_give_the_same_file(tmp_path):
     here, other = tmp_path / "here.json", tmp_path / "other.json"
     save_wordpiece(train_wordpiece(TEXTS[::-1], SIZE), here)
