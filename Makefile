@@ -18,7 +18,7 @@ CUT := PYTHONPATH="$(CURDIR)/tests/network_cut" IPYTHONDIR="$(CURDIR)/.venv/ipyt
 # Processes that test side by side, each with one thread and up to 3 GB: make test WORKERS=4
 WORKERS ?= 2
 
-.PHONY: help setup demo test test-long lint format lab notebooks clean
+.PHONY: help setup demo test test-long lint format lab notebooks site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test       style, types, tests, and every notebook, with the network cut; about 12 minutes"
 	@echo "make test-long  the tests that take longest: 200 submissions, notebooks filled in, ten kills"
 	@echo "make lab        open the course in JupyterLab"
+	@echo "make site       the course as pages to read, with a page that searches: open site/index.html"
 	@echo "make setup      only build .venv; the others do it too where it is missing or stale"
 	@echo "make notebooks  run the notebooks and store their outputs (only one: ONLY=notebooks/NAME.ipynb)"
 	@echo "make lint       style and types; make format mends the style"
@@ -77,7 +78,11 @@ lab: setup
 notebooks: setup
 	$(CUT) $(PY) -m align_edu.lab --store-outputs $(ONLY)
 
+site: setup
+	$(CUT) $(PY) notebooks/site/build.py site
+	@echo "The site is ready: open site/index.html, or site/try/index.html to search."
+
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
+	rm -rf build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*
 	find . \( -path ./.venv -o -path ./runs \) -prune -o \
 		\( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -prune -exec rm -rf {} +

@@ -141,7 +141,8 @@ def test_make_and_ci_name_the_same_check():
     commands = (ROOT / ".ci" / "run").read_text()
     assert "\nmake test COVERAGE=1\nmake test-long COVERAGE=1\n" in commands
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "test-long", "lab", "notebooks", "lint", "clean", "setup"):
+    targets = "demo test test-long lab notebooks site lint clean setup"
+    for target in targets.split():
         assert f"\n{target}:" in makefile
 
 

@@ -1,7 +1,16 @@
-"""The page to try, in a real browser: it ranks pictures as Python does, and asks for nothing."""
+"""The site and its page to try, in a real browser: they ask for nothing outside.
+
+The page ranks pictures as Python does. The site is built without a warning, shows each notebook as
+it is stored, and its links lead to pages and places that exist."""
 
 import json
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -15,7 +24,7 @@ from align_edu.model.text_tower import encode_texts, load_wordpiece
 from align_edu.presets import get_preset, replace_fields
 from align_edu.show import export_page
 from align_edu.training.run import Run
-from tests.samples import DATA, MODEL, image_file
+from tests.samples import DATA, MODEL, ROOT, image_file
 from tests.test_browser import REQUIRED, WHY_NOT, open_browser
 
 SCENES = DATA / "benchmark"
@@ -173,3 +182,103 @@ def test_what_no_page_can_hold_is_refused(tmp_path, monkeypatch, capsys):
     with pytest.raises(InputError, match="text tower of 125,616 numbers"):
         export_page(load_encoder(MODEL, "cpu"), SCENES / "cxc", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a page links to, what it loads, and the places in it that a link can name."""
+
+    file: Path
+    places: set[str] = field(default_factory=set)
+    links: list[str] = field(default_factory=list)
+    loads: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.text = self.file.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "id":
+                self.places.add(value)
+            elif name in ("src", "href", "data") and value:
+                (self.links if tag == "a" else self.loads).append(value)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    out = tmp_path_factory.mktemp("site") / "site"
+    command = [sys.executable, str(ROOT / "notebooks" / "site" / "build.py"), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
+    return out
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {file.relative_to(site).as_posix(): Page(file) for file in site.rglob("*.html")}
+
+
+@pytest.mark.long
+def test_links_lead_to_places_that_exist_and_no_page_loads_anything_from_outside(site, pages):
+    assert {"index.html", "CLAIMS.html", "GLOSSARY.html", "try/index.html"} < set(pages)
+    outside = ("http:", "https:", "mailto:", "//")
+    for name, page in pages.items():
+        assert not [each for each in page.loads if each.startswith(outside)], name
+        for link in [*page.links, *page.loads]:
+            if link.startswith((*outside, "data:")):
+                continue
+            path, _, place = unquote(link).partition("#")
+            target = (page.file.parent / path.partition("?")[0]) if path else page.file
+            assert target.is_file(), (name, link)
+            found = pages.get(target.resolve().relative_to(site.resolve()).as_posix())
+            assert not place or found is None or place in found.places, (name, link)
+    for sheet in site.rglob("*.css"):
+        assert not re.search(r"(?:@import|url)[^;]{0,9}(?:https?:)?//", sheet.read_text()), sheet
+
+
+@pytest.mark.long
+def test_each_notebook_is_shown_with_its_equations_and_its_stored_outputs(pages):
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        page = pages[f"{path.stem}.html"]
+        outputs = [each for cell in cells for each in cell.get("outputs", ())]
+        printed = " ".join("".join(each.get("text", ())) for each in outputs).split()
+        shown = " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+        numbers = [word for word in printed if re.fullmatch(r"\d+\.\d{3,}", word)]
+        assert not [number for number in numbers if number not in shown], path.stem
+        drawn = sum("image/png" in each.get("data", {}) for each in outputs)
+        assert len(re.findall(r'<img[^>]+src="_images/', page.text)) >= drawn, path.stem
+        prose = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+        assert page.text.count('display="block"') >= prose.count("$$") // 2, path.stem
+        assert "merror" not in page.text and not re.search(r">[^<]*\\\\(frac|sum|text)", page.text)
+
+
+@pytest.mark.long
+def test_functions_name_the_notebooks_whose_code_uses_them(pages):
+    api = "".join(page.text for name, page in pages.items() if name.startswith("api_"))
+    uses = {
+        "loss.contrastive.contrastive_loss": r"^from align_edu.*\bcontrastive_loss\b",
+        "loss.temperature.chance_loss": r"^from align_edu.*\bchance_loss\b",
+        "lab.check": r"\blab\.check\(",
+    }
+    for name, pattern in uses.items():
+        users = []
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+            code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+            users += [path.stem] if re.search(pattern, code, re.M) else []
+        part = api.partition(f'id="align_edu.{name}"')[2].partition("<dt")[0]
+        assert re.findall(r'href="(\d\d_\w+)\.html"', part) == users != []
+
+
+@pytest.mark.long
+@in_a_browser
+@pytest.mark.parametrize(
+    "name", ["index", "06_the_contrastive_loss_by_hand", "CLAIMS", "api_06_loss", "try/index"]
+)
+def test_pages_open_without_an_error_and_without_a_request_outside(browser, site, name):
+    page, complaints = opened(browser, site / f"{name}.html")
+    assert page.locator("h1").first.is_visible()
+    assert complaints == []
