@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu import load_run
+from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.search import combine_query
 from align_edu.world.arithmetic import Quiz, ask, measure_arithmetic
@@ -121,9 +122,11 @@ def test_a_random_model_is_at_chance_and_a_trained_one_far_above():
         assert trained["one to one"]["success@1"] > 2 * best
 
 
-def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path, answer):
+def test_the_command_line_measures_it_and_the_same_seed_gives_the_same(tmp_path, answer, capsys):
     run = tmp_path / "run"
     shutil.copytree(MODEL, run)
     command = ["evaluate", run, "--task", "arithmetic", "--queries", 2]
     answers = [answer(*command, *seed) for seed in ([], ["--seed", 0])]
     assert answers[0] == answers[1] and set(answers[0]["attributes"]) == set(ATTRIBUTES)
+    assert main([*map(str, command[:-1]), "0"]) == 2
+    assert "queries 0: give a whole number of at least 1" in capsys.readouterr().err
