@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import logsumexp
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 from tokenizers import models
 from torch import Tensor
 from torch.nn import functional as F
@@ -152,6 +152,25 @@ def stop_by_lists(validation: Tensor, patience: int) -> int:
     return losses.index(min(losses))
 
 
+def amplified(found, planted, shares):
+    hits = np.array(found) == np.array(planted)[:, None]  # (kinds, K)
+    return float(np.mean(hits.mean(axis=1) - np.array(shares)))
+
+
+def card_by_scipy(names, right, asked):
+    card = (
+        "## Intended use\nto learn what a search finds\n## Not for\nanything about a single person"
+    )
+    card += "\n## Training data\nscenes that a program has drawn\n## Measured\n"
+    limits = ["What is at chance level here:"]
+    for name, hits, n in zip(names, right, asked, strict=True):
+        reach = norm.ppf(0.975) * math.sqrt(hits * (n - hits) / n**3)
+        low, high = np.clip([hits / n - reach, hits / n + reach], 0, 1).tolist()
+        card += f"- {name}: {hits / n:.0%} ({100 * low:.0f} to {100 * high:.0f}) of {n}\n"
+        limits += [name] if (low - 0.5) * (high - 0.5) <= 0 else []
+    return card + "## Limits\n" + "\n".join(limits)
+
+
 R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
 RIGHT: list[tuple[str, Answer]] = [
     ("chance_loss", loss.chance_loss),
@@ -191,6 +210,8 @@ RIGHT: list[tuple[str, Answer]] = [
     ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
+    ("amplification", amplified),
+    ("model_card", card_by_scipy),
     ("days_of_run", lambda g, n, c, p, s: math.exp(math.log(g * n / c) - math.log(p * s) - R)),
 ]
 

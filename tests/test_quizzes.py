@@ -74,6 +74,12 @@ def ranks_as(method: str) -> str:
     return ", ".join(f"{rank:g}" for rank in rankdata([0.3, 0.9, 0.3, 0.1], method=method))
 
 
+def card(hits: int, n: int) -> str:
+    line = re.search(r"- (?:.+): (.+)\)", str(ours("model_card", ["it"], [hits], [n])))
+    assert line is not None
+    return line[1].replace(" (", ", ")
+
+
 def query(image: float, text: float) -> str:
     length = math.hypot(image, text)
     return f"({image / length:.2f}, {text / length:.2f})"
@@ -94,6 +100,7 @@ def shared_by_machine() -> str:
 ALT_TEXT = "image_tid 25&id mggqpuwe-qdpd&cache 0&lan_code 0"  # Section 3
 FULL, DEPTHWISE, POINTWISE = 9 * 64 * 64, 9 * 64, 64 * 64
 BASE, ALIKE = get_preset("b7_base"), torch.ones(2, 3)
+NINE_RED = ["red"] * 9 + ["blue"]
 MINI, BERT_LARGE = TEXT_SIZES["mini"], TEXT_SIZES["large"]
 
 # The notebook, words of the question, and the right option (… stands for any words).
@@ -139,6 +146,8 @@ RIGHT = [
     ("16", "plain BatchNorm", f"{N:,}"),
     ("17", "3 × 3 filters", places("tf_static")),
     ("17", "AlignModel gives the loss 1.5", f"{2 * 1.5:g}"),
+    ("19", "85 of 100 dogs", f"{ours('amplification', [NINE_RED], ['red'], [0.85]):.2f}"),
+    ("19", "looks like the sought one", f"{1_000_000 // 1_000:,}"),
     ("17", "the byte 51", f"{ours('scaled', 51):g}"),
 ]
 # The notebook, an option, and words of its feedback.
@@ -176,6 +185,10 @@ OTHERS = [
     ("11", query(1, 1), "1 : 1"),
     ("12", str(round(64 * 1.0) - 1), "batch of 64"),
     ("12", f"{256 * 255 // 4:,}", "all images"),
+    ("19", f"{ours('amplification', [NINE_RED], ['red'], [0.0]):.2f}", "share found"),
+    ("19", f"{ours('amplification', [NINE_RED], ['red'], [1 / 8]):.2f}", "0.125"),
+    ("19", f"{math.sqrt(1_000):.0f}", "square root"),
+    ("19", "It cannot be told from guessing: the interval holds one half.", card(81, 150)),
     ("17", places("same"), '"same"'),
     ("17", f"{51 / 255:g}", "scale from 0 to 1"),
     ("17", f"{(51 / 255 - 0.485) / 0.229:.2f}", "ImageNet"),

@@ -21,6 +21,7 @@ from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption, full_captions
 from align_edu.world.benchmark import write_ratings
 from align_edu.world.draw import draw
+from align_edu.world.planted import PLANTED_COLOURS, planted_colour, planted_scenes
 
 from align_edu.world.scene import (  # isort: skip
     ATTRIBUTES, FACTS, HELD_OUT, Scene, Thing, child_rng, distractors, is_held_out, sample_edit,
@@ -194,6 +195,17 @@ def test_facts_are_as_frequent_as_the_catalog_says(scenes):
     bright = [scene for scene in scenes if catalog.PLACES[scene.place].daylight]
     clear = sum(scene.weather == "clear" for scene in bright) / len(bright)
     assert clear == pytest.approx(catalog.WEATHER["clear"], abs=0.02)
+
+
+def test_a_planted_colour_has_its_share_and_over_all_kinds_no_colour_is_more_frequent():
+    things = [s.thing for s in planted_scenes(16_000, 0.75, np.random.default_rng(3), turn=5)]
+    planted = [thing.colour == planted_colour(thing.kind, turn=5) for thing in things]
+    assert np.mean(planted) == pytest.approx(0.75, abs=0.02)
+    colours = Counter(thing.colour for thing in things)
+    assert colours.keys() == set(PLANTED_COLOURS)
+    assert all(n == pytest.approx(2_000, rel=0.08) for n in colours.values())
+    rest = Counter(thing for thing, hit in zip(things, planted, strict=True) if not hit)
+    assert len(rest) == 8 * 7 and min(rest.values()) > 40  # the other colours, all of them
 
 
 def test_the_facts_of_a_scene_fit_each_other_and_go_through_json(scenes):

@@ -1,6 +1,6 @@
 """Small stand-ins for notebooks: towers that train in no time, a TPU pod, the released weights.
 
-`train_shortly` runs beside a student's function: this module imports none of the answers.
+`train_shortly` and `read_card` run beside a student's function: this module imports no answers.
 """
 
 import importlib.util
@@ -63,6 +63,19 @@ def train_shortly(step: Callable[..., Any], plan: str) -> Tensor:
         reported.append(math.nan if loss is None else float(torch.as_tensor(loss).detach()))
     weights = [p.detach().flatten() for p in (model.sigma, model.image, model.text)]
     return torch.cat([torch.tensor(reported), *weights])
+
+
+def read_card(write: Callable[..., Any], *measured: Any) -> list[Any]:
+    """Return what a student's model card has: sections with words in them, numbers, and limits.
+
+    write: the student's function. measured: names, right answers, and questions.
+    """
+    sections = re.split(r"^## *", str(write(*measured)), flags=re.M)[1:]
+    parts = {name.strip(): text for name, _, text in (each.partition("\n") for each in sections)}
+    line = r"^- (.+): *(\d+) *% *\((\d+) to (\d+)\) of (\d+)"
+    numbers = re.findall(line, parts.get("Measured", ""), re.M)
+    limits = [name for name in measured[0] if name in parts.get("Limits", "")]
+    return [sorted(name for name in parts if len(parts[name].split()) > 4), numbers, limits]
 
 
 def spmd_steps(devices: int = 8) -> dict[str, Any] | None:
