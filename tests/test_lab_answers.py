@@ -144,6 +144,12 @@ def quantiles(means):
     return np.percentile(means, (2.5, 97.5)).tolist()
 
 
+def names_by_lift(counts: Tensor) -> tuple[int, ...]:
+    """A row's own share only scales it, so columns alone decide."""
+    best = np.argmax(counts.numpy() / counts.numpy().sum(0), axis=1)
+    return tuple(np.flatnonzero(best != np.arange(len(best))).tolist())
+
+
 def stop_by_lists(validation: Tensor, patience: int) -> int:
     losses = validation.tolist()
     for end in range(patience, len(losses)):
@@ -208,6 +214,8 @@ RIGHT: list[tuple[str, Answer]] = [
     ("negatives_left", lambda n, share: int(np.rint(np.float64(n - 1) * share))),
     ("negatives_left", lambda n, share: allowed_by_library(n, share)),
     ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
+    ("pairs_needed", lambda n, s, at: np.exp(np.interp(at, s.numpy(), n.log().numpy()))),
+    ("never_mended", names_by_lift),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("amplification", amplified),
