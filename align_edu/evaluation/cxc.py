@@ -220,8 +220,9 @@ def average_ranks(values: Tensor) -> Tensor:
 
 
 def bootstrap_spearman(
-    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = 1_000, seed: int = 0
-) -> Tensor:
+    query: Tensor, human: Tensor, model: Tensor, *, resamples: int = retrieval.RESAMPLES,
+    seed: int = 0,
+) -> Tensor:  # fmt: skip
     """Return the correlation of human and model scores (P,) in each resample: (resamples,) float64.
 
     query: (P,) whole numbers. Each resample draws half of the queries without replacement, and one

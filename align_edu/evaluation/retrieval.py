@@ -58,11 +58,16 @@ def retrieval_ranks(
     image, text = torch.as_tensor(image), torch.as_tensor(text)
     owner = _check_shapes(image, text, torch.as_tensor(text_to_image))
     x, y = exact_vectors("image", image), exact_vectors("text", text)
-    images = torch.arange(len(x))
-    return {
-        "image_to_text": chunked_ranks(x, y, lambda rows: owner == rows[:, None]),
-        "text_to_image": chunked_ranks(y, x, lambda rows: images == owner[rows, None]),
-    }
+    # Similarities are computed once, chunk by chunk, and serve both directions.
+    own = (x[owner] * y).sum(dim=1).float()  # (T,) each text with its image
+    best = torch.full((len(x),), -torch.inf).scatter_reduce_(0, owner, own, "amax")  # (I,)
+    of_image, of_text = [], torch.ones(len(y), dtype=torch.int64)
+    for rows in _chunks(len(x), len(y)):
+        similarity = (x[rows] @ y.T).float()  # (C, T)
+        right = owner == rows[:, None]
+        of_image.append(best_ranks(similarity, right, best[rows, None]))
+        of_text += best_ranks(similarity.T, right.T, own[:, None]) - 1
+    return {"image_to_text": torch.cat(of_image), "text_to_image": of_text}
 
 
 def evaluate_retrieval(
@@ -153,13 +158,19 @@ def exact_vectors(name: str, vectors: Tensor, *, unit: bool = False) -> Tensor:
     return F.normalize(exact, dim=1) if unit else exact
 
 
-def best_ranks(similarity: Tensor, right: Tensor) -> Tensor:
+def _chunks(queries: int, gallery: int) -> tuple[Tensor, ...]:
+    """Return the rows of queries in chunks that keep the matrix of similarities small."""
+    return torch.arange(queries).split(max(1, CELLS // gallery))
+
+
+def best_ranks(similarity: Tensor, right: Tensor, best: Tensor | None = None) -> Tensor:
     """Return the rank of each query's best right candidate: (Q,); 1 is the best.
 
-    similarity: (Q, G). right: (Q, G) booleans. A wrong candidate that is as similar counts as
-    more similar.
+    similarity: (Q, G). right: (Q, G) booleans. best: (Q, 1) of the best right candidate, computed
+    when None. A wrong candidate that is as similar counts as more similar.
     """
-    best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
+    if best is None:
+        best = similarity.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)
     return 1 + ((similarity >= best) & ~right).sum(dim=1)
 
 
@@ -171,7 +182,7 @@ def chunked_ranks(
     right: rows of queries (C,) to booleans (C, G). itself: (Q,) items that are the query.
     """
     ranks = []
-    for rows in torch.arange(len(query)).split(max(1, CELLS // len(gallery))):
+    for rows in _chunks(len(query), len(gallery)):
         similarity = (query[rows] @ gallery.T).float()  # (C, G)
         if itself is not None:
             similarity[torch.arange(len(rows)), itself[rows]] = -torch.inf
