@@ -13,8 +13,9 @@ from align_edu.io import read_json
 MOST_SEEDS = 10  # seeds 1 to 10 are looked for
 
 
+@lru_cache(maxsize=4096)  # each record is read for many measures
 def settings_of(name: str, seed: int, rate: float | None) -> dict[str, Any]:
-    """Return all that decides a run, as JSON values."""
+    """Return all that decides a run, as JSON values, not to be changed."""
     variant = VARIANTS[name]
     found = {"variant": name, "seed": seed, "steps": variant.steps, "data": asdict(variant.data)}
     return found | {"tuned_from": variant.tuned_from, "preset": variant.preset(rate).to_dict()}
@@ -66,5 +67,8 @@ def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
         record = read_record(records, name, seed, rate)
         if record and measure in record["measures"]:
             value = record["measures"][measure]
-            found[seed] = np.array([*map(float, value)] if isinstance(value, str) else [value])
+            if isinstance(value, str):
+                found[seed] = np.frombuffer(value.encode(), np.uint8) - float(ord("0"))
+            else:
+                found[seed] = np.array([value])
     return found

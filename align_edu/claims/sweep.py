@@ -75,16 +75,19 @@ def run_sweep(
 def missing_runs(records: Path, work: Path, names: list[str], seeds: int | None) -> Iterator[Job]:
     """Yield the runs to make next; more follow once rates are chosen and first runs are made."""
     for name in names:
-        start, tuning = VARIANTS[name].tuned_from, VARIANTS[name].rates
-        if missing := [r for r in tuning if read_record(records, name, TUNING_SEED, r) is None]:
-            yield from ((name, TUNING_SEED, rate) for rate in missing)
+        variant = VARIANTS[name]
+        tuning = [(name, TUNING_SEED, rate) for rate in variant.rates]
+        if missing := [job for job in tuning if read_record(records, *job) is None]:
+            yield from missing
             continue
-        rate = chosen_rate(records, name)
-        for seed in range(1, (seeds or VARIANTS[name].seeds) + 1):
+        rate, start = chosen_rate(records, name), variant.tuned_from
+        for seed in range(1, (seeds or variant.seeds) + 1):
             if read_record(records, name, seed, rate) is not None:
                 continue
-            begun = start and not (_run_folder(work, start, seed) / "model.safetensors").exists()
-            yield (start, seed, None) if start and begun else (name, seed, rate)
+            if start and not (_run_folder(work, start, seed) / "model.safetensors").exists():
+                yield start, seed, None
+            else:
+                yield name, seed, rate
 
 
 def _run_folder(work: Path, name: str, seed: int, rate: float | None = None) -> Path:
@@ -172,7 +175,9 @@ def _captions_and_rows(
     if data.wrong:
         order, names, given = rng.permutation(len(keys)).tolist(), list(KINDS), list(captions)
         next_kind = dict(zip(names, names[1:] + names[:1]))
-        by_kind = {kind: [row for row in order if kinds[row] == kind] for kind in names}
+        by_kind: dict[str, list[int]] = {kind: [] for kind in names}
+        for row in order:
+            by_kind[kinds[row]].append(row)
         donors = rng.integers(2**62, size=len(keys)).tolist()
         for row in order[: round(data.wrong * len(keys))]:
             rows = order if data.how == "random" else by_kind[next_kind[kinds[row]]] or order
