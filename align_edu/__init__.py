@@ -3,12 +3,14 @@
 Names are imported on first use, so that importing the package is quick.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 
-def names_on_first_use(package: str, names_of: Mapping[str, str]) -> tuple[Any, Any]:
+def names_on_first_use(
+    package: str, names_of: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package that imports its names on first use.
 
     names_of: module of the package -> its names, or its own name for the module itself.

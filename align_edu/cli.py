@@ -14,7 +14,6 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -219,11 +218,12 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
 def _search(index: Path, **query: Any) -> Iterator[Answer]:
     """Yield the answer or, without a query, one to each line of input until it ends or is empty."""
     from align_edu.search import ImageIndex, load_model
+    from align_edu.show.report import search_answer
 
     opened, picture = ImageIndex.load(index), query.pop("picture") or index / "search.png"
     query["run"] = load_model(opened, query.pop("device"))
     if any(query[name] for name in ("text", "image", "plus", "minus")):
-        yield _answer(opened, picture, query)
+        yield search_answer(opened, picture, query)
         return
     import readline  # noqa: F401  # lets input() edit a line and recall earlier ones
 
@@ -231,27 +231,9 @@ def _search(index: Path, **query: Any) -> Iterator[Answer]:
     with suppress(EOFError):
         while text := input(prompt).strip():
             try:
-                yield _answer(opened, picture, query | {"text": text})
+                yield search_answer(opened, picture, query | {"text": text})
             except InputError as error:
                 _complain(str(error), 2)
-
-
-def _answer(index: Any, picture: Path, query: dict[str, Any]) -> Answer:
-    from align_edu.search import search
-    from align_edu.show.report import save_search_picture
-
-    hits = search(index, **query)
-    words = [query["text"], query["image"], *(f"+ {text}" for text in query["plus"])]
-    words += [f"− {text}" for text in query["minus"]]
-    title = " ".join(str(word) for word in words if word)
-    rows = [{"rank": h.rank, "score": round(h.score, 4), "path": str(h.path)} for h in hits]
-    lines = [f"{r['rank']:>3}  {r['score']:.3f}  {r['path']}" for r in rows]
-    answer: dict[str, Any] = {"query": title, "hits": rows, "picture": str(picture)}
-    try:
-        save_search_picture(picture, title, hits)
-    except InputError as error:  # such as an index that only others may write to
-        answer |= {"picture": None, "picture_error": str(error)}
-    return answer, "\n".join([*lines, f"picture: {answer['picture'] or answer['picture_error']}"])
 
 
 def _export(run: Path, out: Path, gallery: Path | None) -> Answer:
@@ -290,18 +272,10 @@ def _doctor() -> Answer:
     return answer, "\n".join(map(str, findings))
 
 
-def _lab(folder: Path, only_copy: bool) -> Answer:
-    from align_edu.lab.__main__ import start_command
-    from align_edu.lab.course import copy_course
+def _lab(**options: Any) -> Answer:
+    from align_edu.lab.course import open_course
 
-    copy_course(folder)
-    if not only_copy:
-        if find_spec("jupyterlab") is None:
-            raise InputError("jupyterlab is missing; pip install 'align-edu[notebooks]'")
-        command, environment = start_command([], os.environ)
-        os.chdir(folder)
-        os.execve(command[0], command, environment)
-    return {"notebooks": str(folder / "notebooks")}, f"the course: {folder / 'notebooks'}"
+    return open_course(**options)
 
 
 def _grade(**options: Any) -> Answer:

@@ -38,9 +38,10 @@ class Composer:
 
     def __init__(self, run: Run, index: ImageIndex | None = None) -> None:
         self.run, self.index = run, index
+        self._classes = {task: list(TASKS[task].classes.values()) for task in ASKED}
         self._vectors = {
-            task: class_vectors(run, list(TASKS[task].classes.values()), TASKS[task].templates)
-            for task in ASKED
+            task: class_vectors(run, names, TASKS[task].templates)
+            for task, names in self._classes.items()
         }
 
     def __call__(
@@ -69,7 +70,7 @@ class Composer:
         for place_in_list in cosines.argsort(descending=True).tolist():
             print(f"  {cosines[place_in_list]:.2f}  {texts[place_in_list]}")
         for task, vectors in self._vectors.items():
-            print(f"{task:7} {self._likely(list(TASKS[task].classes.values()), vectors @ vector)}")
+            print(f"{task:7} {self._likely(self._classes[task], vectors @ vector)}")
         if names := [word.strip() for word in words.split(",") if word.strip()]:
             print(f"yours   {self._likely(names, self.run.encode_texts(names) @ vector)}")
         pictures, labels = [picture], ["your scene"]

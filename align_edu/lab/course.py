@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from align_edu.io import InputError, usable_cores, written_whole
 if TYPE_CHECKING:
     from align_edu.training import Run
 
+_WHEEL = Path(__file__).parents[1] / "course"  # where a wheel keeps notebooks and data samples
+_SOURCE = _WHEEL if _WHEEL.exists() else _WHEEL.parents[1]  # else a checkout
 RUNS = "ALIGN_EDU_RUNS"  # names the folder with the student's runs; empty: the bundled model
 
 
@@ -71,26 +74,40 @@ def start(number: str) -> None:
     print(f"Takes {cost}, no network. Here: {versions}, {usable_cores()} cores.")
 
 
-_WHEEL = Path(__file__).parents[1] / "course"  # where a wheel keeps notebooks and data samples
-
-
 def copy_course(folder: Path, parts: Sequence[str] = ("notebooks", "data_samples")) -> Path:
     """Copy the notebooks and their data samples into a folder, and return it.
 
     Files that are there already stay, so notebooks that a student has begun are kept.
     Raises InputError when the folder is a file.
     """
-    source = _WHEEL if _WHEEL.exists() else _WHEEL.parents[1]  # a checkout
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give a folder for the course")
     for part in parts:
-        for file in sorted((source / part).rglob("*")):
-            copy = folder / file.relative_to(source)
+        for file in sorted((_SOURCE / part).rglob("*")):
+            copy = folder / file.relative_to(_SOURCE)
             if file.is_file() and not copy.exists() and "checkpoints" not in str(file):
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 with written_whole(copy) as beside:
                     shutil.copyfile(file, beside)
     return folder
+
+
+def open_course(folder: Path, only_copy: bool) -> tuple[dict[str, str], str]:
+    """Copy the course, and replace this process by JupyterLab in it unless ``only_copy``.
+
+    Returns a JSON object and a sentence. Raises InputError as `copy_course`, and where JupyterLab
+    is missing.
+    """
+    from align_edu.lab.__main__ import start_command
+
+    copy_course(folder)
+    if not only_copy:
+        if find_spec("jupyterlab") is None:
+            raise InputError("jupyterlab is missing; pip install 'align-edu[notebooks]'")
+        command, environment = start_command([], os.environ)
+        os.chdir(folder)
+        os.execve(command[0], command, environment)
+    return {"notebooks": str(folder / "notebooks")}, f"the course: {folder / 'notebooks'}"
 
 
 def rng(name: str) -> torch.Generator:
@@ -118,7 +135,7 @@ def model() -> "Run":
     if own:
         print(f"model: your run {own[-1]}")
         return load_run(own[-1])
-    for root in (Path(".."), Path(), Path(__file__).parents[2]):
+    for root in (Path(".."), Path(), _SOURCE):
         bundled = root / "data_samples" / "toy_model"
         if bundled.is_dir():
             print(f"model: the bundled one, {'/'.join(bundled.parts[-2:])}")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from align_edu.search import Hit
+    from align_edu.search import Hit, ImageIndex
     from align_edu.training.run import Run
 
 SHOWN = 100  # pictures of a search at most; the list of hits names all
@@ -194,6 +194,29 @@ def _known(folder: Path) -> dict[str, dict[str, Any]]:
 def _floats(tensor: Tensor) -> str:
     """Return the float32 numbers of a tensor as letters (base64, little-endian)."""
     return base64.b64encode(tensor.float().numpy().astype("<f4").tobytes()).decode("ascii")
+
+
+def search_answer(
+    index: ImageIndex, picture: Path, query: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    """Search, draw what is found to ``picture``, and return the hits as a JSON object and as text.
+
+    query: the options of `align_edu.search.search`.
+    """
+    from align_edu.search import search
+
+    hits = search(index, **query)
+    words = [query["text"], query["image"], *(f"+ {text}" for text in query["plus"])]
+    words += [f"− {text}" for text in query["minus"]]
+    title = " ".join(str(word) for word in words if word)
+    rows = [{"rank": h.rank, "score": round(h.score, 4), "path": str(h.path)} for h in hits]
+    lines = [f"{r['rank']:>3}  {r['score']:.3f}  {r['path']}" for r in rows]
+    answer: dict[str, Any] = {"query": title, "hits": rows, "picture": str(picture)}
+    try:
+        save_search_picture(picture, title, hits)
+    except InputError as error:  # such as an index that only others may write to
+        answer |= {"picture": None, "picture_error": str(error)}
+    return answer, "\n".join([*lines, f"picture: {answer['picture'] or answer['picture_error']}"])
 
 
 def save_search_picture(path: str | Path, query: str, hits: Sequence[Hit]) -> Path:
