@@ -350,8 +350,7 @@ def test_a_student_needs_name_no_folder(runs, monkeypatch, where):
 
 
 def test_where_neither_exists_one_sentence_says_so(runs, monkeypatch):
-    module = sys.modules["align_edu.lab.course"]
-    monkeypatch.setattr(module, "__file__", str(runs / "a" / "b" / "c.py"))
+    monkeypatch.setattr(sys.modules["align_edu.lab.course"], "_SOURCE", runs)
     with pytest.raises(InputError, match="data_samples/toy_model: not found"):
         lab.model()
 
