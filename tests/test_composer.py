@@ -1,5 +1,7 @@
 """The scene composer: its numbers are the model's, and its menus answer."""
 
+import datetime
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from align_edu.world.draw import draw
 from align_edu.world.scene import scene_from_facts
 from tests.samples import DATA, MODEL
 
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 SCENE = {"kind": "cat", "colour": "pink", "place": "beach"}
 
 
@@ -53,3 +56,13 @@ def test_each_choice_in_a_menu_is_answered(compose, capsys):
         widget.children[0].value = value
         *_, answer = capsys.readouterr().out.split("captions by cosine\n")
         assert f" {value} " in answer.splitlines()[0]
+
+
+def test_an_uploaded_picture_is_named_instead_of_the_drawing(compose, capsys):
+    widget, file = compose.widget(), DATA / "benchmark" / "images" / "000040.jpg"  # a cat
+    widget.children[0].value = "bus"
+    drawn = capsys.readouterr().out.splitlines()
+    upload = {"name": file.name, "type": "image/jpeg", "size": 1, "last_modified": NOW}
+    widget.children[-2].value = [upload | {"content": file.read_bytes()}]
+    named = [lines[-3].split()[1] for lines in (drawn, capsys.readouterr().out.splitlines())]
+    assert named == ["bus", "cat"]

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from align_edu.evaluation.zero_shot import class_vectors
+from align_edu.pairs import decode_image
 from align_edu.search.index import ImageIndex
 from align_edu.show import picture_grid
 from align_edu.show.style import Picture
@@ -46,13 +47,13 @@ class Composer:
 
     def __call__(
         self, kind: str = "cat", colour: str = "red", place: str = "beach", weather: str = "clear",
-        count: int = 1, words: str = "", seed: int = 0,
+        count: int = 1, words: str = "", seed: int = 0, own: Image.Image | None = None,
     ) -> Picture:  # fmt: skip
         """Draw the scene, print what the model says of it, and return the figure.
 
         kind, colour, place, weather: names of `align_edu.world.catalog`; the weather counts only
         outdoors. count: 1 to 4. words: classes of your own, separated by commas. seed: of the
-        layout and of the wrong captions.
+        layout and of the wrong captions. own: a picture that is looked at instead of a drawing.
         Raises InputError for a name that does not exist.
         """
         facts = {"kind": kind, "colour": colour, "place": place, "weather": weather}
@@ -61,7 +62,7 @@ class Composer:
         if not catalog.PLACES[place].outdoor:
             scene = replace(scene, weather="clear")
         rng = np.random.default_rng(seed)
-        picture = draw(scene, rng, SIDE)
+        picture = own or draw(scene, rng, SIDE)
         vector = self.run.encode_images([picture])[0]
         others = [edited(fact, scene, rng) for fact in CHANGED]
         texts = list(dict.fromkeys(words_for(each) for each in (scene, *others) if each))
@@ -73,7 +74,7 @@ class Composer:
             print(f"{task:7} {self._likely(self._classes[task], vectors @ vector)}")
         if names := [word.strip() for word in words.split(",") if word.strip()]:
             print(f"yours   {self._likely(names, self.run.encode_texts(names) @ vector)}")
-        pictures, labels = [picture], ["your scene"]
+        pictures, labels = [picture], ["your picture" if own else "your scene"]
         for hit in self.index.search(vector, 4) if self.index else []:
             pictures.append(Image.open(hit.path))
             labels.append(f"cosine {hit.score:.2f}")
@@ -96,8 +97,15 @@ class Composer:
             "count": widgets.IntSlider(1, min(catalog.COUNTS), max(catalog.COUNTS)),
             "words": widgets.Text("", continuous_update=False, description="classes"),
             "seed": widgets.IntSlider(0, 0, 20, description="layout"),
+            "own": widgets.FileUpload(accept="image/*", description="own picture"),
         }  # fmt: skip
-        return widgets.interactive(lambda **facts: display(self(**facts)), **menus)
+
+        def answer(**chosen: Any) -> None:
+            if own := chosen.pop("own"):
+                chosen["own"] = decode_image(bytes(own[0]["content"]))
+            display(self(**chosen))
+
+        return widgets.interactive(answer, **menus)
 
 
 def words_for(scene: Scene) -> str:
