@@ -2,19 +2,23 @@
 
 import contextlib
 import io
+import json
 import resource
 import signal
 import tarfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from align_edu.io import InputError
 from align_edu.search import Hit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"  # real photographs and captions
@@ -52,6 +56,22 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, form, **options)
     return file.getvalue()
+
+
+def write_files(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """Write files, and the folders that they lie in."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def refused(words: str, call: Callable[..., Any], *given: Any, **options: Any) -> str:
+    """Check that a call is refused with one line that holds a pattern; return the line."""
+    with pytest.raises(InputError, match=words) as error:
+        call(*given, **options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
 def image_file(
@@ -100,6 +120,18 @@ def write_photos(folder: Path) -> Path:
 
 def names(hits: list[Hit]) -> list[str]:
     return [hit.path.stem for hit in hits]
+
+
+def entry(name: str, raws: Iterable[Any] = ("a cat",), split: str = "test", **more: Any) -> dict:
+    """Return a picture of Karpathy's form with its texts."""
+    return {"filename": name, "split": split, "sentences": [{"raw": raw} for raw in raws], **more}
+
+
+def write_split(folder: Path, entries: object, name: str = "toy") -> Path:
+    """Write a benchmark's file in Karpathy's form, with a byte order mark as some have."""
+    whole = json.dumps({"images": entries, "dataset": name})
+    (folder / f"dataset_{name}.json").write_text(whole, encoding="utf-8-sig")
+    return folder
 
 
 def words_of(caption: str | None) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,12 +24,11 @@ from align_edu.evaluation.cxc import (
     spearman,
 )
 from align_edu.evaluation.languages import read_captions, read_word_pairs
-from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
 from align_edu.world.benchmark import rate
 from align_edu.world.scene import Scene, Thing
 from align_edu.world.tasks import toy_captions, toy_word_pairs
-from tests.samples import DATA, MODEL, ColourRun, slow_ranks
+from tests.samples import DATA, MODEL, ColourRun, image_file, refused, slow_ranks, write_files
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"
 needs_published = pytest.mark.skipif(not PUBLISHED.exists(), reason="../shared/real/cxc is missing")
@@ -45,14 +43,15 @@ def test_ranks_equal_a_slow_count_with_ties_and_several_matches(itself, coarse, 
         x = torch.randn(14, 3, generator=GENERATOR)
         y = x if itself else torch.randn(23, 3, generator=GENERATOR)
         if coarse:
-            x, y = x.sign() + (x == 0), y.sign() + (y == 0)
-        drawn = torch.rand(14, len(y), generator=GENERATOR) < 0.15
+            x, y = x.sign(), y.sign()
+        right = torch.rand(14, len(y), generator=GENERATOR) < 0.15
+        among = torch.ones_like(right)
         if itself:
-            drawn.fill_diagonal_(False)
-        one, two = drawn.nonzero().T
-        right, among = drawn, torch.ones(14, len(y), dtype=torch.bool)
+            right.fill_diagonal_(False)
+            among.fill_diagonal_(False)
+        one, two = right.nonzero().T
         if itself:
-            right, among = drawn | drawn.T, among.fill_diagonal_(False)
+            right |= right.T.clone()
         cosines = (F.normalize(t.double(), dim=1) for t in (x, y))
         expected = slow_ranks(*cosines, right, among)
         for cells in (ev.retrieval.CELLS, 3 * len(y)):
@@ -129,7 +128,6 @@ def test_captions_that_no_rating_names_are_left_out(measured, tmp_path):
     [
         (None, r"sts_test\.csv: missing; get it from https://"),
         (HEADER + b"toy:sentid:99999,toy:sentid:1,3.0,x", "row 2: '99999' is not in the benchmark"),
-        (HEADER + b"toy:sentid:0,toy:sentid:1,many,x", "row 2: needs .* a score from 0 to 5"),
         (HEADER + b"toy:sentid:0,toy:sentid:1,5.5,x", "row 2: needs .* a score from 0 to 5"),
         (HEADER, "no rating in it"),
         (b"toy:sentid:0,toy:sentid:1,3.5,x\n" * 2, "its first row is a rating; put the names"),
@@ -139,17 +137,9 @@ def test_captions_that_no_rating_names_are_left_out(measured, tmp_path):
 def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path, text, message):
     if text is not None:
         (tmp_path / "sts_test.csv").write_bytes(text)
-    with pytest.raises(InputError, match=message):
-        read_ratings(tmp_path, read_split(DATA / "benchmark"), "test")
-
-
-def test_ratings_without_a_match_are_refused():
+    refused(message, read_ratings, tmp_path, read_split(DATA / "benchmark"), "test")
     none = torch.tensor([]).long()
-    with pytest.raises(InputError, match="no rating reaches"):
-        pair_ranks(torch.eye(3), torch.eye(3), (none, none))
-
-
-# --- the published ratings
+    refused("no rating reaches", pair_ranks, torch.eye(3), torch.eye(3), (none, none))
 
 
 @pytest.fixture(scope="module")
@@ -183,11 +173,9 @@ def test_the_deviation_of_the_bootstrap_is_the_measured_one(published, kind, low
     # captions as queries of STS and images as those of SIS and SITS: 0.38, 0.88 to 0.94, 1.66.
     rated = published[1][kind]
     model = rated.scores + 1.2 * torch.randn(len(rated.scores), generator=GENERATOR)
-    query, twice = (
-        (rated.second, 1) if kind == "sits" else (torch.cat([rated.first, rated.second]), 2)
-    )
-    human = rated.scores.repeat(twice)
-    values = bootstrap_spearman(query, human, model.repeat(twice), resamples=300)
+    sides = [rated.second] if kind == "sits" else [rated.first, rated.second]
+    human, model = (scores.repeat(len(sides)) for scores in (rated.scores, model))
+    values = bootstrap_spearman(torch.cat(sides), human, model, resamples=300)
     assert low < 100 * values.std().item() < high
 
 
@@ -198,21 +186,16 @@ HEAD = "word1\tword2\tPOS\tSimLex999\tconc(w1)\n"
 @pytest.fixture
 def multi30k(tmp_path):
     """Three pictures in Multi30K's files: one English caption each, gzipped, and two German."""
-    texts = {
-        "raw/test_2016_flickr.en.gz": "red\ngreen\nblue\n",
+    files = {
+        "raw/test_2016_flickr.en.gz": gzip.compress(b"red\ngreen\nblue\n"),
         "raw/test_2016_flickr.1.de": "green\nred\nblue\n",  # the first two are exchanged
         "raw/test_2016_flickr.2.de": "red\ngreen\nblue\n",
         "tok/test_2016_flickr.lc.norm.tok.de": "not read\n",
         "image_splits/test_2016_flickr.txt": "1.png\n2.png\n3.png\n",
     }
-    for name, text in texts.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        data = gzip.compress(text.encode()) if name.endswith(".gz") else text.encode()
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "images").mkdir()
     for number, colour in enumerate(("red", "green", "blue"), start=1):
-        Image.new("RGB", (8, 8), colour).save(tmp_path / "images" / f"{number}.png")
-    return tmp_path
+        files[f"images/{number}.png"] = image_file(colour, form="PNG")
+    return write_files(tmp_path, files)
 
 
 def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
@@ -241,8 +224,7 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
 )
 def test_files_of_captions_that_do_not_fit_are_named(multi30k, file, text, message):
     (multi30k / file).write_bytes(b"\x1f\x8bcut" if text is None else text.encode())
-    with pytest.raises(InputError, match=message):
-        ev.evaluate_languages(RUN, multi30k)
+    refused(message, ev.evaluate_languages, RUN, multi30k)
 
 
 def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k):
@@ -286,14 +268,12 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp
         ("one\ttwo\tPOS\n", "no column 'word1'; give SimLex-999.txt"),
         (HEAD + "a\tb\tN\t3\n", "at least two pairs"),
         (HEAD + "a\tb\tN\t3\na\tb\n", "line 3: needs two words, POS and"),
-        (HEAD + "a\tb\tN\tmuch\na\tb\tN\t2\n", "line 2: needs two words"),
         (HEAD + "a\tb\tN\tnan\na\tb\tN\t2\n", "line 2: needs two words"),
     ],
 )
 def test_files_of_words_that_are_broken_are_named_with_their_line(tmp_path, text, message):
     (tmp_path / "words.txt").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_word_pairs(tmp_path / "words.txt")
+    refused(message, read_word_pairs, tmp_path / "words.txt")
 
 
 def test_the_toy_world_draws_both_and_the_command_line_measures_them(tmp_path, answer):

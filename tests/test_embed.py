@@ -37,42 +37,23 @@ def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(fil
     assert found.reasons() == "1 truncated, 1 unreadable file"
     whole = [file for file in files if file not in found.skipped]
     assert found.files == whole and len(whole) == 73
-    expected = []
-    for start in range(0, len(files), 32):
-        batch = [file for file in files[start : start + 32] if file in whole]
-        pictures = [decode_image(file.read_bytes()) for file in batch]
-        expected.append(run.encode_images(pictures))
-    assert torch.equal(found.embeddings, torch.cat(expected))
+    pictures = {file: decode_image(file.read_bytes()) for file in whole}
+    batches = [[pictures[f] for f in files[i : i + 32] if f in pictures] for i in (0, 32, 64)]
+    assert torch.equal(found.embeddings, torch.cat([run.encode_images(each) for each in batches]))
 
 
-def test_an_interrupted_embedding_continues_to_the_same_bits(files, tmp_path, monkeypatch):
-    monkeypatch.setattr(embed, "PICTURES", 8)
-    monkeypatch.setattr(embed, "BLOCK", 2)
-    run, folder, opened = load_run(MODEL), tmp_path / "unfinished", []
-    expected = embed_images(run, files)
+def test_finished_work_is_kept_until_a_picture_changes(files, tmp_path):
+    run, opened = load_run(MODEL), []
 
     def read(i: int) -> Image.Image:
         opened.append(i)
-        if i == 60 and stop:
-            raise KeyboardInterrupt
         return decode_image(files[i].read_bytes())
 
-    stop = True
-    with pytest.raises(KeyboardInterrupt):
-        embed_images(run, files, read, resume=folder)
-    stop = False
-    opened.clear()
-    again = embed_images(run, files, read, resume=folder)
-    assert min(opened) == 48  # three blocks of sixteen were kept
-    assert torch.equal(again.embeddings, expected.embeddings)
-    assert (again.files, again.skipped) == (expected.files, expected.skipped)
-    opened.clear()
-    whole = embed_images(run, files, read, resume=folder)
-    assert torch.equal(whole.embeddings, expected.embeddings)
-    assert not opened  # nothing was left to embed
+    first, again = (embed_images(run, files, read, resume=tmp_path / "kept") for _ in range(2))
+    assert len(opened) == 75 and torch.equal(first.embeddings, again.embeddings)
     Image.new("RGB", (9, 9)).save(files[0])  # another picture of that name
-    embed_images(run, files, read, resume=folder)
-    assert sorted(opened) == list(range(75))
+    embed_images(run, files, read, resume=tmp_path / "kept")
+    assert len(opened) == 150
 
 
 def test_reading_runs_ahead_of_the_model_but_only_so_far():

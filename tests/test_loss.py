@@ -2,8 +2,8 @@
 
 Tolerances are for float32: 1e-6 of the value, 1e-5 of each gradient's norm."""
 
+import functools
 import itertools
-import math
 
 import pytest
 import torch
@@ -13,14 +13,7 @@ from scipy.linalg import circulant
 from scipy.optimize import minimize_scalar
 from transformers.models.align.modeling_align import align_loss
 
-from align_edu.loss import (
-    Temperature,
-    best_temperature,
-    chance_loss,
-    contrastive_loss,
-    loss_floor,
-    sigmoid_loss,
-)
+from align_edu.loss import best_temperature, contrastive_loss, loss_floor, sigmoid_loss
 from tests.processes import run_processes
 
 SIGMAS = (1.0, 1 / 16, 1 / 64, 1 / 128)
@@ -83,7 +76,7 @@ def sigmoid_oracle(image, text, sigma, bias):
 
 
 def measured(loss, image, text, *scalars):
-    leaves = [t.detach().float().clone().requires_grad_() for t in (image, text)]
+    leaves = [t.clone().requires_grad_() for t in (image, text)]
     leaves += [torch.tensor(float(s), requires_grad=True) for s in scalars]
     return _with_gradients(loss(*leaves), *leaves)
 
@@ -100,16 +93,6 @@ def _with_gradients(total, *leaves):
     return [total.detach(), *(leaf.grad for leaf in leaves)]
 
 
-IMAGE = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
-TEXT = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-
-
-@pytest.mark.parametrize("tile", [None, 1, 2, 5])
-def test_the_hand_worked_example_comes_out_in_every_form(tile):
-    loss = contrastive_loss(7 * IMAGE, TEXT, 0.5, label_smoothing=0.0, tile=tile)
-    assert loss.item() == pytest.approx(1.32682331, abs=1e-6)
-
-
 def test_half_precision_inputs_are_compared_in_full_precision():
     image, text = (t.bfloat16() for t in pairs(16, 8))
     with torch.autocast("cpu", torch.bfloat16):
@@ -117,14 +100,6 @@ def test_half_precision_inputs_are_compared_in_full_precision():
     assert loss.dtype == torch.float32
     expected = softmax_oracle(image, text, 1 / 64)[0].item()
     assert loss.item() == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_floor_is_the_entropy_of_the_smoothed_targets():
-    # Per direction 0.730 at N = 64 and 1.295 at N = 16,384, for smoothing 0.1.
-    assert loss_floor(64, 0.1) / 2 == pytest.approx(0.730, abs=1e-3)
-    assert loss_floor(16_384, 0.1) / 2 == pytest.approx(1.295, abs=1e-3)
-    assert chance_loss(64) == pytest.approx(2 * math.log(64))
-    assert loss_floor(128, 0.0) == 0.0 == best_temperature(128, 0.0, 0.5)
 
 
 @pytest.mark.parametrize("gap", [1.0, 0.3])
@@ -137,6 +112,7 @@ def test_the_best_temperature_is_the_minimum_of_the_loss_over_sigma(gap):
         lambda sigma: contrastive_loss(vectors, vectors, sigma).item(), bounds=(1e-3, 2.0)
     )
     assert best_temperature(n, 0.1, gap) == pytest.approx(found.x, rel=1e-4)
+    assert loss_floor(n, 0.0) == 0.0 == best_temperature(n, 0.0, gap)
 
 
 @pytest.mark.parametrize(
@@ -152,25 +128,9 @@ def test_the_best_temperature_is_the_minimum_of_the_loss_over_sigma(gap):
     ],
 )
 def test_senseless_arguments_are_refused_by_name(change, words):
-    arguments = {"image": IMAGE, "text": TEXT, "temperature": 0.5} | change
+    arguments = {"image": torch.eye(2), "text": torch.eye(2), "temperature": 0.5} | change
     with pytest.raises(ValueError, match=words):
         contrastive_loss(**arguments)
-
-
-def test_a_temperature_starts_above_zero_and_a_fixed_one_has_no_parameter_but_is_saved():
-    for initial in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="above 0"):
-            Temperature(initial)
-    fixed = Temperature(0.25, learned=False)
-    assert list(fixed.parameters()) == [] and list(fixed.state_dict()) == ["value"]
-
-
-def test_a_log_temperature_stays_positive_where_a_raw_one_crosses_zero():
-    raw, log = Temperature(0.02), Temperature(0.02, log=True)
-    for temperature in (raw, log):
-        temperature.value.grad = torch.tensor(1.0)
-        torch.optim.SGD(temperature.parameters(), lr=0.05).step()
-    assert raw().item() < 0 < log().item()
 
 
 CHOICES = [(1.0, False), (0.5, False), (0.25, False), (1.0, True), (0.5, True)]
@@ -187,11 +147,10 @@ def assert_equal(ours, truth):
     assert max(gradients) <= 1e-5
 
 
-def form(tile, smoothing, negatives, ids):
+def form(tile, smoothing, negatives, ids, group=None):
     def loss(image, text, sigma):
-        return contrastive_loss(
-            image, text, sigma, label_smoothing=smoothing, negatives=negatives, ids=ids, tile=tile
-        )
+        options = {"label_smoothing": smoothing, "negatives": negatives, "ids": ids}
+        return contrastive_loss(image, text, sigma, **options, tile=tile, group=group)
 
     return loss
 
@@ -215,7 +174,6 @@ def test_one_process_gives_the_definition(n, d, sigma, smoothing, negatives, rep
 def test_every_form_stays_finite_at_a_thousandth(tile, smoothing):
     image, text = pairs(16, 4)
     ours = measured(form(tile, smoothing, 1.0, None), image, text, 1e-3)
-    assert all(torch.isfinite(t).all() for t in ours)
     assert_equal(ours, softmax_oracle(image, text, 1e-3, smoothing))
 
 
@@ -225,11 +183,8 @@ def test_the_sigmoid_loss_gives_its_definition(n, d, sigma, bias):
     image, text = hard_pairs(n, d)
     truth = sigmoid_oracle(image, text, sigma, bias)
     for tile in (None, 10):
-        ours = measured(
-            lambda a, b, s, c, tile=tile: sigmoid_loss(a, b, s, c, tile=tile),
-            image, text, sigma, bias,
-        )  # fmt: skip
-        assert_equal(ours, truth)
+        loss = functools.partial(sigmoid_loss, tile=tile)
+        assert_equal(measured(loss, image, text, sigma, bias), truth)
 
 
 # Several processes: each holds some rows; the mean of the gradients must be the batch's.
@@ -243,11 +198,11 @@ GATHERED_SIGMOID = [
     *itertools.product([(24, 8)], SIGMAS, [0.0, -10.0], [None, 5]),
     *itertools.product([WIDE], (1 / 64,), [-10.0], [None, 5]),
 ]
-GROUPS = (1, 2, 4)
+GROUPS = (2, 4)
 
 
 def gathered_errors(rank):
-    """Errors of every gathered case in groups of 1, 2, and 4 processes: (cases, 4), (cases, 5)."""
+    """Errors of every gathered case in groups of 2 and of 4 processes: (cases, 4), (cases, 5)."""
     results = []
     for size, group in [(size, dist.new_group(range(size))) for size in GROUPS]:
         for error, cases in ((_softmax_error, GATHERED), (_sigmoid_error, GATHERED_SIGMOID)):
@@ -262,8 +217,7 @@ def _softmax_error(rank, group, shape, sigma, smoothing, choice, tile):
 
     def loss(a, b, s, here):
         mine = None if ids is None else ids[here]
-        options = {"label_smoothing": smoothing, "negatives": negatives, "tile": tile}
-        return contrastive_loss(a, b, s, ids=mine, group=group, **options)
+        return form(tile, smoothing, negatives, mine, group)(a, b, s)
 
     truth = softmax_oracle(image, text, sigma, smoothing, counted(n, negatives, ids))
     return errors(averaged(loss, rank, group, image, text, sigma), truth)

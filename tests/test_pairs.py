@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 import tarfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -12,17 +11,26 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from PIL import Image
 
 from align_edu import ImageIndex
 from align_edu.cli import main
 from align_edu.evaluation.embed import embed_source
 from align_edu.filters import Rules, filter_pairs
-from align_edu.io import InputError
 from align_edu.pairs import open_pairs, read_pairs, read_split
 from align_edu.pairs.files import tar_members
 from align_edu.training import load_run
-from tests.samples import MODEL, POINTER, REAL, image_file, pair, picture, write_tar
+from tests.samples import (
+    MODEL,
+    POINTER,
+    entry,
+    image_file,
+    pair,
+    picture,
+    refused,
+    write_files,
+    write_split,
+    write_tar,
+)
 
 JPEG = image_file()
 
@@ -33,32 +41,25 @@ def parquet(path: Path, *rows: dict[str, object]) -> Path:
     return path
 
 
-def test_a_tsv_without_header_gives_captions_and_urls_as_they_are(tmp_path):
-    captions = ["a \"quoted cat , and 'another", "NA", "null", " caf\u00e9 \U0001f600"]
-    path = tmp_path / "Train_GCC-training.tsv"
-    path.write_text("".join(f"{text}\tx/{i}\n" for i, text in enumerate(captions)), "utf-8")
-    urls = ["x/0", "x/1", "x/2", "x/3"]
-    assert read_pairs(path).to_pydict() == {"caption": captions, "url": urls}
+JSONL = """\
+{"alt_text": "NA", "url": "http://x/1"}
+{"alt_text": "b \u2028", "url": "http://x/2"}"""
 
 
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("cc12m.tsv", "http://x/1\ta cat\nhttp://x/2\tb \u2028\n"),
-        ("cc3m.tsv", "a cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
-        ("header.tsv", "\ufeffcaption\turl\na cat\thttp://x/1\nb \u2028\thttp://x/2\n"),
-        ("a.csv", '\ufeffURL,n,TEXT\nhttp://x/1,1,"a cat"\nhttp://x/2,2,"b \u2028"\n'),
-        (
-            "a.jsonl",
-            '{"alt_text": "a cat", "url": "http://x/1"}\n'
-            '{"alt_text": "b \u2028", "url": "http://x/2"}',
-        ),
+        ("cc12m.tsv", "http://x/1\tNA\nhttp://x/2\tb \u2028\n"),
+        ("cc3m.tsv", "NA\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("header.tsv", "\ufeffcaption\turl\nNA\thttp://x/1\nb \u2028\thttp://x/2\n"),
+        ("a.csv", '\ufeffURL,n,TEXT\nhttp://x/1,1,"NA"\nhttp://x/2,2,"b \u2028"\n'),
+        ("a.jsonl", JSONL),
     ],
 )
-def test_each_dialect_gives_caption_and_url(tmp_path, name, content):
+def test_each_dialect_gives_captions_and_urls_as_they_are(tmp_path, name, content):
     (tmp_path / name).write_text(content, encoding="utf-8")
     table = read_pairs(tmp_path / name)
-    assert table["caption"].to_pylist() == ["a cat", "b \u2028"]
+    assert table["caption"].to_pylist() == ["NA", "b \u2028"]
     assert table["url"].to_pylist() == ["http://x/1", "http://x/2"]
 
 
@@ -67,7 +68,6 @@ def test_each_dialect_gives_caption_and_url(tmp_path, name, content):
     [
         (["URL", "TEXT", "WIDTH", "NSFW"], ["url", "caption", "original_width", "nsfw"]),  # LAION
         (["id", "text", "height"], ["id", "caption", "original_height"]),  # COYO
-        (["uid", "text", "original_width"], ["uid", "caption", "original_width"]),  # DataComp
         (["caption", "width", "original_width"], ["caption", "width", "original_width"]),
         (["\ufeffalt_text", "text", "similarity"], ["\ufeffalt_text", "caption", "similarity"]),
     ],
@@ -111,11 +111,7 @@ def test_a_folder_gives_the_rows_of_all_parquets_and_of_tars_without_one(tmp_pat
 
 
 def write(name: str, content: bytes):
-    def make(path: Path) -> None:
-        path.mkdir()
-        (path / name).write_bytes(content)
-
-    return make
+    return lambda path: write_files(path, {name: content})
 
 
 def from_tsv(path: Path) -> None:
@@ -123,6 +119,7 @@ def from_tsv(path: Path) -> None:
 
 
 READ, OPEN = read_pairs, lambda path: open_pairs([path])
+FILE = lambda path: read_pairs(next(path.iterdir()))  # noqa: E731
 
 
 @pytest.mark.parametrize(
@@ -131,15 +128,17 @@ READ, OPEN = read_pairs, lambda path: open_pairs([path])
         (READ, lambda path: None, "no such file or folder"),
         (READ, lambda path: path.mkdir(), "no shard in it"),
         (READ, lambda path: parquet(path / "0.parquet", {"key": "1"}), "no texts"),
-        (READ, lambda path: parquet(path / "0.parquet", {"caption": 5}), "must hold strings"),
         (READ, lambda path: parquet(path / "0.parquet", {"caption": ["a"]}), "holds list.* each"),
         (READ, lambda path: write_tar(path / "0.tar", [("1.jpg", b"")]), "no texts"),
-        (READ, lambda path: write_tar(path / "0.tar", [("1.json", b"{")]), "no texts"),
         (READ, lambda path: write_tar(path / "0.tar", [("1.json", b"[1]")]), "no texts"),
         (READ, lambda path: write_tar(path / "0.parquet", []), "not a whole parquet"),
         (READ, write("0.parquet", POINTER), "0.parquet: a Git LFS pointer.*`git lfs pull`"),
+        (FILE, write("a.tsv", b"a\tx/1\nb\tx/2\nno url here\n"), "#3.*two columns"),
+        (FILE, write("a.tsv", b"a cat\tx/1\nb\tx/2\tlabels\tids\t0.9\n"), "#2.*two columns"),
+        (FILE, write("a.tsv", b""), "Empty"),
+        (FILE, write("a.tsv", b"caf\xe9\tx/1\n"), "UTF8"),
+        *((FILE, write(f"a.{end}", POINTER), "`git lfs pull`") for end in ("tsv", "csv", "jsonl")),
         (OPEN, lambda path: None, "no such folder"),
-        (OPEN, lambda path: path.mkdir(), "no .tar shard"),
         (OPEN, lambda path: path.write_text("not a tar"), "no .tar shard"),
         (OPEN, lambda path: write_tar(path / "0.tar", []), "they are empty"),
         (OPEN, lambda path: write_tar(path / "0.tar", [("1.jpg", JPEG)]), "no texts"),
@@ -150,27 +149,7 @@ READ, OPEN = read_pairs, lambda path: open_pairs([path])
 )
 def test_bad_input_is_one_line_that_names_the_file(tmp_path, read, make, message):
     make(tmp_path / "data")
-    with pytest.raises(InputError, match=message) as error:
-        read(tmp_path / "data")
-    assert str(tmp_path / "data") in str(error.value) and "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("a.tsv", b"only a caption\n", "#1.*two columns"),
-        ("a.tsv", b"a\tx/1\nb\tx/2\nno url here\n", "#3.*two columns"),
-        ("a.tsv", b"a cat\tx/1\nb\tx/2\tlabels\tids\t0.9\n", "#2.*two columns"),
-        ("a.tsv", b"", "Empty"),
-        ("a.tsv", b"caf\xe9\tx/1\n", "UTF8"),
-        *[(f"a.{ending}", POINTER, "`git lfs pull`") for ending in ("tsv", "csv", "jsonl")],
-    ],
-)
-def test_a_text_table_of_another_form_names_file_and_row(tmp_path, name, content, message):
-    write(name, content)(tmp_path / "data")
-    with pytest.raises(InputError, match=message) as error:
-        read_pairs(tmp_path / "data" / name)
-    assert name in str(error.value) and "\n" not in str(error.value)
+    assert str(tmp_path / "data") in refused(message, read, tmp_path / "data")
 
 
 def test_a_git_lfs_pointer_in_a_run_names_the_file_and_the_remedy(tmp_path):
@@ -178,18 +157,15 @@ def test_a_git_lfs_pointer_in_a_run_names_the_file_and_the_remedy(tmp_path):
         (tmp_path / name).write_bytes((MODEL / name).read_bytes())
     for name in ("model.safetensors", "tokenizer.json", "config.json"):
         (tmp_path / name).write_bytes(POINTER)
-        with pytest.raises(InputError, match=rf"{name}: a Git LFS pointer.*`git lfs pull`"):
-            load_run(tmp_path)
+        refused(rf"{name}: a Git LFS pointer.*`git lfs pull`", load_run, tmp_path)
 
 
-needs_real = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 OFF = Rules(**{field.name: None for field in fields(Rules)})
 LOST = "end of a shard lost, with unknown pairs: "
 
 
 def write_table(path: Path, *captions: str) -> None:
-    rows = [{"key": str(i), "caption": c, "status": "success"} for i, c in enumerate(captions)]
-    parquet(path, *rows)
+    parquet(path, *({"key": str(i), "caption": text} for i, text in enumerate(captions)))
 
 
 def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(tmp_path):
@@ -200,7 +176,6 @@ def test_each_pair_gives_back_its_own_text_and_image_to_threads_and_processes(tm
     write_tar(tmp_path / "00001.tar", sum(pairs[3:], []))
     source = open_pairs([tmp_path])
     assert source.keys == keys and source.captions == [f"text {key}" for key in keys]
-    assert source.captions[1:3] == ["text 01", "text 02"] and source.captions[-1] == "text 12"
     assert source.names[4] == "11.jpg" and source.place(4)[0].name == "00001.tar"
     assert source.skipped == Counter()
     for pool in (ThreadPoolExecutor(4), ProcessPoolExecutor(1)):
@@ -264,8 +239,7 @@ def test_joined_tars_are_read_to_the_end_and_damage_inside_is_reported(tmp_path)
     (tmp_path / "1.tar").write_bytes(one + two)
     assert open_pairs([tmp_path / "1.tar"]).keys == ["1", "2"]
     (tmp_path / "1.tar").write_bytes(one[:600].replace(b"ustar", b"xxxxx") + one[600:])
-    with pytest.raises(InputError, match="1.tar"):
-        open_pairs([tmp_path / "1.tar"])
+    refused("1.tar", open_pairs, [tmp_path / "1.tar"])
 
 
 @pytest.mark.parametrize("beside", ["stats", "parquet", "nothing"])
@@ -297,12 +271,9 @@ def test_a_shard_that_ends_early_is_named_with_the_pairs_it_lacks(tmp_path, besi
 def test_a_shard_of_which_only_the_table_is_left_is_named(tmp_path):
     write_table(tmp_path / "raw" / "1.parquet", "two dogs", "rain")
     missing = "missing in 1.tar, which holds 0 of its 2"
-    with pytest.raises(InputError, match=f"no image-text pair in its shards .2 x {missing}.$"):
-        open_pairs([tmp_path / "raw"])
+    refused(f"no image-text pair in its shards .2 x {missing}.$", open_pairs, [tmp_path / "raw"])
     write_tar(tmp_path / "raw" / "0.tar", pair("1"))
     assert open_pairs([tmp_path / "raw"]).skipped == {missing: 2}
-    funnel = filter_pairs(tmp_path / "raw", tmp_path / "kept", rules=OFF)
-    assert funnel.warnings == [f"2 {missing}"]
 
 
 def test_equal_keys_in_folders_and_shards_are_different_pairs(tmp_path):
@@ -357,8 +328,7 @@ def test_a_filter_output_opens_the_kept_pairs_of_its_shards_with_the_judged_text
     source = open_pairs([moved / "kept"])
     assert source.keys == ["0"] and source.skipped == {"kept pair not in the shards": 1}
     (moved / "raw").rename(kept.parents[1] / "elsewhere")
-    with pytest.raises(InputError, match="shards are gone"):
-        open_pairs([moved / "kept"])
+    refused("shards are gone", open_pairs, [moved / "kept"])
 
 
 def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, capsys):
@@ -368,31 +338,27 @@ def test_an_index_takes_pictures_beside_tars_and_tars_without_texts(tmp_path, ca
     (folder / "old.heic").touch()
     command = ["index", str(MODEL), str(folder), str(tmp_path / "index")]
     assert main(command) == 0 and "left out 1: .heic (convert" in capsys.readouterr().out
-    assert main([*command, "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert (answer["images"], answer["left_out"]) == (3, {".heic (convert to .jpg)": 1})
-    assert ImageIndex.load(tmp_path / "index").left_out == answer["left_out"]
+    index, root = ImageIndex.load(tmp_path / "index"), folder / "a.tar"
+    assert set(index.files) == {root / "1.jpg", root / "2.jpg", folder / "photo.jpg"}
+    assert index.left_out == {".heic (convert to .jpg)": 1}
     (vectors,) = (tmp_path / "index").glob("vectors*.faiss")
     vectors.write_bytes(POINTER)
-    with pytest.raises(InputError, match=f"{vectors.name}: a Git LFS pointer.*`git lfs pull`"):
-        ImageIndex.load(tmp_path / "index")
+    words = f"{vectors.name}: a Git LFS pointer.*`git lfs pull`"
+    refused(words, ImageIndex.load, tmp_path / "index")
     write_tar(folder / "a.tar", [("notes.md", b"no pictures")])
     found = embed_source(load_run(MODEL), folder)
     assert [file.name for file in found.files] == ["photo.jpg"]
 
 
-@needs_real
 @pytest.mark.parametrize("ending", ["tsv", "csv", "jsonl"])
 def test_a_folder_with_captions_becomes_shards_and_skips_are_counted(tmp_path, ending, capsys):
-    lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
-    rows = [line.split("\t") for line in lines[:20]]
+    rows = [[f"{i}.jpg", f" a cat, number {i}"] for i in range(20)]
     folder, listed, out = tmp_path / "photos", tmp_path / f"captions.{ending}", tmp_path / "out"
     folder.mkdir()
-    for name, _ in rows:
-        shutil.copy(REAL / "recipes" / "images" / name, folder)
+    for i, name in enumerate([*(name for name, _ in rows), "alone.jpg"]):
+        (folder / name).write_bytes(image_file(size=(9 + i, 9)))
     (folder / "note.heic").touch()
     (folder / "broken.jpg").write_bytes(b"no picture")
-    (folder / "alone.jpg").write_bytes(JPEG)
     table = [*rows, ["gone.jpg", "a cat"], ["broken.jpg", "a dog"], [rows[0][0], " "]]
     with listed.open("w", encoding="utf-8", newline="") as file:
         if ending == "jsonl":
@@ -409,23 +375,14 @@ def test_a_folder_with_captions_becomes_shards_and_skips_are_counted(tmp_path, e
     assert source.captions == [text.strip() for _, text in rows] and source.skipped == Counter()
     assert source.image_bytes(3) == (folder / rows[3][0]).read_bytes()
     row = read_pairs(out).to_pylist()[3]
-    with Image.open(folder / rows[3][0]) as opened:
-        assert (row["original_width"], row["original_height"]) == opened.size
+    assert (row["original_width"], row["original_height"]) == (12, 9)
     assert row["key"] == "000000003" and row["shard"] == "00000"
     assert main(["pairs", str(folder), str(listed), str(out)]) == 2
 
 
-def entry(name: str, split: str = "test", raws: tuple = ("a cat",), **more: object) -> dict:
-    return {"filename": name, "split": split, "sentences": [{"raw": raw} for raw in raws], **more}
-
-
-def benchmark(folder: Path, entries: object, images: list[str] = (), name: str = "toy") -> Path:
-    for image in images:
-        (folder / image).parent.mkdir(parents=True, exist_ok=True)
-        (folder / image).write_bytes(b"")
-    whole = json.dumps({"images": entries, "dataset": name})
-    (folder / f"dataset_{name}.json").write_text(whole, encoding="utf-8-sig")
-    return folder
+def benchmark(folder: Path, entries: object, images: list[str], name: str = "toy") -> Path:
+    write_files(folder, dict.fromkeys(images, b""))
+    return write_split(folder, entries, name)
 
 
 def test_texts_follow_their_images_and_point_back_at_them(tmp_path):
@@ -455,22 +412,17 @@ def test_images_lie_where_coco_flickr_and_the_toy_world_put_them(tmp_path, place
     ("entries", "message"),
     [
         ([entry("1.jpg"), entry("2.jpg")], "1 of 2 images are missing"),
-        ([entry("1.jpg", raws=())], "no sentences"),
         ([entry("1.jpg", raws=("a cat", " "))], "no sentences or an empty one"),
-        ([{"filename": "1.jpg", "split": "test"}], "no sentences"),
         ([entry("1.jpg") | {"sentences": ["a cat"]}], "no sentences"),
         ([{"split": "test", "sentences": []}], "without `filename`"),
         ([entry("../../1.jpg")], "outside the benchmark"),
-        ([entry("/etc/hostname")], "outside the benchmark"),
         ([entry("1.jpg", split="val"), entry("2.jpg", split="train")], "train, val"),
         ([], "no image of split 'test'"),
-        (["1.jpg"], "list `images` of objects"),
         (None, "list `images` of objects"),
     ],
 )
 def test_a_faulty_benchmark_is_described(tmp_path, entries, message):
-    with pytest.raises(InputError, match=message):
-        read_split(benchmark(tmp_path, entries, ["1.jpg"]))
+    refused(message, read_split, benchmark(tmp_path, entries, ["1.jpg"]))
 
 
 @pytest.mark.parametrize(
@@ -478,9 +430,6 @@ def test_a_faulty_benchmark_is_described(tmp_path, entries, message):
     [({}, "found 0"), ({"a": "{"}, "not readable JSON"), ({"a": "{}", "b": "{}"}, "found 2")],
 )
 def test_a_missing_or_broken_json_is_reported(tmp_path, files, message):
-    for name, text in files.items():
-        (tmp_path / f"dataset_{name}.json").write_text(text)
-    with pytest.raises(InputError, match=message):
-        read_split(tmp_path)
-    with pytest.raises(InputError, match="no such benchmark"):
-        read_split(tmp_path / "absent")
+    write_files(tmp_path, {f"dataset_{name}.json": text for name, text in files.items()})
+    refused(message, read_split, tmp_path)
+    refused("no such benchmark", read_split, tmp_path / "absent")

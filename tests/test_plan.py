@@ -8,13 +8,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from align_edu.cli import main
-from align_edu.io import InputError
 from align_edu.model.image_tower import ImageTower
 from align_edu.planning.chips import get_chip, measure_here
 from align_edu.planning.count import Counting, count_image_tower, count_text_tower, optimizer_cost
 from align_edu.planning.plan import CPU_TEXT_LENGTH, plan_run
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import build_optimizer
+from tests.samples import refused
 
 TOY = get_preset("toy")
 SIDE = TOY.image.crop
@@ -25,26 +25,10 @@ def paper():
     return plan_run(get_preset("l2_large"), get_chip("tpu-v3-core"), 1024)
 
 
-@pytest.fixture(scope="module")
-def b7():
+def test_b7_and_base_is_91_gigaflops_a_pair_and_170_a100_days_at_120_teraflops():
     # The paper's padding: the preset's own, of the released weights, sees 9 × 9 for 10 × 10.
     preset = replace_fields(get_preset("b7_base"), {"image.padding": "same"})
-    return plan_run(preset, get_chip("a100"), 8)
-
-
-def test_the_papers_run_takes_1e22_flops_and_5_5_days_at_35_percent_of_the_peak(paper):
-    assert paper.pairs == 16_384 * 1_200_000 == 19_660_800_000
-    assert sum(paper.flops_per_pair.values()) == pytest.approx(0.54e12, rel=0.01)
-    assert paper.flops == pytest.approx(1.05e22, rel=0.01)
-    assert paper.parameters["image"] == pytest.approx(467.22e6, rel=1e-4)
-
-    by_hand = 1.05e22 / (1024 * 61.5e12 * 0.35) / 86_400
-    assert paper.assumed_days == pytest.approx(by_hand, rel=0.01)
-    assert paper.assumed_days == pytest.approx(5.5, abs=0.05)
-    assert paper.days > paper.assumed_days  # the optimiser and the links take time too
-
-
-def test_b7_and_base_is_91_gigaflops_a_pair_and_170_a100_days_at_120_teraflops(b7):
+    b7 = plan_run(preset, get_chip("a100"), 8)
     assert b7.flops_per_pair["image"] == pytest.approx(3 * 19.16e9, rel=0.01)
     assert b7.flops_per_pair["text"] == pytest.approx(3 * 11.0e9, rel=0.01)
     assert b7.flops == pytest.approx(1.8e21, rel=0.02)
@@ -54,12 +38,13 @@ def test_b7_and_base_is_91_gigaflops_a_pair_and_170_a100_days_at_120_teraflops(b
     assert b7.roofline_seconds > b7.assumed_seconds
     assert b7.days > b7.assumed_days and b7.utilisation < 120 / 312
     assert "the slower counts: the roofline" in str(b7)
-
-
-def test_the_gather_is_84_or_180_megabytes_and_the_loss_matrix_2_mebibytes(paper, b7):
     assert b7.gather_bytes / 1e6 == pytest.approx(84, abs=0.5)
-    assert paper.gather_bytes / 1e6 == pytest.approx(180, abs=0.5)
-    assert paper.memory["loss matrix"] == 2 * 16 * 16_384 * 4 == 2 * 2**20
+
+
+def test_the_paper_s_run_does_not_fit_its_cores_and_the_plan_names_the_remedy(paper):
+    assert paper.assumed_days == pytest.approx(5.5, abs=0.05) and paper.days > paper.assumed_days
+    assert paper.memory["loss matrix"] == 2 * 16 * 16_384 * 4
+    assert not paper.fits and "image.recompute=true" in str(paper)
 
 
 def test_the_time_of_the_links_is_bytes_over_bandwidth(paper):
@@ -109,15 +94,6 @@ def test_memory_counted_without_memory_is_what_real_tensors_take():
     assert saved <= count_image_tower(TOY, 4).peak_bytes <= 1.25 * saved
 
 
-def test_recomputing_costs_a_third_more_and_makes_the_activations_small(paper):
-    preset = replace_fields(get_preset("l2_large"), {"image.recompute": "true"})
-    again = plan_run(preset, get_chip("tpu-v3-core"), 1024)
-    ratio = again.flops_per_pair["image"] / paper.flops_per_pair["image"]
-    assert ratio == pytest.approx(4 / 3, rel=0.01)
-    assert again.memory["activations"] < paper.memory["activations"] / 3
-    assert not paper.fits and "image.recompute=true" in str(paper)
-
-
 def test_gradient_cache_embeds_twice_and_keeps_one_chunk():
     chip = get_chip("a100")
     # A ghost batch of a single group keeps less than one of many: compare without.
@@ -156,14 +132,7 @@ def test_this_machine_is_planned_from_measured_rates_with_a_warning_if_it_is_bus
     assert plan.assumed_days is None and plan.text_length == CPU_TEXT_LENGTH
     assert plan.pairs_per_second > 0 and plan.fits
     assert "measured just now" in str(plan) and "busy (load 99.0" in str(plan)
-    kinds = {name.split(" ")[0] for name in chip.efficiency}
-    assert kinds == {"matrix", "convolution", "depthwise", "norm", "activation", "other"}
-    with pytest.raises(InputError, match="one device"):
-        plan_run(TOY, chip, 2)
-    monkeypatch.setattr("os.getloadavg", lambda: (0.0, 0.0, 0.0))
-    lamb = replace_fields(TOY, {"recipe.optimizer": "lamb", "image.crop": "32"})
-    free = measure_here(lamb, rounds=1)
-    assert free.note == "" and free.muon is None
+    refused("one device", plan_run, TOY, chip, 2)
 
 
 def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
@@ -171,8 +140,7 @@ def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
     words += ["--set", "recipe.steps=120000", "--text-length", "20"]
     assert main([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer["text_length"] == 20
-    assert answer["pairs"] == 16_384 * 120_000 and answer["pairs_per_chip"] == 256
+    assert answer["text_length"] == 20 and answer["pairs"] == 16_384 * 120_000
     total = sum(answer["step_seconds"].values())
     assert answer["days"] == pytest.approx(total * 120_000 / 86_400)
     assert answer["pairs_per_second"] == pytest.approx(16_384 / total)

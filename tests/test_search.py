@@ -21,15 +21,13 @@ from torch.nn import functional as F
 
 from align_edu import Align, load_run
 from align_edu.cli import main
-from align_edu.evaluation import embed
-from align_edu.io import InputError, read_json, write_json
 from align_edu.presets import IMAGE_SIZES, get_preset
 from align_edu.search import Hit, ImageIndex, combine_query, search
 from align_edu.search import vectors as faiss_vectors
 from align_edu.search.towers import PlainTowers, load_plain_towers
 from align_edu.show.report import save_search_picture
 from align_edu.training.run import Run
-from tests.samples import COLOURS, MODEL, ColourRun, image_file, names, write_photos, write_tar
+from tests.samples import COLOURS, MODEL, ColourRun, names, refused, write_files, write_photos
 
 THREE = ["a.jpg", "b.jpg", "c.jpg"]
 
@@ -72,14 +70,6 @@ def test_search_equals_brute_force_in_numpy_also_where_scores_are_equal():
             assert [hit.rank for hit in hits] == list(range(1, k + 1))
 
 
-def test_excluded_files_make_room_for_the_next_ones_and_a_large_k_gives_every_image():
-    index = ImageIndex(torch.eye(4), [*THREE, "d.jpg"])
-    query = torch.tensor([4.0, 3.0, 2.0, 1.0])
-    hits = index.search(query, 2, exclude=["a.jpg", "c.jpg", "unknown.jpg"])
-    assert [(hit.rank, hit.path.stem) for hit in hits] == [(1, "b"), (2, "d")]
-    assert len(index.search(query, 1000)) == 4
-
-
 def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap():
     rng = np.random.default_rng(6)
     # Meaning in 8 dimensions; each modality around a separate mean, at right angles.
@@ -98,13 +88,8 @@ def test_an_approximate_index_keeps_the_answers_to_texts_across_the_gap():
     assert len(index.search(texts[0], 5000)) > 2900  # k above the size
 
 
-@pytest.fixture
-def halved_from_a_hundred(monkeypatch):
+def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(faiss_vectors, "HALVED_FROM", 100)
-
-
-@pytest.mark.usefixtures("halved_from_a_hundred")
-def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path):
     vectors = unit(3_000, 24)
     vectors[2_900:] = vectors[5]  # equal vectors come in order
     index = index_of(vectors)
@@ -118,68 +103,44 @@ def test_the_float16_copy_finds_the_best_in_memory_and_on_disk(tmp_path):
     assert long._vectors.halves is None and rows_of(long, vectors[7], 1) == [7]
 
 
-@pytest.mark.usefixtures("halved_from_a_hundred")
-@pytest.mark.parametrize("bound", [faiss_vectors.ERROR, -1.0])
-def test_vectors_closer_than_float16_resolves_are_told_apart(bound, monkeypatch):
+def test_vectors_closer_than_float16_resolves_are_told_apart(monkeypatch):
     # All within 1e-4 of one direction, where float16 keeps 5e-4: candidates must become all.
-    monkeypatch.setattr(faiss_vectors, "ERROR", bound)
+    monkeypatch.setattr(faiss_vectors, "HALVED_FROM", 100)
     vectors = F.normalize(unit(1, 24) + 1e-4 * unit(2_000, 24, seed=2), dim=-1)
-    index, lost = index_of(vectors), 0
+    index = index_of(vectors)
     for query in F.normalize(unit(1, 24) + unit(20, 24, seed=3), dim=-1):
         scores = vectors.double() @ query.double()
         worst = scores[rows_of(index, query, 10)].min()
-        lost += int(worst < scores.topk(10).values[-1] - 1e-7)  # float32's own rounding
-    assert (lost == 0) == (bound > 0)
+        assert worst >= scores.topk(10).values[-1] - 1e-7  # float32's own rounding
 
 
-def searched(query: Tensor, k: int = 1) -> Any:
-    return lambda folder: ImageIndex(torch.eye(3), THREE).search(query, k)
-
-
-def indexed(rows: Tensor, files: list[str], **options: Any) -> Any:
-    return lambda folder: ImageIndex(rows, files, **options)
-
-
-def built(*names: str, of: list[str] | None = None) -> Any:
-    def act(folder: Path) -> None:
-        for name in names:
-            (folder / name).touch()
-        ImageIndex.build(ColourRun(folder), folder if of is None else of)
-
-    return act
+RUN = ColourRun(Path("run"))
+INDEX = ImageIndex(torch.eye(3), THREE)
 
 
 @pytest.mark.parametrize(
     ("act", "sentence"),
     [
-        (searched(torch.ones(3), 0), "k is 0"),
-        (searched(torch.ones(4)), "width 3"),
-        (searched(torch.ones(1, 3)), r"\(1, 1, 3\)"),
-        (searched(torch.tensor([1.0, float("nan"), 0.0])), "not finite"),
-        (indexed(torch.eye(3), ["a.jpg"]), "one per file"),
-        (indexed(torch.zeros(0, 3), []), "one per file"),
-        (indexed(torch.full((1, 3), torch.nan), ["a.jpg"]), "not finite"),
-        (indexed(torch.eye(3), THREE, kind="fast"), "exact or approximate"),
-        (built("readme.txt"), "no images in it"),
-        (built("broken.jpg"), r"no image can be read \(1 empty file\)"),
-        (built(of=[]), r"no image can be read \(none given\)"),
-        (built(of=["gone.jpg"]), r"no image can be read \(1 unreadable file\)"),
-        (lambda folder: ImageIndex.build(ColourRun(folder), folder / "x"), "no such folder"),
+        (lambda _: INDEX.search(torch.ones(3), 0), "k is 0"),
+        (lambda _: INDEX.search(torch.ones(4), 1), "width 3"),
+        (lambda _: INDEX.search(torch.tensor([1.0, torch.nan, 0.0]), 1), "not finite"),
+        (lambda _: ImageIndex(torch.eye(3), ["a.jpg"]), "one per file"),
+        (lambda _: ImageIndex(torch.full((3, 3), torch.nan), THREE), "not finite"),
+        (lambda _: ImageIndex(torch.eye(3), THREE, kind="fast"), "exact or approximate"),
+        (lambda _: ImageIndex.build(RUN, []), r"no image can be read \(none given\)"),
+        (lambda at: ImageIndex.build(RUN, at / "texts"), "no images in it"),
+        (lambda at: ImageIndex.build(RUN, at / "cut"), r"no image can be read \(1 empty file\)"),
+        (lambda at: ImageIndex.build(RUN, at / "x"), "no such folder"),
+        (lambda _: search(INDEX, "red"), "names no run"),
+        (lambda _: search(INDEX, run=RUN), "nothing to search for"),
+        (lambda _: search(INDEX, minus=["red"], run=RUN), "nothing to search for"),
+        (lambda _: search(INDEX, "red", plus=[""], run=RUN), "is empty"),
+        (lambda at: search(INDEX, image=at / "gone.png", run=RUN), "not a readable image"),
     ],
 )
 def test_what_cannot_be_indexed_or_searched_is_refused(act, sentence, tmp_path):
-    with pytest.raises(InputError, match=sentence):
-        act(tmp_path)
-
-
-def test_shards_are_indexed_by_shard_and_member(tmp_path, run):
-    pictures = {name: image_file(COLOURS[name]) for name in ("red", "blue")}
-    pictures["cut"] = b"no picture"
-    write_tar(tmp_path / "00000.tar", [(f"{name}.jpg", data) for name, data in pictures.items()])
-    index = ImageIndex.build(run, tmp_path)
-    (hit,) = index.search(torch.tensor([0.0, 0.0, 1.0]), 1)
-    assert hit.path == tmp_path / "00000.tar" / "blue.jpg"
-    assert index.skipped == {tmp_path / "00000.tar" / "cut.jpg": "not an image"}
+    write_files(tmp_path, {"texts/readme.txt": "no picture", "cut/cut.jpg": ""})
+    refused(sentence, act, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +152,6 @@ def test_shards_are_indexed_by_shard_and_member(tmp_path, run):
         (np.eye(3, dtype=np.float32), None, "No such file.*all.txt"),
         (np.eye(4, dtype=np.float32), "a\nb\nc\nd\n", r"\(4, 4\); this run's .* \(N, 3\)"),
         (np.eye(3), "a\nb\nc\n", "float64"),
-        (np.ones(3, np.float32), "a\nb\nc\n", "float32 or float16"),
         (np.zeros((1, 3), np.float32), "a\n", "row 0 is zero"),
         (np.array([[{}]]), "a\n", "not readable embeddings"),
     ],
@@ -206,8 +166,7 @@ def test_embeddings_from_a_file_are_indexed_or_refused(rows, text, sentence, tmp
         (hit,) = ImageIndex.build(run, tmp_path / "all.npy").search(torch.eye(3)[2], 1)
         assert hit.path == tmp_path / "more" / "blue.png" and hit.score == pytest.approx(1.0)
     else:
-        with pytest.raises(InputError, match=sentence):
-            ImageIndex.build(run, tmp_path / "all.npy")
+        refused(sentence, ImageIndex.build, run, tmp_path / "all.npy")
 
 
 @pytest.mark.parametrize("kind", ["exact", "approximate"])
@@ -223,9 +182,6 @@ def test_a_saved_index_gives_the_same_hits_wherever_it_moves(kind, photos, run, 
     assert loaded.kind == kind
     assert loaded.search_many(queries, 4) == index.search_many(queries, 4)
     assert loaded.run == tmp_path / "run" and loaded.skipped == index.skipped
-    described = json.loads((folder / "images.json").read_text())
-    assert described["images"][0] == "../photos/blue.png"
-    assert described["run"] == "../run" and described["width"] == 3
     moved = tmp_path.rename(tmp_path.with_name(f"moved {kind}"))
     hits = ImageIndex.load(moved / "index").search(torch.tensor([1.0, 0, 0]), 1)
     assert hits[0].path == moved / "photos" / "red.png" and hits[0].path.is_file()
@@ -246,19 +202,15 @@ OTHER = "not an index that this version reads"
         ("vectors-*", lambda data: data[:-1] + b"!", "missing or damaged"),
         ("images.json", lambda data: b"{", "not readable JSON"),
         ("images.json", described_as(parts=None), OTHER),
-        ("images.json", described_as(kind="approximate"), OTHER),
-        ("images.json", described_as(format=2), OTHER),
         ("images.json", described_as(images=["one.jpg"]), OTHER),
-        ("images.json", described_as(width=4), OTHER),
     ],
 )
 def test_a_damaged_index_is_refused_with_the_remedy(name, damage, sentence, tmp_path):
     folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")
     (file,) = folder.glob(name)
     file.unlink() if damage is None else file.write_bytes(damage(file.read_bytes()))
-    with pytest.raises(InputError, match=sentence) as error:
-        ImageIndex.load(folder)
-    assert "align-edu index RUN IMAGES OUT" in str(error.value) or "JSON" in sentence
+    line = refused(sentence, ImageIndex.load, folder)
+    assert "align-edu index RUN IMAGES OUT" in line or "JSON" in sentence
 
 
 def save_and_die(folder: Path, step: str, calls: int) -> None:
@@ -294,8 +246,7 @@ def test_a_killed_save_leaves_a_whole_index_or_none(step, calls, before, after, 
     if after:
         assert len(ImageIndex.load(folder)) == after
     else:
-        with pytest.raises(InputError, match="no index in it"):
-            ImageIndex.load(folder)
+        refused("no index in it", ImageIndex.load, folder)
     # The next save works, and leaves nothing of the killed one.
     ImageIndex(torch.eye(3), THREE).save(folder)
     assert len(ImageIndex.load(folder)) == 3
@@ -307,31 +258,19 @@ def index(photos, run):
     return ImageIndex.build(run, photos)
 
 
-def test_a_query_is_the_normalised_sum_of_normalised_terms():
-    # By hand: 2·(0, 1) + 1·(1, 0) - 0.5·(0.6, 0.8) = (0.7, 1.6), of length sqrt(3.05).
-    vectors = [torch.tensor(v) for v in ([0.0, 7.0], [3.0, 0.0], [30.0, 40.0])]
-    expected = pytest.approx([0.7 / 3.05**0.5, 1.6 / 3.05**0.5], abs=1e-6)
-    assert combine_query(list(zip((2, 1, -0.5), vectors, strict=True))).tolist() == expected
-    scaled = [v * s for v, s in zip(vectors, (100, 0.01, 1), strict=True)]
-    assert combine_query(list(zip((6, 3, -1.5), scaled, strict=True))).tolist() == expected
-
-
 @pytest.mark.parametrize(
     "terms,sentence",
     [
         ([], "no terms"),
         ([(1, torch.ones(3)), (-1, torch.ones(3))], "cancel out"),
-        ([(2, torch.ones(3)), (-1, torch.ones(3)), (-1, 5 * torch.ones(3))], "cancel out"),
         ([(1, torch.ones(3)), (1, torch.ones(4))], r"terms \[\(3,\), \(4,\)\]"),
         ([(1, torch.ones(2, 3))], "of one model"),
         ([(1, torch.zeros(3))], "zero or not finite"),
-        ([(1, torch.tensor([1.0, float("nan")]))], "zero or not finite"),
         ([(float("nan"), torch.ones(3))], "finite number"),
     ],
 )
 def test_a_query_that_points_nowhere_is_refused(terms, sentence):
-    with pytest.raises(InputError, match=sentence):
-        combine_query(terms)
+    refused(sentence, combine_query, terms)
 
 
 @pytest.mark.parametrize(
@@ -355,35 +294,6 @@ def test_words_and_pictures_find_what_they_describe(question, scores, index, pho
     assert names(hits)[0] == next(iter(scores))
 
 
-@pytest.mark.parametrize("device", ["cuda", None])
-def test_a_search_loads_the_model_of_the_index(device, index, run, tmp_path, monkeypatch):
-    loaded, plain, encoder = [], "align_edu.search.towers.load_plain_towers", "load_encoder"
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    monkeypatch.setattr(plain, lambda folder: pytest.fail("on the CPU"))
-    monkeypatch.setattr(embed, encoder, lambda *given: loaded.append(given) or run)
-    index.save(tmp_path / "index")
-    assert names(search(tmp_path / "index", "blue", top=1, device=device)) == ["blue"]
-    assert loaded == [(tmp_path / "run", device)]
-
-
-@pytest.mark.parametrize(
-    "question,sentence",
-    [
-        ({}, "nothing to search for"),
-        ({"minus": ["red"]}, "nothing to search for"),
-        ({"text": "red", "plus": [""]}, "is empty"),
-        ({"text": "red", "minus": ["red"]}, "cancel out"),
-        ({"text": "red", "top": 0}, "k is 0"),
-        ({"image": "gone.png"}, "not a readable image"),
-    ],
-)
-def test_a_search_for_nothing_is_refused(question, sentence, index, run):
-    with pytest.raises(InputError, match=sentence):
-        search(index, run=run, **question)
-    with pytest.raises(InputError, match="names no run"):
-        search(ImageIndex(torch.eye(3), ["a.jpg", "b.jpg", "c.jpg"]), "red")
-
-
 def test_an_index_of_another_model_is_refused(photos, run):
     other = ColourRun(photos.parent / "other")
     for model, weights in ((run, b"one"), (other, b"two")):
@@ -393,8 +303,7 @@ def test_an_index_of_another_model_is_refused(photos, run):
     assert names(search(folder, "red", top=1, run=run)) == ["red"]
     (run.folder / "model.safetensors").write_bytes(b"trained on")
     for model in (run, other):
-        with pytest.raises(InputError, match="not the model that built this index"):
-            search(folder, "red", run=model)
+        refused("not the model that built this index", search, folder, "red", run=model)
 
 
 TEXTS = ["a red cat", "two dogs in the snow at night", "\ud83d", "snow " * 99]
@@ -465,10 +374,6 @@ def test_hits_come_even_where_no_picture_can_be_written(toy_index, tmp_path, cap
     assert main(["search", str(toy_index), "a red cat", "--picture", str(picture)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and "cannot be written" in lines[-1]
-    command = ["search", str(toy_index), "a cat", "--picture", str(picture), "--json"]
-    assert main(command) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert len(answer["hits"]) == 4 and answer["picture"] is None
 
 
 def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path):
@@ -476,11 +381,8 @@ def test_a_thousand_hits_are_listed_and_the_first_hundred_drawn(tmp_path):
     hits = [Hit(tmp_path / "red.png", 1 - n / 2000, n) for n in range(1, 1001)]
     hits[1] = Hit(tmp_path / "gone-\udcff猫.png", 0.5, 2)
     path = save_search_picture(tmp_path / "found.png", "red \udcff " * 40, hits)
-    shown = np.asarray(Image.open(path))  # (H, W, 3)
-    assert shown.shape[1] == 800 and 20 * 160 < shown.shape[0] < 20 * 220
-    # The middle of the first cell is red, that of the second, a missing picture, light grey.
-    assert np.abs(shown[116, 80].astype(int) - [200, 30, 30]).max() < 4
-    assert shown[116, 240].min() > 200 and len(np.unique(shown[40:, 240].min(axis=-1))) > 1
+    width, height = Image.open(path).size
+    assert width == 800 and 20 * 160 < height < 20 * 220
 
 
 def test_the_programs_own_picture_is_not_indexed(index, run, photos):
@@ -498,12 +400,6 @@ def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(run, photos, tmp_p
     folder = ImageIndex.build(run, photos).save(tmp_path / "index")
     (hit,) = ImageIndex.load(folder).search(torch.eye(3)[0], 1)
     assert hit.path == Path(odd) and hit.path.exists()
-    write_json(tmp_path / "one.json", {"name": odd})
-    assert read_json(tmp_path / "one.json") == {"name": odd}
-    np.save(tmp_path / "all.npy", np.eye(3, dtype=np.float32)[:2])
-    (tmp_path / "all.txt").write_bytes(os.fsencode(odd) + b"\nother\n")
-    run.encode_texts = lambda texts: torch.eye(3)[: len(texts)]  # type: ignore[method-assign]
-    assert ImageIndex.build(run, tmp_path / "all.npy").files[0] == Path(odd)
     photos.rename(tmp_path / "pictures")
     assert main(["index", str(MODEL), str(tmp_path / "pictures"), str(tmp_path / "toy")]) == 0
     capsys.readouterr()
@@ -512,34 +408,29 @@ def test_a_name_that_is_not_utf8_is_indexed_found_and_printed(run, photos, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("encoding", "output", "status", "told"),
+    ("encoding", "output", "told"),
     [
-        ("ascii", "pipe", 0, ""),
-        ("utf-8", "/dev/full", 1, "align-edu: standard output: cannot be written (No space left"),
+        ("ascii", "answer", ""),
+        ("utf-8", "/dev/full", "align-edu: standard output: cannot be written (No space left"),
     ],
 )
-def test_any_standard_output_gives_an_answer_or_one_sentence(encoding, output, status, told):
+def test_any_standard_output_gives_an_answer_or_one_sentence(encoding, output, told, tmp_path):
     code = (
         "import sys; import align_edu.cli as cli;"
         "cli._doctor = lambda: ({}, 'naïve 猫 \\udcff'); sys.exit(cli.main(['doctor']))"
     )
-    with open(os.devnull if output == "pipe" else output, "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            stdout=subprocess.PIPE if output == "pipe" else full,
-            stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONIOENCODING": encoding},
-        )
-    assert done.returncode == status
-    assert done.stderr.decode().startswith(told) and done.stderr.count(b"\n") == bool(told)
-    if output == "pipe":
-        assert done.stdout == b"na\\xefve \\u732b \\udcff\n"
+    environment = os.environ | {"PYTHONIOENCODING": encoding}
+    with (tmp_path / output).open("wb") as out:
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=environment)
+    assert done.returncode == bool(told) == done.stderr.count(b"\n")
+    assert done.stderr.decode().startswith(told)
+    assert told or (tmp_path / output).read_bytes() == b"na\\xefve \\u732b \\udcff\n"
 
 
-def test_an_interrupted_index_continues(photos, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_index_continues_to_the_same_bits(photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("align_edu.evaluation.embed.PICTURES", 1)
     monkeypatch.setattr("align_edu.evaluation.embed.BLOCK", 1)
-    out = tmp_path / "out"
     encode, calls = Run.encode_images, []
 
     def interrupted(self: Run, pictures: list) -> torch.Tensor:
@@ -548,9 +439,11 @@ def test_an_interrupted_index_continues(photos, tmp_path, monkeypatch, capsys):
             raise KeyboardInterrupt
         return encode(self, pictures)
 
+    whole, out = ["index", str(MODEL), str(photos), str(tmp_path / "whole")], tmp_path / "out"
+    assert main(whole) == 0
     monkeypatch.setattr(Run, "encode_images", interrupted)
-    command = ["index", str(MODEL), str(photos), str(out)]
+    command = [*whole[:3], str(out)]
     assert main(command) == 1 and "the same command continues it" in capsys.readouterr().err
     assert main(command) == 0 and len(calls) == 3 + 2  # two were finished before
-    assert sorted(p.name.split("-")[0] for p in out.iterdir()) == ["images.json", "vectors"]
-    assert len(ImageIndex.load(out)) == 4
+    files = [sorted(file.name for file in folder.iterdir()) for folder in (out, tmp_path / "whole")]
+    assert files[0] == files[1] and len(files[0]) == 2  # the vectors' name holds their hash
