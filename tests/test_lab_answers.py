@@ -177,6 +177,19 @@ def card_by_scipy(names, right, asked):
     return card + "## Limits\n" + "\n".join(limits)
 
 
+def front_by_sweep(flops: Tensor, quality: Tensor) -> tuple[int, ...]:
+    points = list(zip(flops.tolist(), quality.tolist(), strict=True))
+    kept, best = [], (0.0, -math.inf)
+    for i in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        best = points[i] if points[i][1] > best[1] else best
+        kept += [i] if points[i] == best else []
+    return tuple(kept)
+
+
+def pairs_by_fractions(budget: float, image_flops: float, text_flops: float) -> int:
+    return int(Fraction(budget) / (3 * (Fraction(image_flops) + Fraction(text_flops))))
+
+
 R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
 RIGHT: list[tuple[str, Answer]] = [
     ("chance_loss", loss.chance_loss),
@@ -216,6 +229,8 @@ RIGHT: list[tuple[str, Answer]] = [
     ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
     ("pairs_needed", lambda n, s, at: np.exp(np.interp(at, s.numpy(), n.log().numpy()))),
     ("never_mended", names_by_lift),
+    ("worth_their_cost", front_by_sweep),
+    ("pairs_for_budget", pairs_by_fractions),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("amplification", amplified),

@@ -85,6 +85,11 @@ def query(image: float, text: float) -> str:
     return f"({image / length:.2f}, {text / length:.2f})"
 
 
+def named_by_place(name: str, *lists: list[float]) -> str:
+    places = ours(name, *map(torch.tensor, lists))
+    return " and ".join(f"the {('first', 'second', 'third')[i]}" for i in places).capitalize()
+
+
 def places(padding: str) -> str:
     return str(ours("output_side", 289, 3, 2, *edge_zeros(289, 3, padding)))
 
@@ -140,6 +145,10 @@ RIGHT = [
     ("13", "ten times as many pairs", f"{55.4 - 52.0:.1f} points and {37.4 - 36.7:.1f} points"),
     ("13", "see each of them", f"About {300 * 256 / 3_000:.0f} times"),
     ("13", "replace one clean pair", f"{1 / (1 - 0.75):g}"),
+    ("14", "58.6 (image to text)", f"{58.6 - 58.3:.1f} and {45.6 - 43.1:.1f} points"),
+    ("14", "budget of 3e12", f"{ours('pairs_for_budget', 3e12, 4e6, 1e6):,}"),
+    ("14", "worth their cost", named_by_place("worth_their_cost", [1.0, 2, 3], [20.0, 18, 30])),
+    ("14", "360 pixels", f"…the factor {360 / 289:.2f}, …"),
     ("15", "Each of 1,024 cores", str(CORE - 1)),
     ("15", "How much memory", f"{4 * N * N / 2**20:,.0f} MiB and {4 * N * 256 / 2**20:.0f} MiB"),
     ("15", "does not fit", f"{1024 // 16 - 1} negatives…"),
@@ -196,6 +205,10 @@ OTHERS = [
     ("13", f"{55.4 - 18.9:.1f} points and {37.4 - 22.1:.1f} points", "CC-3M"),
     ("13", "Once", f"{round(3_000 / 256 - 0.5)} steps"),
     ("13", f"{1 / 0.75:.1f}", "1 / 0.75"),
+    ("14", f"{77.0 - 75.0:.1f} and {59.9 - 57.4:.1f} points", "after fine-tuning"),
+    ("14", f"{58.3 - 43.1:.1f} and {58.6 - 45.6:.1f} points", "two directions"),
+    ("14", f"{ours('pairs_for_budget', 3e12 * 3, 4e6, 1e6):,}", "forward pass alone"),
+    ("14", f"{ours('pairs_for_budget', 3e12, 4e6, 0.0):,}", "leaves the text tower out"),
     ("17", places("same"), '"same"'),
     ("17", f"{51 / 255:g}", "scale from 0 to 1"),
     ("17", f"{(51 / 255 - 0.485) / 0.229:.2f}", "ImageNet"),
