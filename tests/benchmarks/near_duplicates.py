@@ -102,11 +102,6 @@ def bits_between(images: list[Image.Image]) -> np.ndarray:
     return np.concatenate(pairs)
 
 
-def row(name: str, bits: np.ndarray, form: str) -> str:
-    """The share within each distance."""
-    return f"{name:20}" + "".join(format((bits <= d).mean(), form) for d in DISTANCES)
-
-
 if __name__ == "__main__":
     args = options(__doc__, photographs=Path, images=200, others=1_500)
     sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
@@ -116,7 +111,9 @@ if __name__ == "__main__":
         print(f"{name}: {len(images)} images; found within so many bits of 256")
         print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
         for edit, act in EDITS.items():
-            print(row(edit, bits_apart(images, act), "8.3f"))
+            bits = bits_apart(images, act)
+            print(f"{edit:20}" + "".join(f"{(bits <= d).mean():8.3f}" for d in DISTANCES))
         between = bits_between(others)
-        print(row("different images", between, "8.1e"))
+        shares = "".join(f"{(between <= d).mean():8.1e}" for d in DISTANCES)
+        print(f"{'different images':20}{shares}")
         print(f"({len(between):,} pairs of different images)\n")

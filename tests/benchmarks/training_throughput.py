@@ -1,19 +1,16 @@
 """Pairs per second beside Hugging Face's AlignModel of the same size; quote the ratio.
 
-    python tests/benchmarks/training_throughput.py toy [--rounds 3] [--steps 60] [--busy 1]
-    python tests/benchmarks/training_throughput.py b7 [--batch 8] [--device cpu] [--recompute]
+    python tests/benchmarks/training_throughput.py toy [--rounds 3] [--steps 60]
+    python tests/benchmarks/training_throughput.py b7 [--batch 8] [--device cpu]
 
 Same batch, same pixels, texts of the same lengths, AdamW. "toy": theirs is a bare step on data
 that is ready, with one thread and with all; ours the whole loop of `train`, in one process and in
-one on each core, also with the preset's own optimiser. --busy: programs that compute beside it.
+one on each core, also with the preset's own optimiser.
 "b7": EfficientNet-B7 and BERT-Base at 289 pixels, a bare step of both.
 """
 
 import argparse
-import dataclasses
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +21,8 @@ from transformers import AlignConfig, AlignModel
 
 from align_edu import Align, World, train
 from align_edu.io import usable_cores
-from align_edu.loss import contrastive_loss
-from align_edu.presets import Preset, get_preset, replace_fields
+from align_edu.presets import Preset, Recipe, get_preset, replace_fields
+from align_edu.training import build_optimizer
 from align_edu.training.loop import keep_freed_memory
 from align_edu.training.metrics import read_metrics
 from align_edu.training.processes import open_machine
@@ -45,9 +42,11 @@ def batch(preset: Preset, longest: int, mean: float, device: torch.device) -> li
     return [tensor.to(device) for tensor in (pixels, ids * mask, mask)]
 
 
-def step_of(model: torch.nn.Module, loss: Callable[[], Tensor], rate: float) -> Callable[[], None]:
-    """One training step by AdamW."""
-    optimizer = torch.optim.AdamW(model.train().parameters(), rate)
+def step_of(
+    model: torch.nn.Module, loss: Callable[[], Tensor], recipe: Recipe
+) -> Callable[[], None]:
+    """One training step by the optimiser of a recipe."""
+    optimizer = build_optimizer(model.train(), recipe)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -75,7 +74,7 @@ def theirs(preset: Preset, pixels: Tensor, ids: Tensor, mask: Tensor) -> Callabl
     )  # fmt: skip
     model = AlignModel(config).to(pixels.device)
     inputs = {"pixel_values": pixels, "input_ids": ids, "attention_mask": mask}
-    return step_of(model, lambda: model(**inputs, return_loss=True).loss, 1e-4)
+    return step_of(model, lambda: model(**inputs, return_loss=True).loss, preset.recipe)
 
 
 def ours(preset: Preset, pixels: Tensor, ids: Tensor, mask: Tensor) -> Callable[[], None]:
@@ -84,7 +83,7 @@ def ours(preset: Preset, pixels: Tensor, ids: Tensor, mask: Tensor) -> Callable[
     model.image_tower.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     longest = int(mask.sum(dim=1).max())
     inputs = (pixels.to(memory_format=torch.channels_last), ids[:, :longest], mask[:, :longest])
-    return step_of(model, lambda: contrastive_loss(*model(*inputs), model.temperature()), 1e-4)
+    return step_of(model, lambda: model.loss(*model(*inputs)), preset.recipe)
 
 
 def speed_of(step: Callable[[], None], size: int, steps: int, threads: int = 0) -> float:
@@ -106,50 +105,43 @@ def loop_speed(preset: Preset, shards: Path, out: Path, steps: int, processes: i
     return seen / (rows[-1]["seconds"] - half["seconds"])
 
 
-def toy_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: Path) -> None:
-    """Add a round's speeds of the toy preset to ``found``."""
-    toy, cores = get_preset("toy"), usable_cores()
+def toy_speeds(args: argparse.Namespace, folder: Path) -> dict[str, float]:
+    """Measure the toy preset once."""
+    toy, cores = replace_fields(get_preset("toy"), {"recipe.optimizer": "adamw"}), usable_cores()
     step = theirs(toy, *batch(toy, 22, 11.0, torch.device("cpu")))
+    found = {}
     for threads in sorted({1, cores}):
         speed = speed_of(step, toy.recipe.batch_size, args.steps // 3, threads)
-        found.setdefault(f"AlignModel, AdamW, {threads} thread(s)", []).append(speed)
+        found[f"AlignModel, AdamW, {threads} thread(s)"] = speed
     for optimizer, processes in (("adamw", cores), ("muon", cores), ("muon", 1)):
         preset = replace_fields(toy, {"recipe.optimizer": optimizer})
         out = Path(tempfile.mkdtemp(dir=folder)) / "run"
         speed = loop_speed(preset, folder / "world", out, args.steps, processes)
-        found.setdefault(f"align_edu, {optimizer}, {processes} process(es)", []).append(speed)
+        found[f"align_edu, {optimizer}, {processes} process(es)"] = speed
+    return found
 
 
-def b7_speeds(args: argparse.Namespace, found: dict[str, list[float]], folder: Path) -> None:
-    """Add a round's speeds of EfficientNet-B7 and BERT-Base to ``found``."""
-    preset = replace_fields(get_preset("b7_base"), {"recipe.batch_size": str(args.batch)})
-    image = dataclasses.replace(preset.image, recompute=args.recompute, ghost_batch=None)
-    preset = dataclasses.replace(preset, image=image)
+def b7_speeds(args: argparse.Namespace) -> dict[str, float]:
+    """Measure EfficientNet-B7 and BERT-Base once."""
+    changes = {"recipe.batch_size": str(args.batch), "recipe.optimizer": "adamw"}
+    preset = replace_fields(get_preset("b7_base"), changes | {"image.ghost_batch": "null"})
     inputs = batch(preset, 64, 16.0, open_machine(args.device or None).device)
-    for name, make in (("AlignModel", theirs), ("align_edu", ours)):
-        speed = speed_of(make(preset, *inputs), args.batch, 1)
-        found.setdefault(name, []).append(speed)
+    made = {"AlignModel": theirs, "align_edu": ours}
+    return {name: speed_of(make(preset, *inputs), args.batch, 1) for name, make in made.items()}
 
 
 def main() -> None:
     """Print each one's median pairs per second and the ratio to AlignModel's best."""
-    args = options(
-        __doc__, size=str, rounds=3, steps=60, busy=0, batch=8, device="", recompute=False
-    )
+    args = options(__doc__, size=str, rounds=3, steps=60, batch=8, device="")
     keep_freed_memory()
-    program = [sys.executable, "-c", "while True: pass"]
-    others = [subprocess.Popen(program) for _ in range(args.busy)]
-    found: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        World(seed=3, image_size=48).write(Path(name) / "world", 5_000, progress=False)
-        for _ in range(args.rounds):
-            (toy_speeds if args.size == ["toy"] else b7_speeds)(args, found, Path(name))
-    for other in others:
-        other.kill()
-    best = max(statistics.median(v) for label, v in found.items() if label.startswith("Align"))
+        folder, toy = Path(name), args.size == ["toy"]
+        World(seed=3, image_size=48).write(folder / "world", 5_000, progress=False)
+        rounds = [toy_speeds(args, folder) if toy else b7_speeds(args) for _ in range(args.rounds)]
+    speeds = {label: statistics.median(each[label] for each in rounds) for label in rounds[0]}
+    best = max(speed for label, speed in speeds.items() if label.startswith("AlignModel"))
     print(f"torch {torch.__version__}, {usable_cores()} cores, {args.rounds} rounds")
-    for label, speeds in found.items():
-        speed = statistics.median(speeds)
+    for label, speed in speeds.items():
         print(f"{label:32} {speed:9.2f} pairs/s   {speed / best:.2f} x AlignModel at its best")
 
 
