@@ -71,11 +71,9 @@ def last_checkpoint(out: Path) -> int:
 
 def children_of(parent: int, command: str = "") -> list[int]:
     """Return the process ids of a process's children."""
-    return [
-        each.pid
-        for each in psutil.process_iter(["ppid", "cmdline"])
-        if each.info["ppid"] == parent and command in " ".join(each.info["cmdline"] or [])
-    ]
+    every = (each.info for each in psutil.process_iter(["pid", "ppid", "cmdline"]))
+    own = (info for info in every if info["ppid"] == parent)
+    return [info["pid"] for info in own if command in " ".join(info["cmdline"] or [])]
 
 
 def alive(number: int) -> bool:

@@ -1,5 +1,6 @@
 """Several processes train the model that one would, and survive the loss of one."""
 
+import itertools
 import json
 import os
 import re
@@ -27,6 +28,7 @@ from tests.processes import (
     start_training,
     wait_for,
 )
+from tests.samples import write_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 SETTINGS = {
@@ -54,43 +56,31 @@ def shards(tmp_path_factory):
     )
 
 
-def train_here(rank, preset, shards, out, steps):
+def train_here(rank, presets, shards, folder):
+    """Train each preset in float64, in which only a true difference is seen."""
     in_float32 = step.scale_pixels
     torch.set_default_dtype(torch.float64)
     step.scale_pixels = lambda pictures: in_float32(pictures).double()
     try:
-        train(preset, [shards], out, steps=steps, progress=False)
+        for name, preset in presets.items():
+            train(preset, [shards], folder / name, steps=6, progress=False)
     finally:
         torch.set_default_dtype(torch.float32)
         step.scale_pixels = in_float32
     return torch.tensor(rank)
 
 
-STEPS = 6
-
-
-@pytest.fixture(scope="module")
-def alone(shards, tmp_path_factory):
-    out = tmp_path_factory.mktemp("alone") / "run"
-    train_here(0, PRESET, shards, out, STEPS)
-    return load_file(out / "model.safetensors")
-
-
-def assert_same_model(ours, theirs):
-    """Equal to a millionth of each tensor's norm: a wrong factor is seen, as SGD keeps it."""
-    assert ours.keys() == theirs.keys()
-    for name, other in theirs.items():
-        off = (ours[name].double() - other.double()).norm()
-        assert off <= 1e-6 * other.double().norm() + 1e-9, (name, off.item())
-
-
-@pytest.mark.parametrize(
-    ("count", "changes"), [(4, {}), (2, {"recipe.chunk": "8", "loss.tile": "5"})]
-)
-def test_processes_chunks_and_tiles_give_the_same_model(shards, alone, tmp_path, count, changes):
-    preset = replace_fields(PRESET, changes)
-    run_processes(count, train_here, preset, shards, tmp_path / "run", STEPS)
-    assert_same_model(load_file(tmp_path / "run" / "model.safetensors"), alone)
+def test_processes_chunks_and_tiles_give_the_same_model(shards, tmp_path):
+    chunks = replace_fields(PRESET, {"recipe.chunk": "4", "loss.tile": "5"})
+    train_here(0, {"alone": PRESET}, shards, tmp_path)
+    run_processes(4, train_here, {"whole": PRESET, "chunks": chunks}, shards, tmp_path)
+    alone, *others = (
+        load_file(tmp_path / name / "model.safetensors") for name in ("alone", "whole", "chunks")
+    )
+    for name, other in itertools.product(alone, others):
+        # To a millionth of each tensor's norm: a wrong factor is seen, as SGD keeps it.
+        off = (alone[name].double() - other[name].double()).norm()
+        assert off <= 1e-6 * alone[name].double().norm() + 1e-9, (name, off.item())
 
 
 @pytest.mark.longer
@@ -111,12 +101,8 @@ def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes(shards
     assert re.search("another process of the run has ended.*--resume", output)
     assert not (out / "model.safetensors").exists()
 
-    train(PRESET, [shards], out, steps=40, resume=True, progress=False)
-    whole = train(PRESET, [shards], tmp_path / "whole", steps=40, progress=False)
-    ours, theirs = read_metrics(out), read_metrics(whole.folder)
-    assert [row["pairs_seen"] for row in ours] == [row["pairs_seen"] for row in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine["loss"] == pytest.approx(other["loss"], rel=0.02)
+    train(PRESET, [shards], out, steps=40, resume=True, progress=False)  # with one process
+    assert [row["step"] for row in read_metrics(out)] == list(range(1, 41))
 
 
 HELPED = {"image.ghost_batch": "8", "image.width": "0.1", "image.depth": "0.1"}
@@ -160,32 +146,23 @@ def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
-def test_a_killed_and_resumed_run_ends_bit_for_bit_as_an_unbroken_one(shards, whole, tmp_path):
-    out = tmp_path / "run"
-    run = start(shards, out)
-    helper = until_a_checkpoint(run, out)
-    run.send_signal(signal.SIGKILL)
-    run.communicate()
-    assert not (out / "model.safetensors").exists()
-    wait_for(lambda: not alive(helper), seconds=30)
-
-    train(WITH_HELP, [shards], out, steps=25, processes=2, resume=True, progress=False)
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (out, whole)]
-    assert weights[0] == weights[1]
-    assert [row["step"] for row in read_metrics(out)] == list(range(1, 26))
-    assert helpers_of(os.getpid()) == []
-
-
-def test_a_lost_helper_stops_the_run_with_one_sentence_and_status_1(shards, tmp_path):
+def test_a_lost_helper_stops_the_run_which_resumes_bit_for_bit_as_an_unbroken_one(
+    shards, whole, tmp_path
+):
     out = tmp_path / "run"
     run = start(shards, out)
     os.kill(until_a_checkpoint(run, out), signal.SIGKILL)
     _, errors = run.communicate(timeout=60)
-    assert run.returncode == 1
     last = errors.splitlines()[-1]
+    assert run.returncode == 1 and "Traceback" not in errors
     assert "another process of the run has ended" in last and "--resume" in last
-    assert "Traceback" not in errors
-    assert not (out / "model.safetensors").exists() and list(out.glob("checkpoints/*"))
+    assert not (out / "model.safetensors").exists()
+
+    train(WITH_HELP, [shards], out, steps=25, processes=2, resume=True, progress=False)
+    ours, unbroken = ((folder / "model.safetensors").read_bytes() for folder in (out, whole))
+    assert ours == unbroken
+    assert [row["step"] for row in read_metrics(out)] == list(range(1, 26))
+    assert helpers_of(os.getpid()) == []
 
 
 @pytest.mark.long
@@ -211,26 +188,18 @@ def test_a_helper_that_ends_while_it_connects_is_noticed(monkeypatch, tmp_path):
     assert time.monotonic() - began < 60
 
 
-# --- the number of cores, and how many of them help
-
-
 @pytest.mark.parametrize(
     ("files", "quota", "cores"),
     [
         ({}, None, 8),
         ({"cpu.max": "max 100000\n"}, None, 8),
         ({"cpu.max": "150000 100000\n"}, 1.5, 1),
-        ({"cpu.max": "6400000 100000\n"}, 64.0, 8),
         ({"cpu.max": "nonsense"}, None, 8),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None, 8),
         ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, 1),
     ],
 )
 def test_the_smaller_of_affinity_and_quota_counts(tmp_path, monkeypatch, files, quota, cores):
-    (tmp_path / "cpu").mkdir()
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    assert _container_quota([tmp_path]) == quota
+    assert _container_quota([write_files(tmp_path, files)]) == quota
     monkeypatch.setattr("align_edu.io._container_quota", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     assert usable_cores() == cores
@@ -240,13 +209,11 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path, monkeypatch, files, 
     ("cores", "batch", "ghost", "small", "pairs", "processes"),
     [
         (1, 128, None, True, 60_000, 1),
-        (2, 128, None, True, 60_000, 2),
         (3, 128, None, True, 60_000, 2),  # 128 is no multiple of 3
         (64, 128, None, True, 60_000, 4),  # at most 4
         (2, 128, None, True, 59_999, 1),
         (2, 128, None, False, 60_000, 0),  # one process with all threads
         (4, 128, 64, True, 60_000, 2),  # each process has whole groups
-        (2, 127, None, True, 60_000, 1),
     ],
 )
 def test_each_core_gets_a_process_where_that_helps(
