@@ -4,7 +4,6 @@ import hashlib
 import io
 import itertools
 import json
-import math
 import signal
 import subprocess
 import sys
@@ -12,7 +11,6 @@ import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -23,6 +21,7 @@ from align_edu.pairs import open_pairs
 from align_edu.world import World, benchmark
 from align_edu.world.scene import is_held_out, scene_from_facts
 from tests.samples import files_of_at_most
+from tests.test_world_texts import statements
 
 PAIRS, SHARD_SIZE = 130, 30  # four whole shards and one of ten pairs
 COLUMNS = [
@@ -53,32 +52,25 @@ def world(tmp_path_factory):
     return write(tmp_path_factory.mktemp("world") / "raw")
 
 
-def test_the_layout_is_that_of_img2dataset(world):
+def test_the_layout_is_that_of_img2dataset_and_each_tar_agrees_with_its_table(world):
     shards = [f"{i:05d}{end}" for i in range(5) for end in (".parquet", ".tar", "_stats.json")]
     assert sorted(f.name for f in world.iterdir()) == sorted([*shards, "world.json"])
     assert json.loads((world / "00004_stats.json").read_text()) == {
         "count": 10, "successes": 10, "failed_to_download": 0, "failed_to_resize": 0,
         "status_dict": {"success": 10},
     }  # fmt: skip
-
-
-def test_the_tar_has_three_members_a_pair_and_agrees_with_the_table(world):
     table = pq.read_table(world / "00002.parquet")
     assert table.column_names == COLUMNS
     keys = [f"00002{i:04d}" for i in range(SHARD_SIZE)]
     with tarfile.open(world / "00002.tar") as tar:
         assert tar.getnames() == [f"{key}.{end}" for key in keys for end in ("jpg", "txt", "json")]
-        assert {(m.isfile(), m.mtime, m.uid, m.gid, m.uname) for m in tar} == {(True, 0, 0, 0, "")}
-        for row in table.to_pylist():
-            jpeg, text, record = (
-                tar.extractfile(f"{row['key']}.{kind}").read()  # type: ignore[union-attr]
-                for kind in ("jpg", "txt", "json")
-            )
-            assert text.decode() == row["caption"] and json.loads(record) == row
-            assert hashlib.sha256(jpeg).hexdigest() == row["sha256"]
-            image = Image.open(io.BytesIO(jpeg))
-            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (58, 58))
-            assert (row["width"], row["height"], row["status"]) == (58, 58, "success")
+        members = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    for row in table.to_pylist():
+        jpeg, text, record = (members[f"{row['key']}.{kind}"] for kind in ("jpg", "txt", "json"))
+        assert text.decode() == row["caption"] and json.loads(record) == row
+        assert hashlib.sha256(jpeg).hexdigest() == row["sha256"]
+        image = Image.open(io.BytesIO(jpeg))
+        assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (58, 58))
 
 
 def test_the_bytes_depend_on_the_seed_and_not_on_the_number_of_workers(world, tmp_path, capsys):
@@ -136,43 +128,31 @@ def test_a_folder_of_other_settings_is_refused_and_left_alone(world):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        ("shards", {"pairs": 0}, "pairs 0: give a whole number of at least 1"),
-        ("shards", {"workers": 0}, "workers 0"),
         ("shards", {"shard_size": 10_001}, "shard size 10001: give a whole number from 1 to 10000"),
-        ("shards", {"seed": 2**32}, "seed 4294967296: give a whole number from 0 to 4294967295"),
         ("shards", {"seed": True}, "seed True"),
-        *[("shards", {"noise": x}, "give a rate from 0 to 0.95") for x in (-0.1, 0.96, math.nan)],
         *[
             ("shards", {"image_size": x}, f"image size {x}: give a whole number from 8 to 4096")
-            for x in (7, 0, -58, 4097, 58.5, "58", None)
+            for x in (7, 4097, 58.5, "58", None)
         ],
-        ("benchmark", {"scenes": 0}, "scenes 0: give a whole number of at least 1"),
-        ("benchmark", {"train": -1}, "train -1"),
         ("benchmark", {"image_size": 4}, "image size 4"),
-        *[("benchmark", {"twins": x}, f"twins {x}: give a whole number from 0") for x in (-1, 5)],
         ("task", {"train": 0, "val": 0, "test": 0}, "pictures 0"),
-        ("task", {"task": "smell"}, "choose object, family"),
         ("task", {"train": -1}, "train pictures -1"),
-        ("task", {"image_size": 0}, "image size 0"),
         ("task", {"held_out": True}, "only object and colour"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(tmp_path, kind, options, message):
+def test_options_that_no_command_has_are_refused_too(tmp_path, kind, options, message):
     with pytest.raises(InputError, match=message):
         WRITE[kind](tmp_path / "out", **options)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("path", ["", "00007.tar"])
 @pytest.mark.parametrize(
-    ("kind", "path", "message"),
-    [
-        ("shards", "", "another origin"), ("benchmark", "", "something else"),
-        ("shards", "00007.tar", "is a file"), ("benchmark", "00007.tar", "is a file"),
-    ],
-)  # fmt: skip
+    ("kind", "message"), [("shards", "another origin"), ("benchmark", "something else")]
+)
 def test_a_path_that_holds_something_else_is_refused_and_left_alone(tmp_path, kind, path, message):
     (tmp_path / "00007.tar").write_text("mine")
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match="is a file" if path else message):
         WRITE[kind](tmp_path / path)
     assert [f.read_text() for f in tmp_path.iterdir()] == ["mine"]
 
@@ -215,56 +195,37 @@ def dataset(folder):
 def hard(tmp_path_factory):
     out = tmp_path_factory.mktemp("hard") / "benchmark"
     World(seed=22).write_benchmark(out, 200, image_size=32, twins=TWINS)
-    return json.loads((out / "dataset_toy.json").read_text())["images"]
+    return json.loads((out / "dataset_toy.json").read_text())
 
 
-def test_the_file_is_karpathys_format_field_by_field(folder, dataset):
-    assert dataset["dataset"] == "toy" and len(dataset["images"]) == SCENES
-    for number, image in enumerate(dataset["images"]):
-        assert image["imgid"] == number and image["split"] == "test" and "twin_of" not in image
+def test_the_file_is_karpathys_format_and_marks_what_training_never_sees(folder, dataset):
+    images = dataset["images"]
+    assert dataset["dataset"] == "toy" and len(images) == SCENES
+    for number, image in enumerate(images):
+        assert (image["imgid"], image["split"]) == (number, "test") and "twin_of" not in image
         assert image["filename"] == f"{number:06d}.jpg"
         assert image["sentids"] == list(range(5 * number, 5 * number + 5))
         assert [s["sentid"] for s in image["sentences"]] == image["sentids"]
         assert {s["imgid"] for s in image["sentences"]} == {number}
+        assert image["held_out"] == is_held_out(scene_from_facts(image["scene"]))
         for sentence in image["sentences"]:
             letters = "".join(c for c in sentence["raw"].lower() if c.isalnum() or c == " ")
             assert sentence["tokens"] == letters.split()
-            assert 3 <= len(sentence["tokens"]) <= 20
+    assert sum(row["held_out"] for row in images) / SCENES == pytest.approx(0.15, abs=0.06)
     files = sorted((folder / "images").iterdir())
-    assert [file.name for file in files] == [image["filename"] for image in dataset["images"]]
+    assert [file.name for file in files] == [image["filename"] for image in images]
     with Image.open(files[7]) as picture:
         assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (128, 128))
 
 
-def statements(facts: dict[str, Any]) -> set[tuple[Any, ...]]:
-    found = {(name, facts[name]) for name in ("place", "weather", "style")}
-    found -= {("weather", "clear"), ("style", "photo")}
-    main = (facts["kind"], facts["colour"])
-    found |= {("there is", *main)}
-    found |= {("count", *main, facts["count"])} if facts["count"] > 1 else set()
-    found |= {("size", *main, facts["size"])} if facts["size"] != "medium" else set()
-    if facts["other_kind"]:
-        other = (facts["other_kind"], facts["other_colour"])
-        turned = {"above": "below", "below": "above", "beside": "beside"}[facts["relation"]]
-        found |= {("there is", *other), (*main, facts["relation"], *other), (*other, turned, *main)}
-    return found
-
-
 @pytest.mark.parametrize("name", ["dataset", "hard"])
 def test_no_full_caption_fits_two_scenes_and_no_two_captions_are_equal(name, request):
-    found = request.getfixturevalue(name)
-    images = found["images"] if name == "dataset" else found
-    for one, two in itertools.permutations([statements(row["scene"]) for row in images], 2):
+    images = request.getfixturevalue(name)["images"]
+    said = [statements(scene_from_facts(row["scene"])) for row in images]
+    for one, two in itertools.permutations(said, 2):
         assert not one <= two, (one, two)
     texts = [tuple(s["tokens"]) for row in images for s in row["sentences"]]
     assert len(set(texts)) == len(texts) == 5 * len(images)
-
-
-def test_about_15_per_cent_show_compositions_that_training_never_sees(dataset):
-    marks = [image["held_out"] for image in dataset["images"]]
-    scenes = [scene_from_facts(image["scene"]) for image in dataset["images"]]
-    assert marks == [is_held_out(scene) for scene in scenes]
-    assert sum(marks) / SCENES == pytest.approx(0.15, abs=0.06)
 
 
 def test_a_half_made_benchmark_is_made_again_and_a_whole_one_left_alone(tmp_path):
@@ -307,11 +268,12 @@ def test_training_scenes_follow_the_test_scenes_which_stay_as_they_are(tmp_path,
 
 
 def test_each_near_twin_differs_from_its_scene_in_exactly_one_fact(hard):
-    twins = [row for row in hard if row["twin_of"] is not None]
+    images = hard["images"]
+    twins = [row for row in images if row["twin_of"] is not None]
     assert len(twins) == 160  # four of each five
     changed = set()
     for row in twins:
-        base = hard[row["imgid"] - row["imgid"] % (TWINS + 1)]
+        base = images[row["imgid"] - row["imgid"] % (TWINS + 1)]
         assert base["imgid"] == row["twin_of"] and base["twin_of"] is None
         (name,) = (name for name, fact in row["scene"].items() if fact != base["scene"][name])
         changed.add(name)
