@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import brentq, minimize_scalar
+from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import norm, rankdata
 from tokenizers import models
@@ -24,11 +24,9 @@ from align_edu import contrastive_loss, loss
 from align_edu.evaluation.retrieval import retrieval_recall
 from align_edu.lab import find_mistake
 from align_edu.lab.exercises import find_exercise
-from align_edu.loss.gather import allowed_pairs
 from align_edu.model.text_tower import TextTower
 from align_edu.presets import TextSettings
 from align_edu.search import combine_query
-from align_edu.training.recipe import learning_rate_factor
 
 Answer = Callable[..., Any]
 
@@ -94,13 +92,6 @@ def gradient_by_autograd(cosines: Tensor, sigma: float) -> Tensor:
     return torch.autograd.grad(total, scale)[0]
 
 
-def best_by_root(n: int, label_smoothing: float, gap: float) -> float:
-    own = 1 - label_smoothing + label_smoothing / n
-    # The softmax of the pair's column, as a function of 1/σ, must be its target.
-    missing = lambda scale: 1 / (1 + (n - 1) * math.exp(-gap * scale)) - own  # noqa: E731
-    return 0.0 if own == 1 else 1 / brentq(missing, 1e-3, 700)
-
-
 def step_by_autograd(model: Any, optimizer: Any, batch: Any, smoothing: float) -> float:
     weights = list(model.parameters())
     before = contrastive_loss(*model(*batch), model.temperature(), label_smoothing=smoothing)
@@ -133,11 +124,6 @@ def best_guess(values: Tensor, power: int) -> float:
         return (values - guess).abs().pow(power).sum().item()
 
     return minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-9}).x
-
-
-def allowed_by_library(n: int, share: float) -> int:
-    allowed = allowed_pairs(range(1), n, share, None, torch.device("cpu"))
-    return n - 1 if allowed is None else int(allowed.sum()) - 1
 
 
 def quantiles(means):
@@ -192,7 +178,6 @@ def pairs_by_fractions(budget: float, image_flops: float, text_flops: float) -> 
 
 R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
 RIGHT: list[tuple[str, Answer]] = [
-    ("chance_loss", loss.chance_loss),
     ("chance_loss", lambda n: 2 * F.cross_entropy(torch.zeros(1, n), torch.tensor([0]))),
     ("recall_at_1", lambda s: library_recall(s, range(len(s)), 1)),
     ("count_words", lambda t: sum(k for k, _ in itertools.groupby(normal_form(t), keeps))),
@@ -209,15 +194,12 @@ RIGHT: list[tuple[str, Answer]] = [
     ("align_loss", loss_in_numpy),
     ("smoothed_loss", lambda z, e: F.cross_entropy(z, torch.arange(len(z)), label_smoothing=e)),
     ("temperature_gradient", gradient_by_autograd),
-    ("best_temperature", best_by_root),
     ("best_temperature", loss.best_temperature),
     ("learning_rate_at", lambda t, n, w, peak: np.interp(t, [min(0, w - 1), w, n], [0, peak, 0])),
-    ("learning_rate_at", lambda t, n, w, peak: peak * learning_rate_factor(t / n, w / n)),
     ("training_step", step_by_autograd),
     ("scaled", lambda value: Fraction(value - (255 - value), 255)),
     ("name_index", lambda s: max(range(s.shape[1]), key=lambda k: math.fsum(s[:, k].tolist()))),
     ("recall_at_k", lambda s, t, k: recall_by_sorting(s, t == torch.arange(len(s))[:, None], k)),
-    ("recall_at_k", library_recall),
     ("average_ranks", lambda values: rankdata(values).tolist()),
     ("ensemble", lambda p: F.normalize(torch.stack([F.normalize(each).sum(0) for each in p]))),
     ("top_k_accuracy", lambda s, y, k: recall_by_sorting(s, F.one_hot(y, s.shape[1]), k)),
@@ -225,7 +207,6 @@ RIGHT: list[tuple[str, Answer]] = [
     ("top_k_without", top_by_lexsort),
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
     ("negatives_left", lambda n, share: int(np.rint(np.float64(n - 1) * share))),
-    ("negatives_left", lambda n, share: allowed_by_library(n, share)),
     ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
     ("pairs_needed", lambda n, s, at: np.exp(np.interp(at, s.numpy(), n.log().numpy()))),
     ("never_mended", names_by_lift),
@@ -266,29 +247,17 @@ def first_best(row: list[float], least: float = -math.inf) -> int:
     return values.index(max(values))
 
 
-def counts_votes(similarity: Tensor) -> int:
-    votes = Counter(map(first_best, similarity.tolist()))
-    return min(votes, key=lambda column: (-votes[column], column))
-
-
 MISTAKES: list[tuple[str, Answer, str]] = [
     ("recall_at_1", lambda s: s.amax(1).eq(s.diagonal()).double().mean(), "a tie as a hit"),
     ("count_words", lambda text: len(re.findall(r"\S+", text)), "white space only"),
-    (
-        "shared_texts",
-        lambda t, i, n: {a for a, k in Counter(map(normal_form, t)).items() if k > n},
-        "You count pairs",
-    ),
     ("cosine", lambda x, y: torch.corrcoef(torch.tensor([x, y]))[0, 1], "a correlation"),
     ("best_matches", lambda s: [first_best(row, 0.0) for row in s.tolist()], "begins at 0"),
     ("align_loss", in_numpy(normal=False), "You do not normalise"),
-    ("align_loss", in_numpy(parts=(1, 0)), "eq. (1) alone"),
     ("align_loss", in_numpy(parts=(2, 0)), "eq. (1) twice"),
     ("align_loss", in_numpy(parts=(0.5, 0.5)), "as CLIP does"),
     ("align_loss", in_numpy(power=1), "You multiply by σ"),
     ("align_loss", in_numpy(power=0), "σ is not used"),
     ("align_loss", in_numpy(shift=1), "off by one"),
-    ("name_index", counts_votes, "count the votes"),
 ]
 
 
