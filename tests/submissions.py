@@ -101,26 +101,47 @@ def wrong_answer(name: str, number: int) -> Cells:
     return [f"def {name}(*given):\n    return chosen_{name}(*given)", *cells]
 
 
+def source_of(name: str) -> Cells:
+    return [textwrap.dedent(inspect.getsource(EXERCISES[name].reference))]
+
+
 def hand_in_right(folder: Path, every: int = 1) -> list[Expected]:
     expected = []
     for name, exercise in list(EXERCISES.items())[::every]:
         if name != "learning_rate_at":  # which imports the whole training
-            source = textwrap.dedent(inspect.getsource(exercise.reference))
-            hand_in(folder, f"right_{name}", exercise.notebook, {name: [source]})
+            hand_in(folder, f"right_{name}", exercise.notebook, {name: source_of(name)})
             expected.append(Expected(f"right_{name}", name, "right"))
     return expected
 
 
+def hand_in_several(folder: Path) -> list[Expected]:
+    """A right answer beside one that crashes; one that waits; and those to the exercise of MINE."""
+    crash, half = function("import os\nos.abort()"), "def half(x):\n    return x / 2"
+    waits = function("import time\ntime.sleep(1)\nreturn 2 * math.log(n)")
+    answers = {"chance_loss": crash, "recall_at_1": source_of("recall_at_1")}
+    hand_in(folder, "crashes", "00", answers)
+    hand_in(folder, "waits", "00", {"chance_loss": [*waits, half.replace("/", "//")]})
+    carl = hand_in(folder, "carl", "00", {"chance_loss": [half]})
+    carl.rename(folder / "mine_carl.ipynb")
+    return [
+        Expected("crashes", "chance_loss", "error"), Expected("crashes", "recall_at_1", "right"),
+        Expected("waits", "chance_loss", "right"), Expected("carl", "half", "right"),
+        Expected("waits", "half", "wrong", "That rounds down: use /."),
+    ]  # fmt: skip
+
+
 def hand_in_wrong(folder: Path, every: int = 1) -> list[Expected]:
+    """Notebooks with one known mistake in each exercise; of all such notebooks every n-th."""
+    groups: dict[tuple[str, int], list[str]] = {}
+    for name, exercise in EXERCISES.items():
+        for i in range(len(exercise.wrong)):
+            groups.setdefault((exercise.notebook, i), []).append(name)
     expected = []
-    for number in dict.fromkeys(exercise.notebook for exercise in EXERCISES.values()):
-        names = [name for name, each in EXERCISES.items() if each.notebook == number]
-        for i in range(int(number) % every, max(len(EXERCISES[n].wrong) for n in names), every):
-            group = [name for name in names if i < len(EXERCISES[name].wrong)]
-            student = f"wrong_{number}_{i:02}"
-            hand_in(folder, student, number, {name: wrong_answer(name, i) for name in group})
-            mistakes = {name: EXERCISES[name].wrong[i].mistake for name in group}
-            expected += [Expected(student, name, "wrong", mistakes[name]) for name in group]
+    for (number, i), names in list(groups.items())[::every]:
+        student = f"wrong_{number}_{i:02}"
+        hand_in(folder, student, number, {name: wrong_answer(name, i) for name in names})
+        mistakes = ((name, EXERCISES[name].wrong[i].mistake) for name in names)
+        expected += [Expected(student, name, "wrong", mistake) for name, mistake in mistakes]
     return expected
 
 
@@ -142,14 +163,16 @@ def hand_in_reordered(folder: Path) -> list[Expected]:
 
 
 def hostile_rows(**places: object) -> list[tuple[str, str, Cells]]:
-    rows = []
-    for outcome, table in HOSTILE.items():
-        for name, body in table.items():
-            cells = function(body) if isinstance(body, str) else body
-            for place, value in places.items():
-                cells = [cell.replace(f"{{{place}}}", str(value)) for cell in cells]
-            rows.append((name, outcome, cells))
-    return rows
+    def placed(text: str) -> str:
+        for place, value in places.items():
+            text = text.replace(f"{{{place}}}", str(value))
+        return text
+
+    return [
+        (name, outcome, [placed(c) for c in (function(body) if isinstance(body, str) else body)])
+        for outcome, table in HOSTILE.items()
+        for name, body in table.items()
+    ]
 
 
 def function(body: str) -> Cells:

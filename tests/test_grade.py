@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -20,27 +21,16 @@ from align_edu.lab.grade import NOT_ISOLATED, grade_folder
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import find_submissions, read_cells
 from tests import submissions as tests
-from tests.submissions import (
-    CHECKED,
-    MAGICS,
-    ODD,
-    Expected,
-    code_cell,
-    function,
-    hand_in,
-    hand_in_code,
-    taken_out,
-)
+from tests.submissions import Expected, code_cell, function, hand_in, hand_in_code, taken_out
 
 SEED = 12
 LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 # What the short form hands in: one of each kind of attack, and what only the jail can show.
 SOME = (
     "writes_in_its_folder", "library", "liars", "patches_the_judge", "connects_with_c",
-    "undefined", "raises_strangely", "crash", "forges", "chatter", "fills_the_disk",
-    "stubborn_loop", "asleep", "growing", "sys_exit", "closes_its_pipe", "fork_bomb", "hidden_fork",
-    "program", "reads_its_neighbour", "removes_the_class", "links_to_a_file", "connects",
-    "syntax_error", "only_words", "forks_with_c", "sees_no_secrets", "spoilt",
+    "undefined", "crash", "forges", "fills_the_disk", "stubborn_loop", "growing", "sys_exit",
+    "fork_bomb", "program", "reads_its_neighbour", "removes_the_class", "links_to_a_file",
+    "connects", "sees_no_secrets", "spoilt",
 )  # fmt: skip
 DRAWS = "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]"
 ADDRESS = "raise ValueError(object(), {str(i) for i in range(20)})"
@@ -76,40 +66,42 @@ def graded(tmp_path_factory):
     server = socket.create_server(("127.0.0.1", 0))
     rows += tests.hostile_rows(**places, port=server.getsockname()[1])
     expected = hand_in_code(folder, [row for row in rows if LONG or row[0] in SOME] + VARIES)
-    expected += tests.hand_in_right(folder, every=1 if LONG else 12)
-    expected += tests.hand_in_wrong(folder, every=3 if LONG else 24)
-    expected += tests.hand_in_reordered(folder)
+    expected += tests.hand_in_right(folder, every=1 if LONG else 16)
+    expected += tests.hand_in_wrong(folder, every=3 if LONG else 50)
+    expected += tests.hand_in_reordered(folder) + tests.hand_in_several(folder)
     for name, data in tests.UNREADABLE.items():
         (folder / f"00_start_here_{name}.ipynb").write_bytes(data)
         expected.append(Expected(name, "chance_loss", "unreadable"))
-    before = neighbour.read_bytes()
+    own, before = outside.with_name("mine.py"), neighbour.read_bytes()
+    own.write_text(tests.MINE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jail, "LEAST_WALL_SECONDS", 15.0)  # for the one that sleeps
-        grades = grade_folder(folder, SEED, out, seconds=1, workers=2)
+        grades = grade_folder(folder, SEED, out, seconds=1, workers=2, exercises=own)
     assert (outside.read_text(), neighbour.read_bytes()) == ("untouched", before)
-    assert list(outside.parent.iterdir()) == [outside]
+    assert {file.name for file in outside.parent.iterdir()} == {outside.name, own.name}
     assert outside.stat().st_mode & 0o777 != 0o777
     server.setblocking(False)
     with server, pytest.raises(BlockingIOError):  # nobody connected
         server.accept()
-    return grades, [Expected("neighbour", "chance_loss", "right"), *expected]
+    yield grades, [Expected("neighbour", "chance_loss", "right"), *expected]
+    EXERCISES.pop("half")
 
 
 @pytest.mark.longer
 @isolated
 def test_each_submission_gets_its_mark_its_mistake_and_touches_nothing_outside(graded):
     grades, expected = graded
-    assert grades.to_dict()["students"] >= (200 if LONG else 45)
+    found = grades.to_dict()
+    assert found["students"] >= (200 if LONG else 35) and found["guards"] == ["bubblewrap"]
     marks = {(mark.student, mark.exercise): mark for mark in grades.marks}
-    wrong = []
+    amiss = []
     for each in expected:
         mark = marks[each.student, each.exercise]
-        named = each.words in mark.mistake and bool(each.words) == bool(mark.mistake)
-        if each.student == "spoilt":
-            named = "one direction only" in mark.mistake
-        if mark.outcome != each.outcome or not named or mark.mark != (each.outcome == "right"):
-            wrong.append(f"{each} but {mark}")
-    assert not wrong, "\n".join(wrong)
+        words = "one direction only" if each.student == "spoilt" else each.words
+        named = words in mark.mistake and bool(words) == bool(mark.mistake)
+        if not named or (mark.outcome, mark.mark) != (each.outcome, each.outcome == "right"):
+            amiss.append(f"{each} but {mark}")
+    assert not amiss, "\n".join(amiss)
 
 
 @isolated
@@ -130,12 +122,11 @@ def test_the_files_have_a_row_for_each_function_the_sentence_of_the_check_and_th
     exercise = EXERCISES["chance_loss"]
     assert str(lab.find_mistake(exercise, exercise.wrong[0].function, SEED)) in text
     assert "recall_at_1: still to be written." in text and NOT_ISOLATED not in text
-    rows = rows_of(out.with_name("grades_misconceptions.csv"))
-    counts = [int(row["students"]) for row in rows]
-    assert counts == sorted(counts, reverse=True)
-    for row, count in zip(rows, counts):
-        mistake = (row["exercise"], row["mistake"])
-        assert count == len({m.student for m in marks if (m.exercise, m.mistake) == mistake}) > 0
+    students = Counter((mark.exercise, mark.mistake) for mark in marks if mark.mistake)
+    counted = rows_of(out.with_name("grades_misconceptions.csv"))
+    counts = [((row["exercise"], row["mistake"]), int(row["students"])) for row in counted]
+    assert dict(counts) == students
+    assert [n for _, n in counts] == sorted(students.values(), reverse=True)
 
 
 @isolated
@@ -149,36 +140,6 @@ def test_the_same_submissions_and_seed_give_the_same_bytes(graded, tmp_path):
     for name in names:
         text = out.with_name("grades_feedback") / f"{name}.txt"
         assert (tmp_path / "grades_feedback" / text.name).read_bytes() == text.read_bytes()
-
-
-@isolated
-def test_waiting_costs_no_mark_a_crash_spares_others_and_own_exercises_count(tmp_path, capsys):
-    folder, file, out = tmp_path / "class", tmp_path / "mine.py", tmp_path / "g.csv"
-    folder.mkdir()
-    file.write_text(tests.MINE)
-    reference = "def recall_at_1(similarity):\n    own = similarity.diagonal()[:, None]\n"
-    reference += "    return ((similarity >= own).sum(1) == 1).float().mean().item()"
-    crash = function("import os\nos.abort()")
-    hand_in(folder, "crashes", "00", {"chance_loss": crash, "recall_at_1": [reference]})
-    sleeps = function("import time\ntime.sleep(1)\nreturn 2 * math.log(n)")
-    hand_in(folder, "sleeps", "00", {"chance_loss": [*sleeps, "half = lambda x: x // 2"]})
-    mine = hand_in(folder, "carl", "00", {"chance_loss": ["def half(x):\n    return x / 2"]})
-    mine.rename(folder / "mine_carl.ipynb")
-    command = ["grade", str(folder), "--seed", "1", "--out", str(out), "--seconds", "1"]
-    try:
-        assert main([*command, "--exercises", str(file), "--json"]) == 0
-    finally:
-        EXERCISES.pop("half", None)
-    answer = json.loads(capsys.readouterr().out)
-    rows = {(row["student"], row["exercise"]): row for row in rows_of(out)}
-    outcomes = {where: row["outcome"] for where, row in rows.items()}
-    assert outcomes["crashes", "chance_loss"] == "error"
-    assert outcomes["crashes", "recall_at_1"] == outcomes["sleeps", "chance_loss"] == "right"
-    assert outcomes["carl", "half"] == "right"
-    assert rows["sleeps", "half"]["mistake"] == "That rounds down: use /."
-    assert answer["students"] == 3 and answer["guards"] == ["bubblewrap"]
-    assert answer["outcomes"]["wrong"] == 1
-    assert [each["exercise"] for each in answer["misconceptions"]] == ["half"]
 
 
 def test_without_bubblewrap_grading_is_refused_or_warns(tmp_path, monkeypatch, capsys):
@@ -265,9 +226,13 @@ def test_each_student_is_found_and_what_is_odd_is_named(names, students, notes, 
 
 
 def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_path, monkeypatch):
+    def write_zip(**members: int) -> None:
+        with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, size in members.items():
+                archive.writestr(f"{name}{A}", b" " * size)
+
     monkeypatch.setattr(handed_in, "MOST_BYTES", 2**20)
-    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(A, b" " * (2**20 + 1))
+    write_zip(one=2**20 + 1)
     (one,), notes = find_submissions(tmp_path)
     assert notes == []
     with pytest.raises(InputError, match="larger than 1 MB"):
@@ -277,9 +242,7 @@ def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_pa
     (tmp_path / "big.zip").write_bytes(data)
     with pytest.raises(InputError, match="cannot be taken out"):
         read_cells(one)
-    with zipfile.ZipFile(tmp_path / "big.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        for i in range(9):
-            archive.writestr(f"{i}{A}", b" " * 2**20)
+    write_zip(**{f"n{i}": 2**20 for i in range(9)})
     with pytest.raises(InputError, match="no notebook"):
         find_submissions(tmp_path)
 
@@ -287,14 +250,14 @@ def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_pa
 KEY = answer_key(find_exercise("chance_loss"), 12)
 
 
-@pytest.mark.parametrize("cells", [*ODD.values(), *MAGICS.values()], ids=str)
+@pytest.mark.parametrize("cells", [*tests.ODD.values(), *tests.MAGICS.values()], ids=str)
 def test_a_right_answer_is_taken_out_of_an_odd_notebook(cells, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     function = taken_out(cells, monkeypatch)
     assert judge(KEY, [outcome_of(function, case) for case in KEY.cases]) is None
 
 
-@pytest.mark.parametrize(("cell", "words"), CHECKED.items())
+@pytest.mark.parametrize(("cell", "words"), tests.CHECKED.items())
 def test_a_check_and_grading_agree_however_a_function_is_made(cell, words, monkeypatch, capsys):
     exec(f"import math\n{cell}\nlab.check(chance_loss)", {"lab": lab})
     assert words in capsys.readouterr().out

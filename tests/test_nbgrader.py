@@ -42,11 +42,10 @@ def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str])
     notebook = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", 4)
     for cell in notebook.cells:
         stub = STUB.search(cell.source)
-        if stub and stub[1] in bodies:
-            body = bodies[stub[1]]
+        if stub and (body := bodies.get(stub[1])):
+            indented = textwrap.indent(textwrap.dedent(body), "    ")
             binds = f"\n{stub[1]} = " in body
-            body = body if binds else textwrap.indent(textwrap.dedent(body), "    ")
-            cell.source = body if binds else cell.source.replace("    ...", body)
+            cell.source = body if binds else cell.source.replace("    ...", indented)
     check = "from align_edu import lab\nlab.check('recall_at_1')"
     notebook.cells += [nbformat.v4.new_code_cell(check)] if "recall_at_1" in bodies else []
     folder = course / "submitted" / student / assignment
@@ -99,33 +98,29 @@ def test_nbgrader_grades_each_exercise_and_keeps_no_progress(
 ):
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "progress.json"))
     course = Path(nbgrader.coursedir.root)
-    right = {
+    bodies = {
         "recall_at_1": by_reference(written("00"), "recall_at_1"),
-        "chance_loss": "import math\nchance_loss = lambda n: 2 * math.log(n)",
+        "chance_loss": "import math\nreturn math.log(n)",
         "half": "import functools, operator\nhalf = functools.partial(operator.mul, 0.5)",
     }
-    hand_in(course, START, "right", right)
-    assert grade(nbgrader, START, "right")[:2] == (4, 4)
-    assert list(tmp_path.iterdir()) == []
-    hand_in(course, LOSS, "half", {"align_loss": by_reference(written("06"), "align_loss")})
-    points, most, said = grade(nbgrader, LOSS, "half")
+    hand_in(course, START, "anna", bodies)
+    points, most, said = grade(nbgrader, START, "anna")
+    assert (points, most) == (3, 4)
+    assert "That is one direction only." in said
+    hand_in(course, LOSS, "ben", {"align_loss": by_reference(written("06"), "align_loss")})
+    points, most, said = grade(nbgrader, LOSS, "ben")
     assert (points, most) == (3, 6)
     assert "align_loss: right." in said and "smoothed_loss: still to be written." in said
-    wrong = {"chance_loss": "import math\nreturn math.log(n)", "half": "raise NotImplementedError"}
-    hand_in(course, START, "mistaken", wrong)
-    points, most, said = grade(nbgrader, START, "mistaken")
-    assert (points, most) == (0, 4)
-    assert "That is one direction only." in said and "half: still to be written." in said
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_released_exercise_is_the_stub_of_the_course_and_hides_the_tests(nbgrader):
-    for assignment in (START, LOSS):
+    def stubs(file: Path) -> list[str]:
+        return [cell.source for cell in nbformat.read(file, 4).cells if STUB.search(cell.source)]
+
+    for assignment, mine in ((START, ["def half(x):\n    ..."]), (LOSS, [])):
         file = Path(nbgrader.coursedir.root) / "release" / assignment / f"{assignment}.ipynb"
-        shipped = nbformat.read(NOTEBOOKS / f"{assignment}.ipynb", 4)
-        stubs = [cell.source for cell in shipped.cells if STUB.search(cell.source)]
-        stubs += ["def half(x):\n    ..."] if assignment == START else []
-        released = nbformat.read(file, 4)
-        assert [cell.source for cell in released.cells if STUB.search(cell.source)] == stubs
+        assert stubs(file) == stubs(NOTEBOOKS / file.name) + mine
         text = file.read_text(encoding="utf-8")
         hidden = ("SOLUTION", "HIDDEN", "assert_right", "seed=23", "add_exercise")
         assert all(word not in text for word in hidden)
