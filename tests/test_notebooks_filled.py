@@ -93,28 +93,28 @@ def test_a_students_function_is_reached_through_the_lab_alone(path):
     assert sorted(uses) == sorted([*names, *names])  # once to check, once to use
 
 
-CELLS = (
-    "from align_edu import lab\nlab.quiz('00')",
-    "import ipywidgets\nout = ipywidgets.Output()\nout",
-    "with out:\n    print('hidden')\nprint('a')\nprint('b')\n21",
-)
+@pytest.fixture
+def write_cells(tmp_path):
+    def write(*sources: str) -> Path:
+        path = tmp_path / "00_start_here.ipynb"
+        cells = [nbformat.v4.new_code_cell(source) for source in sources]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        return path
+
+    return write
 
 
-def write_cells(folder: Path, *sources: str) -> Path:
-    path = folder / "00_start_here.ipynb"
-    cells = [nbformat.v4.new_code_cell(source) for source in sources]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-    return path
-
-
-def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_path):
-    path = write_cells(tmp_path, *CELLS)
+def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(write_cells):
+    path = write_cells(
+        "from align_edu import lab\nlab.quiz('00')",
+        "import ipywidgets\nout = ipywidgets.Output()\nout",
+        "with out:\n    print('hidden')\nprint('a')\nprint('b')\n21",
+    )
     rewrite(path)
     first, found = path.read_bytes(), json.loads(path.read_text())
     assert found["metadata"] == METADATA
-    assert [cell["execution_count"] for cell in found["cells"]] == [1, 2, 3]
-    assert [cell["id"] for cell in found["cells"]] == ["cell-01", "cell-02", "cell-03"]
-    assert [cell["metadata"] for cell in found["cells"]] == [{}, {}, {}]
+    cells = [(cell["execution_count"], cell["id"], cell["metadata"]) for cell in found["cells"]]
+    assert cells == [(1, "cell-01", {}), (2, "cell-02", {}), (3, "cell-03", {})]
     stream, value = found["cells"][2]["outputs"]  # without what the widget shows
     assert stream["text"] == ["a\n", "b\n"] and value["data"] == {"text/plain": ["21"]}
     assert b"widget-view" not in first and b"Which pairs of image and text" in first
@@ -129,10 +129,12 @@ def test_cells_run_in_order_and_their_outputs_are_stored_the_same_each_time(tmp_
         ("import sys\nprint('no', file=sys.stderr)", "cell 1 writes to standard error: no"),
     ],
 )
-def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(source, words, tmp_path, capsys):
-    path = write_cells(tmp_path, source)
+def test_a_cell_that_fails_or_warns_is_reported_and_the_file_stays(
+    source, words, write_cells, capsys
+):
+    path = write_cells(source)
     before = path.read_bytes()
     assert store_outputs([str(path)]) == 1
     assert words in capsys.readouterr().out
     assert path.read_bytes() == before
-    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
