@@ -8,6 +8,7 @@ import signal
 import tarfile
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,41 @@ def picture(seed: int) -> bytes:
     """The bytes of a picture with coarse random structure."""
     values = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), np.uint8)
     return encoded(Image.fromarray(values).resize((300, 300)))
+
+
+def cells_of(notebook: Path, kind: str) -> list[dict[str, Any]]:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell for cell in cells if cell["cell_type"] == kind]
+
+
+def source_of(notebook: Path, kind: str) -> str:
+    return "\n".join("".join(cell["source"]) for cell in cells_of(notebook, kind))
+
+
+class Page(HTMLParser):
+    """An HTML page: its tags with their attributes, its words, and the tags that stay open."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.html = html
+        self.texts: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if self.open[-1:] == [tag]:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.texts += data.split()
 
 
 def pair(key: str, text: str = "a red cat", image: bytes | None = None) -> Members:

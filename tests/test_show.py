@@ -6,7 +6,6 @@ import json
 import re
 import warnings
 from collections.abc import Callable
-from html.parser import HTMLParser
 from typing import Any
 
 import matplotlib
@@ -16,26 +15,11 @@ import torch
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from align_edu.show import (
-    Found,
-    Sample,
-    curves,
-    funnel_bars,
-    matrix_row,
-    picture_grid,
-    recall_bars,
-    rule_matrix,
-    search_gallery,
-    similarity_matrix,
-    softmax_bars,
-    temperature_curves,
-    to_png,
-    training_curves,
-    write_report,
-)
+from align_edu import show
+from align_edu.show import Found, Sample
 from align_edu.show.charts import cost_bars
 from align_edu.show.style import BLUE, LINE, ORANGE, Picture, wrapped
-from tests.samples import MODEL
+from tests.samples import MODEL, Page
 
 CAPTIONS = [
     "a small red cat on a snowy mountain at night under the stars, seen from far away",
@@ -59,7 +43,7 @@ def pictures(count: int) -> list[Image.Image]:
 
 
 def gallery(starts: list[Image.Image] | None = None) -> Picture:
-    return search_gallery(
+    return show.search_gallery(
         CAPTIONS,
         [pictures(6) for _ in CAPTIONS],
         [[0.9, 0.8, 0.7, 0.6, 0.5, -0.4]] * len(CAPTIONS),
@@ -69,26 +53,23 @@ def gallery(starts: list[Image.Image] | None = None) -> Picture:
 
 
 FIGURES: dict[str, Callable[[], Picture]] = {
-    "grid": lambda: picture_grid(pictures(10), CAPTIONS * 2, 4, "a very long title " * 20),
+    "grid": lambda: show.picture_grid(pictures(10), CAPTIONS * 2, 4, "a very long title " * 20),
     "gallery": gallery,
     "gallery of pictures with words": lambda: gallery(pictures(len(CAPTIONS))),
-    "matrix": lambda: similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS),
-    "large matrix": lambda: similarity_matrix(np.random.default_rng(0).random((40, 40))),
-    "funnel": lambda: funnel_bars(RECORD["funnel"]),
-    "training": lambda: training_curves(ROWS),
-    "one step": lambda: training_curves(ROWS[:1]),
-    "recall": lambda: recall_bars(RECORD["retrieval"]),
+    "matrix": lambda: show.similarity_matrix(torch.eye(5) - 0.5, pictures(5), CAPTIONS),
+    "large matrix": lambda: show.similarity_matrix(np.random.default_rng(0).random((40, 40))),
+    "funnel": lambda: show.funnel_bars(RECORD["funnel"]),
+    "training": lambda: show.training_curves(ROWS),
+    "one step": lambda: show.training_curves(ROWS[:1]),
+    "recall": lambda: show.recall_bars(RECORD["retrieval"]),
     "costs": lambda: cost_bars({"weights": 3.0, "activations": 20.0}, "GiB", 16.0, "One device"),
-    "rules": lambda: rule_matrix(RECORD["funnel"]),
-    "curves": lambda: curves(
-        {f"edit {i}": [(0, 0.1), (20, 1 - i / 20)] for i in range(10)}, "x", "y"
-    ),
-    "one loss matrix": lambda: matrix_row({"cosines": np.eye(2)}),
-    "two rows": lambda: matrix_row({f"loss {i}": RANDOM[i % 3] for i in range(6)}, 1, "cosine"),
-    "temperatures": lambda: temperature_curves(
+    "rules": lambda: show.rule_matrix(RECORD["funnel"]),
+    "curves": lambda: show.curves({f"edit {i}": [(0, 1), (9, i)] for i in range(10)}, "x", "y"),
+    "two rows": lambda: show.matrix_row({f"{i}": RANDOM[i % 3] for i in range(6)}, 1, "cosine"),
+    "temperatures": lambda: show.temperature_curves(
         SIGMAS, {"one": SIGMAS, "two": SIGMAS[::-1]}, "loss", {"lowest": (1 / 64, 0.1)}
     ),
-    "softmax": lambda: softmax_bars([0.5, 0.4, -0.2], {"probability": [0.5, 0.4, 0.1]}),
+    "softmax": lambda: show.softmax_bars([0.5, 0.4, -0.2], {"probability": [0.5, 0.4, 0.1]}),
 }
 
 
@@ -98,19 +79,19 @@ def test_a_figure_is_whole_small_and_the_same_twice_and_leaves_matplotlib_alone(
     figure = FIGURES[name]()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # a missing letter or a failed layout is a warning
-        png = to_png(figure)
+        png = show.to_png(figure)
     assert dict(matplotlib.rcParams) == before
     assert Image.open(io.BytesIO(png)).width == 800
     needed, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     pixel = 0.01  # inches
     assert needed.x0 >= -pixel and needed.y0 >= -pixel
     assert needed.x1 <= width + pixel and needed.y1 <= height + pixel
-    assert png == to_png(FIGURES[name]())
+    assert png == show.to_png(FIGURES[name]())
     assert len(png) < 60_000
 
 
 def test_the_funnel_shows_what_is_left_and_the_loss_stands_between_its_floor_and_chance():
-    axes, funnel = funnel_bars(RECORD["funnel"]).axes[0], RECORD["funnel"]
+    axes, funnel = show.funnel_bars(RECORD["funnel"]).axes[0], RECORD["funnel"]
     steps = [step for step in funnel["steps"] if step["applied"]]
     names = [label.get_text() for label in axes.get_yticklabels()]
     assert names[0] == "raw pairs" and len(names) == 1 + len(steps)
@@ -118,37 +99,31 @@ def test_the_funnel_shows_what_is_left_and_the_loss_stands_between_its_floor_and
     left = first["pairs_in"] - first["dropped"]
     assert shown[:2] == [f"{funnel['raw']:,}", f"{left:,}  (−{first['dropped']:,})"]
     assert shown[-1].startswith(f"{funnel['kept']:,}  ")
-    loss, _ = training_curves(ROWS).axes
+    loss, _ = show.training_curves(ROWS).axes
     assert [line.get_ydata()[-1] for line in loss.lines] == [9.7, 0.4, ROWS[-1]["loss"]]
 
 
-def test_a_matrix_is_blue_above_zero_and_orange_below_with_numbers_where_they_fit():
-    axes = matrix_row({"cosines": np.array([[1.0, 0.0], [0.25, -1.0]])}).axes[0]
+def test_a_matrix_is_blue_above_zero_and_orange_below_with_its_range_and_numbers_that_fit():
+    axes = show.matrix_row({"cosines": np.array([[1.0, 0.0], [0.25, -1.0]])}).axes[0]
     drawn = axes.images[0]
     colours = drawn.cmap(drawn.norm(np.array([1.0, 0.0, -1.0])))[:, :3]
-    assert np.allclose(colours[0], to_rgb(BLUE), atol=0.01)
-    assert np.allclose(colours[1], 1, atol=0.02)
-    assert np.allclose(colours[2], to_rgb(ORANGE), atol=0.01)
-    assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.25", "-1.00"]
-    assert len(matrix_row({"cosines": RANDOM[0]}).axes[0].texts) == 0
+    assert np.allclose(colours, [to_rgb(BLUE), (1, 1, 1), to_rgb(ORANGE)], atol=0.02)
     missing = drawn.cmap(drawn.norm(np.ma.masked_invalid([np.nan])))[0, :3]
     assert np.allclose(missing, to_rgb(LINE))
-
-
-def test_matrices_of_one_unit_show_their_ranges_and_a_common_scale():
-    first, second, scale = matrix_row({"a": np.eye(6), "b": -np.eye(6)}, 1, "cosine").axes
-    assert first.get_title(loc="left") == "a\n0.00 to 1.00"
+    assert [text.get_text() for text in axes.texts] == ["1.00", "0.00", "0.25", "-1.00"]
+    first, second, scale = show.matrix_row({"a": np.eye(6), "b": -np.eye(6)}, 1, "cosine").axes
+    assert len(first.texts) == 0 and first.get_title(loc="left") == "a\n0.00 to 1.00"
     assert second.get_title(loc="left") == "b\n-1.00 to 0.00"
     assert (scale.get_ylabel(), scale.get_ylim()) == ("cosine", (-1, 1))
 
 
 def test_the_matrix_has_one_text_a_row_and_one_image_a_column():
     similarity = torch.tensor([[0.9, 0.1, 0.2], [0.3, 0.8, 0.4]])  # 2 images, 3 texts
-    axes = similarity_matrix(similarity, pictures(2), ["one", "two", "three"]).axes[0]
+    axes = show.similarity_matrix(similarity, pictures(2), ["one", "two", "three"]).axes[0]
     assert np.allclose(np.asarray(axes.images[0].get_array()), similarity.T)
     shown = [text.get_text() for text in axes.texts]
     assert shown == ["0.90", "0.30", "0.10", "0.80", "0.20", "0.40"]
-    low = similarity_matrix(torch.tensor([[-0.004, -0.006]])).axes[0]
+    low = show.similarity_matrix(torch.tensor([[-0.004, -0.006]])).axes[0]
     assert [text.get_text() for text in low.texts] == ["0.00", "-0.01"]  # no minus zero
     assert len(axes.images) == 1 + 2
     assert len(axes.patches) == 2  # the framed cells
@@ -162,66 +137,34 @@ def test_missing_letters_become_boxes_and_long_text_is_cut_with_an_ellipsis():
 EVIL = '<script>alert("1")</script> & "><img src=x onerror=alert(1)>'
 
 
-class Reader(HTMLParser):
-    EMPTY = {"meta", "img", "br"}
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.words: list[str] = []
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in self.EMPTY:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     picture = Image.new("RGB", (300, 200), "teal")
     row = {"step": 1, "loss": 5.0, "floor": 0.3, "chance": 9.7, "temperature": 0.07}
-    path = write_report(
+    path = show.write_report(
         tmp_path_factory.mktemp("run") / "report.html",
         RECORD | {"machine": "two <cores>"},
         samples=[Sample(picture, EVIL, "clean"), Sample(picture, "IMG_1.JPG", "file_name")],
-        training=training_curves([row]),
+        training=show.training_curves([row]),
         gallery=[Found(EVIL, [picture, picture], [0.91, 0.5], [False, True])],
-        similarity=similarity_matrix([[0.9]], [picture], ["a cat"]),  # type: ignore[arg-type]
+        similarity=show.similarity_matrix([[0.9]], [picture], ["a cat"]),  # type: ignore[arg-type]
     )
     return path.read_text(encoding="utf-8")
 
 
-def test_every_section_is_there_in_order_and_every_tag_is_closed(whole):
-    assert Reader(whole).open == []
+def test_every_section_is_there_in_order_and_only_what_is_given(whole, tmp_path):
+    assert Page(whole).open == []
     assert "; ".join(re.findall("<h2>(.*?)</h2>", whole)) == (
         "The funnel; Raw pairs; Training; Retrieval; Naming and finding; Searching with words;"
         " Images against texts; Details"
     )
-
-
-def test_words_of_the_web_are_shown_and_not_obeyed(whole):
-    reader = Reader(whole)
-    assert reader.text.count(EVIL) == 2  # once as a caption, once as a query
-    assert EVIL in [attributes.get("alt") for tag, attributes in reader.tags if tag == "img"]
-    assert "<cores>" in reader.text
+    path = show.write_report(tmp_path / "report.html", {"temperature": 0.07})
+    text = path.read_text(encoding="utf-8")
+    assert Page(text).open == [] and "<section>" not in text and "0.0700" in text
 
 
 def test_the_headline_and_the_tables_hold_the_numbers(whole):
-    text = Reader(whole).text
+    text = " ".join(Page(whole).texts)
     named, funnel = RECORD["zero_shot"]["object"], RECORD["funnel"]
     shares = [RECORD["retrieval"][way]["R@1"] for way in ("image_to_text", "text_to_image")]
     shares += [named[kind]["top-1"] for kind in ("single", "ensemble")]
@@ -241,31 +184,23 @@ def test_the_headline_and_the_tables_hold_the_numbers(whole):
     assert "✓ 0.50" in text
 
 
-def test_the_page_asks_for_nothing_from_outside_and_runs_nothing(whole):
+def test_the_page_asks_for_nothing_from_outside_and_runs_nothing_of_the_webs_words(whole):
     assert 'name="viewport" content="width=device-width' in whole  # a phone's own width
-    for tag, attributes in Reader(whole).tags:
+    page, images = Page(whole), []
+    text = " ".join(page.texts)
+    assert text.count(EVIL) == 2  # once as a caption, once as a query
+    assert "<cores>" in text
+    for tag, attributes in page.tags:
         assert tag not in ("script", "link", "iframe", "object", "a", "base")
         assert not [name for name in attributes if name.startswith("on") or name == "href"]
         if "src" in attributes:
-            assert str(attributes["src"]).startswith("data:image/")
-    assert "http:" not in whole and "https:" not in whole
-    assert "url(" not in whole and "@import" not in whole
+            images.append(attributes["alt"])
+            form, data = str(attributes["src"]).split(",")
+            assert form.startswith("data:image/")
+            picture = Image.open(io.BytesIO(base64.b64decode(data)))
+            picture.load()
+            assert max(picture.size) in (160, 800)
+    assert len(images) == 4 + 4 and all(images) and EVIL in images  # thumbnails and figures
+    for words in ("http:", "https:", "url(", "@import"):
+        assert words not in whole
     assert "default-src 'none'" in whole
-
-
-def test_every_picture_inside_is_whole_and_described(whole):
-    images = [attributes for tag, attributes in Reader(whole).tags if tag == "img"]
-    assert len(images) == 4 + 4  # thumbnails; funnel, training, recall, matrix
-    for attributes in images:
-        assert attributes["alt"]
-        data = str(attributes["src"]).split(",")[1]
-        picture = Image.open(io.BytesIO(base64.b64decode(data)))
-        picture.load()
-        assert max(picture.size) in (160, 800)
-
-
-def test_what_is_not_given_is_left_out(tmp_path):
-    path = write_report(tmp_path / "report.html", {"temperature": 0.07})
-    text = path.read_text(encoding="utf-8")
-    assert Reader(text).open == []
-    assert "<section>" not in text and "0.0700" in text

@@ -7,8 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,10 +22,11 @@ from align_edu.model.text_tower import encode_texts, load_wordpiece
 from align_edu.presets import get_preset, replace_fields
 from align_edu.show import export_page
 from align_edu.training.run import Run
-from tests.samples import DATA, MODEL, ROOT, image_file
+from tests.samples import DATA, MODEL, ROOT, Page, cells_of, image_file, source_of
 from tests.test_browser import REQUIRED, WHY_NOT, open_browser
 
 SCENES = DATA / "benchmark"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 in_a_browser = pytest.mark.skipif(bool(WHY_NOT) and not REQUIRED, reason=WHY_NOT or "")
 # Other scripts, accents, unknown and long words, special tokens as text, too many pieces.
 TEXTS = (
@@ -56,6 +55,16 @@ def opened(browser, file: Path):
 
 
 @pytest.fixture(scope="module")
+def run():
+    return load_encoder(MODEL, "cpu")
+
+
+@pytest.fixture(scope="module")
+def pictures(run):
+    return embed_images(run, sorted((SCENES / "images").glob("*.jpg"))).embeddings  # (I, D)
+
+
+@pytest.fixture(scope="module")
 def page(browser, tmp_path_factory):
     out = tmp_path_factory.mktemp("try")
     assert main(["export", str(MODEL), str(out), "--gallery", str(SCENES)]) == 0
@@ -71,8 +80,7 @@ def shown(page) -> list[list[str]]:
 
 
 @in_a_browser
-def test_the_page_cuts_texts_into_the_same_pieces_and_gives_the_same_vectors(page):
-    run = load_encoder(MODEL, "cpu")
+def test_the_page_cuts_texts_into_the_same_pieces_and_gives_the_same_vectors(page, run):
     ids, mask = encode_texts(run.tokenizer, TEXTS)
     for text, row, length, vector in zip(TEXTS, ids, mask.sum(1), run.encode_texts(list(TEXTS))):
         got = page.evaluate("text => tokens(text).map(token => VOCABULARY.get(token))", text)
@@ -82,9 +90,7 @@ def test_the_page_cuts_texts_into_the_same_pieces_and_gives_the_same_vectors(pag
 
 
 @in_a_browser
-def test_scores_of_words_and_pictures_added_and_subtracted_are_pythons(page):
-    run = load_encoder(MODEL, "cpu")
-    pictures = embed_images(run, sorted((SCENES / "images").glob("*.jpg"))).embeddings  # (I, D)
+def test_scores_of_words_and_pictures_added_and_subtracted_are_pythons(page, run, pictures):
     text = lambda words: run.encode_texts([words])[0]  # noqa: E731
     queries = {
         '[{sign: 1, text: "a red cat"}]': [(2, text("a red cat"))],
@@ -103,10 +109,9 @@ def test_scores_of_words_and_pictures_added_and_subtracted_are_pythons(page):
 
 
 @in_a_browser
-def test_a_reader_types_adds_subtracts_moves_the_temperature_and_reads_facts(page):
-    run, rows = load_encoder(MODEL, "cpu"), json.loads((SCENES / "dataset_toy.json").read_text())
-    scenes = {row["sentences"][0]["raw"]: row["scene"] for row in rows["images"]}
-    pictures = embed_images(run, sorted((SCENES / "images").glob("*.jpg"))).embeddings
+def test_a_reader_types_adds_subtracts_moves_the_temperature_and_reads_facts(page, run, pictures):
+    rows = json.loads((SCENES / "dataset_toy.json").read_text())["images"]
+    scenes = {row["sentences"][0]["raw"]: row["scene"] for row in rows}
     titles = list(scenes)
 
     def ranked(*terms):
@@ -184,28 +189,6 @@ def test_what_no_page_can_hold_is_refused(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@dataclass
-class Page(HTMLParser):
-    """What a page links to, what it loads, and the places in it that a link can name."""
-
-    file: Path
-    places: set[str] = field(default_factory=set)
-    links: list[str] = field(default_factory=list)
-    loads: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-        self.text = self.file.read_text(encoding="utf-8")
-        self.feed(self.text)
-
-    def handle_starttag(self, tag, attributes):
-        for name, value in attributes:
-            if name == "id":
-                self.places.add(value)
-            elif name in ("src", "href", "data") and value:
-                (self.links if tag == "a" else self.loads).append(value)
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     out = tmp_path_factory.mktemp("site") / "site"
@@ -217,58 +200,55 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return {file.relative_to(site).as_posix(): Page(file) for file in site.rglob("*.html")}
+    files = site.rglob("*.html")
+    return {f.relative_to(site).as_posix(): Page(f.read_text(encoding="utf-8")) for f in files}
 
 
 @pytest.mark.long
 def test_links_lead_to_places_that_exist_and_no_page_loads_anything_from_outside(site, pages):
     assert {"index.html", "CLAIMS.html", "GLOSSARY.html", "try/index.html"} < set(pages)
     outside = ("http:", "https:", "mailto:", "//")
+    places = {name: {each.get("id") for _, each in page.tags} for name, page in pages.items()}
     for name, page in pages.items():
-        assert not [each for each in page.loads if each.startswith(outside)], name
-        for link in [*page.links, *page.loads]:
-            if link.startswith((*outside, "data:")):
-                continue
-            path, _, place = unquote(link).partition("#")
-            target = (page.file.parent / path.partition("?")[0]) if path else page.file
-            assert target.is_file(), (name, link)
-            found = pages.get(target.resolve().relative_to(site.resolve()).as_posix())
-            assert not place or found is None or place in found.places, (name, link)
+        for tag, attributes in page.tags:
+            for link in filter(None, map(attributes.get, ("src", "href", "data"))):
+                if link.startswith((*outside, "data:")):
+                    assert tag == "a" or link.startswith("data:"), (name, link)
+                    continue
+                path, _, place = unquote(link).partition("#")
+                target = ((site / name).parent / path.partition("?")[0]) if path else site / name
+                assert target.is_file(), (name, link)
+                there = target.resolve().relative_to(site.resolve()).as_posix()
+                assert not place or place in places.get(there, {place}), (name, link)
     for sheet in site.rglob("*.css"):
         assert not re.search(r"(?:@import|url)[^;]{0,9}(?:https?:)?//", sheet.read_text()), sheet
 
 
 @pytest.mark.long
 def test_each_notebook_is_shown_with_its_equations_and_its_stored_outputs(pages):
-    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for path in NOTEBOOKS:
         page = pages[f"{path.stem}.html"]
-        outputs = [each for cell in cells for each in cell.get("outputs", ())]
+        outputs = [each for cell in cells_of(path, "code") for each in cell["outputs"]]
         printed = " ".join("".join(each.get("text", ())) for each in outputs).split()
-        shown = " ".join(re.sub(r"<[^>]+>", " ", page.text).split())
+        shown = " ".join(re.sub(r"<[^>]+>", " ", page.html).split())
         numbers = [word for word in printed if re.fullmatch(r"\d+\.\d{3,}", word)]
         assert not [number for number in numbers if number not in shown], path.stem
         drawn = sum("image/png" in each.get("data", {}) for each in outputs)
-        assert len(re.findall(r'<img[^>]+src="_images/', page.text)) >= drawn, path.stem
-        prose = "".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
-        assert page.text.count('display="block"') >= prose.count("$$") // 2, path.stem
-        assert "merror" not in page.text and not re.search(r">[^<]*\\\\(frac|sum|text)", page.text)
+        assert len(re.findall(r'<img[^>]+src="_images/', page.html)) >= drawn, path.stem
+        equations = source_of(path, "markdown").count("$$") // 2
+        assert page.html.count('display="block"') >= equations, path.stem
+        assert "merror" not in page.html and not re.search(r">[^<]*\\\\(frac|sum|text)", page.html)
 
 
 @pytest.mark.long
 def test_functions_name_the_notebooks_whose_code_uses_them(pages):
-    api = "".join(page.text for name, page in pages.items() if name.startswith("api_"))
+    api = "".join(page.html for name, page in pages.items() if name.startswith("api_"))
     uses = {
         "loss.contrastive.contrastive_loss": r"^from align_edu.*\bcontrastive_loss\b",
-        "loss.temperature.chance_loss": r"^from align_edu.*\bchance_loss\b",
         "lab.check": r"\blab\.check\(",
     }
     for name, pattern in uses.items():
-        users = []
-        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
-            cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-            code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
-            users += [path.stem] if re.search(pattern, code, re.M) else []
+        users = [p.stem for p in NOTEBOOKS if re.search(pattern, source_of(p, "code"), re.M)]
         part = api.partition(f'id="align_edu.{name}"')[2].partition("<dt")[0]
         assert re.findall(r'href="(\d\d_\w+)\.html"', part) == users != []
 
