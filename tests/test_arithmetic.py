@@ -1,7 +1,7 @@
-"""Arithmetic measured: edits change one fact, an oracle succeeds, a random model is at chance."""
+"""Arithmetic measured: edits change one fact, and a random model is at chance."""
 
 import shutil
-from dataclasses import fields
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -31,9 +31,8 @@ def test_an_edit_changes_one_fact_and_says_which(attribute):
         rng = child_rng(5, number)
         edit = sample_edit(attribute, rng)
         before, after = edit.before, edit.after
-        changed = {
-            f.name for f in fields(before) if getattr(before, f.name) != getattr(after, f.name)
-        }
+        facts = asdict(after)
+        changed = {name for name, fact in asdict(before).items() if fact != facts[name]}
         assert changed == TOUCHED[attribute]
         if attribute == "colour":
             assert before.thing.kind == after.thing.kind
@@ -43,40 +42,6 @@ def test_an_edit_changes_one_fact_and_says_which(attribute):
         assert (edit.plus == "") == (attribute == "removed")
         assert (edit.minus == "") == (attribute == "added")
         assert not is_held_out(before) and not {before, after} & set(distractors(edit, rng))
-
-
-def oracle(scene) -> Tensor:
-    """A vector with one place for each fact that holds."""
-    vector = torch.zeros(256)
-    parts = [scene.thing.kind, scene.thing.colour, scene.place, scene.weather, scene.style]
-    parts += [f"{scene.count} of it", scene.size, scene.relation or "alone"]
-    parts += [] if scene.other is None else [f"o {scene.other.kind}", f"o {scene.other.colour}"]
-    for part in parts:
-        vector[sum(ord(c) * 31**i for i, c in enumerate(part)) % 256] += 1
-    return vector
-
-
-def quiz_of_the_oracle(attribute: str, queries: int) -> Quiz:
-    edits, scenes = [], []
-    for number in range(queries):
-        rng = child_rng(9, number)
-        edits.append(sample_edit(attribute, rng))
-        scenes += [edits[-1].after, *distractors(edits[-1], rng)]
-    before, after = (
-        torch.stack([oracle(getattr(e, side)) for e in edits]) for side in ("before", "after")
-    )
-    gone, come = (before - after).clamp(min=0), (after - before).clamp(min=0)
-    right = torch.tensor([[scene == edit.after for scene in scenes] for edit in edits])
-    gallery = torch.stack([oracle(scene) for scene in scenes])
-    # The words weigh as much as the facts they change, where the weight is the image's length.
-    return Quiz(before, come, gone, F.normalize(gallery, dim=1), right)
-
-
-@pytest.mark.parametrize("attribute", ["colour", "place", "object", "style", "weather"])
-def test_a_model_that_knows_all_facts_finds_every_answer(attribute):
-    quiz = quiz_of_the_oracle(attribute, 40)
-    assert (ask(quiz, text=1.0) == 1).all()
-    assert (ask(quiz, text=0.0) == 1).double().mean() < 0.6  # the image alone does not
 
 
 def test_a_query_is_what_combine_query_makes():

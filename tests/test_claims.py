@@ -22,11 +22,9 @@ def test_the_interval_is_that_of_scipy() -> None:
     easy = rng.random(400)
     one, two = (rng.random(400) < share * easy for share in (0.9, 0.6))
     ours = verdicts.estimate([(1.0, {1: one * 1.0}), (-1.0, {1: two * 1.0})])
-    theirs = bootstrap(
-        (one * 1.0 - two,), np.mean, method="percentile", rng=rng
-    ).confidence_interval
+    theirs = bootstrap((one * 1.0 - two,), np.mean, method="percentile", rng=rng)
     assert ours is not None
-    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.006)
+    assert (ours.low, ours.high) == pytest.approx(theirs.confidence_interval, abs=0.006)
     assert ours.mean == pytest.approx(one.mean() - two.mean())
 
 
@@ -58,12 +56,7 @@ def test_verdicts(
     for name, share in zip(("base", "negatives 25 %"), shares):
         for seed in (1, 2, 3):
             hits = "".join("01"[int(u < share)] for u in rng.random(300))
-            record = {
-                "settings": records.settings_of(name, seed, None),
-                "measures": {"twins": hits},
-            }
-            path = records.record_file(tmp_path, name, seed)
-            path.write_text(json.dumps(record))
+            write_record(tmp_path, name, seed, hits)
     claim = table.claims(["negatives"])["negatives"]
     outcome = verdicts.judge(claim, tmp_path)
     assert outcome.verdict == verdict
@@ -84,21 +77,20 @@ def test_every_variant_is_one_that_trains() -> None:
     assert len({records.record_file(Path(), name, 1) for name in used}) == len(used)
 
 
+def write_record(folder: Path, name: str, seed: int, hits: str, rate: float | None = None) -> None:
+    record = {"settings": records.settings_of(name, seed, rate), "measures": {"twins": hits}}
+    records.record_file(folder, name, seed, rate).write_text(json.dumps(record))
+
+
 def test_a_rate_is_chosen_at_the_tuning_seed(tmp_path: Path) -> None:
-    rates = table.VARIANTS["lamb"].rates
+    rates, seed = table.VARIANTS["lamb"].rates, table.TUNING_SEED
     jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], None))
-    assert jobs == [("lamb", table.TUNING_SEED, rate) for rate in rates]
+    assert jobs == [("lamb", seed, rate) for rate in rates]
     for rate, hits in zip(rates, ("0110", "1110", "0001"), strict=True):
-        record = {"settings": records.settings_of("lamb", table.TUNING_SEED, rate)}
-        record["measures"] = {"twins": hits}
-        records.record_file(tmp_path, "lamb", table.TUNING_SEED, rate).write_text(
-            json.dumps(record)
-        )
+        write_record(tmp_path, "lamb", seed, hits, rate)
     assert records.chosen_rate(tmp_path, "lamb") == rates[1]
-    assert list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], 2)) == [
-        ("lamb", 1, rates[1]),
-        ("lamb", 2, rates[1]),
-    ]
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], 2))
+    assert jobs == [("lamb", 1, rates[1]), ("lamb", 2, rates[1])]
 
 
 def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> None:
@@ -116,28 +108,21 @@ def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> N
 
 def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps on 300 pairs with wrong captions; made again, the record is the same."""
-    for name, value in {
-        "PICTURES": 60,
-        "TASK_PICTURES": 40,
-        "TRAINING_PICTURES": 40,
-        "QUERIES": 4,
-    }.items():
+    sizes = {"PICTURES": 60, "TASK_PICTURES": 40, "TRAINING_PICTURES": 40, "QUERIES": 4}
+    for name, value in sizes.items():
         monkeypatch.setattr(measures, name, value)
     data = table.Data(pairs=300, noise=0.0, filters="none", first=280, wrong=0.5, how="systematic")
     tiny = table.Variant({"recipe.batch_size": 32}, data, steps=2)
     monkeypatch.setitem(table.VARIANTS, "tiny", tiny)
-    measures.write_exam(tmp_path / "work" / "exam")
-    made = [
-        sweep.make_record(("tiny", 1, None), tmp_path / str(i), tmp_path / "work") for i in (1, 2)
-    ]
+    work = tmp_path / "work"
+    measures.write_exam(work / "exam")
+    made = [sweep.make_record(("tiny", 1, None), tmp_path / name, work) for name in "12"]
     one, two = (json.loads(path.read_text()) for path in made)
     assert one["curve"] == two["curve"] and one["measures"] == two["measures"]
-    assert len(one["measures"]["twins"]) == 2 * 60 and set(one["measures"]["object"]) <= {
-        "0",
-        "1",
-    }
+    assert len(one["measures"]["twins"]) == 2 * 60
+    assert set(one["measures"]["object"]) <= {"0", "1"}
     assert records.read_record(tmp_path / "1", "tiny", 1, None) == one
-    assert not list((tmp_path / "work" / "runs").iterdir())
+    assert not list((work / "runs").iterdir())
     assert list(records.values_of(tmp_path / "1", "tiny", "loss")) == [1]
 
 
@@ -184,11 +169,9 @@ def test_recorded_runs_are_made_again(seed: int, tmp_path: Path) -> None:
     measures.write_exam(tmp_path / "exam")
     made = json.loads(sweep.make_record((name, seed, None), tmp_path, tmp_path).read_text())
     same = made["machine"] == recorded["machine"] and made["versions"] == recorded["versions"]
-    assert np.array(made["curve"]) == pytest.approx(
-        np.array(recorded["curve"]), rel=1e-6 if same else 0.1
-    )
+    curves = np.array(made["curve"]), np.array(recorded["curve"])
+    assert curves[0] == pytest.approx(curves[1], rel=1e-6 if same else 0.1)
     for measure in ("twins", "object"):
-        one, two = (
-            np.mean([hit == "1" for hit in r["measures"][measure]]) for r in (made, recorded)
-        )
-        assert one == pytest.approx(two, abs=0.002 if same else 0.05)
+        one, two = (r["measures"][measure].count("1") for r in (made, recorded))
+        queries = len(recorded["measures"][measure])
+        assert one / queries == pytest.approx(two / queries, abs=0.002 if same else 0.05)

@@ -1,7 +1,6 @@
 """The main job in small: every stage, its report, and going on after an interruption."""
 
 import json
-import re
 import shutil
 
 import pytest
@@ -21,7 +20,7 @@ def demo(tmp_path_factory):
         yield out, run_demo(out, **SMALL)
 
 
-def test_the_results_hold_what_is_promised(demo):
+def test_the_results_and_the_report_hold_what_is_promised(demo):
     out, results = demo
     assert json.loads((out / "results.json").read_text()) == results
     assert results["retrieval"]["images"] == results["retrieval_hard"]["images"] == 20
@@ -34,24 +33,18 @@ def test_the_results_hold_what_is_promised(demo):
     assert list(results["zero_shot"]) == ["object", "colour", "place"]
     shares = [named["ensemble"]["top-1"] for named in results["zero_shot"].values()]
     shares += [results["retrieval_hard"]["image_to_text"]["R@1"]]
+    shares += [results["kind_search"]["precision@10"]]
     for direction in ("image_to_text", "text_to_image"):
-        recall = results["retrieval"][direction]
-        assert recall["R@1"] <= recall["R@5"] <= recall["R@10"]
-        shares += [recall["R@1"], recall["R@10"]]
-    assert all(0 <= share <= 1 for share in [*shares, results["kind_search"]["precision@10"]])
+        recalls = [results["retrieval"][direction][f"R@{k}"] for k in (1, 5, 10)]
+        assert recalls == sorted(recalls)
+        shares += recalls
+    assert all(0 <= share <= 1 for share in shares)
     rows = json.loads((out / "hard" / "dataset_toy.json").read_text())["images"]
     assert [row["twin_of"] is None for row in rows] == [True, *[False] * 4] * 4
-    table = demo_table(results)
+    table, report = demo_table(results), (out / "report.html").read_text(encoding="utf-8")
     for line in ("names the object", 'search for "a KIND"', "near twins, text to image, R@1"):
         assert line in table
-
-
-def test_the_report_is_one_file_that_asks_for_nothing_else(demo):
-    text = (demo[0] / "report.html").read_text(encoding="utf-8")
-    addresses = re.findall(r'<[^<>]*?\b(?:src|href)="([^"]{0,11})', text)
-    assert set(addresses) == {"data:image/"} and len(addresses) > 20
-    for heading in ("Raw pairs", "Training", "R@1"):
-        assert heading in text
+    assert all(heading in report for heading in ("Raw pairs", "Training", "R@1"))
 
 
 def modified(out):

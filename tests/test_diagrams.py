@@ -16,33 +16,26 @@ FOLDER = Path(__file__).parent.parent / "notebooks" / "images"
 DIAGRAMS: dict[str, Any] = runpy.run_path(str(FOLDER / "diagrams.py"))["DIAGRAMS"]
 
 
-def test_each_file_has_its_function() -> None:
+def test_each_file_has_its_function_and_is_shown_in_a_notebook() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in FOLDER.parent.glob("*.ipynb"))
     assert {path.stem for path in FOLDER.glob("*.svg")} == set(DIAGRAMS)
+    assert set(re.findall(r"\(images/(\w+)\.svg\)", sources)) == set(DIAGRAMS)
 
 
 @pytest.mark.parametrize("name", DIAGRAMS)
-def test_a_file_is_what_its_function_draws(name: str) -> None:
+def test_a_file_is_what_its_function_draws_and_its_letters_are_legible_and_inside(name) -> None:
+    svg = DIAGRAMS[name]().svg()
     stored = (FOLDER / f"{name}.svg").read_text(encoding="utf-8")
-    assert stored == DIAGRAMS[name]().svg(), "run python notebooks/images/diagrams.py"
-
-
-@pytest.mark.parametrize("name", DIAGRAMS)
-def test_letters_are_legible_at_600_pixels_and_stay_inside(name: str) -> None:
-    root = ElementTree.fromstring(DIAGRAMS[name]().svg())
+    assert stored == svg, "run python notebooks/images/diagrams.py"
+    root = ElementTree.fromstring(svg)
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     texts = [each for each in root.iter() if each.tag.endswith("}text")]
     assert texts
     for each in texts:
         size, x, y = (float(each.attrib[key]) for key in ("font-size", "x", "y"))
-        assert size * 600 / width >= 11, each.text
+        assert size * 600 / width >= 11, each.text  # at 600 pixels
         weight = each.get("font-weight", "normal")
         font = ImageFont.truetype(findfont(FontProperties(family=FONT, weight=weight)), 100)
         wide = size * font.getlength(each.text or "") / 100
         left = x - {"start": 0.0, "middle": 0.5, "end": 1.0}[each.attrib["text-anchor"]] * wide
         assert 0 <= left and left + wide <= width and size / 2 <= y <= height, each.text
-
-
-@pytest.mark.parametrize("name", DIAGRAMS)
-def test_a_notebook_shows_it(name: str) -> None:
-    sources = [path.read_text(encoding="utf-8") for path in FOLDER.parent.glob("*.ipynb")]
-    assert any(re.search(rf"\(images/{name}\.svg\)", source) for source in sources)

@@ -36,9 +36,8 @@ def test_an_attempt_fails_in_the_test_process_and_names_who_asked(attempt, words
 
 
 def test_an_attempt_fails_in_a_child_process_and_is_written_down_where_a_library_hides_it(log):
-    hidden = f"try:\n    {ATTEMPT.replace('; ', chr(10) + '    ')}\nexcept OSError as e: print(e)"
-    child = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
-    assert child.returncode == 0 and "tests run without a network" in child.stdout
+    hidden = f"import contextlib\nwith contextlib.suppress(OSError):\n    {ATTEMPT}"
+    assert subprocess.run([sys.executable, "-c", hidden]).returncode == 0
     assert "192.0.2.1" in log.read_text()
 
 
