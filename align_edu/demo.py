@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from align_edu.evaluation import evaluate_retrieval, result_file, retrieval_table
+from align_edu.evaluation import evaluate_retrieval, result_file, result_table
 from align_edu.evaluation.zero_shot import evaluate_zero_shot
 from align_edu.filters import filter_pairs
 from align_edu.io import holds_already, read_json, usable_cores, write_json
@@ -126,7 +126,7 @@ def demo_table(results: Mapping[str, Any]) -> str:
     lines = [f"{label:<44}{100 * share:6.1f}" for label, share in shares.items()]
     every, training = sum(results["seconds"].values()), results["seconds"]["train"]
     lines.append(f"{every:.0f} seconds in total, {training:.0f} of them training.")
-    return "\n".join([retrieval_table(results["retrieval"]), *lines])
+    return "\n".join([result_table("retrieval", results["retrieval"]), *lines])
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from io import BytesIO
@@ -114,6 +114,23 @@ def read_json(path: Path) -> Any:
     except (OSError, ValueError, RecursionError) as error:  # the last one: nested too deeply
         remedy = lfs_remedy(path) or f"not readable JSON ({error}); make it again"
         raise InputError(f"{path}: {remedy}") from error
+
+
+def fill_template(
+    file: Path, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any
+) -> str:
+    """Return the text of a Jinja2 template; that of a page (.html.j2) escapes its values.
+
+    Beside ``filters`` it has `fmt`, Python's `format`.
+    """
+    import jinja2  # slow to import
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(file.parent), autoescape=".html" in file.name,
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"fmt": format, **(filters or {})}
+    return environment.get_template(file.name).render(values)
 
 
 def lfs_remedy(file: Path | bytes) -> str | None:

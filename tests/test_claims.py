@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from align_edu.claims import measures, records, sweep, table, verdicts
-from align_edu.claims.scoreboard import PAGE, RECORDS, detail, summary, write_page
+from align_edu.claims.verdicts import PAGE, RECORDS, details, summary, write_page
 from align_edu.cli import main
 from align_edu.io import InputError
 
@@ -60,7 +60,7 @@ def test_verdicts(
     claim = table.claims(["negatives"])["negatives"]
     outcome = verdicts.judge(claim, tmp_path)
     assert outcome.verdict == verdict
-    text = detail("negatives", claim, outcome)
+    text = details({"negatives": outcome})
     assert text.startswith(f"### negatives: {verdict}\n") and claim.paper in text
     other = replace(claim, reason="the toy has no such thing")
     assert verdicts.judge(other, tmp_path).verdict == "not testable here"

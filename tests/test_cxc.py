@@ -208,7 +208,7 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
     assert german["text_to_image"] == {"R@1": 4 / 6, "R@5": 1.0, "R@10": 1.0}
     assert german["mean_recall"] == pytest.approx((1 / 3 + 4 / 6 + 4) / 6)
     assert result["mean_recall"] == pytest.approx((1 + german["mean_recall"]) / 2)
-    assert result["images"] == 3 and "83.3" in ev.languages_table(result)
+    assert result["images"] == 3 and "83.3" in ev.result_table("languages", result)
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,9 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp
     draws = np.random.default_rng(1).integers(0, 60, (1_000, 60))
     theirs = [spearmanr(scores[d], cosines[d]).statistic for d in draws]
     assert result["interval"] == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.03)
-    assert "adjectives" in ev.words_table(result) and "60 pairs" in ev.words_table(result)
+    assert "adjectives" in ev.result_table("words", result) and "60 pairs" in ev.result_table(
+        "words", result
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from align_edu import evaluation as ev
 from align_edu import load_run
 from align_edu.evaluation.retrieval import precision_at_k
 from align_edu.world import World
-from align_edu.world.benchmark import kind_search_table, measure_kind_search
+from align_edu.world.benchmark import measure_kind_search
 from align_edu.world.catalog import NOUNS, with_article
 from tests.samples import (
     DATA,
@@ -128,7 +128,7 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsy
     assert held_out == {"image_to_text": missed, "text_to_image": missed, "images": 1, "texts": 2}
     low, high = result["interval"]["text_to_image"]["R@1"]
     assert low <= 4 / 6 <= high and result["interval"]["text_to_image"]["R@5"] == [1.0, 1.0]
-    table = ev.retrieval_table(result)
+    table = ev.result_table("retrieval", result)
     assert "text to image               66.7" in table and "held out" in table
     path = benchmark / "dataset_toy.json"
     path.write_text(path.read_text().replace("true", "false"))
@@ -138,7 +138,7 @@ def test_a_benchmark_gives_recalls_counts_and_the_held_out_part(benchmark, capsy
 
 
 def test_recall_that_cannot_miss_is_refused_or_named(benchmark):
-    table = ev.retrieval_table(ev.evaluate_retrieval(RUN, benchmark))
+    table = ev.result_table("retrieval", ev.evaluate_retrieval(RUN, benchmark))
     assert "recall at 3 or more is always 100: use more images" in table
     write_split(benchmark, [entry("red.png", ["red"])])
     refused(r"red\.png: the only image of this split", ev.evaluate_retrieval, RUN, benchmark)
@@ -207,7 +207,7 @@ def test_the_search_for_kinds_is_that_of_a_slow_count(kinds_benchmark, tmp_path)
         expected[kind] = sum(kind in shown[i] for i in best) / min(of_kind, 10)
     assert result["kinds"] == pytest.approx(expected) and result["images"] == SCENES + 20
     assert result["precision@10"] == pytest.approx(np.mean(list(expected.values())))
-    assert f"worst: {min(expected, key=expected.get)} " in kind_search_table(result)
+    assert f"worst: {min(expected, key=expected.get)} " in ev.result_table("kinds", result)
 
 
 def test_the_interval_of_other_values_is_scipys():

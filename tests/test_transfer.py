@@ -182,8 +182,8 @@ def test_a_trained_tower_transfers_and_a_random_one_does_not_come_near(run, colo
     for result in (probe, tuned):
         assert (result["train"], result["test"], result["classes"]) == (120, 100, 12)
         assert result["interval"][0] <= result["accuracy"] <= result["interval"][1]
-    assert "trained on 120 pictures" in ev.accuracy_table(probe)
-    assert "2 epochs of 120 pictures" in ev.accuracy_table(tuned)
+    assert "trained on 120 pictures" in ev.result_table("probe", probe)
+    assert "2 epochs of 120 pictures" in ev.result_table("fine-tune", tuned)
 
 
 def ramp(width: int, height: int) -> Image.Image:
@@ -263,7 +263,7 @@ def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
     last = ev.train_probe(both, labels, 12, seed=2, **result["chosen"])
     assert result["runs"][2] == accuracy(last, z, test.labels) and result["mean"] > 0.9
     assert result["sd"] == pytest.approx(np.std(result["runs"], ddof=1))
-    assert "best of 9" in ev.few_shot_table(result) and "frozen" in ev.few_shot_table(result)
+    assert "best of 9" in ev.result_table("few-shot", result) and "frozen" in ev.result_table("few-shot", result)
 
 
 def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
@@ -271,7 +271,7 @@ def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
     monkeypatch.setattr(ev.zero_shot, "RUNS", 2)
     result = ev.evaluate_few_shot(run, colours, epochs=1)
     assert len(result["sweep"]) == len(result["runs"]) == 2 and result["mean"] > 0.8
-    assert "all layers, 1 epochs" in ev.few_shot_table(result)
+    assert "all layers, 1 epochs" in ev.result_table("few-shot", result)
 
 
 def test_data_that_do_not_fit_are_refused_in_one_line(run, tmp_path):

@@ -20,7 +20,7 @@ from align_edu.io import InputError
 from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption
 from align_edu.world.draw import draw
-from align_edu.world.planted import PLANTED_COLOURS, planted_colour, planted_scenes
+from align_edu.world.scene import PLANTED_COLOURS, planted_colour, planted_scenes
 
 from align_edu.world.scene import (  # isort: skip
     FACTS, HELD_OUT, Scene, Thing, child_rng, is_held_out, sample_scene, scene_facts,

@@ -6,31 +6,26 @@ result comes from. The functions that measure load when first used.
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from align_edu import names_on_first_use
-from align_edu.io import InputError, fingerprint, weights_of
+from align_edu.io import InputError, fill_template, fingerprint, weights_of
 
 _NAMES_OF = {
-    "cxc": "Ratings cxc_table evaluate_cxc measure_cxc read_ratings spearman",
+    "cxc": "Ratings evaluate_cxc measure_cxc read_ratings spearman",
     "datasets": "LabelledImages embed_labelled read_labelled read_templates",
-    "languages": "evaluate_languages evaluate_words languages_table words_table",
-    "retrieval": "bootstrap_interval evaluate_retrieval retrieval_ranks retrieval_recall"
-    " retrieval_table",
-    "transfer": "Probe accuracy_table evaluate_fine_tune evaluate_probe train_all train_head"
-    " train_probe",
+    "languages": "evaluate_languages evaluate_words",
+    "retrieval": "bootstrap_interval evaluate_retrieval retrieval_ranks retrieval_recall",
+    "transfer": "Probe evaluate_fine_tune evaluate_probe train_all train_head train_probe",
     "zero_shot": "class_ranks class_vectors evaluate_few_shot evaluate_neighbours"
-    " evaluate_zero_shot few_shot_table fill_templates neighbour_ranks neighbour_recall"
-    " neighbours_table zero_shot_table",
+    " evaluate_zero_shot fill_templates neighbour_ranks neighbour_recall",
 }
 __getattr__, __dir__ = names_on_first_use(__name__, _NAMES_OF)
-__all__ = [*__dir__(), "evaluate_run", "make_record", "result_file"]
-
-Row = tuple[str, list[Any], str | list[float]]  # label, cells, and a remark or an interval
+__all__ = [*__dir__(), "evaluate_run", "make_record", "result_file", "result_table"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +34,6 @@ class Protocol:
 
     about: str
     evaluate: str
-    table: str
     options: list[str]
     draws: str = ""
     version: int = 1  # only figures of the same version may be compared
@@ -69,16 +63,10 @@ def evaluate_run(
         raise InputError(f"--task {task}: draws its own; leave --benchmark out")
     inputs: list[Any] = [run]
     if protocol.draws != "itself":
-        inputs.append(_function(protocol.draws)() if data is None else data)
-    result = _function(protocol.evaluate)(*inputs, progress=progress, **given)
-    return make_record(task, run.folder, data, result), _function(protocol.table)(result)
-
-
-def _function(place: str) -> Callable[..., Any]:
-    """Import MODULE.FUNCTION of this package."""
-    module, _, name = place.rpartition(".")
-    function: Callable[..., Any] = getattr(import_module(f"align_edu.{module}"), name)
-    return function
+        inputs.append(resolve_name(f"align_edu.{protocol.draws}")() if data is None else data)
+    evaluate = resolve_name(f"align_edu.{protocol.evaluate}")
+    result = evaluate(*inputs, progress=progress, **given)
+    return make_record(task, run.folder, data, result), result_table(task, result)
 
 
 def make_record(
@@ -108,16 +96,7 @@ def result_file(run_dir: str | Path, name: str) -> Path:
     return Path(run_dir) / "results" / f"{name}.json"
 
 
-def text_table(rows: Sequence[Row], *notes: str, widths: tuple[int, int] = (20, 7)) -> str:
-    """Return rows and notes as lines for the terminal; numbers are shown in percent.
-
-    widths: of the labels and of each cell, in characters.
-    """
-    lines = []
-    for label, cells, rest in rows:
-        texts = [cell if isinstance(cell, str) else f"{100 * cell:.1f}" for cell in cells]
-        row = "".join(f"{text:>{widths[1]}}" for text in texts)
-        if not isinstance(rest, str):
-            rest = "   ({:.1f} to {:.1f})".format(*(100 * end for end in rest))
-        lines.append(f"{label:<{widths[0]}}{row}{rest}")
-    return "\n".join([*lines, *notes])
+def result_table(task: str, result: Mapping[str, Any]) -> str:
+    """Return the result of a protocol, a key of ``PROTOCOLS``, as a table for the terminal."""
+    file = Path(__file__).with_name("tables.txt.j2")
+    return fill_template(file, task=task, result=result).rstrip("\n")

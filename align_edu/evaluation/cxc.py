@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, retrieval, text_table
+from align_edu.evaluation import retrieval
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.io import InputError
 from align_edu.pairs.splits import Benchmark, read_split
@@ -182,25 +182,6 @@ def evaluate_cxc(
     owner = torch.tensor(data.text_to_image)[named]
     result = measure_cxc(image, text, owner, rated, own_pairs=own_pairs, seed=seed)
     return result | {"images": len(image), "texts": len(text), "seed": seed}
-
-
-def cxc_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_cxc` as a table for the terminal, in percent."""
-    names = [f"R@{k}" for k in KS]
-    rows: list[Row] = [("", names, "")]
-    for direction in ("image_to_text", "text_to_image", "text_to_text", "image_to_image"):
-        part = result[direction]
-        values, queries = [part[name] for name in names], f"   {part['queries']:,} queries"
-        rows.append((direction.replace("_", " "), values, queries))
-    for kind in KINDS:
-        part = result[kind]
-        rest = f" ± {100 * part['sd']:.1f}   {part['pairs']:,} rated pairs"
-        rows.append((kind.upper(), [part["mean"]], rest))
-    note = (
-        f"{result['images']:,} images and {result['texts']:,} texts; percent of queries, and"
-        " Spearman's correlation times 100 with its bootstrap deviation"
-    )
-    return text_table(rows, note, widths=(18, 8))
 
 
 def spearman(a: Tensor, b: Tensor) -> Tensor:

@@ -119,13 +119,9 @@ def _from_folder(folder: Path, split: str) -> LabelledImages:
         raise InputError(f"{inside}: no picture in its class folders; files must end in {endings}")
     labels = torch.tensor([label for label, some in enumerate(found) for _ in some])
     templates = folder / "templates.txt"
-    return LabelledImages(
-        folder.resolve().name,
-        list(names.values()),
-        labels,
-        lambda i: open_image(files[i]),
-        read_templates(templates) if templates.is_file() else [],
-    )
+    prompts, words = read_templates(templates) if templates.is_file() else [], [*names.values()]
+    name = folder.resolve().name
+    return LabelledImages(name, words, labels, lambda i: open_image(files[i]), prompts)
 
 
 def _class_names(folder: Path, inside: Path) -> dict[str, str]:

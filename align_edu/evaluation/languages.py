@@ -3,7 +3,7 @@
 import gzip
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +12,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.cxc import spearman
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
-from align_edu.evaluation.retrieval import DIRECTIONS, KS, RESAMPLES, retrieval_recall
+from align_edu.evaluation.retrieval import RESAMPLES, retrieval_recall
 from align_edu.io import InputError
 from align_edu.pairs.images import open_image
 
@@ -101,18 +100,6 @@ def evaluate_languages(
     return {"languages": result, "mean_recall": mean, "images": len(data.files)}
 
 
-def languages_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_languages` as a table for the terminal, in percent."""
-    heads = [f"{way} R@{k}" for way in ("to text", "to image") for k in KS]
-    rows: list[Row] = [("", [*heads, "mean"], "")]
-    for language, part in result["languages"].items():
-        values = [part[direction][f"R@{k}"] for direction in DIRECTIONS for k in KS]
-        rows.append((language, [*values, part["mean_recall"]], ""))
-    mean = f"mean over the languages {100 * result['mean_recall']:.1f}"
-    note = f"{mean}; {result['images']:,} images; percent of queries"
-    return text_table(rows, note, widths=(10, 14))
-
-
 def read_word_pairs(path: str | Path) -> list[WordPair]:
     """Read word pairs in the form of SimLex-999.txt: tab-separated, with a header line.
 
@@ -167,16 +154,6 @@ def evaluate_words(
     interval = [low.item(), high.item()]
     rest = {"interval": interval, "parts": parts, "pairs": len(pairs), "seed": seed}
     return {"spearman": correlation(None)["spearman"], **rest}
-
-
-def words_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_words` as a table for the terminal."""
-    low, high = result["interval"]
-    lines = [f"{'all pairs':<14}{result['spearman']:6.2f}   ({low:.2f} to {high:.2f})"]
-    for name, part in result["parts"].items():
-        lines.append(f"{name:<14}{part['spearman']:6.2f}   {part['pairs']:,} pairs")
-    note = f"{result['pairs']:,} pairs of words; Spearman's correlation with people's scores"
-    return "\n".join([*lines, f"{note}, with its 95 % interval"])
 
 
 def _mean(values: list[float]) -> float:

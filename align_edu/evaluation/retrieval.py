@@ -1,6 +1,6 @@
 """Recall at k: ranks of right candidates, ties counted against the model, and their intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.io import InputError
 from align_edu.pairs.images import open_image
@@ -97,26 +96,6 @@ def embed_gallery(run: Encoder, benchmark: Benchmark, *, progress: bool = False)
         raise InputError(f"{benchmark.images[0]}: the only image of this split; give two or more")
     files = benchmark.images
     return embed_images(run, files, lambda i: open_image(files[i]), progress=progress).embeddings
-
-
-def retrieval_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_retrieval` as a table for the terminal, in percent."""
-    rows: list[Row] = [("", list(result["image_to_text"]), "")]
-    notes = [f"{result['images']:,} images and {result['texts']:,} texts; percent of queries"]
-    if result["images"] <= max(KS):
-        notes.append(f"recall at {result['images']} or more is always 100: use more images")
-    parts = {"": result}
-    if "held_out" in result:
-        part = parts[", held out"] = result["held_out"]
-        notes.append(
-            f"held out: {part['images']:,} images and {part['texts']:,} texts with compositions"
-            " that training never shows, searched in the whole gallery"
-        )
-    for suffix, part in parts.items():
-        for direction in DIRECTIONS:
-            label = direction.replace("_", " ") + suffix
-            rows.append((label, list(part[direction].values()), ""))
-    return text_table(rows, *notes, widths=(24, 8))
 
 
 def _part(ranks: dict[str, Tensor], images: Tensor, benchmark: Benchmark) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Transfer to classification: a linear probe on the image tower, and all layers fine-tuned."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from torchvision.transforms import v2
 from tqdm import tqdm
 
-from align_edu.evaluation import Row, text_table
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_with_train
 from align_edu.evaluation.embed import Encoder, read_ahead
 from align_edu.evaluation.retrieval import bootstrap_interval
@@ -196,22 +195,6 @@ def evaluate_fine_tune(
     first = {"frozen": share(frozen), "frozen_interval": bootstrap_interval(frozen)}
     more = {**first, **counts(train, test), "epochs": epochs, "seed": seed}
     return {"accuracy": share(right), "interval": bootstrap_interval(right), **more}
-
-
-def accuracy_table(result: Mapping[str, Any]) -> str:
-    """Return the result of `evaluate_probe` or `evaluate_fine_tune` as a table, in percent."""
-    if "frozen" in result:
-        trained = f"{result['epochs']} epochs of"
-        frozen = ("frozen features", [result["frozen"]], result["frozen_interval"])
-        rows: list[Row] = [frozen, ("all layers", [result["accuracy"]], result["interval"])]
-    else:
-        trained, training = "trained on", ("on its training", [result["training_accuracy"]], "")
-        rows = [("accuracy", [result["accuracy"]], result["interval"]), training]
-    note = (
-        f"{trained} {result['train']:,} pictures, {result['test']:,} tested;"
-        f" {result['classes']} classes; percent, with 95 % intervals"
-    )
-    return text_table([*rows, ("most frequent", [result["chance"]], "")], note)
 
 
 def evaluation_crop(picture: Image.Image, crop: int) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.evaluation import Row, datasets, text_table, transfer
+from align_edu.evaluation import datasets, transfer
 from align_edu.evaluation.datasets import LabelledImages, embed_labelled
 from align_edu.evaluation.embed import Encoder, embed_texts
 from align_edu.evaluation.retrieval import chunked_ranks, exact_vectors, recall_at, recall_intervals
@@ -91,18 +91,6 @@ def evaluate_zero_shot(
     return {**result, "classes": classes, **numbers}
 
 
-def zero_shot_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_zero_shot` as a table for the terminal, in percent."""
-    rows: list[Row] = []
-    for label, part in (("one prompt", "single"), (f"{result['prompts']} prompts", "ensemble")):
-        for name, interval in result[part]["interval"].items():
-            rows.append((f"{label}, {name}", [result[part][name]], interval))
-    worst = sorted(result["classes"].items(), key=lambda item: item[1])[:3]
-    named = ", ".join(f"{name} {100 * share:.0f}" for name, share in worst)
-    note = f"{result['images']:,} images; percent, with 95 % intervals; worst classes: {named}"
-    return text_table([*rows, ("chance", [result["chance"]], "")], note)
-
-
 def neighbour_ranks(train: Tensor, train_labels: Tensor, test: Tensor, labels: Tensor) -> Tensor:
     """Return the rank of the nearest training picture of each test picture's class: (N,).
 
@@ -145,25 +133,13 @@ def evaluate_neighbours(
     vectors, queries = (embed_labelled(run, part, progress=progress) for part in (train, test))
     ranks = neighbour_ranks(vectors, train.labels, queries, test.labels)
     shares = torch.bincount(train.labels, minlength=len(train.classes)) / len(train)
+    sizes = {"train": len(train), "test": len(test), "classes": len(test.classes)}
     return {
         "neighbours": recall_at(ranks, NEIGHBOUR_KS),
         "interval": recall_intervals(ranks, NEIGHBOUR_KS),
         "chance": shares[test.labels].double().mean().item(),
-        "train": len(train),
-        "test": len(test),
-        "classes": len(test.classes),
+        **sizes,
     }
-
-
-def neighbours_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_neighbours` as a table for the terminal, in percent."""
-    found, intervals = result["neighbours"], result["interval"]
-    rows: list[Row] = [(name, [found[name]], intervals[name]) for name in found]
-    note = (
-        f"nearest of {result['train']:,} training pictures for {result['test']:,};"
-        f" {result['classes']} classes; percent, with 95 % intervals"
-    )
-    return text_table([*rows, ("chance", [result["chance"]], "")], note)
 
 
 def evaluate_few_shot(
@@ -193,20 +169,6 @@ def evaluate_few_shot(
     measured = {"mean": statistics.mean(runs), "sd": statistics.stdev(runs), "runs": runs}
     swept = {"chosen": chosen, "sweep": tried, "epochs": epochs}
     return {**measured, **swept, **transfer.counts(train, test), "val": len(val)}
-
-
-def few_shot_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`evaluate_few_shot` as lines for the terminal, in percent."""
-    runs = ", ".join(f"{100 * value:.1f}" for value in result["runs"])
-    chosen = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in result["chosen"].items())
-    epochs = result["epochs"]
-    tuned = "a classifier on frozen features" if epochs is None else f"all layers, {epochs} epochs"
-    return (
-        f"accuracy  {100 * result['mean']:.1f} ± {100 * result['sd']:.1f}   ({runs}), {tuned}\n"
-        f"chance    {100 * result['chance']:.1f}\n"
-        f"{chosen}: the best of {len(result['sweep'])} on {result['val']} pictures;"
-        f" {result['train']} + {result['val']} trained, {result['test']} tested"
-    )
 
 
 def _trainer(

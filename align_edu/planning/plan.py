@@ -1,19 +1,19 @@
 """What a training run costs on a kind of chip: memory, step time, days, and why."""
 
 from dataclasses import dataclass
-from functools import cache
+from pathlib import Path
 from typing import Any
 
-import jinja2
 import torch
 
-from align_edu.io import InputError
+from align_edu.io import InputError, fill_template
 from align_edu.planning import count
 from align_edu.planning.chips import GIB, Chip, total_seconds
 from align_edu.presets import Preset
 
 CPU_TEXT_LENGTH = 12  # mean length of toy texts padded to the longest of 32 of similar length
 _CPU_TEXTS = 32  # texts that the text tower encodes at a time on a processor
+_FOLDER = Path(__file__).parent
 _LOSS_PASSES = 10  # times that the loss reads or writes its matrix, forward and backward
 
 
@@ -93,23 +93,17 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain JSON values."""
         values = vars(self) | {"preset": self.preset.name, "chip": self.chip.name}
-        values["assumptions"] = _assumptions(self)
+        values["assumptions"] = self._assumptions()
         names = {"memory": "memory_bytes", "seconds": "step_seconds"}
         return {names.get(name, name): value for name, value in values.items() if name != "towers"}
 
     def __str__(self) -> str:
-        texts = {"assumptions": _assumptions(self), "remedy": _remedy(self)}
-        return _template().render(plan=self, gib=GIB, **texts).rstrip("\n")
+        file, assumptions = _FOLDER / "plan.txt.j2", self._assumptions()
+        text = fill_template(file, plan=self, gib=GIB, assumptions=assumptions)
+        return text.rstrip("\n")
 
-
-@cache
-def _template() -> jinja2.Template:
-    options: Any = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("align_edu", "planning"), **options
-    )
-    environment.filters["fmt"] = format
-    return environment.get_template("plan.txt.j2")
+    def _assumptions(self) -> list[str]:
+        return fill_template(_FOLDER / "assumptions.txt.j2", plan=self).splitlines()
 
 
 def plan_run(preset: Preset, chip: Chip, chips: int = 1, *, text_length: int | None = None) -> Plan:
@@ -204,52 +198,3 @@ def _memory(
         "embeddings": 2 * 4.0 * (batch + rows) * towers.width,
         "input batch": 4.0 * rows * 3 * preset.image.crop**2 + 2 * 8.0 * rows * length,
     }
-
-
-def _assumptions(plan: Plan) -> list[str]:
-    """Return what the figures rest on, one sentence each."""
-    preset, chip, chips, towers = plan.preset, plan.chip, plan.chips, plan.towers
-    precision = "bfloat16" if chip.activation_bytes == 2 else "float32"
-    measured = ", both measured just now" if chip.name == "here" else ""
-    bound = sum(towers.roofline.values())
-    estimate = f"roofline (FLOPs or bytes of each operation) {bound:.4g} s"
-    if towers.assumed is None:
-        estimate += ", with the measured share of it for each kind of operation"
-    else:
-        assumed = sum(towers.assumed.values())
-        slower = "roofline" if bound > assumed else "assumed share"
-        share = f"{chip.utilisation:.0%} of the peak (assumed) {assumed:.4g} s"
-        estimate = f"{share}, {estimate}; the slower counts: the {slower}"
-    lines = [
-        f"peak {chip.matrix / 1e12:.3g} TFLOP/s in {precision},"
-        f" memory {chip.bandwidth / 1e9:.0f} GB/s{measured}",
-        f"texts of {plan.text_length} word pieces",
-        f"towers: {estimate}",
-    ]
-    if chips > 1:
-        far = chips > chip.neighbours > 1
-        network = f" (more than {chip.neighbours}: over the network)" if far else ""
-        rate = f"{chip.rate_out(chips) / 1e9:.4g} GB/s out of each device"
-        lines.append(f"{rate}{network}, nothing sent while computing")
-    if towers.chunk:
-        lines.append(f"gradient cache: {towers.chunk} pairs at a time, embedded twice")
-    elif preset.image.recompute:
-        lines.append("each block of the image tower is computed twice to save memory")
-    lines += [chip.note] if chip.note else []
-    lines.append("activations as eager PyTorch keeps them; a compiler may need less")
-    return [*lines, "pictures are read and decoded meanwhile, by other processes"]
-
-
-def _remedy(plan: Plan) -> str:
-    """Return what to do if the run does not fit."""
-    largest = max(plan.memory, key=lambda name: plan.memory[name])
-    advice = "more devices, so that each has fewer pairs"
-    if largest == "activations":
-        if plan.towers.chunk is None:
-            advice = "--set recipe.chunk=16, or " + advice
-        if not plan.preset.image.recompute:
-            advice = "--set image.recompute=true, or " + advice
-    elif largest != "loss matrix":
-        advice = "a device with more memory: each holds all weights and their state"
-    size = plan.memory[largest] / GIB
-    return f"It does not fit; the largest part is {largest}, {size:.1f} GiB: try {advice}."

@@ -6,7 +6,6 @@ A search starts quickly: its picture is drawn by Pillow, and only the report imp
 from __future__ import annotations
 
 import base64
-import functools
 import importlib.util
 import io
 import json
@@ -19,11 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from align_edu.io import InputError, read_json, written_whole
+from align_edu.io import InputError, fill_template, read_json, written_whole
 from align_edu.pairs.images import BrokenImage, decode_image, find_images
 
 if TYPE_CHECKING:
-    import jinja2
     from matplotlib.figure import Figure
     from torch import Tensor
 
@@ -70,28 +68,14 @@ def write_report(
     True
     """
     figures = {"training": training, "similarity": similarity}
-    page = _template("report.html.j2")
-    text = page.render(results=results, samples=samples, gallery=gallery, **figures)
-    with written_whole(Path(path)) as beside:
-        beside.write_text(text, encoding="utf-8")
-    return Path(path)
+    values = {"results": results, "samples": samples, "gallery": gallery, **figures}
+    return _write_page(Path(path), "report.html.j2", **values)
 
 
-@functools.cache
-def _template(name: str) -> jinja2.Template:
-    import jinja2
-
+def _write_page(path: Path, template: str, **values: Any) -> Path:
     from align_edu.show import charts, style
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("align_edu", "show"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {"style": style, "charts": charts}
-    environment.filters |= {
+    filters = {
         "percent": lambda share: f"{100 * share:.1f} %",
         "thousands": lambda number: f"{number:,}",
         "words": lambda name: name.replace("_", " "),
@@ -102,7 +86,11 @@ def _template(name: str) -> jinja2.Template:
         "png": lambda figure: _data_url("png", style.to_png(figure)),
         "jpeg": lambda image: _data_url("jpeg", _jpeg(style.thumbnail(image))),
     }
-    return environment.get_template(name)
+    file = Path(__file__).with_name(template)
+    text = fill_template(file, filters, style=style, charts=charts, **values)
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+    return path
 
 
 def _jpeg(image: Image.Image) -> bytes:
@@ -144,10 +132,7 @@ def export_page(run: Run, images: str | Path, out: str | Path, *, progress: bool
     shown = {"count": len(found.files), "name": run.folder.resolve().name, "data": data}
     shown["numbers"] = sum(tensor.numel() for tensor in run.model.text_tower.parameters())
     script = Path(__file__).with_name("try.js").read_text(encoding="utf-8")
-    text = _template("try.html.j2").render(**shown, script=script)
-    with written_whole(Path(out) / "index.html") as beside:
-        beside.write_text(text, encoding="utf-8")
-    return Path(out) / "index.html"
+    return _write_page(Path(out) / "index.html", "try.html.j2", **shown, script=script)
 
 
 def _text_tower(run: Run) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Image ± text queries measured: do they find the scene that differs in one fact?"""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,17 +118,6 @@ def modality_gap(quizzes: Iterable[Quiz]) -> dict[str, float]:
         "picture and text": (x @ y).item(),
         "the two means": F.cosine_similarity(x, y, dim=0).item(),
     }
-
-
-def arithmetic_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`measure_arithmetic` as a table for the terminal, in percent."""
-    lines = [f"{'success at 1':14}" + "".join(f"{kind:>16}" for kind in (*QUERY_KINDS, "chance"))]
-    for name, part in result["attributes"].items():
-        values = [part[kind]["success@1"] for kind in QUERY_KINDS] + [part["chance"]]
-        lines.append(f"{name:<14}" + "".join(f"{100 * value:16.1f}" for value in values))
-    sweep = result["sweep"].items()
-    means = ", ".join(f"{w}: {100 * sum(s.values()) / len(s):.1f}" for w, s in sweep)
-    return "\n".join([*lines, f"mean by weight of the words, the image at 1: {means}"])
 
 
 def _success(quiz: Quiz, **weights: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The toy benchmark: unique scenes, five captions each, Karpathy JSON, ratings; search by kind."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -223,14 +223,3 @@ def kinds_shown(benchmark: str | Path) -> dict[str, set[str]]:
     """Return the kinds of object that each picture of a toy benchmark shows, by its file name."""
     scenes = benchmark_scenes(Path(benchmark))
     return {path.name: {thing.kind for thing in scene.things} for path, scene in scenes}
-
-
-def kind_search_table(result: Mapping[str, Any]) -> str:
-    """Return the result of :func:`measure_kind_search` for the terminal, in percent."""
-    from align_edu.evaluation import text_table
-
-    worst = sorted(result["kinds"].items(), key=lambda item: item[1])[:5]
-    named = ", ".join(f"{kind} {100 * share:.0f}" for kind, share in worst)
-    row = (f"right of the first {TOP}", [result[f"precision@{TOP}"]], result["interval"])
-    note = f"{len(result['kinds'])} kinds in {result['images']:,} images; worst: {named}"
-    return text_table([row], note)

@@ -29,7 +29,7 @@ from align_edu.training.metrics import read_metrics
 from align_edu.world.alt_text import caption
 from align_edu.world.catalog import with_article
 from align_edu.world.draw import draw
-from align_edu.world.planted import (
+from align_edu.world.scene import (
     PLANTED_COLOURS,
     PLANTED_KINDS,
     lone_scene,
