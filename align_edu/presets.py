@@ -1,13 +1,15 @@
-"""Every number of a recipe: the toy's, those of CC-3M, and the paper's sizes.
+"""Every number of a recipe: the paper's as defaults; presets.toml has what other presets change.
 
 A preset is an immutable value whose fields are checked when it is made.
 """
 
 import json
 import math
+import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
@@ -175,47 +177,9 @@ class Preset:
         return asdict(self)
 
 
-# EfficientNet by compound scaling (Tan and Le, 2019): multipliers of width and depth.
-_WIDTHS = (1.0, 1.0, 1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.2)  # of B0 to B8
-_DEPTHS = (1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1, 3.6)
-IMAGE_SIZES = {f"B{n}": ImageSettings(*scale) for n, scale in enumerate(zip(_WIDTHS, _DEPTHS))}
-IMAGE_SIZES["L2"] = ImageSettings(4.3, 5.3)
-# Layers, width and heads of BERT.
-_BERT = {"mini": (4, 256, 4), "medium": (8, 512, 8), "base": (12, 768, 12), "large": (24, 1024, 16)}
-TEXT_SIZES = {name: TextSettings(*size) for name, size in _BERT.items()}
-
-_PRESETS = (
-    # Learns the toy world in five minutes on two CPU cores. notebooks/README.md gives the reason
-    # for each number that differs from the paper's.
-    Preset(
-        "toy",
-        ImageSettings(
-            0.35, 0.35, resize=48, crop=40, batch_norm_momentum=0.1, ghost_batch=None,
-            stochastic_depth=0.0, padding="symmetric",
-        ),
-        TextSettings(layers=1, width=64, heads=1, vocabulary_size=1_000, dropout=0.0, positions=64),
-        LossSettings(label_smoothing=0.02, temperature=0.07, log_temperature=True),
-        Recipe(
-            optimizer="muon", learning_rate=1.4e-2, beta2=0.98, weight_decay=1e-2, steps=1_600,
-            warmup=0.06, batch_size=256, checkpoint_steps=200,
-        ),
-    ),
-    # Section 6.2, Table 9: a tenth of the default number of steps.
-    Preset(
-        "cc3m", replace(IMAGE_SIZES["B3"], projection=640), TEXT_SIZES["mini"],
-        recipe=Recipe(steps=120_000, warmup=10_000 / 120_000, workers=16, pixel_cache_gib=0.0),
-    ),
-    # Section 6.1, Table 8: the baseline of the ablations.
-    Preset("b5_base", replace(IMAGE_SIZES["B5"], projection=640), TEXT_SIZES["base"]),
-    # The released weights: EfficientNet-B7 with their padding, BERT-Base with its vocabulary.
-    Preset(
-        "b7_base", replace(IMAGE_SIZES["B7"], padding="tf_static"),
-        replace(TEXT_SIZES["base"], vocabulary_size=30_522),
-    ),
-    # Section 5: the model of the paper's main results. All its numbers are the defaults.
-    Preset("l2_large"),
-)  # fmt: skip
-PRESETS = {preset.name: preset for preset in _PRESETS}
+_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+IMAGE_SIZES = {name: ImageSettings(*size) for name, size in _TABLE["image_sizes"].items()}
+TEXT_SIZES = {name: TextSettings(*size) for name, size in _TABLE["text_sizes"].items()}
 
 
 def get_preset(name: str) -> Preset:
@@ -291,3 +255,12 @@ def preset_from_dict(values: dict[str, Any]) -> Preset:
         if (preset := _of_values(values)).to_dict() == values:
             return preset
     raise InputError("config.json: not a preset of this version; train the run again")
+
+
+def _of_table(name: str, changes: dict[str, Any]) -> Preset:
+    image, text = changes.pop("image", "L2"), changes.pop("text", "large")
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changes.items()}
+    return replace_fields(Preset(name, IMAGE_SIZES[image], TEXT_SIZES[text]), values)
+
+
+PRESETS = {name: _of_table(name, changes) for name, changes in _TABLE["presets"].items()}

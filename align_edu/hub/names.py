@@ -2,6 +2,7 @@
 
 import json
 import math
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,34 +18,8 @@ if TYPE_CHECKING:
 
 MAX_LENGTH = 64  # word pieces per text of the released weights
 
-# Our names of settings, and Hugging Face's.
-_IMAGE = {
-    "width": "width_coefficient",
-    "depth": "depth_coefficient",
-    "stochastic_depth": "drop_connect_rate",
-}
-_WORDS = {
-    "layers": "num_hidden_layers",
-    "width": "hidden_size",
-    "heads": "num_attention_heads",
-    "vocabulary_size": "vocab_size",
-    "dropout": "hidden_dropout_prob",
-    "positions": "max_position_embeddings",
-}
-# Settings of EfficientNet and BERT that must have Hugging Face's defaults.
-_VISION = """num_channels depth_divisor kernel_sizes in_channels out_channels strides
-num_block_repeats expand_ratios squeeze_expansion_ratio hidden_act pooling_type batch_norm_eps"""
-_TEXT = "hidden_act layer_norm_eps type_vocab_size pad_token_id"
-_PIXELS = {
-    "do_resize": True,
-    "resample": 2,  # bilinear
-    "do_center_crop": True,
-    "do_rescale": True,
-    "rescale_factor": 1 / 127.5,
-    "rescale_offset": True,
-    "do_normalize": False,
-    "include_top": False,
-}
+_NAMES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_IMAGE, _WORDS, _DEFAULTS, _PIXELS, _LAYERS = _NAMES.values()
 
 
 def read_config(where: Path) -> "AlignConfig":
@@ -77,8 +52,8 @@ def preset_from_hf(config: "AlignConfig", where: Path, name: str) -> Preset:
         "intermediate_size": 4 * text.hidden_size,
         "attention_probs_dropout_prob": text.hidden_dropout_prob,
     }
-    _check(vision, {name: getattr(type(vision)(), name) for name in _VISION.split()}, where)
-    _check(text, {name: getattr(type(text)(), name) for name in _TEXT.split()} | same, where)
+    _check(vision, {name: getattr(type(vision)(), name) for name in _DEFAULTS["vision"]}, where)
+    _check(text, {name: getattr(type(text)(), name) for name in _DEFAULTS["text"]} | same, where)
     _check_padding(vision, where)
     resize, crop = _picture_sizes(vision.image_size, where)
     momentum = vision.batch_norm_momentum
@@ -176,21 +151,11 @@ def _picture_sizes(image_size: Any, where: Path) -> tuple[int, int]:
     return pixels["size"]["height"], pixels["crop_size"]["height"]
 
 
-# The layers of a block, in our order: convolution and BatchNorm of the expansion (the blocks of
-# the first stage have none) and of the depthwise convolution; squeeze and excitation; projection.
-_BLOCK = (
-    "expansion.expand_conv", "expansion.expand_bn",
-    "depthwise_conv.depthwise_conv", "depthwise_conv.depthwise_norm",
-    "squeeze_excite.reduce", "squeeze_excite.expand",
-    "projection.project_conv", "projection.project_bn",
-)  # fmt: skip
-
-
 def trunk_names(tower: ImageTower) -> dict[str, str]:
     """Return the name in AlignModel's ``vision_model`` of each tensor of ``tower.trunk``."""
-    theirs = ["embeddings.convolution", "embeddings.batchnorm"]
+    theirs = [*_LAYERS["stem"]]
     for number, block in enumerate(block for stage in list(tower.trunk)[1:] for block in stage):
-        named = _BLOCK[-2 * len(block.block) :]
+        named = _LAYERS["block"][-2 * len(block.block) :]
         theirs += [f"encoder.blocks.{number}.{layer}" for layer in named]
     split = {name: name.rpartition(".") for name in tower.trunk.state_dict()}
     new_name = dict(zip(dict.fromkeys(layer for layer, *_ in split.values()), theirs, strict=True))
