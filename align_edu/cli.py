@@ -1,18 +1,20 @@
 """The command line: `align-edu COMMAND`.
 
-commands.toml is the table of commands and options. The function `_NAME` runs the command NAME: it
-takes the options by name, and returns a JSON object and the same as text.
+commands.toml is the table of commands and options. The function `_NAME` runs the command NAME, or
+the one that its table names: it takes the options by name, and returns a JSON object and the same
+as text.
 """
 
 import argparse
 import json
 import os
+import pkgutil
 import shutil
 import sys
 import tempfile
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +90,7 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     table = Path(__file__).with_name("commands.toml").read_text(encoding="utf-8")
     for name, options in tomllib.loads(table).items():
-        about = options.pop("help")
+        about, elsewhere = options.pop("help"), options.pop("runs", None)
         command = commands.add_parser(name, help=about, description=about)
         command.add_argument("--json", action="store_true", help="print one JSON object")
         rules = {}
@@ -96,8 +98,14 @@ def _build_parser(argv: Sequence[str]) -> argparse.ArgumentParser:
             not_with, only_with = settings.pop("not_with", []), settings.pop("only_with", "")
             added = command.add_argument(option, **_for_argparse(**settings))
             rules[added.dest] = (added.default, not_with, only_with)
-        command.set_defaults(run_command=globals()[f"_{name}"], option_rules=rules)
+        command.set_defaults(run_command=_runner(name, elsewhere), option_rules=rules)
     return parser
+
+
+def _runner(name: str, elsewhere: str | None) -> Callable[..., Answer | Iterator[Answer]]:
+    if elsewhere is None:
+        return globals()[f"_{name}"]
+    return lambda **options: pkgutil.resolve_name(f"align_edu.{elsewhere}")(**options)
 
 
 def _for_argparse(help: str = "", **settings: Any) -> dict[str, Any]:
@@ -258,24 +266,12 @@ def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options
     return plan.to_dict(), str(plan)
 
 
-def _claims(**options: Any) -> Answer:
-    from align_edu.claims.scoreboard import answer
-
-    return answer(**options)
-
-
 def _doctor() -> Answer:
     from align_edu.lab.doctor import diagnose
 
     findings = diagnose()
     answer = {"ok": all(f.ok for f in findings), "findings": list(map(vars, findings))}
     return answer, "\n".join(map(str, findings))
-
-
-def _lab(**options: Any) -> Answer:
-    from align_edu.lab.course import open_course
-
-    return open_course(**options)
 
 
 def _grade(**options: Any) -> Answer:

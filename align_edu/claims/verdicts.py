@@ -1,19 +1,25 @@
-"""From records to verdicts: the paired bootstrap over seeds and queries.
+"""The scoreboard: from records to verdicts by the paired bootstrap, and the page that shows them.
 
 Agarwal et al. (2021) draw runs and tasks with replacement; here they are seeds and queries, the
 same ones for all terms of a contrast, so that what is common to them cancels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from align_edu.claims.records import values_of
-from align_edu.claims.table import Claim
+from align_edu.claims.table import CLAIMS, Claim, claims
+from align_edu.io import fill_template, written_whole
 
+RECORDS = Path("data_samples/recorded_runs/claims")
+PAGE = Path("notebooks/CLAIMS.md")
+NUMBERS = ("sigma", "sigma_best", "loss", "floor")  # measures that are no shares
 RESAMPLES = 1_000
 VERDICTS = ("reproduced", "contradicted", "undecided", "not testable here", "not run yet")
 
@@ -37,6 +43,10 @@ class Outcome:
     verdict: str
     contrasts: list[Estimate]
     cells: dict[tuple[str, str], Estimate]  # by variant and measure
+
+    def seeds(self, variant: str) -> int:
+        """Return how many seeds of a variant have records."""
+        return max((len(e.seeds) for (v, _), e in self.cells.items() if v == variant), default=0)
 
 
 def estimate(terms: Sequence[tuple[float, Values]], margin: float = 0.0) -> Estimate | None:
@@ -100,3 +110,49 @@ def _contrast(sums: Mapping[str, float], records: Path) -> Estimate | None:
     terms = [(weight, term.rpartition(":")) for term, weight in sums.items() if term != "margin"]
     values = [(weight, values_of(records, name, of)) for weight, (name, _, of) in terms]
     return estimate(values, sums.get("margin", 0.0))
+
+
+def answer(
+    action: str, name: list[str], records: Path, page: Path | None, **run: Any
+) -> tuple[dict[str, Any], str]:
+    """Run claims (action "run") or only judge them; return a JSON object, and the same as text."""
+    chosen = claims(name)
+    if action == "run":
+        from align_edu.claims.sweep import run_sweep
+
+        variants = [variant for claim in chosen.values() for variant in claim.variants]
+        run_sweep(variants, records, **run)
+    every = write_page(page, records) if page else {}
+    outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
+    verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
+    lines = [f"{verdict:<17}  {key:<23}  {CLAIMS[key].says}" for key, verdict in verdicts.items()]
+    text = details(outcomes) if name else "\n".join([*lines, summary(outcomes.values())])
+    return {"verdicts": verdicts, "summary": summary(outcomes.values())}, text
+
+
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """Return how many claims have each verdict, as "3 reproduced, 1 contradicted"."""
+    counts = Counter(outcome.verdict for outcome in outcomes)
+    return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
+
+
+def details(outcomes: Mapping[str, Outcome], **head: str) -> str:
+    """Return all about some claims as Markdown: the paper's words and numbers, and the runs."""
+    file = Path(__file__).with_name("page.md.j2")
+    text = fill_template(file, {"number": _number}, claims=CLAIMS, outcomes=outcomes, head=head)
+    return text.rstrip("\n")
+
+
+def write_page(path: Path, records: Path) -> dict[str, Outcome]:
+    """Write the whole scoreboard as one Markdown page, and return its outcomes."""
+    outcomes = {name: judge(claim, records) for name, claim in CLAIMS.items()}
+    with written_whole(path) as beside:
+        text = details(outcomes, summary=summary(outcomes.values()))
+        beside.write_text(text + "\n", encoding="utf-8")
+    return outcomes
+
+
+def _number(value: float, terms: Iterable[str]) -> str:
+    """Return a share in percent; a measure that is no share as it is."""
+    plain = any(term.rpartition(":")[2] in NUMBERS for term in terms)
+    return f"{value:.3f}" if plain else f"{100 * value:.1f}"
