@@ -32,11 +32,13 @@ from align_edu.world.draw import draw
 from align_edu.world.scene import (
     PLANTED_COLOURS,
     PLANTED_KINDS,
+    Scene,
+    Thing,
+    child_rng,
     lone_scene,
     planted_colour,
     planted_scenes,
 )
-from align_edu.world.scene import Scene, Thing, child_rng
 from align_edu.world.web_noise import jpeg_bytes
 from tests.benchmarks.measure import keep_record, options
 
