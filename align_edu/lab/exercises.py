@@ -73,10 +73,9 @@ NUMBERS = {lesson.number for lesson in COURSE}
 
 
 def exercise(
-    reference: Answer,
-    random_cases: Callable[[torch.Generator], Sequence[Sequence[Any]]],
+    reference: Answer, random_cases: Callable[[torch.Generator], Sequence[Sequence[Any]]],
     observe: str = "",
-) -> Exercise:
+) -> Exercise:  # fmt: skip
     """Make and register an exercise of the course; `answers/nNN.py` calls this.
 
     `answers/nNN.toml` has its hand-worked cases, its hints and its mistakes. A list in such a case

@@ -8,28 +8,16 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from align_edu.loss.gather import (
-    allowed_pairs,
-    first_row,
-    gather_constants,
-    gather_rows,
-    sum_over_processes,
-)
+from align_edu.loss import gather
+from align_edu.loss.gather import gather_rows
 from align_edu.loss.tiled import Block, recomputed, tiled_loss
 
 
 def contrastive_loss(
-    image: Tensor,
-    text: Tensor,
-    temperature: Tensor | float,
-    *,
-    label_smoothing: float = 0.1,
-    reduction: Literal["sum", "mean"] = "sum",
-    tile: int | None = None,
-    negatives: float = 1.0,
-    ids: Tensor | None = None,
-    group: dist.ProcessGroup | None = None,
-) -> Tensor:
+    image: Tensor, text: Tensor, temperature: Tensor | float, *, label_smoothing: float = 0.1,
+    reduction: Literal["sum", "mean"] = "sum", tile: int | None = None, negatives: float = 1.0,
+    ids: Tensor | None = None, group: dist.ProcessGroup | None = None,
+) -> Tensor:  # fmt: skip
     """Return the normalised softmax loss of a batch of matched pairs, a scalar.
 
     image, text: (N, D); row i of one belongs to row i of the other; L2-normalised inside.
@@ -68,7 +56,7 @@ def contrastive_loss(
         if tile is None and group is None:
             loss = _definition(x, y, sigma, label_smoothing, negatives, ids)
         else:
-            all_ids, start = gather_constants(ids, group), first_row(len(x), group)
+            all_ids, start = gather.gather_constants(ids, group), gather.first_row(len(x), group)
             block = Block(tile or len(x), label_smoothing, negatives, all_ids, start, group)
             loss = tiled_loss(x, gather_rows(y, group), sigma, block)
     return loss if reduction == "sum" else loss / 2
@@ -80,7 +68,7 @@ def _definition(
 ) -> Tensor:  # fmt: skip
     """Return eq. (1) + eq. (2) as the paper writes them, for normalised x and y."""
     logits = (x / sigma) @ y.T  # (N, N): row i is an image, column j a text
-    allowed = allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)
+    allowed = gather.allowed_pairs(range(len(x)), len(x), negatives, ids, x.device)
     image_to_text = _direction(logits, allowed, label_smoothing)  # eq. (1)
     columns = None if allowed is None else allowed.T
     text_to_image = _direction(logits.T, columns, label_smoothing)  # eq. (2)
@@ -101,14 +89,9 @@ def _direction(logits: Tensor, allowed: Tensor | None, label_smoothing: float) -
 
 
 def sigmoid_loss(
-    image: Tensor,
-    text: Tensor,
-    temperature: Tensor | float,
-    bias: Tensor | float,
-    *,
-    tile: int | None = None,
-    group: dist.ProcessGroup | None = None,
-) -> Tensor:
+    image: Tensor, text: Tensor, temperature: Tensor | float, bias: Tensor | float, *,
+    tile: int | None = None, group: dist.ProcessGroup | None = None,
+) -> Tensor:  # fmt: skip
     """Return the pairwise sigmoid loss of a batch of matched pairs, a scalar.
 
     image, text: (N, D); row i of one belongs to row i of the other; L2-normalised inside.
@@ -132,14 +115,14 @@ def sigmoid_loss(
         y = gather_rows(F.normalize(text.to(dtype), dim=1), group)  # (N, D)
         sigma = torch.as_tensor(temperature, dtype=dtype, device=x.device)
         shift = torch.as_tensor(bias, dtype=dtype, device=x.device)
-        start = first_row(len(x), group)
+        start = gather.first_row(len(x), group)
         if tile is None:
-            return sum_over_processes(_sum_of_answers(x, y, sigma, shift, start) / len(y), group)
-        parts = [
-            recomputed(_sum_of_answers, rows, y, sigma, shift, start + i * tile)
-            for i, rows in enumerate(x.split(tile))
-        ]
-        return sum_over_processes(torch.stack(parts).sum() / len(y), group)
+            total = _sum_of_answers(x, y, sigma, shift, start)
+        else:
+            rows = ((part, start + i * tile) for i, part in enumerate(x.split(tile)))
+            parts = [recomputed(_sum_of_answers, r, y, sigma, shift, first) for r, first in rows]
+            total = torch.stack(parts).sum()
+        return gather.sum_over_processes(total / len(y), group)
 
 
 def _sum_of_answers(x: Tensor, y: Tensor, sigma: Tensor, bias: Tensor, start: int) -> Tensor:

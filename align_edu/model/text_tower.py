@@ -5,15 +5,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import (
-    Tokenizer,
-    decoders,
-    models,
-    normalizers,
-    pre_tokenizers,
-    processors,
-    trainers,
-)
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers.processors import BertProcessing
+from tokenizers.trainers import WordPieceTrainer
 from torch import Tensor, nn
 
 from align_edu.io import InputError, lfs_remedy, written_whole
@@ -47,16 +41,12 @@ class TextTower(nn.Module):
 
         super().__init__()
         config = BertConfig(
-            vocab_size=vocabulary_size,
-            hidden_size=settings.width,
-            num_hidden_layers=settings.layers,
-            num_attention_heads=settings.heads,
-            intermediate_size=4 * settings.width,
-            max_position_embeddings=settings.positions,
-            hidden_dropout_prob=settings.dropout,
-            attention_probs_dropout_prob=settings.dropout,
+            vocab_size=vocabulary_size, hidden_size=settings.width,
+            num_hidden_layers=settings.layers, num_attention_heads=settings.heads,
+            intermediate_size=4 * settings.width, max_position_embeddings=settings.positions,
+            hidden_dropout_prob=settings.dropout, attention_probs_dropout_prob=settings.dropout,
             initializer_range=settings.width**-0.5,
-        )
+        )  # fmt: skip
         self.bert = BertModel(config, add_pooling_layer=settings.pooler)
         if self.bert.pooler is not None:
             self.bert.pooler.requires_grad_(False)  # not part of the forward pass
@@ -135,7 +125,7 @@ def _bert_tokenizer(vocabulary: dict[str, int]) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     end, start = vocabulary["[SEP]"], vocabulary["[CLS]"]
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", end), ("[CLS]", start))
+    tokenizer.post_processor = BertProcessing(("[SEP]", end), ("[CLS]", start))
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.add_special_tokens(SPECIAL_TOKENS)
     return tokenizer
@@ -172,7 +162,7 @@ def _learn(words: Counter[str], start: list[str], size: int) -> dict[str, int]:
     """
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    trainer = trainers.WordPieceTrainer(
+    trainer = WordPieceTrainer(
         vocab_size=size, min_frequency=MIN_COUNT, special_tokens=start, show_progress=False
     )
     tokenizer.train_from_iterator(
@@ -182,12 +172,9 @@ def _learn(words: Counter[str], start: list[str], size: int) -> dict[str, int]:
 
 
 def encode_texts(
-    tokenizer: Tokenizer,
-    texts: Sequence[str],
-    max_length: int = MAX_TOKENS,
-    *,
+    tokenizer: Tokenizer, texts: Sequence[str], max_length: int = MAX_TOKENS, *,
     fixed_length: bool = False,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Return texts as padded token ids, [CLS] pieces [SEP], and their mask.
 
     max_length: tokens, [CLS] and [SEP] included; longer texts are cut before their [SEP].
@@ -237,6 +224,5 @@ def read_tokenizer(path: Path) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exception
-        raise InputError(
-            f"{path}: {lfs_remedy(path) or f'not a tokenizer file ({error})'}"
-        ) from None
+        reason = lfs_remedy(path) or f"not a tokenizer file ({error})"
+        raise InputError(f"{path}: {reason}") from None

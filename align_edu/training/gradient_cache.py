@@ -58,11 +58,9 @@ def embed_chunk(
 
 
 def backward_in_chunks(
-    model: nn.Module,
-    embed: Callable[[int], tuple[Tensor, Tensor]],
-    chunks: int,
+    model: nn.Module, embed: Callable[[int], tuple[Tensor, Tensor]], chunks: int,
     loss: Callable[[Tensor, Tensor], Tensor],
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Add the gradient of a batch's loss to ``model``; return loss, image and text embeddings.
 
     embed: returns the (B, D) image and text embeddings of chunk 0, 1, …; called twice with one

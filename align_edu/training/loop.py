@@ -109,7 +109,9 @@ def take_steps(
     recipe, writes = batches.preset.recipe, machine.rank == 0
     model, tower = _new_model(batches, machine, start)
     optimizer = build_optimizer(model, recipe)
-    step, seconds = runs.load_newest_checkpoint(out / "checkpoints", model, optimizer)
+    newest = runs.newest_checkpoint(out / "checkpoints")
+    state = runs.load_checkpoint(newest, model, optimizer) if newest else {}
+    step, seconds = state.get("step", 0), state.get("seconds", 0.0)
     machine.replicate(model, optimizer)
     machine.wait()  # every process has loaded its checkpoint: process 0 may delete old ones
     if writes:

@@ -16,12 +16,9 @@ from align_edu.presets import Recipe
 # Five steps of the Newton–Schulz iteration p(s) = a s + b s³ + c s⁵, whose coefficients bring
 # every singular value between 0.001 and 1 near 1 (Keller Jordan and leloykun, 2024).
 _QUINTIC = (
-    (4.0848, -6.8946, 2.9270),
-    (3.9505, -6.3029, 2.6377),
-    (3.7418, -5.5913, 2.3037),
-    (2.8769, -3.1427, 1.2046),
-    (2.8366, -3.0525, 1.2012),
-)
+    (4.0848, -6.8946, 2.9270), (3.9505, -6.3029, 2.6377), (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046), (2.8366, -3.0525, 1.2012),
+)  # fmt: skip
 # Squares are padded to one of these sides, so that few batches hold all matrices.
 _SIDES = (8, 16, 32, 48, 64, 112, 128)
 _SMALLEST_SIDE, _WIDEST = 4, 128.0  # narrower matrices move by AdamW

@@ -199,16 +199,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return max(folder.glob("*.safetensors"), default=None)
 
 
-def load_newest_checkpoint(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> tuple[int, float]:
-    """Restore the newest checkpoint, if there is one; return its step and seconds, or zeros."""
-    if (newest := newest_checkpoint(folder)) is None:
-        return 0, 0.0
-    state = load_checkpoint(newest, model, optimizer)
-    return state["step"], state["seconds"]
-
-
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Any]:
