@@ -263,7 +263,8 @@ def test_few_shot_tests_the_best_settings_by_three_runs_on_both_training_splits(
     last = ev.train_probe(both, labels, 12, seed=2, **result["chosen"])
     assert result["runs"][2] == accuracy(last, z, test.labels) and result["mean"] > 0.9
     assert result["sd"] == pytest.approx(np.std(result["runs"], ddof=1))
-    assert "best of 9" in ev.result_table("few-shot", result) and "frozen" in ev.result_table("few-shot", result)
+    table = ev.result_table("few-shot", result)
+    assert "best of 9" in table and "frozen" in table
 
 
 def test_few_shot_can_train_all_layers(run, colours, monkeypatch):
