@@ -79,14 +79,9 @@ def make_record(
     if data is not None:
         place = Path(data) if Path(data).exists() else Path(str(data).partition(":")[2])
         source = {"name": Path(data).resolve().name, "sha256": fingerprint(place)}
-    return {
-        "task": task,
-        "protocol": PROTOCOLS[task].version,
-        "run": {"name": Path(run_dir).resolve().name, "sha256": weights_of(run_dir)},
-        "data": source,
-        "versions": software_versions(),
-        **result,
-    }
+    run = {"name": Path(run_dir).resolve().name, "sha256": weights_of(run_dir)}
+    record = {"task": task, "protocol": PROTOCOLS[task].version, "run": run, "data": source}
+    return record | {"versions": software_versions(), **result}
 
 
 def result_file(run_dir: str | Path, name: str) -> Path:

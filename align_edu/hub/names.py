@@ -57,20 +57,14 @@ def preset_from_hf(config: "AlignConfig", where: Path, name: str) -> Preset:
     _check_padding(vision, where)
     resize, crop = _picture_sizes(vision.image_size, where)
     momentum = vision.batch_norm_momentum
-    image = ImageSettings(
-        **{ours: getattr(vision, theirs) for ours, theirs in _IMAGE.items()},
-        resize=resize,
-        crop=crop,
-        # TensorFlow's 0.99 is torch's 0.01.
-        batch_norm_momentum=round(1 - momentum, 6) if momentum > 0.5 else momentum,
-        padding="tf_static",
-    )
-    words = TextSettings(
-        **{ours: getattr(text, theirs) for ours, theirs in _WORDS.items()},
-        max_length=min(MAX_LENGTH, text.max_position_embeddings),
-        pooler=True,
-    )
-    return Preset(name, image, words, LossSettings(temperature=1.0))
+    # TensorFlow's 0.99 is torch's 0.01.
+    momentum = round(1 - momentum, 6) if momentum > 0.5 else momentum
+    sizes = {ours: getattr(vision, theirs) for ours, theirs in _IMAGE.items()}
+    sizes |= {"resize": resize, "crop": crop, "batch_norm_momentum": momentum}
+    words = {ours: getattr(text, theirs) for ours, theirs in _WORDS.items()}
+    words |= {"max_length": min(MAX_LENGTH, text.max_position_embeddings), "pooler": True}
+    towers = ImageSettings(**sizes, padding="tf_static"), TextSettings(**words)
+    return Preset(name, *towers, LossSettings(temperature=1.0))
 
 
 def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignConfig":
@@ -84,29 +78,17 @@ def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignCo
     image, text = preset.image, preset.text
     for name, value in {"padding": "tf_static", "projection": None}.items():
         if (got := getattr(image, name)) != value:
-            raise InputError(
-                f"AlignModel has no image tower with {name} {got!r}; train a model with"
-                f" --set image.{name}={json.dumps(value)}"
-            )
-    return AlignConfig(
-        architectures=["AlignModel"],
-        dtype="float32",
-        projection_dim=width,
-        text_config={theirs: getattr(text, ours) for ours, theirs in _WORDS.items()}
-        | {
-            "vocab_size": vocabulary_size,
-            "intermediate_size": 4 * text.width,
-            "max_position_embeddings": max(text.positions, text.max_length),
-            "attention_probs_dropout_prob": text.dropout,
-        },
-        vision_config={theirs: getattr(image, ours) for ours, theirs in _IMAGE.items()}
-        | {
-            "image_size": image.crop,
-            "hidden_dim": width,
-            "depthwise_padding": [],
-            "batch_norm_momentum": image.batch_norm_momentum,
-        },
-    )
+            remedy = f"train a model with --set image.{name}={json.dumps(value)}"
+            raise InputError(f"AlignModel has no image tower with {name} {got!r}; {remedy}")
+    words = {theirs: getattr(text, ours) for ours, theirs in _WORDS.items()}
+    words |= {"vocab_size": vocabulary_size, "attention_probs_dropout_prob": text.dropout}
+    words |= {"intermediate_size": 4 * text.width}
+    words |= {"max_position_embeddings": max(text.positions, text.max_length)}
+    vision = {theirs: getattr(image, ours) for ours, theirs in _IMAGE.items()}
+    vision |= {"image_size": image.crop, "hidden_dim": width, "depthwise_padding": []}
+    vision |= {"batch_norm_momentum": image.batch_norm_momentum}
+    form = {"architectures": ["AlignModel"], "dtype": "float32", "projection_dim": width}
+    return AlignConfig(text_config=words, vision_config=vision, **form)
 
 
 def pixels_from_preset(preset: Preset) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from align_edu.io import InputError, usable_cores, written_whole
+from align_edu.io import InputError, fill_template, usable_cores, written_whole
 from align_edu.lab.exercises import EXERCISES, added_exercises, answer_key, exercises_of, judge
 from align_edu.lab.extract import Statement, find_function, read_code, written
 from align_edu.lab.jail import Job, Limits, Report, find_namespaces, run_jobs
@@ -74,31 +74,21 @@ class Grades:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts and the file, for JSON."""
-        names = ("exercise", "mistake", "students")
+        names, students = ("exercise", "mistake", "students"), {m.student for m in self.marks}
         return {
-            "out": str(self.out),
-            "students": len({mark.student for mark in self.marks}),
-            "functions": len(self.marks),
+            "out": str(self.out), "students": len(students), "functions": len(self.marks),
             "outcomes": dict(Counter(mark.outcome for mark in self.marks).most_common()),
             "misconceptions": [dict(zip(names, row)) for row in self.misconceptions],
-            "guards": ["bubblewrap"] if self.isolated else [],
-            "notes": self.notes,
-        }
+            "guards": ["bubblewrap"] if self.isolated else [], "notes": self.notes,
+        }  # fmt: skip
 
     def __str__(self) -> str:
         """Return the class's mistakes as a table, the number of each outcome, and the files."""
         counts, (made, feedback) = self.to_dict(), _files_beside(self.out)
-        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts["outcomes"].items())
-        rows = [f"{n:>8}  {name:16}  {mistake}" for name, mistake, n in self.misconceptions]
-        head = f"{'students':>8}  {'exercise':16}  mistake" if rows else "no known mistake"
         notes = self.notes if self.isolated else (*self.notes, NOT_ISOLATED)
-        return "\n".join([
-            head,
-            *rows,
-            f"{counts['students']} students, {counts['functions']} functions: {outcomes}",
-            f"marks: {self.out}, with {made.name} and {feedback.name}/ beside it",
-            *(f"note: {note}" for note in notes),
-        ])  # fmt: skip
+        values = {"counts": counts, "rows": self.misconceptions, "notes": notes}
+        file = Path(__file__).with_name("grades.txt.j2")
+        return fill_template(file, made=made, feedback=feedback, **values).rstrip("\n")
 
     def write(self) -> None:
         """Write the table, the misconceptions beside it, and one text per student in a folder.

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,15 +30,8 @@ from align_edu.lab.outcomes import Outcome, decode, encode
 LEAST_WALL_SECONDS = 60.0  # on the clock, for one function, however little it may compute
 IMPORT_WALL_SECONDS = 120.0  # for torch at the start, and for the imports of each function
 SCRATCH, SCRATCH_BYTES = "/scratch", 64 * 2**20
-_SYSTEM = (
-    "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share", "/nix/store", "/etc/localtime",
-    "/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu",
-)  # fmt: skip
-# A superuser's namespaces let jailed.py become another user, who can be limited to few processes.
-_AS_ROOT = (
-    "--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try",
-    "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID",
-)  # fmt: skip
+_RULES = tomllib.loads(Path(__file__).with_name("jail.toml").read_text(encoding="utf-8"))
+_SYSTEM, _AS_ROOT = _RULES["system"], tuple(_RULES["as_root"])
 _PACKAGE, _SITE = Path(__file__).parents[1], Path(torch.__file__).parents[1]
 
 

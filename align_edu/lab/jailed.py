@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import tomllib
 import traceback
 import types
 from collections.abc import Callable
@@ -32,17 +33,8 @@ import torch
 REPORTS = 3  # the file descriptor that reports are written to
 CODE = "<cell "  # the file names of a student's code begin so
 IMPORT_SECONDS = 60  # of computing, for the import statements alone
-_PROCESS = {
-    "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system",
-    "os.kill", "os.killpg", "subprocess.Popen", "pty.spawn", "signal.pthread_kill",
-}  # fmt: skip
-# How many of an event's arguments are paths; the events in _READS change nothing.
-_PATHS = {
-    "open": 1, "os.listdir": 1, "os.scandir": 1, "os.chdir": 1, "os.remove": 1, "os.rename": 2,
-    "os.mkdir": 1, "os.rmdir": 1, "os.truncate": 1, "os.utime": 1, "os.chmod": 1, "os.chown": 1,
-    "os.link": 2, "os.symlink": 2, "shutil.rmtree": 1, "shutil.move": 2,
-}  # fmt: skip
-_READS = {"os.listdir", "os.scandir", "os.chdir"}
+_RULES = tomllib.loads(Path(__file__).with_name("jail.toml").read_text(encoding="utf-8"))
+_PROCESS, _PATHS, _READS = (_RULES[name] for name in ("process", "paths", "reads"))
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from align_edu.io import InputError, read_json, write_json
+from align_edu.io import InputError, fill_template, read_json, write_json
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, exercises_of
 
@@ -189,19 +189,8 @@ class Progress:
         return "\n".join([*lines, f"{solved} of {len(states)} exercises solved. {_LEGEND}."])
 
     def _repr_html_(self) -> str:
-        cells = ["<tr><th></th><th></th><th>exercises</th><th>quiz</th></tr>"]
-        for number, title, states, right, questions in self.rows():
-            dots = " ".join(
-                f'<span title="{meaning}" style="color:{colour}">{mark}</span>'
-                for mark, meaning, colour in map(_STATES.__getitem__, states)
-            )
-            bar = f'<progress value="{right}" max="{max(questions, 1)}"></progress>'
-            cells.append(
-                f"<tr><td>{html.escape(number)}</td>"
-                f"<td style='text-align:left'>{html.escape(title)}</td>"
-                f"<td style='font-size:140%'>{dots}</td><td>{bar} {right} of {questions}</td></tr>"
-            )
-        return f"<table>{''.join(cells)}</table><p>{_LEGEND}</p>"
+        file = Path(__file__).with_name("progress.html.j2")
+        return fill_template(file, rows=self.rows(), states=_STATES, legend=_LEGEND)
 
 
 def progress() -> Progress:

@@ -20,7 +20,7 @@ import torch._dynamo  # an optimiser loads it when it is made, for seconds: here
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.io import InputError
+from align_edu.io import InputError, fill_template
 
 _RATES = {"SGD": {"lr": 0.02, "momentum": 0.9}, "Adam": {"lr": 0.02}, "AdamW": {"lr": 0.02}}
 _WIDTHS = (5, 3)
@@ -102,19 +102,8 @@ def spmd_steps(devices: int = 8) -> dict[str, Any] | None:
 
 def told(run: dict[str, Any] | None) -> str:
     """Return the run in words; without one, what it would show."""
-    if run is None:
-        return (
-            "torch_xla is not installed here: it exists for Linux on x86-64 only.\n"
-            f"With it, {STEPS} steps run on 8 virtual devices, {BATCH // 8} pairs on each, with\n"
-            "the losses of one processor, and XLA compiles one program for all of them."
-        )
-    found, expected = ("  ".join(f"{x:.2f}" for x in run[key]) for key in ("losses", "expected"))
-    return (
-        f"{run['devices']} devices, {BATCH // run['devices']} of the {BATCH} pairs on each\n"
-        f"losses on the devices    {found}\n"
-        f"losses on one processor  {expected}\n"
-        f"programs compiled in {len(run['losses'])} steps: {run['programs']}"
-    )
+    file = Path(__file__).with_name("virtual_devices.txt.j2")
+    return fill_template(file, run=run, batch=BATCH, steps=STEPS).rstrip("\n")
 
 
 def _losses(device: torch.device | None = None) -> tuple[list[float], int]:

@@ -136,9 +136,8 @@ def _sum_of_answers(x: Tensor, y: Tensor, sigma: Tensor, bias: Tensor, start: in
 def check_pairs(image: Tensor, text: Tensor, temperature: Tensor | float, tile: int | None) -> None:
     """Raise ValueError unless the arguments of a loss over matched pairs make sense."""
     if image.ndim != 2 or image.shape != text.shape or len(image) == 0:
-        raise ValueError(
-            f"image {tuple(image.shape)} and text {tuple(text.shape)}: both must be (N, D), N > 0"
-        )
+        shapes = f"image {tuple(image.shape)} and text {tuple(text.shape)}"
+        raise ValueError(f"{shapes}: both must be (N, D), N > 0")
     if isinstance(temperature, float | int) and not temperature > 0:
         raise ValueError(f"temperature {temperature}: it must be above 0")
     if tile is not None and tile < 1:

@@ -148,10 +148,9 @@ class ImageTower(nn.Module):
         Raises InputError for pictures of fewer than 32 pixels per side.
         """
         if min(pixels.shape[-2:]) < SMALLEST:
-            raise InputError(
-                f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels: the image tower halves"
-                f" them five times; give it {SMALLEST}×{SMALLEST} or more"
-            )
+            size = f"pictures of {pixels.shape[-2]}×{pixels.shape[-1]} pixels"
+            remedy = f"give it {SMALLEST}×{SMALLEST} or more"
+            raise InputError(f"{size}: the image tower halves them five times; {remedy}")
         if self.recompute and torch.is_grad_enabled():
             features = pixels
             stem, *stages = self.trunk
@@ -272,10 +271,9 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
         if not self.training or len(x) <= self.group:
             return super().forward(x)
         if len(x) % self.group:
-            raise InputError(
-                f"a batch of {len(x)} pairs cannot be split into groups of {self.group} for"
-                f" BatchNorm; make the batch a multiple of {self.group} or set image.ghost_batch"
-            )
+            wrong = f"a batch of {len(x)} pairs cannot be split into groups of {self.group}"
+            remedy = f"make the batch a multiple of {self.group} or set image.ghost_batch"
+            raise InputError(f"{wrong} for BatchNorm; {remedy}")
         # Plain reshapes and means let XLA keep every group on the device of its samples.
         groups = x.unflatten(0, (-1, self.group))  # (G, group, C, H, W)
         groups = groups.to(torch.promote_types(x.dtype, torch.float32))

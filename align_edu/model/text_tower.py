@@ -93,16 +93,13 @@ def train_wordpiece(texts: Iterable[str], size: int, *, at_most: bool = False) -
     letters, words = _common_letters(words)
     start = SPECIAL_TOKENS + letters
     if size < len(start):
-        raise InputError(
-            f"a vocabulary of {size} cannot hold the {len(start)} letters and special tokens of "
-            f"these texts; make it {len(start)} or more"
-        )
+        held = f"the {len(start)} letters and special tokens of these texts"
+        raise InputError(f"a vocabulary of {size} cannot hold {held}; make it {len(start)} or more")
     vocabulary = _learn(words, start, size)
     if len(vocabulary) < size and not at_most:
-        raise InputError(
-            f"a vocabulary of {size} is larger than these texts allow; they give "
-            f"{len(vocabulary)} pieces, so make it at most that large or give more texts"
-        )
+        given = f"they give {len(vocabulary)} pieces, so make it at most that large"
+        wrong = f"a vocabulary of {size} is larger than these texts allow"
+        raise InputError(f"{wrong}; {given} or give more texts")
     return _bert_tokenizer(vocabulary)
 
 

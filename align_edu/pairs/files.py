@@ -6,6 +6,7 @@ import mmap
 import os
 import re
 import tarfile
+import tomllib
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import suppress
@@ -21,15 +22,7 @@ import pyarrow.parquet
 from align_edu.io import InputError, lfs_remedy, read_json
 from align_edu.pairs.images import SUFFIXES
 
-# Our columns and what others call them, in any case: img2dataset, LAION, COYO, CC12M, DataComp.
-NAMES = {
-    "caption": ("caption", "text", "alt_text", "alt-text", "alt", "top_caption"),
-    "url": ("url", "image_url", "img_url"),
-    "original_width": ("original_width", "width"),
-    "original_height": ("original_height", "height"),
-    "nsfw": ("nsfw", "nsfw_score_opennsfw2", "nsfw_score"),
-    "file": ("file", "filename", "file_name", "filepath", "image", "image_path", "path", "name"),
-}
+NAMES = tomllib.loads(Path(__file__).with_name("columns.toml").read_text(encoding="utf-8"))
 # What JSON and tables of any content raise, nested too deeply or with numbers too large included.
 BROKEN_ROWS = (
     pa.ArrowException, OSError, ValueError, TypeError, AttributeError, OverflowError,
@@ -48,7 +41,7 @@ TWO_TEXTS = "caption in KEY.json that differs from KEY.txt, which is used"
 
 @lru_cache(maxsize=1000)
 def our_names(names: tuple[str, ...], files: bool = False) -> list[str]:
-    """Give columns those of our names (`NAMES`; "file" only if `files`) that are free."""
+    """Give columns those of our names (columns.toml; "file" only if `files`) that are free."""
     plain = [name.strip().removeprefix("\ufeff").lower() for name in names]
     ours = list(names)
     for name, others in NAMES.items():

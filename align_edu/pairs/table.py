@@ -28,7 +28,7 @@ def read_pairs(path: str | Path) -> pa.Table:
 
     path: a parquet; a TSV, CSV or JSON lines with a header, or with caption and url in either
     order; a folder of shards (their parquets, or KEY.txt and KEY.json in a tar that has none); or
-    the output folder of `filter_pairs`. The column names of `NAMES` become ours.
+    the output folder of `filter_pairs`. The column names of columns.toml become ours.
 
     Returns a table with at least the column `caption` (string); rows follow the files' names, and
     those of a folder of tars have a column `shard`, the name of the tar without its ending.

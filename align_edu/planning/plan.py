@@ -172,10 +172,8 @@ def _length(preset: Preset, chip: Chip, chips: int, length: int | None) -> int:
     if preset.loss.cores > 1 and chips > 1:
         raise InputError(f"--chips {chips}: loss.cores > 1 is for one device; give --chips 1")
     if batch % chips:
-        raise InputError(
-            f"--chips {chips}: does not divide recipe.batch_size {batch};"
-            " choose a divisor, or another batch by --set recipe.batch_size=N"
-        )
+        remedy = "choose a divisor, or another batch by --set recipe.batch_size=N"
+        raise InputError(f"--chips {chips}: does not divide recipe.batch_size {batch}; {remedy}")
     if length is None:
         return min(CPU_TEXT_LENGTH, longest) if chip.name == "here" else longest
     if not 1 <= length <= longest:

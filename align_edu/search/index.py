@@ -128,15 +128,13 @@ class ImageIndex:
     def save(self, folder: str | Path) -> Path:
         """Write the index into a folder, with paths relative to it, as `Vectors.write` does."""
         home = Path(folder).resolve()
+        run = None if self.run is None else os.path.relpath(self.run, home)
         described = {
-            "kind": self.kind,
-            "run": None if self.run is None else os.path.relpath(self.run, home),
-            "model": self.model,
-            "width": self.width,
+            "kind": self.kind, "run": run, "model": self.model, "width": self.width,
             "left_out": self.left_out,
             "images": [os.path.relpath(file, home) for file in self.files],
             "skipped": {os.path.relpath(file, home): why for file, why in self.skipped.items()},
-        }
+        }  # fmt: skip
         self._vectors.write(Path(folder), described)
         return Path(folder)
 

@@ -152,16 +152,11 @@ def _text_tower(run: Run) -> dict[str, Any]:
         "tensors": {name: [start, *tower[name].shape] for name, start in zip(tower, starts)},
         "weights": _floats(torch.cat([each.flatten() for each in tower.values()])),
         "vocabulary": run.tokenizer.get_vocab() if run.tokenizer else {},
-        "max_length": run.preset.text.max_length,
-        "layers": run.preset.text.layers,
-        "heads": run.preset.text.heads,
+        **{name: getattr(run.preset.text, name) for name in ("max_length", "layers", "heads")},
         "sigma": run.model.temperature().item(),
         "text_weight": TEXT_WEIGHT,
         "image_weight": IMAGE_WEIGHT,
-        "check": [
-            {"text": text, "embedding": _floats(row)}
-            for text, row in zip(texts, checks, strict=True)
-        ],
+        "check": [{"text": t, "embedding": _floats(row)} for t, row in zip(texts, checks)],
     }
 
 

@@ -90,10 +90,9 @@ class TrainingBatches(Dataset[Batch]):
         self.batches_per_epoch = len(self.kept) // size
         if self.batches_per_epoch == 0:
             reasons = ", ".join(f"{count} {reason}" for reason, count in self.skipped.items())
-            raise InputError(
-                f"{len(self.kept)} readable pairs do not fill one batch of {size} (skipped:"
-                f" {reasons or 'none'}); give more data or set recipe.batch_size"
-            )
+            wrong = f"{len(self.kept)} readable pairs do not fill one batch of {size}"
+            remedy = "give more data or set recipe.batch_size"
+            raise InputError(f"{wrong} (skipped: {reasons or 'none'}); {remedy}")
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     @property
@@ -197,10 +196,9 @@ class TrainingBatches(Dataset[Batch]):
                 broken[int(pairs[i])] = reason
                 place = (place + size) % (self.batches_per_epoch * size)
                 if place == places[i]:
-                    raise InputError(
-                        f"{self.batches_per_epoch} pictures in a row cannot be read ({reason});"
-                        " drop broken ones with `align-edu filter`, or check the shards"
-                    )
+                    wrong = f"{self.batches_per_epoch} pictures in a row cannot be read ({reason})"
+                    remedy = "drop broken ones with `align-edu filter`, or check the shards"
+                    raise InputError(f"{wrong}; {remedy}")
                 pairs[i] = self.kept[self._order[place]]
                 pictures[i : i + 1], (reason,) = self._files[[int(pairs[i])]]
         return pictures

@@ -93,15 +93,12 @@ class MetricsLog(ExitStack):
         values = torch.stack(self.losses).tolist() if self.losses else []
         for ago, value in enumerate(reversed(values)):
             if not math.isfinite(value):
-                raise TrainingStopped(
-                    f"step {step - ago}: the loss is {value}; lower recipe.learning_rate or raise"
-                    " loss.temperature and start again from the last checkpoint"
-                )
+                remedy = "lower recipe.learning_rate or raise loss.temperature and start again"
+                wrong = f"step {step - ago}: the loss is {value}"
+                raise TrainingStopped(f"{wrong}; {remedy} from the last checkpoint")
         if sigma <= 0:
-            raise TrainingStopped(
-                f"step {step}: the temperature fell to {sigma:.3g}; set loss.log_temperature=true"
-                " or lower recipe.learning_rate and start again"
-            )
+            remedy = "set loss.log_temperature=true or lower recipe.learning_rate and start again"
+            raise TrainingStopped(f"step {step}: the temperature fell to {sigma:.3g}; {remedy}")
         return values
 
     def write(self, step: int, seconds: float, sigma: float, gap: Tensor, rate: float) -> None:
@@ -111,18 +108,12 @@ class MetricsLog(ExitStack):
             return
         size = self._preset.recipe.batch_size
         floor, chance, best = loss_range(self._preset, gap.item())
+        speed = round(len(values) * size / (seconds - self._seconds), 1)
         row = {
-            "step": step,
-            "loss": sum(values) / len(values),
-            "floor": floor,
-            "chance": chance,
-            "temperature": sigma,
-            "best_temperature": best,
-            "learning_rate": rate,
-            "pairs_per_second": round(len(values) * size / (seconds - self._seconds), 1),
-            "seconds": round(seconds, 3),
-            "pairs_seen": step * size,
-        }
+            "step": step, "loss": sum(values) / len(values), "floor": floor, "chance": chance,
+            "temperature": sigma, "best_temperature": best, "learning_rate": rate,
+            "pairs_per_second": speed, "seconds": round(seconds, 3), "pairs_seen": step * size,
+        }  # fmt: skip
         self._seconds = seconds
         try:
             with self._file.open("a", encoding="utf-8") as file:

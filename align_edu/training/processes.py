@@ -49,9 +49,9 @@ class Machine:
     def rows(self, batch_size: int) -> range:
         """Return this process's rows of the global batch; InputError if it does not divide."""
         if batch_size % self.devices:
+            among = f"among {self.devices} processes or devices; make it a multiple of"
             raise InputError(
-                f"recipe.batch_size {batch_size} does not divide among {self.devices} processes or"
-                f" devices; make it a multiple of {self.devices}"
+                f"recipe.batch_size {batch_size} does not divide {among} {self.devices}"
             )
         share = batch_size // self.processes
         return range(self.rank * share, (self.rank + 1) * share)

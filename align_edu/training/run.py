@@ -169,10 +169,9 @@ def load_weights(path: Path, model: nn.Module, tensors: dict[str, Tensor] | None
         model.load_state_dict(load_tensors(path) if tensors is None else tensors)
     except RuntimeError as error:
         first = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(
-            f"{path}: weights of another preset or size ({first[0].strip()[:160]});"
-            " use the preset and the vocabulary that they were trained with"
-        ) from error
+        wrong = f"{path}: weights of another preset or size ({first[0].strip()[:160]})"
+        remedy = "use the preset and the vocabulary that they were trained with"
+        raise InputError(f"{wrong}; {remedy}") from error
 
 
 def save_checkpoint(

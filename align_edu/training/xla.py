@@ -98,19 +98,17 @@ def open_mesh() -> XlaMesh:
         import torch_xla.runtime as runtime
         from torch_xla import backends
     except ImportError as error:
-        raise InputError(
-            f"torch_xla cannot be imported ({error}); install it beside torch 2.9 on Linux"
-            " x86-64 (pip install torch_xla==2.9.0), or choose device cpu or cuda"
-        ) from error
+        remedy = "install it beside torch 2.9 on Linux x86-64 (pip install torch_xla==2.9.0)"
+        message = f"torch_xla cannot be imported ({error}); {remedy}, or choose device cpu or cuda"
+        raise InputError(message) from error
     try:
         runtime.use_spmd()
         count = runtime.global_runtime_device_count()
         device = torch_xla.device()
     except (OSError, RuntimeError) as error:  # no libtpu, or no such kind of device
-        raise InputError(
-            f"torch_xla finds no device ({str(error).partition('. ')[0]}); on a TPU host set"
-            " PJRT_DEVICE=TPU, for a trial without one PJRT_DEVICE=CPU"
-        ) from error
+        remedy = "on a TPU host set PJRT_DEVICE=TPU, for a trial without one PJRT_DEVICE=CPU"
+        reason = str(error).partition(". ")[0]
+        raise InputError(f"torch_xla finds no device ({reason}); {remedy}") from error
     logging.getLogger(backends.__name__).setLevel(logging.ERROR)  # it warns at its first call
     # A TPU would round the inputs of fp32 products to bfloat16, and logits to steps of 0.25.
     backends.set_mat_mul_precision("highest")
