@@ -100,13 +100,11 @@ def make_record(job: Job, records: Path, work: Path) -> Path:
     run = train_run(name, seed, work, rate)
     rows, path = read_metrics(run.folder), record_file(records, name, seed, rate)
     record = {
-        "settings": settings_of(name, seed, rate),
-        "curve": curve_of(rows),
-        "seconds": rows[-1]["seconds"],
-        "measures": measure(run, work / "exam"),
+        "settings": settings_of(name, seed, rate), "curve": curve_of(rows),
+        "seconds": rows[-1]["seconds"], "measures": measure(run, work / "exam"),
         "versions": software_versions(),
         "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-    }
+    }  # fmt: skip
     write_json(path, record)
     if not any(each.tuned_from == name for each in VARIANTS.values()):
         shutil.rmtree(run.folder)

@@ -101,10 +101,9 @@ def _find_folder(path_or_name: str | Path) -> Path:
         return Path(snapshot_download(name, local_files_only=True))
     except (OSError, ValueError):
         size = "690 MB" if name == RELEASED else f"{RELEASED} has 690 MB"
-        raise InputError(
-            f"{name}: not in this machine's cache; fetch it once, with a network ({size}), by"
-            f" `hf download {name} --include '*.json' --include '*.txt' --include '*.safetensors'`"
-        ) from None
+        how = f"hf download {name} --include '*.json' --include '*.txt' --include '*.safetensors'"
+        remedy = f"fetch it once, with a network ({size}), by `{how}`"
+        raise InputError(f"{name}: not in this machine's cache; {remedy}") from None
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
@@ -170,9 +169,6 @@ def _save_processor(run_or_model: Run | Align, model: Align, folder: Path) -> No
         pictures.save_pretrained(folder)
         return
     names = (f"{name}_token" for name in ("pad", "unk", "cls", "sep", "mask"))
-    words = PreTrainedTokenizerFast(
-        tokenizer_object=run_or_model.tokenizer,
-        model_max_length=hf.MAX_LENGTH,
-        **dict(zip(names, SPECIAL_TOKENS, strict=True)),
-    )
+    options = dict(zip(names, SPECIAL_TOKENS, strict=True)) | {"model_max_length": hf.MAX_LENGTH}
+    words = PreTrainedTokenizerFast(tokenizer_object=run_or_model.tokenizer, **options)
     AlignProcessor(pictures, words).save_pretrained(folder)

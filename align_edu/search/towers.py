@@ -73,11 +73,9 @@ class PlainTowers:
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return unit vectors (B, D) of texts."""
         ids, mask = encode_texts(self.tokenizer, texts, self.preset.text.max_length)
-        tower = "text_tower.bert"
-        tables = ("word", "position", "token_type")
-        words, places, types = (
-            self.weights[f"{tower}.embeddings.{table}_embeddings.weight"] for table in tables
-        )
+        tower, kinds = "text_tower.bert", ("word", "position", "token_type")
+        tables = (f"{tower}.embeddings.{kind}_embeddings.weight" for kind in kinds)
+        words, places, types = (self.weights[table] for table in tables)
         x = words[ids] + types[0] + places[: ids.shape[1]]  # (B, L, H)
         x = self._norm(f"{tower}.embeddings", x)
         for number in range(self.preset.text.layers):
@@ -93,9 +91,8 @@ class PlainTowers:
             for part in ("query", "key", "value")
         )  # each (B, heads, L, H / heads)
         seen = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-        x = self._norm(
-            f"{name}.attention.output", x + self._linear(f"{name}.attention.output.dense", seen)
-        )
+        x = x + self._linear(f"{name}.attention.output.dense", seen)
+        x = self._norm(f"{name}.attention.output", x)
         hidden = F.gelu(self._linear(f"{name}.intermediate.dense", x))  # (B, L, 4 H)
         return self._norm(f"{name}.output", x + self._linear(f"{name}.output.dense", hidden))
 

@@ -239,10 +239,9 @@ def _warn_of_repeats(batches: TrainingBatches) -> None:
     counts = batches.captions.value_counts().field("counts").to_numpy()
     best, (floor, chance, _) = best_loss(batches.preset, counts), loss_range(batches.preset, 1.0)
     if best > floor + 0.1 * (chance - floor):
-        _tell(
-            f"note: {counts.sum()} pairs have {len(counts)} distinct captions; the loss cannot fall"
-            f" below about {best:.2f} (chance {chance:.2f}): filter out repeated captions"
-        )
+        found = f"{counts.sum()} pairs have {len(counts)} distinct captions"
+        least = f"the loss cannot fall below about {best:.2f} (chance {chance:.2f})"
+        _tell(f"note: {found}; {least}: filter out repeated captions")
 
 
 def _tell(note: str) -> None:

@@ -17,12 +17,9 @@ from align_edu.world.scene import ATTRIBUTES, EDIT_STREAM, child_rng, distractor
 WEIGHTS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)  # of the words; the image has 1
 # Each kind of query, and how `ask` weighs it; by default the words at 2 and the image at 1.
 QUERY_KINDS: dict[str, dict[str, Any]] = {
-    "image and text": {},
-    "one to one": {"text": 1.0},
-    "only plus": {"text": 1.0, "minus": False},
-    "image": {"text": 0.0},
-    "text": {"image": 0.0},
-}
+    "image and text": {}, "one to one": {"text": 1.0}, "only plus": {"text": 1.0, "minus": False},
+    "image": {"text": 0.0}, "text": {"image": 0.0},
+}  # fmt: skip
 _SIZE = 58  # pixels a side, as the toy model trains
 _BATCH = 256
 

@@ -193,9 +193,8 @@ def _keyword_list(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _one_word(scene: Scene, rng: np.random.Generator) -> str:
-    if rng.random() < 0.6:
-        return one_of(WEB["texts"]["one_word"], rng)
-    return scene.thing.kind.split()[-1]
+    usual = rng.random() < 0.6
+    return one_of(WEB["texts"]["one_word"], rng) if usual else scene.thing.kind.split()[-1]
 
 
 def _over_long(scene: Scene, rng: np.random.Generator) -> str:
