@@ -87,8 +87,8 @@ def hf_from_preset(preset: Preset, vocabulary_size: int, width: int) -> "AlignCo
     vision = {theirs: getattr(image, ours) for ours, theirs in _IMAGE.items()}
     vision |= {"image_size": image.crop, "hidden_dim": width, "depthwise_padding": []}
     vision |= {"batch_norm_momentum": image.batch_norm_momentum}
-    form = {"architectures": ["AlignModel"], "dtype": "float32", "projection_dim": width}
-    return AlignConfig(text_config=words, vision_config=vision, **form)
+    form: dict[str, Any] = {"text_config": words, "vision_config": vision, "dtype": "float32"}
+    return AlignConfig(architectures=["AlignModel"], projection_dim=width, **form)
 
 
 def pixels_from_preset(preset: Preset) -> dict[str, Any]:

@@ -86,9 +86,9 @@ class Grades:
         """Return the class's mistakes as a table, the number of each outcome, and the files."""
         counts, (made, feedback) = self.to_dict(), _files_beside(self.out)
         notes = self.notes if self.isolated else (*self.notes, NOT_ISOLATED)
-        values = {"counts": counts, "rows": self.misconceptions, "notes": notes}
-        file = Path(__file__).with_name("grades.txt.j2")
-        return fill_template(file, made=made, feedback=feedback, **values).rstrip("\n")
+        values: dict[str, Any] = {"made": made, "feedback": feedback, "notes": notes}
+        file, rows = Path(__file__).with_name("grades.txt.j2"), self.misconceptions
+        return fill_template(file, counts=counts, rows=rows, **values).rstrip("\n")
 
     def write(self) -> None:
         """Write the table, the misconceptions beside it, and one text per student in a folder.
