@@ -257,8 +257,8 @@ def _export(run: Path, out: Path, gallery: Path | None) -> Answer:
 
 
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:
+    from align_edu.planning import plan_run
     from align_edu.planning.chips import get_chip, measure_here
-    from align_edu.planning.plan import plan_run
 
     recipe = replace_fields(get_preset(preset), options["set"])
     kind = measure_here(recipe) if chip == "here" else get_chip(chip)

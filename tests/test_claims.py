@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from align_edu.claims import measures, records, sweep, table, verdicts
+from align_edu import claims
+from align_edu.claims import measures, sweep, verdicts
 from align_edu.claims.verdicts import PAGE, RECORDS, details, summary, write_page
 from align_edu.cli import main
 from align_edu.io import InputError
@@ -57,7 +58,7 @@ def test_verdicts(
         for seed in (1, 2, 3):
             hits = "".join("01"[int(u < share)] for u in rng.random(300))
             write_record(tmp_path, name, seed, hits)
-    claim = table.claims(["negatives"])["negatives"]
+    claim = claims.claims(["negatives"])["negatives"]
     outcome = verdicts.judge(claim, tmp_path)
     assert outcome.verdict == verdict
     text = details({"negatives": outcome})
@@ -68,27 +69,27 @@ def test_verdicts(
 
 def test_every_variant_is_one_that_trains() -> None:
     """All presets are valid, all data are known, and every variant belongs to a claim."""
-    used = {name for claim in table.claims().values() for name in claim.variants}
-    assert used == set(table.VARIANTS)
-    for name, variant in table.VARIANTS.items():
+    used = {name for claim in claims.claims().values() for name in claim.variants}
+    assert used == set(claims.VARIANTS)
+    for name, variant in claims.VARIANTS.items():
         variant.preset(variant.rates[0] if variant.rates else None)
         assert variant.data.filters in ("all", "none", *sweep.RULES), name
         assert variant.data.how in ("random", "systematic") and variant.seeds >= 3
-    assert len({records.record_file(Path(), name, 1) for name in used}) == len(used)
+    assert len({claims.record_file(Path(), name, 1) for name in used}) == len(used)
 
 
 def write_record(folder: Path, name: str, seed: int, hits: str, rate: float | None = None) -> None:
-    record = {"settings": records.settings_of(name, seed, rate), "measures": {"twins": hits}}
-    records.record_file(folder, name, seed, rate).write_text(json.dumps(record))
+    record = {"settings": claims.settings_of(name, seed, rate), "measures": {"twins": hits}}
+    claims.record_file(folder, name, seed, rate).write_text(json.dumps(record))
 
 
 def test_a_rate_is_chosen_at_the_tuning_seed(tmp_path: Path) -> None:
-    rates, seed = table.VARIANTS["lamb"].rates, table.TUNING_SEED
+    rates, seed = claims.VARIANTS["lamb"].rates, claims.TUNING_SEED
     jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], None))
     assert jobs == [("lamb", seed, rate) for rate in rates]
     for rate, hits in zip(rates, ("0110", "1110", "0001"), strict=True):
         write_record(tmp_path, "lamb", seed, hits, rate)
-    assert records.chosen_rate(tmp_path, "lamb") == rates[1]
+    assert claims.chosen_rate(tmp_path, "lamb") == rates[1]
     jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], 2))
     assert jobs == [("lamb", 1, rates[1]), ("lamb", 2, rates[1])]
 
@@ -111,9 +112,9 @@ def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
     sizes = {"PICTURES": 60, "TASK_PICTURES": 40, "TRAINING_PICTURES": 40, "QUERIES": 4}
     for name, value in sizes.items():
         monkeypatch.setattr(measures, name, value)
-    data = table.Data(pairs=300, noise=0.0, filters="none", first=280, wrong=0.5, how="systematic")
-    tiny = table.Variant({"recipe.batch_size": 32}, data, steps=2)
-    monkeypatch.setitem(table.VARIANTS, "tiny", tiny)
+    data = claims.Data(pairs=300, noise=0.0, filters="none", first=280, wrong=0.5, how="systematic")
+    tiny = claims.Variant({"recipe.batch_size": 32}, data, steps=2)
+    monkeypatch.setitem(claims.VARIANTS, "tiny", tiny)
     work = tmp_path / "work"
     measures.write_exam(work / "exam")
     made = [sweep.make_record(("tiny", 1, None), tmp_path / name, work) for name in "12"]
@@ -121,14 +122,14 @@ def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert one["curve"] == two["curve"] and one["measures"] == two["measures"]
     assert len(one["measures"]["twins"]) == 2 * 60
     assert set(one["measures"]["object"]) <= {"0", "1"}
-    assert records.read_record(tmp_path / "1", "tiny", 1, None) == one
+    assert claims.read_record(tmp_path / "1", "tiny", 1, None) == one
     assert not list((work / "runs").iterdir())
-    assert list(records.values_of(tmp_path / "1", "tiny", "loss")) == [1]
+    assert list(claims.values_of(tmp_path / "1", "tiny", "loss")) == [1]
 
 
 def test_spoilt_captions(tmp_path: Path) -> None:
     """Half of the captions change: from any pair, or always from one other kind of object."""
-    plain = table.Data(pairs=400, noise=0.0, filters="none")
+    plain = claims.Data(pairs=400, noise=0.0, filters="none")
     found = {}
     for how in ("", "random", "systematic"):
         data = replace(plain, wrong=0.5, how=how) if how else plain
@@ -152,11 +153,11 @@ def test_the_command_shows_one_claim_and_all(capsys: pytest.CaptureFixture[str])
     assert main(["claims", "show", "negatives", *where]) == 0
     assert "Table 8, rows 5 and 6" in capsys.readouterr().out
     assert main(["claims", "show", *where, "--json"]) == 0
-    assert set(json.loads(capsys.readouterr().out)["verdicts"]) == set(table.claims())
+    assert set(json.loads(capsys.readouterr().out)["verdicts"]) == set(claims.claims())
     assert main(["claims", "run", "alchemy", *where]) == 2
     assert "claim 'alchemy' does not exist; choose one of dimension" in capsys.readouterr().err
     with pytest.raises(InputError):
-        table.claims(["alchemy"])
+        claims.claims(["alchemy"])
 
 
 @pytest.mark.long
@@ -164,7 +165,7 @@ def test_the_command_shows_one_claim_and_all(capsys: pytest.CaptureFixture[str])
 def test_recorded_runs_are_made_again(seed: int, tmp_path: Path) -> None:
     """The cheapest family at its recorded seeds: the same curve on the same kind of machine."""
     name = "noise 0 %, 3,000 pairs once"
-    recorded = records.read_record(ROOT / RECORDS, name, seed, None)
+    recorded = claims.read_record(ROOT / RECORDS, name, seed, None)
     assert recorded is not None
     measures.write_exam(tmp_path / "exam")
     made = json.loads(sweep.make_record((name, seed, None), tmp_path, tmp_path).read_text())

@@ -9,9 +9,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from align_edu.cli import main
 from align_edu.model.image_tower import ImageTower
+from align_edu.planning import CPU_TEXT_LENGTH, plan_run
 from align_edu.planning.chips import get_chip, measure_here
 from align_edu.planning.count import Counting, count_image_tower, count_text_tower, optimizer_cost
-from align_edu.planning.plan import CPU_TEXT_LENGTH, plan_run
 from align_edu.presets import Recipe, get_preset, replace_fields
 from align_edu.training import build_optimizer
 from tests.samples import refused

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from align_edu import claims
+from align_edu.claims import TUNING_SEED, VARIANTS, Data, read_record, record_file, settings_of
 from align_edu.claims.measures import measure, write_exam
-from align_edu.claims.records import chosen_rate, read_record, record_file, settings_of
-from align_edu.claims.table import TUNING_SEED, VARIANTS, Data
 from align_edu.filters import Rules, filter_pairs
 from align_edu.io import TrainingStopped, folder_written_whole, only_writer, write_json
 from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
@@ -80,7 +80,7 @@ def missing_runs(records: Path, work: Path, names: list[str], seeds: int | None)
         if missing := [job for job in tuning if read_record(records, *job) is None]:
             yield from missing
             continue
-        rate, start = chosen_rate(records, name), variant.tuned_from
+        rate, start = claims.chosen_rate(records, name), variant.tuned_from
         for seed in range(1, (seeds or variant.seeds) + 1):
             if read_record(records, name, seed, rate) is not None:
                 continue

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from align_edu.claims.records import values_of
-from align_edu.claims.table import CLAIMS, Claim, claims
+from align_edu.claims import CLAIMS, Claim, chosen_rate, claims, read_record
 from align_edu.io import fill_template, written_whole
 
 RECORDS = Path("data_samples/recorded_runs/claims")
 PAGE = Path("notebooks/CLAIMS.md")
 NUMBERS = ("sigma", "sigma_best", "loss", "floor")  # measures that are no shares
 RESAMPLES = 1_000
+MOST_SEEDS = 10  # seeds 1 to 10 are looked for
 VERDICTS = ("reproduced", "contradicted", "undecided", "not testable here", "not run yet")
 
 Values = Mapping[int, np.ndarray]  # by seed: (Q,) hits, or one number
@@ -47,6 +47,24 @@ class Outcome:
     def seeds(self, variant: str) -> int:
         """Return how many seeds of a variant have records."""
         return max((len(e.seeds) for (v, _), e in self.cells.items() if v == variant), default=0)
+
+
+def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
+    """Return one measure of a variant at each seed that has a record: (Q,) hits or one number."""
+    try:
+        rate = chosen_rate(records, name)
+    except LookupError:
+        return {}
+    found = {}
+    for seed in range(1, MOST_SEEDS + 1):
+        record = read_record(records, name, seed, rate)
+        if record and measure in record["measures"]:
+            value = record["measures"][measure]
+            if isinstance(value, str):
+                found[seed] = np.frombuffer(value.encode(), np.uint8) - float(ord("0"))
+            else:
+                found[seed] = np.array([value])
+    return found
 
 
 def estimate(terms: Sequence[tuple[float, Values]], margin: float = 0.0) -> Estimate | None:
