@@ -140,17 +140,14 @@ def _results(out: Path, run: Any, measures: dict[str, Any]) -> dict[str, Any]:
     """Return the content of results.json but the settings and the seconds."""
     funnel = read_json(out / "filtered" / "funnel.json")
     last = read_metrics(run.folder)[-1]
+    machine = {"system": f"{platform.system()} {platform.machine()}", "cores": usable_cores()}
     return {
         **measures,
         "pairs": {"raw": funnel["raw"], "kept": funnel["kept"], "seen": last["pairs_seen"]},
-        "steps": last["step"],
-        "loss": last["loss"],
-        "temperature": last["temperature"],
+        "steps": last["step"], "loss": last["loss"], "temperature": last["temperature"],
         "parameters": sum(p.numel() for p in run.model.parameters()),
-        "versions": software_versions(),
-        "machine": {"system": f"{platform.system()} {platform.machine()}", "cores": usable_cores()},
-        "funnel": funnel,
-    }
+        "versions": software_versions(), "machine": machine, "funnel": funnel,
+    }  # fmt: skip
 
 
 def _report(out: Path, run: Any, index: Any, results: dict[str, Any]) -> None:

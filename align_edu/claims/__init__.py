@@ -1,8 +1,7 @@
 """The scoreboard: what is claimed, the runs that test it at toy size, and their records.
 
-claims.toml holds claims and runs as values that never change: all of it was fixed before the first
-run. Runs of one seed share the order of their pairs and,
-where the shapes allow, their first weights, so their difference is paired.
+claims.toml holds claims and runs, all fixed before the first run. Runs of one seed share the order
+of their pairs and, where the shapes allow, their first weights, so their difference is paired.
 """
 
 import json

@@ -44,16 +44,12 @@ def diagnose() -> list[Finding]:
     remedy = "" if fits else f"use Python 3.11 to 3.13, then {INSTALL}"
     return [
         Finding("Python", fits, platform.python_version(), remedy),
-        *_packages(),
-        _torch_xla(),
-        _pip_check(),
-        _compiler(),
-        _bubblewrap(),
+        *_packages(), _torch_xla(), _pip_check(), _compiler(), _bubblewrap(),
         Finding("cores", True, str(cores), slow),
         _room("memory", _free_memory(), MEMORY_GIB, "close other programs"),
         _room("disk", shutil.disk_usage(Path.cwd()).free / 2**30, DISK_GIB, "make room here"),
         Finding("network", True, "not needed: nothing is downloaded after the installation"),
-    ]
+    ]  # fmt: skip
 
 
 def print_report() -> bool:
@@ -77,11 +73,8 @@ def _packages() -> list[Finding]:
     except metadata.PackageNotFoundError:
         return [Finding(PACKAGE, False, "not installed", INSTALL)]
     extras = [{"extra": extra} for extra in ("", "notebooks")]
-    return [
-        _package(each)
-        for each in needed
-        if not each.marker or any(map(each.marker.evaluate, extras))
-    ]
+    direct = (r for r in needed if not r.marker or any(map(r.marker.evaluate, extras)))
+    return list(map(_package, direct))
 
 
 def _package(requirement: Requirement) -> Finding:

@@ -94,10 +94,8 @@ def exercise(
         by_hand = [tuple(map(argument, row, types)) for row in data["cases"]]
         return [*by_hand, *map(tuple, random_cases(generator))]
 
-    wrong = tuple(
-        WrongAnswer(_mistaken(reference, name, mistake), mistake["says"])
-        for name, mistake in data["mistakes"].items()
-    )
+    mistakes = data["mistakes"].items()
+    wrong = tuple(WrongAnswer(_mistaken(reference, n, made), made["says"]) for n, made in mistakes)
     hints = tuple(Hint(*hint) for hint in data["hints"])
     new = Exercise(notebook, reference, cases, wrong, hints, observe)
     return EXERCISES.setdefault(new.name, new)

@@ -136,10 +136,9 @@ class ImageTower(nn.Module):
                 module.inplace = False  # in place, autograd would copy the input first
         set_padding(self.trunk, settings.padding)
         trunk_width = MBConvConfig.adjust_channels(320, settings.width)
-        self.projection = (
-            nn.Linear(trunk_width, settings.projection) if settings.projection else nn.Identity()
-        )
-        self.width = settings.projection or trunk_width
+        wide = settings.projection
+        self.projection = nn.Linear(trunk_width, wide) if wide else nn.Identity()
+        self.width = wide or trunk_width
         self.recompute = settings.recompute
 
     def forward(self, pixels: Tensor) -> Tensor:

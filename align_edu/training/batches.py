@@ -131,14 +131,11 @@ class TrainingBatches(Dataset[Batch]):
         """
         size = self.preset.recipe.chunk or len(self.rows)
         chunks = [_cut(chunk, _PIECE) for chunk in _cut(self.rows, size)]
-        loader = DataLoader(
-            self,
-            batch_size=None,  # __getitem__ returns whole pieces
+        loader = DataLoader(  # without a batch size: __getitem__ returns whole pieces
+            self, batch_size=None, num_workers=self.preset.recipe.workers, pin_memory=pinned,
             sampler=((s, piece) for s in itertools.count(step) for c in chunks for piece in c),
-            num_workers=self.preset.recipe.workers,
-            pin_memory=pinned,
             generator=torch.Generator(),
-        )
+        )  # fmt: skip
         pieces = iter(loader)
         while True:
             try:
@@ -165,13 +162,11 @@ class TrainingBatches(Dataset[Batch]):
         if not reasons:
             many = len(first) > _FEW and sys.platform == "linux"  # where workers are forked
             parts = _cut(range(len(first)), _PIECE)
-            loader = DataLoader(
-                self._files,
-                batch_size=None,
+            loader = DataLoader(  # its generator: it must not draw from the global one
+                self._files, batch_size=None, generator=torch.Generator(),
                 sampler=[first[part.start : part.stop].tolist() for part in parts],
                 num_workers=usable_cores() if many else 0,
-                generator=torch.Generator(),  # the loader must not draw from the global one
-            )
+            )  # fmt: skip
             with tqdm(total=len(first), desc="reading pictures", disable=not progress) as bar:
                 for part, (pictures, wrong) in zip(parts, loader, strict=True):
                     if self.pictures is not None:

@@ -11,8 +11,8 @@ import statistics
 
 import torch
 
+from align_edu.planning import plan_run
 from align_edu.planning.chips import measure_here
-from align_edu.planning.plan import plan_run
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.loop import keep_freed_memory
 from tests.benchmarks.measure import options, timed
