@@ -136,6 +136,11 @@ def names_by_lift(counts: Tensor) -> tuple[int, ...]:
     return tuple(np.flatnonzero(best != np.arange(len(best))).tolist())
 
 
+def loss_by_bce(cosines: Tensor, sigma: float, bias: float) -> float:
+    logits, pairs = cosines.double() / sigma + bias, torch.eye(len(cosines), dtype=torch.float64)
+    return F.binary_cross_entropy_with_logits(logits, pairs, reduction="sum").item() / len(cosines)
+
+
 def stop_by_lists(validation: Tensor, patience: int) -> int:
     losses = validation.tolist()
     for end in range(patience, len(losses)):
@@ -212,6 +217,8 @@ RIGHT: list[tuple[str, Answer]] = [
     ("never_mended", names_by_lift),
     ("worth_their_cost", front_by_sweep),
     ("pairs_for_budget", pairs_by_fractions),
+    ("pairwise_loss", loss_by_bce),
+    ("balanced_share", lambda counts, most: [1 if n <= most else most / n for n in counts.tolist()]),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("amplification", amplified),

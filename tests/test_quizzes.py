@@ -80,6 +80,12 @@ def card(hits: int, n: int) -> str:
     return line[1].replace(" (", ", ")
 
 
+def kept_of_a_query(pairs: int) -> float:
+    shares = ours("balanced_share", torch.tensor([pairs, 5_000]), 20_000)
+    assert shares[1] == 1
+    return shares[0].item()
+
+
 def query(image: float, text: float) -> str:
     length = math.hypot(image, text)
     return f"({image / length:.2f}, {text / length:.2f})"
@@ -158,6 +164,10 @@ RIGHT = [
     ("16", "plain BatchNorm", f"{N:,}"),
     ("17", "3 × 3 filters", places("tf_static")),
     ("17", "AlignModel gives the loss 1.5", f"{2 * 1.5:g}"),
+    ("18", "yes-or-no questions", f"{256**2:,} questions, {256} of them yes"),
+    ("18", "the bias is 0", f"{ours('pairwise_loss', torch.zeros(16, 16), 1.0, 0.0):.2f}"),
+    ("18", "1,000,000 pairs", f"{kept_of_a_query(1_000_000):.0%}".replace("%", " %…keeps all")),
+    ("18", "at 100", f"σ never falls below {1 / 100}…"),
     ("19", "85 of 100 dogs", f"{ours('amplification', [NINE_RED], ['red'], [0.85]):.2f}"),
     ("19", "looks like the sought one", f"{1_000_000 // 1_000:,}"),
     ("17", "the byte 51", f"{ours('scaled', 51):g}"),
@@ -211,6 +221,8 @@ OTHERS = [
     ("14", f"{ours('pairs_for_budget', 3e12, 4e6, 0.0):,}", "leaves the text tower out"),
     ("17", places("same"), '"same"'),
     ("17", f"{51 / 255:g}", "scale from 0 to 1"),
+    ("18", f"{math.log(2):.2f}", "ln 2"),
+    ("18", f"{chance_loss(16):.2f}", "2 ln 16"),
     ("17", f"{(51 / 255 - 0.485) / 0.229:.2f}", "ImageNet"),
 ]
 
