@@ -18,6 +18,8 @@ def pairwise_loss(cosines: Tensor, sigma: float, bias: float) -> float:
     >>> round(pairwise_loss(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), 0.1, -5.0), 4)
     0.0134
     """
+    import torch
+
     logits = cosines.double() / sigma + bias  # (N, N)
     answers = 2 * torch.eye(len(cosines), dtype=torch.float64) - 1  # +1 for pairs, -1 for the rest
     return -torch.nn.functional.logsigmoid(answers * logits).sum().item() / len(cosines)
