@@ -218,7 +218,7 @@ RIGHT: list[tuple[str, Answer]] = [
     ("worth_their_cost", front_by_sweep),
     ("pairs_for_budget", pairs_by_fractions),
     ("pairwise_loss", loss_by_bce),
-    ("balanced_share", lambda n, most: torch.tensor([min(1, most / max(k, 1)) for k in n.tolist()])),
+    ("balanced_share", lambda n, most: most / n.clamp(min=most)),
     ("best_constant", lambda values, loss: best_guess(values.double(), 1 + (loss == "mse"))),
     ("best_epoch", stop_by_lists),
     ("amplification", amplified),
