@@ -124,7 +124,7 @@ def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert set(one["measures"]["object"]) <= {"0", "1"}
     assert claims.read_record(tmp_path / "1", "tiny", 1, None) == one
     assert not list((work / "runs").iterdir())
-    assert list(claims.values_of(tmp_path / "1", "tiny", "loss")) == [1]
+    assert list(verdicts.values_of(tmp_path / "1", "tiny", "loss")) == [1]
 
 
 def test_spoilt_captions(tmp_path: Path) -> None:
