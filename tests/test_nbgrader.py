@@ -13,11 +13,11 @@ import nbformat
 import pytest
 from traitlets.config.loader import PyFileConfigLoader
 
-from align_edu.io import InputError
 from align_edu.lab import CheckFailed
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment
+from tests.samples import refused
 from tests.submissions import MINE
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
@@ -175,8 +175,7 @@ def test_a_config_and_an_assignment_that_exist_are_not_overwritten(tmp_path, cap
     assert 'add to it: c.ClearSolutions.code_stub = {"python": "..."}' in capsys.readouterr().out
     file = tmp_path / "source" / LOSS / f"{LOSS}.ipynb"
     before = file.read_bytes()
-    with pytest.raises(InputError, match="remove it"):
-        write_assignment("06", tmp_path, seed=1)
+    refused("remove it", write_assignment, "06", tmp_path, seed=1)
     assert file.read_bytes() == before
 
 
