@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from align_edu.demo import demo_table, run_demo
-from align_edu.io import InputError
 from align_edu.presets import get_preset
+from tests.samples import refused
 
 SMALL = {"minutes": 0.05, "pairs": 700, "scenes": 20, "progress": False}
 
@@ -56,8 +56,7 @@ def test_a_finished_demo_is_only_read_and_another_one_is_refused(demo):
     before = modified(out)
     assert run_demo(out, **SMALL) == results
     for folder in (out, out / "run"):
-        with pytest.raises(InputError, match="holds something else"):
-            run_demo(folder, **(SMALL | {"seed": 1}))
+        refused("holds something else", run_demo, folder, **(SMALL | {"seed": 1}))
     assert modified(out) == before
 
 

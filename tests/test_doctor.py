@@ -110,11 +110,8 @@ def test_what_is_only_slower_or_only_for_grading_is_fine_and_has_a_remedy(monkey
     monkeypatch.setattr(jail, "find_namespaces", missing)
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(doctor, "usable_cores", lambda: 1)
-    for name, words in {
-        "bubblewrap": "install it",
-        "C++ compiler": "g++",
-        "cores": "twice",
-    }.items():
+    remedies = (("bubblewrap", "install it"), ("C++ compiler", "g++"), ("cores", "twice"))
+    for name, words in remedies:
         assert finding(name).ok and words in finding(name).remedy
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import sys
-import textwrap
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ import nbformat
 import pytest
 from traitlets.config.loader import PyFileConfigLoader
 
-from align_edu.io import InputError
 from align_edu.lab import CheckFailed
 from align_edu.lab.course import COURSE, find_lesson
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.nbgrader_assignment import DATA, NOTEBOOKS, STUB, main, write_assignment
-from tests.submissions import MINE
+from tests.samples import refused
+from tests.submissions import MINE, source_of
 
 pytest.importorskip("nbgrader", reason="nbgrader is not installed")
 
@@ -31,26 +30,20 @@ def written(tmp_path_factory):
     return cache(lambda number: write_assignment(number, tmp_path_factory.mktemp("whole")))
 
 
-def by_reference(file: Path, name: str) -> str:
-    cells = nbformat.read(file, 4).cells
-    source = next(cell.source for cell in cells if f"def {name}(" in cell.source)
-    return source.split("### BEGIN SOLUTION\n")[1].split("    ### END")[0]
-
-
-def hand_in(course: Path, assignment: str, student: str, bodies: dict[str, str]) -> None:
-    """Submit the notebook with a body in place of each stub's dots, or of the stub."""
+def hand_in(course: Path, assignment: str, student: str, answers: dict[str, str]) -> None:
+    """Submit the notebook with these cells in place of their stubs."""
     notebook = nbformat.read(course / "release" / assignment / f"{assignment}.ipynb", 4)
     for cell in notebook.cells:
-        stub = STUB.search(cell.source)
-        if stub and (body := bodies.get(stub[1])):
-            indented = textwrap.indent(textwrap.dedent(body), "    ")
-            binds = f"\n{stub[1]} = " in body
-            cell.source = body if binds else cell.source.replace("    ...", indented)
-    check = "from align_edu import lab\nlab.check('recall_at_1')"
-    notebook.cells += [nbformat.v4.new_code_cell(check)] if "recall_at_1" in bodies else []
+        if stub := STUB.search(cell.source):
+            cell.source = answers.get(stub[1], cell.source)
     folder = course / "submitted" / student / assignment
     folder.mkdir(parents=True)
     nbformat.write(notebook, folder / f"{assignment}.ipynb")
+
+
+def reference(name: str) -> str:
+    imports = "from torch import Tensor\nfrom align_edu import lab\n"
+    return f"{imports}{source_of(name)[0]}\nlab.check({name})"
 
 
 @pytest.fixture(scope="module")
@@ -93,21 +86,19 @@ def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, s
 
 
 @pytest.mark.filterwarnings("ignore:Object of type")  # nbgrader's use of its database
-def test_nbgrader_grades_each_exercise_and_keeps_no_progress(
-    nbgrader, written, tmp_path, monkeypatch
-):
+def test_nbgrader_grades_each_exercise_and_keeps_no_progress(nbgrader, tmp_path, monkeypatch):
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", str(tmp_path / "progress.json"))
     course = Path(nbgrader.coursedir.root)
-    bodies = {
-        "recall_at_1": by_reference(written("00"), "recall_at_1"),
-        "chance_loss": "import math\nreturn math.log(n)",
+    answers = {
+        "recall_at_1": reference("recall_at_1"),
+        "chance_loss": "import math\ndef chance_loss(n):\n    return math.log(n)",
         "half": "import functools, operator\nhalf = functools.partial(operator.mul, 0.5)",
     }
-    hand_in(course, START, "anna", bodies)
+    hand_in(course, START, "anna", answers)
     points, most, said = grade(nbgrader, START, "anna")
     assert (points, most) == (3, 4)
     assert "That is one direction only." in said
-    hand_in(course, LOSS, "ben", {"align_loss": by_reference(written("06"), "align_loss")})
+    hand_in(course, LOSS, "ben", {"align_loss": reference("align_loss")})
     points, most, said = grade(nbgrader, LOSS, "ben")
     assert (points, most) == (3, 6)
     assert "align_loss: right." in said and "smoothed_loss: still to be written." in said
@@ -175,8 +166,7 @@ def test_a_config_and_an_assignment_that_exist_are_not_overwritten(tmp_path, cap
     assert 'add to it: c.ClearSolutions.code_stub = {"python": "..."}' in capsys.readouterr().out
     file = tmp_path / "source" / LOSS / f"{LOSS}.ipynb"
     before = file.read_bytes()
-    with pytest.raises(InputError, match="remove it"):
-        write_assignment("06", tmp_path, seed=1)
+    refused("remove it", write_assignment, "06", tmp_path, seed=1)
     assert file.read_bytes() == before
 
 

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from align_edu.io import InputError
 from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption
 from align_edu.world.draw import draw
 from align_edu.world.scene import PLANTED_COLOURS, planted_colour, planted_scenes
+from tests.samples import refused
 
 from align_edu.world.scene import (  # isort: skip
     FACTS, HELD_OUT, Scene, Thing, child_rng, is_held_out, sample_scene, scene_facts,
@@ -171,15 +171,12 @@ def test_the_facts_of_a_scene_fit_each_other_and_go_through_json(scenes):
         assert scene_from_facts(json.loads(json.dumps(scene_facts(scene)))) == scene
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("kind", "dragon"), ("colour", None), ("count", 9), ("place", "moon"), ("relation", "in")],
-)
-def test_a_value_outside_the_catalog_is_refused_with_its_key(key, value):
+def test_a_value_outside_the_catalog_is_refused_with_its_key():
     dog, cat = Thing("dog", "red"), Thing("cat", "blue")
-    scene = Scene(dog, 1, "small", "beach", "rain", "photo", cat, "above")
-    with pytest.raises(InputError, match=f"key '{key}'"):
-        scene_from_facts({**scene_facts(scene), key: value})
+    facts = scene_facts(Scene(dog, 1, "small", "beach", "rain", "photo", cat, "above"))
+    odd = {"kind": "dragon", "colour": None, "count": 9, "place": "moon", "relation": "in"}
+    for key, value in odd.items():
+        refused(f"key '{key}'", scene_from_facts, {**facts, key: value})
 
 
 PLAIN = Scene(Thing("apple", "red"), 1, "large", "desert", "clear", "poster")
