@@ -145,6 +145,15 @@ def test_each_row_of_a_table_is_kept_or_dropped_by_a_named_rule(data):
         assert pq.read_metadata(out / "pairs.parquet").num_rows == funnel.kept
 
 
+def test_a_column_of_empty_objects_is_left_out_and_a_deeper_one_is_named(tmp_path):
+    path = tmp_path / "raw.jsonl"
+    path.write_text('{"caption": "a red cat sleeps", "url": "u", "exif": {}}\n' * 2)
+    assert filter_pairs(path, tmp_path / "out", workers=1).raw == 2
+    path.write_text('{"caption": "a red cat sleeps", "url": "u", "exif": {"make": {}}}\n')
+    with pytest.raises(InputError, match="raw.jsonl: not kept"):
+        filter_pairs(path, tmp_path / "other", workers=1)
+
+
 PICTURE = image_file()
 MEMBERS = st.tuples(
     st.sampled_from(["0", "1", "2", "a/0", "b.c", "../0", "/0", "é"]),

@@ -245,5 +245,9 @@ def _as_parquet(source: Path | pa.Table, spare: Path) -> Path:
     copy = spare / f"{source.stem if isinstance(source, Path) else 'table'}.parquet"
     with written_whole(copy) as beside:
         table = read_pairs(source) if isinstance(source, Path) else source
-        pa.parquet.write_table(table, beside)
+        for i in reversed(range(table.num_columns)):
+            if table.schema.field(i).type == pa.struct([]):  # `{}` in each row; parquet has no such
+                table = table.remove_column(i)
+        with _arrow_errors(source if isinstance(source, Path) else "the table", "not kept"):
+            pa.parquet.write_table(table, beside)
     return copy
