@@ -256,35 +256,6 @@ def interval_lines(
     return figure
 
 
-def heat_maps(
-    maps: Mapping[str, Mapping[tuple[str, str], float]], rows: Sequence[str], columns: Sequence[str]
-) -> Picture:
-    """Draw numbers over two sizes as heat maps side by side; a dash where there is none.
-
-    maps: title -> (row, column) -> number. Paper: Section 6.1, Figure 3.
-
-    >>> figure = heat_maps({"retrieval": {("B7", "Base"): 55.4}}, ["B7"], ["Mini", "Base"])
-    >>> [text.get_text() for text in figure.axes[0].texts]
-    ['–', '55.4']
-    """
-    with drawing(0.9 + 0.66 * len(rows)) as figure:
-        panels = figure.subplots(1, len(maps), squeeze=False)[0]
-        for axes, (title, cells) in zip(panels, maps.items()):
-            values = np.array([[cells.get((r, c), np.nan) for c in columns] for r in rows])
-            low, high = min(cells.values()), max(cells.values())
-            room = max(high - low, 1.0)  # light colours only, to be read on
-            limits = {"vmin": low - 0.2 * room, "vmax": high + room}
-            axes.imshow(values, cmap="Blues", aspect="auto", **limits)
-            axes.set(title=title, xlabel="text tower", ylabel="image tower")
-            axes.set_xticks(range(len(columns)), columns)
-            axes.set_yticks(range(len(rows)), rows)
-            axes.grid(visible=False)
-            for (y, x), value in np.ndenumerate(values):
-                text = "–" if np.isnan(value) else f"{value:.1f}"
-                axes.text(x, y, text, ha="center", va="center")
-    return figure
-
-
 def curves(lines: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Picture:
     """Draw lines over one another; of two, the second is thinner, so that equal ones are both seen.
 

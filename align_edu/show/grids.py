@@ -201,6 +201,33 @@ def similarity_matrix(
     return figure
 
 
+def heat_maps(
+    maps: Mapping[str, Mapping[tuple[str, str], float]], rows: Sequence[str], columns: Sequence[str]
+) -> Picture:
+    """Draw numbers over two sizes as heat maps side by side; a dash where there is none.
+
+    maps: title -> (row, column) -> number. Paper: Section 6.1, Figure 3.
+
+    >>> figure = heat_maps({"retrieval": {("B7", "Base"): 55.4}}, ["B7"], ["Mini", "Base"])
+    >>> [text.get_text() for text in figure.axes[0].texts]
+    ['–', '55.4']
+    """
+    with drawing(0.9 + 0.66 * len(rows)) as figure:
+        panels = figure.subplots(1, len(maps), squeeze=False)[0]
+        for axes, (title, cells) in zip(panels, maps.items()):
+            values = np.array([[cells.get((r, c), np.nan) for c in columns] for r in rows])
+            low, high = min(cells.values()), max(cells.values())
+            room = max(high - low, 1.0)  # light colours only, to be read on
+            limits = {"vmin": low - 0.2 * room, "vmax": high + room}
+            axes.imshow(values, cmap="Blues", aspect="auto", **limits)
+            axes.set(title=title, xlabel="text tower", ylabel="image tower")
+            axes.set_xticks(range(len(columns)), columns)
+            axes.set_yticks(range(len(rows)), rows)
+            axes.grid(visible=False)
+            _numbers(axes, values, ".1f", np.zeros(values.shape, bool), size=10)
+    return figure
+
+
 def _axes_at(figure: Picture, left: float, width: float, height: float) -> Axes:
     """Add axes near the figure's lower edge; lengths are in inches."""
     across, up = figure.get_size_inches()
@@ -217,8 +244,9 @@ def _frames(axes: Axes, count: int, colour: str, **options: Any) -> None:
 def _numbers(
     axes: Axes, values: np.ndarray, form: str, dark: np.ndarray, size: float, zero: str = ""
 ) -> None:
-    """Write each cell's number into it, in white where the cell is dark."""
+    """Write each cell's number into it, a dash for none, in white where the cell is dark."""
     for (row, column), value in np.ndenumerate(values):
-        text = f"{value:{form}}" if round(value) or not zero else zero
+        text = zero if zero and not round(value) else f"{value:{form}}"
+        text = "–" if np.isnan(value) else text
         colour = "white" if dark[row, column] else style.INK
         axes.text(column, row, text, ha="center", va="center", fontsize=size, color=colour)
