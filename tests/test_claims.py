@@ -9,10 +9,13 @@ import pytest
 from scipy.stats import bootstrap
 
 from align_edu import claims
-from align_edu.claims import measures, sweep, verdicts
+from align_edu.claims import sweep, verdicts
 from align_edu.claims.verdicts import PAGE, RECORDS, details, summary, write_page
 from align_edu.cli import main
 from align_edu.io import InputError
+from align_edu.pairs import open_pairs
+from align_edu.world import experiments
+from align_edu.world.experiments import RULES, TrainingData, prepare
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +64,7 @@ def test_verdicts(
     claim = claims.claims(["negatives"])["negatives"]
     outcome = verdicts.judge(claim, tmp_path)
     assert outcome.verdict == verdict
-    text = details({"negatives": outcome})
+    text = details({"negatives": outcome}, tmp_path)
     assert text.startswith(f"### negatives: {verdict}\n") and claim.paper in text
     other = replace(claim, reason="the toy has no such thing")
     assert verdicts.judge(other, tmp_path).verdict == "not testable here"
@@ -73,7 +76,7 @@ def test_every_variant_is_one_that_trains() -> None:
     assert used == set(claims.VARIANTS)
     for name, variant in claims.VARIANTS.items():
         variant.preset(variant.rates[0] if variant.rates else None)
-        assert variant.data.filters in ("all", "none", *sweep.RULES), name
+        assert variant.data.filters in ("all", "none", *RULES), name
         assert variant.data.how in ("random", "systematic") and variant.seeds >= 3
     assert len({claims.record_file(Path(), name, 1) for name in used}) == len(used)
 
@@ -109,14 +112,14 @@ def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> N
 
 def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A few steps on 300 pairs with wrong captions; made again, the record is the same."""
-    sizes = {"PICTURES": 60, "TASK_PICTURES": 40, "TRAINING_PICTURES": 40, "QUERIES": 4}
-    for name, value in sizes.items():
-        monkeypatch.setattr(measures, name, value)
-    data = claims.Data(pairs=300, noise=0.0, filters="none", first=280, wrong=0.5, how="systematic")
+    for name, size in (("PICTURES", 60), ("TASK_PICTURES", 40), ("TRAINING_PICTURES", 40)):
+        monkeypatch.setattr(experiments, name, size)
+    monkeypatch.setattr(sweep, "QUERIES", 4)
+    data = TrainingData(300, 0.0, "none", first=280, wrong=0.5, how="systematic")
     tiny = claims.Variant({"recipe.batch_size": 32}, data, steps=2)
     monkeypatch.setitem(claims.VARIANTS, "tiny", tiny)
     work = tmp_path / "work"
-    measures.write_exam(work / "exam")
+    sweep.write_exam(work / "exam")
     made = [sweep.make_record(("tiny", 1, None), tmp_path / name, work) for name in "12"]
     one, two = (json.loads(path.read_text()) for path in made)
     assert one["curve"] == two["curve"] and one["measures"] == two["measures"]
@@ -129,12 +132,12 @@ def test_one_run_from_data_to_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_spoilt_captions(tmp_path: Path) -> None:
     """Half of the captions change: from any pair, or always from one other kind of object."""
-    plain = claims.Data(pairs=400, noise=0.0, filters="none")
+    plain = TrainingData(400, 0.0, "none")
     found = {}
     for how in ("", "random", "systematic"):
         data = replace(plain, wrong=0.5, how=how) if how else plain
-        tar = sweep.prepare(data, tmp_path) / "pairs"
-        found[how] = sweep.open_pairs([tar]).captions
+        tar = prepare(data, tmp_path) / "pairs"
+        found[how] = open_pairs([tar]).captions
     for how in ("random", "systematic"):
         changed = [a != b for a, b in zip(found[how], found[""], strict=True)]
         assert 0.4 < np.mean(changed) <= 0.5
@@ -142,10 +145,11 @@ def test_spoilt_captions(tmp_path: Path) -> None:
 
 
 def test_the_page_holds_what_the_records_say(tmp_path: Path) -> None:
-    outcomes = write_page(tmp_path / "page.md", ROOT / RECORDS)
+    write_page(tmp_path / "page.md", ROOT / RECORDS)
     again = f"align-edu claims show --page {PAGE}"
     assert (tmp_path / "page.md").read_text() == (ROOT / PAGE).read_text(), f"run {again}"
-    assert summary(outcomes.values()) in (ROOT / "README.md").read_text()
+    outcomes = [verdicts.judge(claim, ROOT / RECORDS) for claim in claims.CLAIMS.values()]
+    assert summary(outcomes) in (ROOT / "README.md").read_text()
 
 
 def test_the_command_shows_one_claim_and_all(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,7 +171,7 @@ def test_recorded_runs_are_made_again(seed: int, tmp_path: Path) -> None:
     name = "noise 0 %, 3,000 pairs once"
     recorded = claims.read_record(ROOT / RECORDS, name, seed, None)
     assert recorded is not None
-    measures.write_exam(tmp_path / "exam")
+    sweep.write_exam(tmp_path / "exam")
     made = json.loads(sweep.make_record((name, seed, None), tmp_path, tmp_path).read_text())
     same = made["machine"] == recorded["machine"] and made["versions"] == recorded["versions"]
     curves = np.array(made["curve"]), np.array(recorded["curve"])

@@ -14,23 +14,9 @@ from typing import Any
 
 from align_edu.io import InputError, read_json
 from align_edu.presets import Preset, fine_tuning, get_preset, replace_fields
+from align_edu.world.experiments import TrainingData
 
 TUNING_SEED = 101  # at which learning rates are chosen; no result is read from it
-
-
-@dataclass(frozen=True)
-class Data:
-    """Training pairs of the toy world."""
-
-    pairs: int = 60_000  # of the raw world
-    noise: float = 0.25  # of the raw world
-    filters: str = "all"  # or "none", or one of `sweep.RULES`, which is then left out
-    first: int | None = None  # keep so many pairs
-    per_kind: int | None = None  # keep at most so many pairs of a kind of object
-    # This share of the captions is replaced: by that of any other pair ("random"), or of a pair
-    # that shows another kind of object, always the same one for each kind ("systematic").
-    wrong: float = 0.0
-    how: str = "random"
 
 
 @dataclass(frozen=True)
@@ -38,7 +24,7 @@ class Variant:
     """What a run changes: fields of the toy preset, data, length."""
 
     set: dict[str, Any] = field(default_factory=dict)  # as `replace_fields` takes them
-    data: Data = Data()
+    data: TrainingData = TrainingData()
     steps: int = 300
     seeds: int = 3  # seeds 1 to 3, unless --seeds says more
     rates: Sequence[float] = ()  # learning rates to choose from
@@ -80,7 +66,7 @@ class Claim:
 _TABLE = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
 CLAIMS = {name: Claim(**row) for name, row in _TABLE["claims"].items()}
 VARIANTS = {
-    name: Variant(**row | {"data": Data(**row.get("data", {}))})
+    name: Variant(**row | {"data": TrainingData(**row.get("data", {}))})
     for name, row in _TABLE["variants"].items()
 }
 
@@ -107,11 +93,7 @@ def settings_of(name: str, seed: int, rate: float | None) -> dict[str, Any]:
 
 
 def record_file(records: Path, name: str, seed: int, rate: float | None = None) -> Path:
-    """Return the file of a run's record; runs at the tuning seed have their rate in the name.
-
-    >>> record_file(Path("claims"), "negatives 50 %", 3).name
-    'negatives_50_seed_3.json'
-    """
+    """Return the file of a run's record, as negatives_50_seed_3.json or adamw_rate_0.003.json."""
     slug = "_".join("".join(c if c.isalnum() or c == "." else " " for c in name).split())
     tail = f"rate_{rate:g}" if seed == TUNING_SEED else f"seed_{seed}"
     return records / f"{slug}_{tail}.json"
@@ -132,10 +114,9 @@ def chosen_rate(records: Path, name: str) -> float | None:
 
     None for a variant with the preset's own rate. Raises LookupError while a run is missing.
     """
-    scores = {}
-    for rate in VARIANTS[name].rates:
-        record = read_record(records, name, TUNING_SEED, rate)
-        if record is None:
-            raise LookupError(f"{name}: no record at the rate {rate:g}")
-        scores[rate] = record["measures"]["twins"].count("1")
+    rates = VARIANTS[name].rates
+    found = {rate: read_record(records, name, TUNING_SEED, rate) for rate in rates}
+    scores = {rate: r["measures"]["twins"].count("1") for rate, r in found.items() if r}
+    if len(scores) < len(rates):
+        raise LookupError(f"{name}: some of its rates have no record")
     return max(scores, key=scores.__getitem__, default=None)

@@ -1,16 +1,14 @@
-"""Makes the data, the runs that have no record yet, and their records.
+"""Makes the runs that have no record yet, and measures them: hits and misses of each query.
 
 A record is written last, so a sweep that is killed goes on with the next missing run.
 """
 
-import hashlib
-import json
+import math
 import platform
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -18,43 +16,45 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from align_edu import claims
-from align_edu.claims import TUNING_SEED, VARIANTS, Data, read_record, record_file, settings_of
-from align_edu.claims.measures import measure, write_exam
-from align_edu.filters import Rules, filter_pairs
-from align_edu.io import TrainingStopped, folder_written_whole, only_writer, write_json
-from align_edu.model.text_tower import load_wordpiece, save_wordpiece, train_wordpiece
-from align_edu.pairs import open_pairs, read_pairs
-from align_edu.pairs.shards import write_tar
-from align_edu.presets import get_preset
+from align_edu.claims import TUNING_SEED, VARIANTS, read_record, record_file, settings_of
+from align_edu.evaluation.cxc import evaluate_cxc
+from align_edu.evaluation.datasets import LabelledImages, embed_labelled, read_labelled
+from align_edu.evaluation.embed import embed_texts
+from align_edu.evaluation.retrieval import embed_gallery, retrieval_ranks
+from align_edu.evaluation.zero_shot import class_ranks, class_vectors, neighbour_ranks
+from align_edu.io import TrainingStopped, only_writer, write_json
+from align_edu.model.text_tower import load_wordpiece
+from align_edu.pairs import read_split
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
 from align_edu.training.run import Run, software_versions
-from align_edu.world import World
-from align_edu.world.catalog import KINDS
+from align_edu.world.arithmetic import ask, make_quiz
+from align_edu.world.catalog import NOUNS
+from align_edu.world.experiments import EXAM_SEED, TASKS, prepare, write_exam
 
-WORLD_SEED = 7_000  # of every run's raw pairs: another seed of a run is another order of them
 CURVE = 30  # points of the loss that a record keeps
-RULES = {  # the bounds that leave a rule out; in so few pairs no image has 1,000 texts
-    "sides": ["min_side"], "aspect": ["max_aspect"], "shared": ["max_images_per_text"],
-    "rare": ["vocabulary_size"], "length": ["min_words", "max_words"],
+HEAD = TAIL = 10  # kinds that are called common and rare, of the list by frequency
+SIDES = (40, 48, 60, 72)  # pixels that a picture is resized to at test time; training has 48
+QUERIES = 100  # of each kind of image ± text query
+WEIGHTS = {  # of text and image in a query
+    "both": (1.0, 1.0), "both_2_1": (2.0, 1.0), "image_only": (0.0, 1.0), "text_only": (1.0, 0.0),
 }  # fmt: skip
+WAYS = ("image_to_text", "text_to_image", "text_to_text", "image_to_image")
 Job = tuple[str, int, float | None]  # variant, seed, learning rate
 
 
-def run_sweep(
-    names: list[str], records: Path, work: Path, *, seeds: int | None = None
-) -> list[Path]:
-    """Make every missing record of the variants, and return their files.
+def run_sweep(names: list[str], records: Path, work: Path, *, seeds: int | None = None) -> None:
+    """Make every missing record of the variants.
 
     Two runs go side by side with one thread each; on a GPU, one after the other. records: folder
     of the JSON files. work: folder for data and unfinished runs, which may be deleted afterwards.
     seeds: how many of each variant; None: as many as claims.toml says.
     Raises InputError and TrainingStopped as `train`, InputError where another sweep uses ``work``.
     """
-    made: list[Path] = []
     make = partial(make_record, records=records, work=work)
     spawn, side_by_side = get_context("spawn"), 1 if torch.cuda.is_available() else 2
     with only_writer(work):
@@ -64,12 +64,11 @@ def run_sweep(
                 prepare(VARIANTS[name].data, work, progress=True)
             with ProcessPoolExecutor(side_by_side, spawn, max_tasks_per_child=1) as pool:
                 try:
-                    made += tqdm(pool.map(make, jobs), "runs", len(jobs))
+                    list(tqdm(pool.map(make, jobs), "runs", len(jobs)))
                 except BrokenExecutor:
-                    kept = "records that are made are kept, and the same command continues"
-                    message = f"{work}: the process of a run ended early; {kept}"
-                    raise TrainingStopped(message) from None
-    return made
+                    kept = "finished records are kept, and the same command continues"
+                    wrong = f"{work}: the process of a run ended early"
+                    raise TrainingStopped(f"{wrong}; {kept}") from None
 
 
 def missing_runs(records: Path, work: Path, names: list[str], seeds: int | None) -> Iterator[Job]:
@@ -134,55 +133,78 @@ def curve_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for i, row in enumerate(rows) if i in shown]
 
 
-def prepare(data: Data, work: Path, *, progress: bool = False) -> Path:
-    """Return a folder with the pairs and the vocabulary, made unless it is there.
+def measure(run: Run, exam: Path) -> dict[str, str | float]:
+    """Return every measure of a run: a string of 1 and 0 by query, or one number.
 
-    It depends on ``data`` alone, so runs of all seeds share it.
+    twins: near twins, first answers both ways; seen and held_out: of text queries for
+    compositions that training shows and never shows. object, colour, place: zero-shot;
+    one_prompt: object with one prompt; common and rare: object, kinds at the head and the tail;
+    side_N: object at N pixels. neighbours: the nearest of 800 pictures shows the same kind.
+    both, both_2_1, image_only, text_only: image plus text at weights 1 : 1 and 1 : 2, or one
+    alone; removed and kept: image minus the words for its second object, and the image alone.
+    image_to_image and so on: CxC's recall at 1. sigma, sigma_best: ln of σ at the end, and of the
+    σ at which the loss is lowest. loss, floor: at the end.
+
+    Paper: Sections 5.1, 6.1 and 7.
     """
-    name = hashlib.sha256(json.dumps(asdict(data), sort_keys=True).encode()).hexdigest()[:12]
-    folder, raw = work / "data" / name, work / "raw" / f"{data.pairs}_{data.noise:g}"
-    if folder.exists():
-        return folder
-    toy = get_preset("toy")
-    world = World(seed=WORLD_SEED, noise=data.noise, image_size=toy.image.resize)
-    pairs = world.write(raw, data.pairs, progress=progress)
-    with folder_written_whole(folder) as new:
-        if data.filters != "none":
-            off = dict.fromkeys(RULES.get(data.filters, []))
-            pairs, rules = new / "filtered", replace(Rules(), **off)
-            filter_pairs(raw, pairs, rules=rules, progress=progress)
-        source = open_pairs([pairs])
-        captions, chosen = _captions_and_rows(data, raw, source.keys, source.captions)
-        rows = (({"key": source.keys[i], "caption": captions[i]}, i) for i in chosen)
-        shard = ((row, ".jpg", source.image_bytes(i)) for row, i in rows)
-        write_tar(new / "pairs" / "00000.tar", shard)
-        texts = [captions[i] for i in chosen]
-        tokenizer = train_wordpiece(texts, toy.text.vocabulary_size, at_most=True)
-        save_wordpiece(tokenizer, new / "tokenizer.json")
-    return folder
+    row = read_metrics(run.folder)[-1]
+    cxc = evaluate_cxc(run, exam / "benchmark")
+    found: dict[str, str | float] = {way: cxc[way]["R@1"] for way in WAYS}
+    found |= {"sigma": math.log(row["temperature"]), "loss": row["loss"], "floor": row["floor"]}
+    if row["best_temperature"] > 0:  # there is none before the pairs stand out
+        found["sigma_best"] = math.log(row["best_temperature"])
+    return found | _retrieval(run, exam / "benchmark") | _naming(run, exam) | _sums(run)
 
 
-def _captions_and_rows(
-    data: Data, raw: Path, keys: Sequence[str], captions: Sequence[str]
-) -> tuple[list[str], list[int]]:
-    """Return the captions, some of them spoilt, and the rows of the pairs to train on."""
-    table = read_pairs(raw).select(["key", "scene"]).to_pydict()
-    scenes = dict(zip(table["key"], table["scene"], strict=True))
-    kinds = [json.loads(scenes[key])["kind"] for key in keys]
-    rng, captions = np.random.default_rng(WORLD_SEED), list(captions)
-    if data.wrong:
-        order, names, given = rng.permutation(len(keys)).tolist(), list(KINDS), list(captions)
-        next_kind = dict(zip(names, names[1:] + names[:1]))
-        by_kind: dict[str, list[int]] = {kind: [] for kind in names}
-        for row in order:
-            by_kind[kinds[row]].append(row)
-        donors = rng.integers(2**62, size=len(keys)).tolist()
-        for row in order[: round(data.wrong * len(keys))]:
-            rows = order if data.how == "random" else by_kind[next_kind[kinds[row]]] or order
-            captions[row] = given[rows[donors[row] % len(rows)]]
-    seen, chosen = Counter[str](), []
-    for row, kind in enumerate(kinds):
-        seen[kind] += 1
-        if data.per_kind is None or seen[kind] <= data.per_kind:
-            chosen.append(row)
-    return captions, chosen[: data.first]
+def _retrieval(run: Run, folder: Path) -> dict[str, str]:
+    split = read_split(folder)
+    images, texts = embed_gallery(run, split), embed_texts(run, split.texts)
+    ranks = retrieval_ranks(images, texts, split.text_to_image)
+    first = [split.text_to_image.index(i) for i in range(len(split.images))]
+    by_text = ranks["text_to_image"][first]  # the first caption of each picture asks
+    held_out = torch.tensor(split.held_out, dtype=torch.bool)
+    return {
+        "twins": _hits(torch.cat([ranks["image_to_text"], by_text])),
+        "held_out": _hits(by_text[held_out]),
+        "seen": _hits(by_text[~held_out]),
+    }
+
+
+def _naming(run: Run, exam: Path) -> dict[str, str]:
+    tests = {task: read_labelled(exam / task, "test") for task in TASKS}
+    embedded = {task: embed_labelled(run, data) for task, data in tests.items()}
+    found = {task: _named(run, data, embedded[task]) for task, data in tests.items()}
+    data, images = tests["object"], embedded["object"]
+    train = read_labelled(exam / "object", "train")
+    nearest = neighbour_ranks(embed_labelled(run, train), train.labels, images, data.labels)
+    found["neighbours"] = _hits(nearest)
+    found["one_prompt"] = _named(run, data, images, prompts=1)
+    by_frequency = [names[0][0] for names in NOUNS.values()]
+    for name, kinds in (("common", by_frequency[:HEAD]), ("rare", by_frequency[-TAIL:])):
+        pairs = zip(found["object"], data.labels.tolist(), strict=True)
+        found[name] = "".join(hit for hit, label in pairs if data.classes[label] in kinds)
+    image = run.preset.image
+    for side in SIDES:
+        larger = replace(image, resize=side, crop=round(side * image.crop / image.resize))
+        sized = replace(run, preset=replace(run.preset, image=larger))
+        found[f"side_{side}"] = _named(sized, data, embed_labelled(sized, data))
+    return found
+
+
+def _named(run: Run, data: LabelledImages, images: Tensor, prompts: int | None = None) -> str:
+    vectors = class_vectors(run, data.classes, data.templates[:prompts])
+    return _hits(class_ranks(images, vectors, data.labels))
+
+
+def _sums(run: Run) -> dict[str, str]:
+    quizzes = [make_quiz(run, fact, QUERIES, EXAM_SEED) for fact in (*TASKS, "removed")]
+    found = {
+        name: "".join(_hits(ask(q, text=text, image=image, minus=False)) for q in quizzes[:-1])
+        for name, (text, image) in WEIGHTS.items()
+    }
+    return found | {"removed": _hits(ask(quizzes[-1])), "kept": _hits(ask(quizzes[-1], text=0.0))}
+
+
+def _hits(ranks: Tensor) -> str:
+    """Return a string with 1 for each query whose first answer is right, else 0."""
+    return "".join(str(int(rank == 1)) for rank in ranks.tolist())

@@ -38,15 +38,10 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the records say of a claim: the verdict, its contrasts, and its table's cells."""
+    """What the records say of a claim: the verdict, and its contrasts."""
 
     verdict: str
     contrasts: list[Estimate]
-    cells: dict[tuple[str, str], Estimate]  # by variant and measure
-
-    def seeds(self, variant: str) -> int:
-        """Return how many seeds of a variant have records."""
-        return max((len(e.seeds) for (v, _), e in self.cells.items() if v == variant), default=0)
 
 
 def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
@@ -58,12 +53,11 @@ def values_of(records: Path, name: str, measure: str) -> dict[int, np.ndarray]:
     found = {}
     for seed in range(1, MOST_SEEDS + 1):
         record = read_record(records, name, seed, rate)
-        if record and measure in record["measures"]:
-            value = record["measures"][measure]
-            if isinstance(value, str):
-                found[seed] = np.frombuffer(value.encode(), np.uint8) - float(ord("0"))
-            else:
-                found[seed] = np.array([value])
+        value = record["measures"].get(measure) if record else None
+        if isinstance(value, str):
+            found[seed] = np.frombuffer(value.encode(), np.uint8) - float(ord("0"))
+        elif value is not None:
+            found[seed] = np.array([value])
     return found
 
 
@@ -104,12 +98,6 @@ def judge(claim: Claim, records: Path) -> Outcome:
 
     "reproduced": so is every interval; "contradicted": one is below zero; else "undecided".
     """
-    cells = {
-        (variant, measure): found
-        for variant in claim.shown
-        for measure in claim.measures
-        if (found := _contrast({f"{variant}:{measure}": 1.0}, records))
-    }
     contrasts = [_contrast(sums, records) for sums in claim.contrasts]
     known = [each for each in contrasts if each]
     if claim.reason:
@@ -120,7 +108,7 @@ def judge(claim: Claim, records: Path) -> Outcome:
         verdict = "contradicted"
     else:
         verdict = "reproduced" if all(each.low > 0 for each in known) else "undecided"
-    return Outcome(verdict, known, cells)
+    return Outcome(verdict, known)
 
 
 def _contrast(sums: Mapping[str, float], records: Path) -> Estimate | None:
@@ -140,11 +128,12 @@ def answer(
 
         variants = [variant for claim in chosen.values() for variant in claim.variants]
         run_sweep(variants, records, **run)
-    every = write_page(page, records) if page else {}
-    outcomes = {key: every.get(key) or judge(claim, records) for key, claim in chosen.items()}
+    if page:
+        write_page(page, records)
+    outcomes = {key: judge(claim, records) for key, claim in chosen.items()}
     verdicts = {key: outcome.verdict for key, outcome in outcomes.items()}
     lines = [f"{verdict:<17}  {key:<23}  {CLAIMS[key].says}" for key, verdict in verdicts.items()]
-    text = details(outcomes) if name else "\n".join([*lines, summary(outcomes.values())])
+    text = details(outcomes, records) if name else "\n".join([*lines, summary(outcomes.values())])
     return {"verdicts": verdicts, "summary": summary(outcomes.values())}, text
 
 
@@ -154,20 +143,23 @@ def summary(outcomes: Iterable[Outcome]) -> str:
     return ", ".join(f"{counts[name]} {name}" for name in VERDICTS if counts[name])
 
 
-def details(outcomes: Mapping[str, Outcome], **head: str) -> str:
+def details(outcomes: Mapping[str, Outcome], records: Path, **head: str) -> str:
     """Return all about some claims as Markdown: the paper's words and numbers, and the runs."""
+
+    def row(name: str, variant: str) -> list[Estimate | None]:
+        return [_contrast({f"{variant}:{of}": 1.0}, records) for of in CLAIMS[name].measures]
+
+    given = {"claims": CLAIMS, "outcomes": outcomes, "row": row, "head": head}
     file = Path(__file__).with_name("page.md.j2")
-    text = fill_template(file, {"number": _number}, claims=CLAIMS, outcomes=outcomes, head=head)
-    return text.rstrip("\n")
+    return fill_template(file, {"number": _number}, **given).rstrip("\n")
 
 
-def write_page(path: Path, records: Path) -> dict[str, Outcome]:
-    """Write the whole scoreboard as one Markdown page, and return its outcomes."""
+def write_page(path: Path, records: Path) -> None:
+    """Write the whole scoreboard as one Markdown page."""
     outcomes = {name: judge(claim, records) for name, claim in CLAIMS.items()}
+    text = details(outcomes, records, summary=summary(outcomes.values()))
     with written_whole(path) as beside:
-        text = details(outcomes, summary=summary(outcomes.values()))
         beside.write_text(text + "\n", encoding="utf-8")
-    return outcomes
 
 
 def _number(value: float, terms: Iterable[str]) -> str:
