@@ -6,6 +6,7 @@ as text.
 """
 
 import argparse
+import io
 import json
 import os
 import pkgutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import align_edu
-from align_edu.io import InputError, TrainingStopped, write_json
+from align_edu.io import InputError, TrainingStopped, only_writer, write_json
 from align_edu.presets import fine_tuning, get_preset, replace_fields
 
 _TYPES = {"N": int, "X": float, "TEXT": str}
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = vars(_build_parser(argv).parse_args(argv))
         run, as_json = options.pop("run_command"), options.pop("json")
         _refuse_ignored(options, options.pop("option_rules"))
+        if not 0 <= (options.get("seed") or 0) < 2**32:
+            raise InputError(f"--seed {options['seed']}: give a whole number from 0 to {2**32 - 1}")
         answers = run(**options)
         for answer, text in [answers] if isinstance(answers, tuple) else answers:
             _write(json.dumps(answer, ensure_ascii=False) if as_json else text)
@@ -212,9 +215,11 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     from align_edu.evaluation.embed import load_encoder
 
     encoder, unfinished = load_encoder(run, device), out / ".unfinished"
-    index = align_edu.ImageIndex.build(encoder, images, kind=kind, progress=True, resume=unfinished)
-    index.save(out)
-    shutil.rmtree(unfinished, ignore_errors=True)
+    options: dict[str, Any] = {"kind": kind, "resume": unfinished, "progress": True}
+    with only_writer(out):
+        index = align_edu.ImageIndex.build(encoder, images, **options)
+        index.save(out)
+        shutil.rmtree(unfinished, ignore_errors=True)
     skipped = {str(path): reason for path, reason in index.skipped.items()}
     answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
     answer["left_out"] = dict(index.left_out)
@@ -236,6 +241,8 @@ def _search(index: Path, **query: Any) -> Iterator[Answer]:
     import readline  # noqa: F401  # lets input() edit a line and recall earlier ones
 
     prompt = "search> " if sys.stdin.isatty() else ""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a line that is not UTF-8 is a query too
     with suppress(EOFError):
         while text := input(prompt).strip():
             try:

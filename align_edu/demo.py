@@ -20,6 +20,7 @@ from align_edu.search import ImageIndex
 from align_edu.show import Found, Sample, similarity_matrix, training_curves, write_report
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
+from align_edu.training.recipe import Budget
 from align_edu.training.run import software_versions
 from align_edu.world import World
 from align_edu.world.benchmark import kinds_shown, measure_kind_search
@@ -53,6 +54,7 @@ def run_demo(
     """
     out, recipe, file = Path(out), get_preset(preset), Path(out) / "demo.json"
     made_with = {"minutes": minutes, "seed": seed, "pairs": pairs, "scenes": scenes}
+    Budget(minutes=minutes), World(seed=seed)  # refuse bad numbers before anything is written
     begun = holds_already(out, file, made_with)
     if (out / "results.json").exists():  # written last
         return read_json(out / "results.json")

@@ -1,6 +1,7 @@
 """Files that appear whole or not at all, errors that tell a user what to do, usable cores."""
 
 import fcntl
+import gzip
 import hashlib
 import json
 import os
@@ -249,3 +250,12 @@ def _container_quota(groups: list[Path] | None = None) -> float | None:
                 quota, period = map(int, text.split())
                 quotas.append(quota / period)
     return min((each for each in quotas if each > 0), default=None)
+
+
+def read_lines(file: Path) -> list[str]:
+    """Return the lines of a text file, which may be gzipped, without empty ones at its end."""
+    try:
+        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+        return [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: cannot be read as text ({error}); get it again") from None

@@ -12,12 +12,13 @@ from PIL import Image
 from torch import Tensor
 
 from align_edu.evaluation.embed import Encoder, embed_images
-from align_edu.io import InputError
+from align_edu.io import InputError, read_lines
 from align_edu.pairs.images import SUFFIXES, find_every_image, open_image
 from align_edu.pairs.splits import is_benchmark
 
 _PUBLISHED = tomllib.loads(Path(__file__).with_name("published.toml").read_text(encoding="utf-8"))
 _SIDE = 32  # pixels of a CIFAR picture
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -84,11 +85,7 @@ def read_templates(path: str | Path) -> list[str]:
     Raises InputError for a file that cannot be read, and for one without such lines.
     """
     form = "write one template per line, with {} once, as in: a photo of a {}"
-    try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: not a readable text file; {form}") from None
-    templates = [line for line in lines if line and not line.startswith("#")]
+    templates = [line for line in read_lines(Path(path)) if line and not line.startswith("#")]
     if wrong := [line for line in templates if line.count("{}") != 1]:
         raise InputError(f"{path}: {wrong[0]!r} is no template; {form}")
     if not templates:
@@ -107,7 +104,7 @@ def _from_folder(folder: Path, split: str) -> LabelledImages:
         raise InputError(f"{folder}: no such folder; give a folder of class folders")
     if is_benchmark(folder):
         raise InputError(f"{folder}: holds captions (JSON); measure it with --task retrieval")
-    splits = [name for name in ("train", "val", "test") if (folder / name).is_dir()]
+    splits = [name for name in SPLITS if (folder / name).is_dir()]
     if splits and not (folder / split).is_dir():
         raise InputError(f"{folder}: no split {split!r}; it has {', '.join(splits)}")
     inside = folder / split if (folder / split).is_dir() else folder
@@ -117,6 +114,9 @@ def _from_folder(folder: Path, split: str) -> LabelledImages:
     if not files:
         endings = ", ".join(SUFFIXES)
         raise InputError(f"{inside}: no picture in its class folders; files must end in {endings}")
+    if [] in found and not (folder / "classes.txt").is_file():
+        empty = inside / list(names)[found.index([])]
+        raise InputError(f"{empty}: no picture in it; remove the folder, or name it in classes.txt")
     labels = torch.tensor([label for label, some in enumerate(found) for _ in some])
     templates = folder / "templates.txt"
     prompts, words = read_templates(templates) if templates.is_file() else [], [*names.values()]
@@ -133,9 +133,12 @@ def _class_names(folder: Path, inside: Path) -> dict[str, str]:
         raise InputError(f"{inside}: the class folder {odd[0]!r} is not UTF-8 text; rename it")
     listed = folder / "classes.txt"
     if not listed.is_file():
+        if odd := [name for name in found if name.lower() in ("annotations", *SPLITS)]:
+            remedy = f"name the splits {', '.join(SPLITS)}, with a folder for each class in them"
+            raise InputError(f"{inside / odd[0]}: is no class; {remedy}")
         return {name: name.replace("_", " ") for name in found}
     names: dict[str, str] = {}
-    for line in filter(str.strip, listed.read_text(encoding="utf-8").splitlines()):
+    for line in filter(None, read_lines(listed)):
         name, _, words = line.partition("\t")
         if not words.strip() or name in names or Path(name).name != name:
             raise InputError(f"{listed}, {line!r}: write it as folder, tab, words, each once")

@@ -230,8 +230,8 @@ def _found_in(path: Path, left_out: Counter[str]) -> tuple[list[Path], PairSourc
                 raise
         else:
             for suffix in (".tar", ".parquet", ".json"):
-                left_out.pop(f"{suffix} (no picture)", None)
-            left_out.update(shards.skipped)
+                left_out[f"{suffix} (no picture)"] -= len([*path.glob(f"*{suffix}")])
+            left_out += shards.skipped
     if not files and shards is None:
         raise InputError(f"{path}: no images in it; files must end in {', '.join(SUFFIXES)}")
     return files, shards

@@ -1,6 +1,5 @@
 """Two protocols that arXiv v2 adds: retrieval in several languages, and word similarity."""
 
-import gzip
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from torch.nn import functional as F
 from align_edu.evaluation.cxc import spearman
 from align_edu.evaluation.embed import Encoder, embed_images, embed_texts
 from align_edu.evaluation.retrieval import RESAMPLES, retrieval_recall
-from align_edu.io import InputError
+from align_edu.io import InputError, read_lines
 from align_edu.pairs.images import open_image
 
 _TEST_SET = "test_2016_flickr"  # the one that papers mean by Multi30K's test split
@@ -57,7 +56,7 @@ def read_captions(folder: str | Path, split: str = "test") -> Captions:
     if len(lists) != 1:
         needed = f"needs one list of images {split}.txt, found {len(lists)}"
         raise InputError(f"{folder}: {needed}; give Multi30K's task1 or task2, with its images")
-    names = _lines(lists[0])
+    names = read_lines(lists[0])
     if len(names) < 2:
         raise InputError(f"{lists[0]}: lists one image; recall needs two or more")
     places = {file.name: file for file in files}
@@ -67,7 +66,7 @@ def read_captions(folder: str | Path, split: str = "test") -> Captions:
     for file in files:
         found = re.fullmatch(rf"{re.escape(split)}(\.\d)?\.([a-z]{{2,3}})(\.gz)?", file.name)
         if found and found[2] != "txt":
-            lines = _lines(file)
+            lines = read_lines(file)
             if len(lines) != len(names):
                 raise InputError(f"{file}: {len(lines)} captions for {len(names)} images")
             texts.setdefault(found[2], []).extend(lines)
@@ -108,7 +107,7 @@ def read_word_pairs(path: str | Path) -> list[WordPair]:
     Paper: arXiv v2, supplementary material; Hill et al. (2015).
     """
     path = Path(path) / "SimLex-999.txt" if Path(path).is_dir() else Path(path)
-    header, *rows = [line.split("\t") for line in _lines(path)] or [[""]]
+    header, *rows = [line.split("\t") for line in read_lines(path)] or [[""]]
     if missing := [name for name in _COLUMNS if name not in header]:
         raise InputError(f"{path}: no column {missing[0]!r}; give SimLex-999.txt as published")
     if len(rows) < 2:
@@ -158,12 +157,3 @@ def evaluate_words(
 
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
-
-
-def _lines(file: Path) -> list[str]:
-    """Return the lines of a text file, which may be gzipped, without empty ones at its end."""
-    try:
-        data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-        return [line.strip() for line in data.decode("utf-8-sig").rstrip().split("\n")]
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read as text ({error}); get it again") from None

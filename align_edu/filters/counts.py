@@ -117,9 +117,8 @@ def prepared(table: pa.Table) -> pl.DataFrame:
     rows = pl.DataFrame(pl.from_arrow(pa.table(table.columns, names=table.column_names)))
     for name, dtype in rows.schema.items():
         number, word = dtype.is_numeric(), dtype == pl.String
-        either = name in ("key", "shard", *image.SCORES)
-        fits = number if name in image.SIZE else word or (number and either)
-        if not fits and dtype != pl.Null:
+        either = name in ("key", "shard", *image.SIZE, *image.SCORES)
+        if not (word or (number and either)) and dtype != pl.Null:
             raise InputError(f"column `{name}` holds {dtype}, which its rule cannot read; cast it")
     key = pl.col("key") if "key" in rows.columns else pl.lit(None, pl.String)
     if {"shard", "key"} <= set(rows.columns):  # a key is unique in its shard
@@ -131,7 +130,7 @@ def prepared(table: pa.Table) -> pl.DataFrame:
         image.image_identity(rows.columns),
         key.cast(pl.String).alias("key"),
         pl.lit(None, pl.Float64).alias("distance"),
-        *[pl.col(name).cast(pl.Float64).fill_nan(None) for name in sizes],
+        *[pl.col(name).cast(pl.Float64, strict=False).fill_nan(None) for name in sizes],
         *[pl.col(name).cast(pl.String) for name in rows.columns if name == image.STATUS],
         *[image.unsafe_score(rows[name]) for name in scores[:1]],
     )

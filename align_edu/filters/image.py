@@ -57,7 +57,8 @@ def image_identity(columns: list[str]) -> pl.Expr:
 def unsafe_score(column: pl.Series) -> pl.Series:
     """Return scores from 0 to 1, given scores or words of which "NSFW" counts as 1."""
     if column.dtype == pl.String:
-        column = column.str.to_uppercase() == "NSFW"
+        word = (column.str.to_uppercase() == "NSFW").cast(pl.Float64)
+        column = column.cast(pl.Float64, strict=False).fill_null(word)  # a CSV's are texts
     return column.cast(pl.Float64).fill_nan(None).alias("unsafe")
 
 

@@ -44,8 +44,9 @@ class Rules:
             if value not in (None, words) and (name == "status" or not number):
                 allowed = "success" if name == "status" else "a number of 0 or more"
                 raise InputError(f"rule {name}: {value!r} is no bound; give {allowed}")
-        if self.vocabulary_size == 0:
-            raise InputError("rule vocabulary_size: 0 would drop every pair; give 1 or more")
+        size = self.vocabulary_size
+        if size == 0 or isinstance(size, float):
+            raise InputError(f"rule vocabulary_size: {size}; give a whole number of 1 or more")
 
     @property
     def words(self) -> tuple[int | None, int | None] | None:

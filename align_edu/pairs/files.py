@@ -20,7 +20,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from align_edu.io import InputError, lfs_remedy, read_json
-from align_edu.pairs.images import SUFFIXES
+from align_edu.pairs.images import OTHER_PICTURES, SUFFIXES
 
 NAMES = tomllib.loads(Path(__file__).with_name("columns.toml").read_text(encoding="utf-8"))
 # What JSON and tables of any content raise, nested too deeply or with numbers too large included.
@@ -54,15 +54,19 @@ def our_names(names: tuple[str, ...], files: bool = False) -> list[str]:
 def read_text_table(path: Path, other: str, looks: str) -> pa.Table:
     """Read a TSV, CSV (.csv) or JSON lines (.jsonl) of captions and their `other` column.
 
-    A first line of names known for both is a header. Without one there are two columns, of which
-    `other` is the second, unless only the first matches `looks`. Raises InputError with the row.
+    A first line that names the captions, and in which nothing matches `looks`, is a header. Without
+    one there are two columns, of which `other` is the second, unless only the first matches
+    `looks`. Raises InputError with the row.
     """
+    if path.suffix.lower() in (".gz", ".bz2", ".xz", ".zst", ".zip"):
+        raise InputError(f"{path}: is compressed; unpack it first")
     try:
-        lines = path.suffix in (".jsonl", ".ndjson")
+        lines = path.suffix.lower() in (".jsonl", ".ndjson")
         table = _read_json_lines(path) if lines else _read_cells(path, other, looks)
         return table.rename_columns(our_names(tuple(table.column_names), other == "file"))
     except BROKEN_ROWS as error:
-        reason = " ".join(str(error).split(":", 1)[-1].split()).removeprefix("CSV parse error: ")
+        cause = getattr(error, "strerror", None) or str(error).split(":", 1)[-1]
+        reason = " ".join(cause.split()).removeprefix("CSV parse error: ")
         remedy = (
             f"{reason[:160]}; a table of texts is a TSV, .csv or .jsonl file in UTF-8 with "
             f"a header that names its columns, or with two columns, caption and {other}"
@@ -78,12 +82,13 @@ def _read_json_lines(path: Path) -> pa.Table:
 
 
 def _read_cells(path: Path, other: str, looks: str) -> pa.Table:
-    tab = path.suffix != ".csv"
+    tab = path.suffix.lower() != ".csv"
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tab else {}
         names = next(csv.reader(file, **form), [])
     plain = [name.strip().lower() for name in names]
-    header = all(not set(NAMES[name]).isdisjoint(plain) for name in ("caption", other))
+    found = any(re.search(looks, cell) for cell in plain)
+    header = not found and not set(NAMES["caption"]).isdisjoint(plain)
     if not header:
         swap = [bool(re.search(looks, cell)) for cell in plain] == [True, False]
         names = [other, "caption"] if swap else ["caption", other]
@@ -105,8 +110,11 @@ def table_of(rows: list[dict[str, Any]]) -> pa.Table:
         values = [row.get(name) for row in rows]
         try:
             columns[whole_text(name)] = pa.array(values)
-        except UnicodeEncodeError:
-            columns[whole_text(name)] = pa.array([v and whole_text(v) for v in values])
+        except (UnicodeEncodeError, pa.ArrowInvalid, pa.ArrowTypeError):
+            if any(isinstance(v, list | dict) for v in values):
+                raise
+            texts = [v if v is None else whole_text(str(v)) for v in values]  # 640 and "640"
+            columns[whole_text(name)] = pa.array(texts)
     return pa.table(columns)
 
 
@@ -123,6 +131,8 @@ def group_members(path: Path, skipped: Counter[str], keep: Container[str] | None
             stem, _, ending = file.partition(".")
             kind = KINDS.get(ending) or KINDS.get(ending.lower())
             if kind is None:
+                if Path(file).suffix.lower() in (*SUFFIXES, *OTHER_PICTURES):
+                    skipped["picture of another format, or with two dots in its name"] += 1
                 continue
             images += kind == "image"
             key = folder + slash + stem

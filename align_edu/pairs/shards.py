@@ -22,7 +22,7 @@ from align_edu.io import InputError, only_writer, write_json, written_whole
 from align_edu.pairs.files import Members, group_members, read_text_table, read_texts, table_of
 from align_edu.pairs.images import SUFFIXES, BrokenImage, decode_image, find_images
 from align_edu.pairs.splits import TRAINING, is_benchmark, read_split
-from align_edu.pairs.table import SHARD, is_filtered, read_pairs, shards_folder
+from align_edu.pairs.table import SHARD, is_filtered, read_pairs, shards_folder, tidy
 
 SHARD_PAIRS = 10_000
 Pair = tuple[dict[str, Any], str, bytes]  # a row of a table, and the ending and bytes of a file
@@ -125,7 +125,8 @@ def _benchmark_pairs(source: PairSource, path: Path) -> pa.Table:
     split, rows = read_split(path, TRAINING), []
     for number, (text, image) in enumerate(zip(split.texts, split.text_to_image, strict=True)):
         file, shard = split.images[image], len(source.shards) + image
-        rows.append((text, f"{file.stem}#{number}", file.name, shard, 0, file.stat().st_size))
+        name = os.fsencode(file.name).decode("utf-8", "replace")
+        rows.append((text, f"{Path(name).stem}#{number}", name, shard, 0, file.stat().st_size))
     source.shards += split.images
     return _table(rows)
 
@@ -216,7 +217,8 @@ def write_shards(
     several captions becomes several pairs. Returns the number of pairs, and reason -> number of
     captions and files that are in none. Raises InputError if `out` is in use or there is no pair.
     """
-    table = read_text_table(captions, "file", f"({'|'.join(map(re.escape, SUFFIXES))})$")
+    endings = f"({'|'.join(map(re.escape, SUFFIXES))})$"
+    table = tidy(read_text_table(captions, "file", endings), captions)
     if not {"file", "caption"} <= set(table.column_names):
         raise InputError(f"{captions}: needs the columns file and caption; name them in a header")
     rows = [(folder / str(row["file"]), row["caption"]) for row in table.to_pylist()]
@@ -226,7 +228,9 @@ def write_shards(
         raise InputError(f"{out}: exists and is not empty; give a new folder for the shards")
     skipped, done = Counter[str](), 0
     unnamed = {file.resolve() for file in find_images(folder, skipped)}
-    skipped["picture without a caption"] += len(unnamed - {file.resolve() for file, _ in rows})
+    skipped["picture without a caption"] += len(
+        unnamed - {file.resolve() for file, _ in rows if "\0" not in str(file)}
+    )
     pairs = _pairs(tqdm(rows, disable=not progress), skipped)
     with only_writer(out):
         for number in range(len(rows) // SHARD_PAIRS + 1):
@@ -256,7 +260,8 @@ def _pairs(rows: Iterable[tuple[Path, object]], skipped: Counter[str]) -> Iterat
         row: dict[str, Any] = {"key": f"{shard:05d}{number:04d}", "caption": caption}
         row |= {"url": file.as_posix(), "original_width": width, "original_height": height}
         row |= {"sha256": hashlib.sha256(data).hexdigest(), "status": "success"}
-        yield row, file.suffix.lower(), data
+        ending = file.suffix.lower()
+        yield row, ending if ending in SUFFIXES else ".jpg", data  # read by its content
 
 
 def write_shard(tar: Path, pairs: Iterable[Pair], **types: pa.DataType) -> int:

@@ -1,5 +1,6 @@
 """Retrieval benchmarks in Karpathy's JSON: COCO, Flickr30K and the toy world's."""
 
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -89,7 +90,8 @@ def _image_file(path: Path, entry: dict[str, Any]) -> Path:
     if not is_safe_name(inner):
         raise InputError(f"{path}: the file name {inner!r} points outside the benchmark")
     places = [path.parent / place / of for of in (name, inner) for place in ("images", "")]
-    return next((place for place in places if place.is_file()), places[0])
+    exists = os.path.isfile  # False for a name that is too long, too
+    return next(filter(exists, places), places[0])
 
 
 def _texts(path: Path, entry: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:

@@ -19,7 +19,7 @@ from align_edu.pairs.files import our_names, read_tar, read_text_table
 SHARD = "shard"  # column with the name of a row's shard: keys are unique in a shard
 SOURCE = b"align_edu.source"  # schema metadata of a filter's output: where its shards are
 KEPT_PAIRS = "pairs.parquet"
-BROKEN_PARQUET = "not a whole parquet file, write it again"
+BROKEN_PARQUET = "not a whole parquet file; write it again, or delete it if its tar is beside it"
 TEXTS = (pa.string(), pa.large_string(), pa.string_view())
 
 
@@ -79,14 +79,16 @@ def _with_shard(table: pa.Table, shard: str | None) -> pa.Table:
 
 
 def _read_file(path: Path) -> pa.Table:
-    if path.suffix == ".parquet":
+    ending = path.suffix.lower()
+    if ending == ".parquet":
         with _arrow_errors(path, BROKEN_PARQUET):
-            return _tidy(pa.parquet.read_table(path, partitioning=None), path)
-    tar = path.suffix == ".tar"
-    return _tidy(read_tar(path) if tar else read_text_table(path, "url", r"^[a-z]+://"), path)
+            return tidy(pa.parquet.read_table(path, partitioning=None), path)
+    return tidy(
+        read_tar(path) if ending == ".tar" else read_text_table(path, "url", r"^[a-z]+://"), path
+    )
 
 
-def _tidy(table: pa.Table, path: Path) -> pa.Table:
+def tidy(table: pa.Table, path: Path) -> pa.Table:
     """Give columns our names, and texts the type string; raise InputError for other captions."""
     names, metadata = our_names(tuple(table.column_names)), table.schema.metadata
     table = table.rename_columns(names).replace_schema_metadata(metadata)
@@ -206,7 +208,7 @@ class Chunk:
             group = bisect_right(starts, self.first) - 1
             end = bisect_left(starts, self.first + self.rows)
             table = file.read_row_groups(list(range(group, end)), columns=chosen)
-        table = _tidy(table.slice(self.first - starts[group], self.rows), self.path)
+        table = tidy(table.slice(self.first - starts[group], self.rows), self.path)
         return _with_shard(table, self.shard if columns is None or SHARD in columns else None)
 
 
@@ -230,7 +232,7 @@ def open_chunks(pairs: str | Path | pa.Table, spare: Path, rows: int) -> Chunks:
         if not isinstance(pairs, pa.Table):
             shard, tar = _shard(Path(pairs), source), source.with_suffix(".tar")
             tar = tar if shard is not None or tar.is_file() else None
-        schemas.append(_with_shard(_tidy(schema.empty_table(), path), shard).schema)
+        schemas.append(_with_shard(tidy(schema.empty_table(), path), shard).schema)
         for first in range(0, count, rows):
             chunks.append(Chunk(path, first, min(rows, count - first), shard, tar))
             tar = None

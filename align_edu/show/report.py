@@ -12,6 +12,7 @@ import json
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -165,9 +166,11 @@ def _known(folder: Path) -> dict[str, dict[str, Any]]:
     known = {}
     for file in sorted(folder.glob("dataset_*.json")):
         for row in read_json(file)["images"]:
-            caption = row["sentences"][0]["raw"]
-            scene = {name: value for name, value in row.get("scene", {}).items() if value}
-            known[row["filename"]] = {"title": caption, "facts": scene}
+            with suppress(AttributeError, IndexError, KeyError, TypeError):  # of others' making
+                sentence, scene = row["sentences"][0], row.get("scene") or {}
+                caption = sentence.get("raw") or " ".join(sentence["tokens"])
+                facts = {name: value for name, value in scene.items() if value}
+                known[row["filename"]] = {"title": caption, "facts": facts}
     return known
 
 
