@@ -14,7 +14,7 @@ NETWORK_CUT = Path(__file__).resolve().parent / "network_cut"
 WORKER = "PYTEST_XDIST_WORKER" in os.environ
 # Files that take minutes, longest first: begun last, one would keep a single worker busy.
 LONGEST = (
-    "test_notebooks_filled.py", "test_grade.py", "test_processes.py", "test_xla.py",
+    "test_notebooks_are_clean.py", "test_grade.py", "test_processes.py", "test_xla.py",
     "test_training.py", "test_browser.py", "08_training_on_toy_cc3m.ipynb",
     "16_full_scale_on_tpu.ipynb", "test_towers.py", "test_filters.py", "test_training_inputs.py",
     "test_loss.py", "test_lab.py", "test_nbgrader.py",
@@ -32,7 +32,6 @@ def _cut_the_network() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, paths)))
     os.environ["ALIGN_EDU_NETWORK_LOG"] = str(OFFENDERS)
     spec = importlib.util.spec_from_file_location("network_cut", NETWORK_CUT / "sitecustomize.py")
-    assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["network_cut"] = module
     spec.loader.exec_module(module)
@@ -48,6 +47,14 @@ def released(tmp_path_factory):
     from tests.tiny_released import save_released
 
     return save_released(tmp_path_factory.mktemp("released") / "align-tiny")
+
+
+@pytest.fixture(scope="session")
+def shards(tmp_path_factory):
+    """Shards of 200 pairs of the toy world; not to be changed."""
+    from align_edu import World
+
+    return World(seed=3, image_size=40).write(tmp_path_factory.mktemp("toy") / "w", 200, workers=1)
 
 
 @pytest.fixture

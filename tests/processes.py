@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import timedelta
 from multiprocessing.util import get_temp_dir
 from pathlib import Path
@@ -35,9 +35,7 @@ def run_processes(count: int, function: Callable[..., Any], *arguments: Any) -> 
     return torch.load(folder / "result.pt", weights_only=True)
 
 
-def _one(
-    rank: int, count: int, folder: Path, function: Callable[..., Any], arguments: Sequence[Any]
-) -> None:
+def _one(rank: int, count: int, folder: Path, function, arguments) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", f"file://{folder}/meet", rank=rank, world_size=count, timeout=timedelta(seconds=60)
@@ -49,9 +47,7 @@ def _one(
     dist.destroy_process_group()
 
 
-def start_training(
-    settings: dict[str, str], shards: Path, out: Path, steps: int, *more: str, torchrun: int = 0
-) -> subprocess.Popen[str]:
+def start_training(settings, shards: Path, out: Path, steps: int, *more: str, torchrun: int = 0):
     """Start ``align-edu train``, under torchrun if a number of processes is given."""
     changes = [part for item in settings.items() for part in ("--set", "=".join(item))]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--no-python"]
@@ -65,7 +61,7 @@ def start_training(
     )  # fmt: skip
 
 
-def last_checkpoint(out: Path) -> int:
+def newest_step(out: Path) -> int:
     return max((int(file.stem) for file in out.glob("checkpoints/0*.safetensors")), default=0)
 
 

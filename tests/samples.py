@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import resource
 import signal
 import tarfile
@@ -20,13 +21,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu.io import InputError
-from align_edu.search import Hit
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "real"  # real photographs and captions
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data_samples"
 MODEL = DATA / "toy_model"
+LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 Members = list[tuple[str, bytes]]
 
 
@@ -42,7 +43,7 @@ def write_tar(path: Path, members: Members, form: int = tarfile.USTAR_FORMAT) ->
 
 
 @contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
+def disk_of(size: int) -> Iterator[None]:
     """Let no file grow over so many bytes: a write past that fails as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -75,9 +76,12 @@ def refused(words: str, call: Callable[..., Any], *given: Any, **options: Any) -
     return str(error.value)
 
 
-def image_file(
-    colour: object = "red", mode: str = "RGB", form: str = "JPEG", size: tuple[int, int] = (8, 8)
-) -> bytes:
+def cases(names: str, *rows: Any, **options: Any) -> pytest.MarkDecorator:
+    """Parametrize a test by rows of values."""
+    return pytest.mark.parametrize(names, rows, **options)
+
+
+def image_file(colour="red", mode="RGB", form="JPEG", size=(8, 8)) -> bytes:
     return encoded(Image.new(mode, size, colour), form)
 
 
@@ -152,10 +156,6 @@ def write_photos(folder: Path) -> Path:
         Image.new("RGB", (9, 9), colour).save(place / f"{name}.png")
     (folder / "notes.txt").write_text("not a picture")
     return folder
-
-
-def names(hits: list[Hit]) -> list[str]:
-    return [hit.path.stem for hit in hits]
 
 
 def entry(name: str, raws: Iterable[Any] = ("a cat",), split: str = "test", **more: Any) -> dict:

@@ -27,6 +27,7 @@ Cells = list[str]
 HOSTILE = tomllib.loads(Path(__file__).with_name("hostile_submissions.toml").read_text("utf-8"))
 ODD: dict[str, Cells] = HOSTILE.pop("odd")
 MAGICS, CHECKED = HOSTILE.pop("magics"), HOSTILE.pop("checked")
+MINE, FOLDERS = HOSTILE.pop("lecturer"), HOSTILE.pop("folders")
 RIGHT, WRONG = ODD["corrected"][1], ODD["corrected"][0]
 UNREADABLE: dict[str, bytes] = {
     "empty_file": b"",
@@ -36,20 +37,6 @@ UNREADABLE: dict[str, bytes] = {
     "no_cells": b'{"metadata": {}}',
     "deep": b"[" * 100_000,
 }
-# A lecturer's file with an exercise.
-MINE = '''
-from align_edu import lab
-
-
-def half(x):
-    """Return half of x."""
-    return x / 2
-
-
-HINTS = (lab.Hint("What?", "Divide."), lab.Hint("By what?", "2."), lab.Hint("How?", "x / 2"))
-WRONG = (lab.WrongAnswer(lambda x: x // 2, "That rounds down: use /."),)
-lab.add_exercise(lab.Exercise("mine", half, lambda generator: [(3,), (8,)], WRONG, HINTS))
-'''
 
 
 @dataclass(frozen=True)

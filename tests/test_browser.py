@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -32,37 +33,18 @@ ROOT = Path(__file__).resolve().parent.parent
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 120.0  # seconds, for machines that are slow or busy
 RUN = 600.0  # seconds for all cells of a notebook
-
 # Off-screen cells too are in the page.
 ALL_CELLS = {"@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"}}
-
 # No name is looked up but this machine's; the browser asks for no updates, lists or models.
 QUIET = (
     "--host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1",
     "--disable-background-networking", "--disable-component-update",
     "--disable-domain-reliability", "--disable-sync", "--no-pings",
 )  # fmt: skip
-
 _RED = """.jp-RenderedText[data-mime-type="application/vnd.jupyter.stderr"],
           .jp-RenderedText[data-mime-type="application/vnd.jupyter.error"],
           .jp-Dialog, .Toastify__toast--error, .Toastify__toast--warning"""
-
 _PROMPT = ".jp-CodeCell .jp-InputArea-prompt"
-
-# Whether all cells have run, the last one after a given count; or something is red.
-_RAN = """([red, after]) => {
-    if (document.querySelectorAll(red).length > 0) return true;
-    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputArea-prompt")];
-    const counts = prompts.map(each => parseInt(each.textContent.slice(1)));
-    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
-    return !counts.some(isNaN) && counts.at(-1) > after && kernel.endsWith("Idle");
-}"""
-
-_CHANGED = """([box, before]) => {
-    const found = box.querySelector(".widget-output img");
-    const kernel = document.querySelector('[title^="Change kernel"]').textContent;
-    return found && found.src !== before && kernel.endsWith("Idle") ? found.src : null;
-}"""
 
 
 def why_not() -> str | None:
@@ -152,9 +134,6 @@ class Notebook:
         self.page.on("console", lambda said: said.type == "error" and note(f"console: {said.text}"))
         self.page.on("request", lambda out: out.url.startswith(own) or note(f"asks {out.url}"))
 
-    def menus(self) -> list[str]:
-        return list(self.page.locator(".lm-MenuBar-itemLabel").all_inner_texts())
-
     def menu(self, *words: str) -> None:
         self.page.locator(".lm-MenuBar-itemLabel").get_by_text(words[0], exact=True).click()
         for word in words[1:]:
@@ -178,7 +157,8 @@ class Notebook:
 
     def wait_until_ran(self, after: int = 0) -> None:
         """Wait until something is red, or the last cell has run with a number above ``after``."""
-        self.page.wait_for_function(_RAN, arg=[_RED, after], timeout=1000 * RUN, polling=200)
+        ran, options = "asked => askRan(asked)", {"timeout": 1000 * RUN, "polling": 200}
+        self.page.wait_for_function(ran, arg=[_RED, after], **options)
 
     def counts(self) -> list[str]:
         return [text.strip(" []:") for text in self.page.locator(_PROMPT).all_inner_texts()]
@@ -195,14 +175,15 @@ class Notebook:
 
     def figure(self, box: Any, before: str = "") -> str:
         """Return the figure below widgets, its bytes in letters, once it is not what it was."""
-        asked = [box.element_handle(), before]
-        return str(self.page.wait_for_function(_CHANGED, arg=asked, polling=50).json_value())
+        changed, asked = "asked => askChanged(asked)", [box.element_handle(), before]
+        return str(self.page.wait_for_function(changed, arg=asked, polling=50).json_value())
 
 
 def open_notebook(browser: Any, address: str, name: str) -> Notebook:
     """Open a notebook in a window of its own, and wait for its kernel."""
     window = browser.new_context(viewport={"width": 1280, "height": 900})
     window.set_default_timeout(1000 * PATIENCE)
+    window.add_init_script(path=Path(__file__).with_name("in_the_page.js"))
     notebook = Notebook(window.new_page())
     notebook.listen()
     notebook.page.goto(address.format(name))
@@ -256,7 +237,7 @@ def test_all_cells_run_nothing_is_red_and_nothing_else_asks_for_attention(notebo
     assert notebook.red() == []
     assert notebook.counts() == [str(i + 1) for i in range(len(notebook.counts()))]
     own = ["File", "Edit", "View", "Run", "Kernel", "Tabs", "Settings", "Help"]
-    assert notebook.menus() == own
+    assert notebook.page.locator(".lm-MenuBar-itemLabel").all_inner_texts() == own
     assert notebook.page.locator(".Toastify__toast").count() == 0
 
 
@@ -269,15 +250,22 @@ def test_a_clicked_answer_gives_its_feedback(notebook, number):
             box.get_by_text(question.feedback(LETTERS[choice])[1], exact=True).wait_for()
 
 
-@pytest.mark.parametrize("number", ["06"], indirect=True)
-def test_a_slider_moves_its_figure(notebook):
+def move_the_slider(notebook: Notebook) -> tuple[str, str]:
+    """Move the first slider and back; return the text beside it before and in between."""
     box = notebook.page.locator(".widget-interact").filter(has=notebook.page.locator(".slider"))
     box, handle = box.first, box.get_by_role("slider").first
-    before = notebook.figure(box)
+    before, text = notebook.figure(box), box.inner_text()
     handle.press("ArrowRight")
-    moved = notebook.figure(box, before)
+    moved, there = notebook.figure(box, before), box.inner_text()
     handle.press("ArrowLeft")
     assert notebook.figure(box, moved) == before, "the slider is back, its figure is not"
+    return text, there
+
+
+@pytest.mark.parametrize("number", ["06"], indirect=True)
+def test_a_slider_that_turns_a_vector_moves_the_figure_and_the_loss(notebook):
+    before, moved = (re.findall(r"loss ([\d.]+)", text) for text in move_the_slider(notebook))
+    assert before and moved and before != moved
 
 
 def compose_an_elephant(notebook: Notebook) -> None:
@@ -324,35 +312,35 @@ def watch_the_training(notebook: Notebook) -> None:
         notebook.page.wait_for_function(changed, arg=asked, polling=50)
 
 
-def search_an_own_photograph(notebook: Notebook) -> None:
+def upload_an_elephant(notebook: Notebook, box: Any) -> None:
     scene = {"kind": "elephant", "colour": "pink", "place": "beach", "weather": "clear"}
     scene |= {"count": 1, "size": "large", "style": "photo", "other_kind": ""}
     picture, own = draw(scene_from_facts(scene), np.random.default_rng(0), 192), io.BytesIO()
     picture.save(own, "PNG")
-    box = notebook.page.locator(".widget-interact").first
     before = notebook.figure(box)
-    box.locator("input[type=text]").fill("a pink elephant on the beach")
-    box.locator("input[type=text]").press("Enter")
-    without = notebook.figure(box, before)
     with notebook.page.expect_file_chooser() as chooser:
         box.get_by_role("button", name="Upload").click()
     file = {"name": "own.png", "mimeType": "image/png", "buffer": own.getvalue()}
     chooser.value.set_files(file)  # type: ignore[arg-type]
-    notebook.figure(box, without)  # it is among the five best
-
-
-def take_another_picture(notebook: Notebook) -> None:
-    box = notebook.page.locator(".widget-interact").last
-    before = notebook.figure(box)
-    box.locator("select").first.select_option(index=1)
     notebook.figure(box, before)
 
 
-def move_the_share(notebook: Notebook) -> None:
-    box = notebook.page.locator(".widget-interact").filter(has=notebook.page.locator(".slider"))
-    before = notebook.figure(box.first)
-    box.first.get_by_role("slider").first.press("ArrowRight")
-    notebook.figure(box.first, before)
+def search_an_own_photograph(notebook: Notebook) -> None:
+    box = notebook.page.locator(".widget-interact").first
+    before = notebook.figure(box)
+    box.locator("input[type=text]").fill("a pink elephant on the beach")
+    box.locator("input[type=text]").press("Enter")
+    notebook.figure(box, before)
+    upload_an_elephant(notebook, box)  # it is among the five best
+
+
+def take_another_picture(notebook: Notebook) -> None:
+    compose_an_elephant(notebook)
+    box = notebook.page.locator(".widget-interact").filter(has_text="found:").first
+    before = notebook.figure(box)
+    box.locator("select").first.select_option(index=1)
+    notebook.figure(box, before)
+    upload_an_elephant(notebook, box)  # the query now starts from it
 
 
 USES = {
@@ -360,7 +348,7 @@ USES = {
     "09": search_an_own_photograph,
     "10": compose_an_elephant,
     "11": take_another_picture,
-    "19": move_the_share,
+    "19": move_the_slider,
 }
 
 

@@ -15,8 +15,7 @@ from PIL import Image
 import align_edu
 from align_edu.cli import _build_parser, main
 from align_edu.evaluation import PROTOCOLS
-from align_edu.world import World
-from tests.samples import MODEL, refused
+from tests.samples import MODEL
 from tests.test_training import TINY
 
 TABLES = tomllib.loads(Path(__file__).with_name("refused_commands.toml").read_text("utf-8"))
@@ -26,11 +25,6 @@ SETS = [
     for part in ("image", "text", "loss", "recipe")
     for name, value in vars(getattr(TINY, part)).items()
 ]
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return World(seed=5, image_size=40).write(tmp_path_factory.mktemp("cli") / "w", 160, workers=1)
 
 
 def test_the_whole_chain_works_from_the_command_line(shards, tmp_path, answer, capsys):
@@ -45,22 +39,17 @@ def test_the_whole_chain_works_from_the_command_line(shards, tmp_path, answer, c
     assert answer("vocabulary", kept, tmp_path, "--size", 120)["size"] == 120
     assert json.loads((tmp_path / "tokenizer.json").read_text())["model"]["type"] == "WordPiece"
 
-    result = answer("evaluate", run, "--benchmark", bench)
-    assert result["images"] == 12 and 0 <= result["image_to_text"]["R@1"] <= 1
-    assert json.loads((run / "results" / "retrieval.json").read_text()) == result
-
-    scores = {}
+    assert answer("evaluate", run, "--benchmark", bench)["images"] == 12
     for kind in ("exact", "approximate"):
         index = tmp_path / kind
         assert answer("index", run, bench / "images", index, "--kind", kind)["kind"] == kind
         found = answer("search", index, "a red cat", "--top", 3)
-        scores[kind] = [hit["score"] for hit in found["hits"]]
-        assert Image.open(found["picture"]).width > 100
-    assert len(scores["exact"]) == 3 and scores["exact"] == sorted(scores["exact"], reverse=True)
-    assert scores["approximate"] == pytest.approx(scores["exact"], abs=1e-3)
+        assert len(found["hits"]) == 3 and Image.open(found["picture"]).width > 100
     some = str(next((bench / "images").iterdir()))
     assert main(["search", str(index), "--image", some, "--plus", "snow", "--minus", "red"]) == 0
     assert "picture:" in capsys.readouterr().out
+    findings = {finding["name"] for finding in answer("doctor")["findings"]}
+    assert {"torch", "torchvision"} <= findings
 
 
 @pytest.fixture(scope="module")
@@ -74,23 +63,12 @@ def places(shards, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("command", "words"), REFUSED.items())
-def test_a_refused_command_is_one_line_with_status_2_and_leaves_nothing(
-    command, words, places, tmp_path, capsys
-):
+def test_a_refusal_is_one_line_and_leaves_nothing(command, words, places, tmp_path, capsys):
     name, *rest = command.format(out=tmp_path / "out", **places).split()
     assert main([name, *(SETS if name == "train" else []), *rest]) == 2
     told = capsys.readouterr()
     assert told.out == "" and told.err.count("\n") == 1 and "Traceback" not in told.err
     assert words.lower() in told.err.lower() and os.listdir(tmp_path) == []
-
-
-def test_standard_output_is_the_answer_alone(shards, tmp_path, capfd):
-    command = ["train", "--data", shards, "--out", tmp_path / "run", "--steps", 1, *SETS]
-    assert main([*map(str, command), "--processes", "1", "--json"]) == 0
-    assert json.loads(capfd.readouterr().out)["learning_rate"] > 0
-    main(["doctor", "--json"])
-    findings = json.loads(capfd.readouterr().out)["findings"]
-    assert {"torch", "torchvision"} <= {finding["name"] for finding in findings}
 
 
 def test_every_command_explains_itself_and_the_table_gives_types_defaults_and_repeats(capsys):
@@ -109,8 +87,6 @@ def test_every_command_explains_itself_and_the_table_gives_types_defaults_and_re
     assert train["resume"] is False and train["steps"] is None and train["json"] is False
     for task in PROTOCOLS:
         assert parsed(f"evaluate run --task {task}")["task"] == task
-    for words in ("train --out r", "index run", "plan --chips 1.5", "evaluate run --task guess"):
-        refused(f"see align-edu {words.split()[0]} --help", parsed, words)
 
 
 def test_importing_the_package_loads_nothing_heavy_beside_torch():

@@ -1,39 +1,53 @@
-"""Crisscrossed Captions, several languages and word similarity, against slow counts and scipy."""
+"""Crisscrossed Captions, languages and similar words, against slow counts and scipy; bad files."""
 
 import gzip
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 from torch import Tensor
 from torch.nn import functional as F
 
 from align_edu import evaluation as ev
 from align_edu import load_run
 from align_edu.cli import main
-from align_edu.evaluation.cxc import (
-    Ratings,
-    average_ranks,
-    bootstrap_spearman,
-    pair_ranks,
-    read_ratings,
-    spearman,
-)
+from align_edu.evaluation import cxc
 from align_edu.evaluation.languages import read_captions, read_word_pairs
 from align_edu.pairs.splits import Benchmark, read_split
 from align_edu.world.benchmark import rate
 from align_edu.world.scene import Scene, Thing
 from align_edu.world.tasks import toy_captions, toy_word_pairs
-from tests.samples import DATA, MODEL, ColourRun, image_file, refused, slow_ranks, write_files
+from tests import samples
+from tests.samples import DATA, MODEL, ColourRun, cases, image_file, refused, write_files
 
 PUBLISHED = Path(__file__).parents[2] / "shared" / "real" / "cxc"
 needs_published = pytest.mark.skipif(not PUBLISHED.exists(), reason="../shared/real/cxc is missing")
-HEADER = b"caption1,caption2,agg_score,sampling_method\n"
 GENERATOR = torch.Generator().manual_seed(17)
+RUN = ColourRun(Path())
+HEAD = "word1\tword2\tPOS\tSimLex999\tconc(w1)\n"
+# Three pictures in Multi30K's files: one English caption each, gzipped, and two German.
+MULTI30K = {
+    "raw/test_2016_flickr.en.gz": gzip.compress(b"red\ngreen\nblue\n"),
+    "raw/test_2016_flickr.1.de": "green\nred\nblue\n",  # the first two are exchanged
+    "raw/test_2016_flickr.2.de": "red\ngreen\nblue\n",
+    "tok/test_2016_flickr.lc.norm.tok.de": "not read\n",
+    "image_splits/test_2016_flickr.txt": "1.png\n2.png\n3.png\n",
+}
+for number, colour in enumerate(("red", "green", "blue"), start=1):
+    MULTI30K[f"images/{number}.png"] = image_file(colour, form="PNG")
+REFUSED = tomllib.loads(Path(__file__).with_name("refused_files.toml").read_text("utf-8"))
+READERS = {
+    "labelled": lambda folder: ev.read_labelled(folder).open(0),
+    "neighbours": lambda folder: ev.evaluate_neighbours(RUN, folder),
+    "ratings": lambda folder: cxc.read_ratings(folder, read_split(DATA / "benchmark"), "test"),
+    "languages": lambda folder: ev.evaluate_languages(RUN, folder),
+    "words": lambda folder: read_word_pairs(folder / "words.txt"),
+}
 
 
 @pytest.mark.parametrize("itself", [False, True])
@@ -53,20 +67,10 @@ def test_ranks_equal_a_slow_count_with_ties_and_several_matches(itself, coarse, 
         if itself:
             right |= right.T.clone()
         cosines = (F.normalize(t.double(), dim=1) for t in (x, y))
-        expected = slow_ranks(*cosines, right, among)
+        expected = samples.slow_ranks(*cosines, right, among)
         for cells in (ev.retrieval.CELLS, 3 * len(y)):
             monkeypatch.setattr(ev.retrieval, "CELLS", cells)
-            assert pair_ranks(x, y, (one, two), itself=itself).tolist() == expected
-
-
-def test_ranks_and_correlations_are_those_of_scipy():
-    for high in (3, 50):
-        a = torch.randint(high, (6, 40), generator=GENERATOR).float()
-        b = torch.randint(high, (6, 40), generator=GENERATOR).float() + 0.3 * a
-        assert np.array_equal(average_ranks(a).numpy(), rankdata(a.numpy(), axis=1))
-        expected = [spearmanr(x, y).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
-        assert spearman(a, b).tolist() == pytest.approx(expected, abs=1e-12)
-    assert spearman(torch.ones(1, 5), torch.arange(5.0)[None]).item() == 0.0
+            assert cxc.pair_ranks(x, y, (one, two), itself=itself).tolist() == expected
 
 
 def test_the_seven_tasks_of_a_perfect_model_are_perfect():
@@ -75,9 +79,9 @@ def test_the_seven_tasks_of_a_perfect_model_are_perfect():
     owner, even = torch.arange(12) // 2, torch.arange(6)
     low = torch.tensor([1.0] + 11 * [5.0])  # caption 0 and its image are rated 1
     ratings = {
-        "sts": Ratings(2 * even, 2 * even + 1, torch.full((6,), 5.0)),
-        "sis": Ratings(even, even.roll(1), torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0, 0.0])),
-        "sits": Ratings(torch.arange(12), owner, low),
+        "sts": cxc.Ratings(2 * even, 2 * even + 1, torch.full((6,), 5.0)),
+        "sis": cxc.Ratings(even, even.roll(1), torch.tensor([3.0, 0.0, 0.0, 0.0, 0.0, 0.0])),
+        "sits": cxc.Ratings(torch.arange(12), owner, low),
     }
     result = ev.measure_cxc(image, image[owner], owner, ratings)
     assert result["text_to_text"]["R@1"] == pytest.approx(8 / 12)  # ties count as wrong
@@ -123,25 +127,6 @@ def test_captions_that_no_rating_names_are_left_out(measured, tmp_path):
     assert ev.evaluate_cxc(load_run(DATA / "toy_model"), folder) == measured
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (None, r"sts_test\.csv: missing; get it from https://"),
-        (HEADER + b"toy:sentid:99999,toy:sentid:1,3.0,x", "row 2: '99999' is not in the benchmark"),
-        (HEADER + b"toy:sentid:0,toy:sentid:1,5.5,x", "row 2: needs .* a score from 0 to 5"),
-        (HEADER, "no rating in it"),
-        (b"toy:sentid:0,toy:sentid:1,3.5,x\n" * 2, "its first row is a rating; put the names"),
-        (HEADER + b"toy:sentid:0,toy:sentid:1,3.0,\xe9", "not a readable CSV"),
-    ],
-)
-def test_files_that_are_missing_or_broken_are_named_with_their_row(tmp_path, text, message):
-    if text is not None:
-        (tmp_path / "sts_test.csv").write_bytes(text)
-    refused(message, read_ratings, tmp_path, read_split(DATA / "benchmark"), "test")
-    none = torch.tensor([]).long()
-    refused("no rating reaches", pair_ranks, torch.eye(3), torch.eye(3), (none, none))
-
-
 @pytest.fixture(scope="module")
 def published():
     """Read them with the captions and images that they name, without the pictures."""
@@ -153,7 +138,7 @@ def published():
     files, ids = [Path(name) for name in sorted(images)], sorted(texts)
     held = [False] * len(files)
     benchmark = Benchmark(files, [""] * len(ids), [0] * len(ids), held, ids)
-    return benchmark, read_ratings(PUBLISHED, benchmark, "test")
+    return benchmark, cxc.read_ratings(PUBLISHED, benchmark, "test")
 
 
 @needs_published
@@ -165,9 +150,7 @@ def test_the_published_ratings_are_read_whole(published):
 
 
 @needs_published
-@pytest.mark.parametrize(
-    ("kind", "low", "high"), [("sts", 0.3, 0.5), ("sis", 0.75, 1.1), ("sits", 1.3, 2.0)]
-)
+@cases("kind, low, high", ("sts", 0.3, 0.5), ("sis", 0.75, 1.1), ("sits", 1.3, 2.0))
 def test_the_deviation_of_the_bootstrap_is_the_measured_one(published, kind, low, high):
     # In percent, for a model that is people's rating and noise. Measured by other code with
     # captions as queries of STS and images as those of SIS and SITS: 0.38, 0.88 to 0.94, 1.66.
@@ -175,27 +158,29 @@ def test_the_deviation_of_the_bootstrap_is_the_measured_one(published, kind, low
     model = rated.scores + 1.2 * torch.randn(len(rated.scores), generator=GENERATOR)
     sides = [rated.second] if kind == "sits" else [rated.first, rated.second]
     human, model = (scores.repeat(len(sides)) for scores in (rated.scores, model))
-    values = bootstrap_spearman(torch.cat(sides), human, model, resamples=300)
+    values = cxc.bootstrap_spearman(torch.cat(sides), human, model, resamples=300)
     assert low < 100 * values.std().item() < high
-
-
-RUN = ColourRun(Path())
-HEAD = "word1\tword2\tPOS\tSimLex999\tconc(w1)\n"
 
 
 @pytest.fixture
 def multi30k(tmp_path):
-    """Three pictures in Multi30K's files: one English caption each, gzipped, and two German."""
-    files = {
-        "raw/test_2016_flickr.en.gz": gzip.compress(b"red\ngreen\nblue\n"),
-        "raw/test_2016_flickr.1.de": "green\nred\nblue\n",  # the first two are exchanged
-        "raw/test_2016_flickr.2.de": "red\ngreen\nblue\n",
-        "tok/test_2016_flickr.lc.norm.tok.de": "not read\n",
-        "image_splits/test_2016_flickr.txt": "1.png\n2.png\n3.png\n",
-    }
-    for number, colour in enumerate(("red", "green", "blue"), start=1):
-        files[f"images/{number}.png"] = image_file(colour, form="PNG")
-    return write_files(tmp_path, files)
+    return write_files(tmp_path, MULTI30K)
+
+
+@cases("reader, words, files", *((r, *row) for r, rows in REFUSED.items() for row in rows.items()))
+def test_files_that_a_reader_cannot_take_are_named_in_one_line(reader, words, files, tmp_path):
+    red, whole = image_file("red", form="PNG"), MULTI30K if reader == "languages" else {}
+    write_files(tmp_path, whole | {n: red if text == "RED" else text for n, text in files.items()})
+    refused(words, READERS[reader], tmp_path)
+
+
+def test_files_that_are_no_text_and_ratings_without_a_match_are_refused(multi30k):
+    (multi30k / "raw" / "test_2016_flickr.en.gz").write_bytes(b"\x1f\x8bcut")
+    refused("test_2016_flickr.en.gz: cannot be read as text", READERS["languages"], multi30k)
+    (multi30k / "sts_test.csv").write_bytes(b"caption1,caption2,agg_score\na:0,a:1,3.0,\xe9")
+    refused("not a readable CSV", READERS["ratings"], multi30k)
+    none = torch.tensor([]).long()
+    refused("no rating reaches", cxc.pair_ranks, torch.eye(3), torch.eye(3), (none, none))
 
 
 def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
@@ -209,22 +194,6 @@ def test_mean_recall_of_each_language_is_that_of_hand_work(multi30k):
     assert german["mean_recall"] == pytest.approx((1 / 3 + 4 / 6 + 4) / 6)
     assert result["mean_recall"] == pytest.approx((1 + german["mean_recall"]) / 2)
     assert result["images"] == 3 and "83.3" in ev.result_table("languages", result)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "message"),
-    [
-        ("raw/test_2016_flickr.en.gz", None, "test_2016_flickr.en.gz: cannot be read as text"),
-        ("raw/test_2016_flickr.1.de", "one\ntwo\n", r"1\.de: 2 captions for 3 images"),
-        ("image_splits/test_2016_flickr.txt", "1.png\n9.png\n3.png\n", "1 images are missing"),
-        ("image_splits/test_2016_flickr.txt", "1.png\n", "lists one image"),
-        ("test_2016_flickr_images.txt", "1.png\n", "test_2016_flickr.txt, found 2"),
-        ("images/2.png", "no picture", r"2\.png: not a readable image \(not an image\)"),
-    ],
-)
-def test_files_of_captions_that_do_not_fit_are_named(multi30k, file, text, message):
-    (multi30k / file).write_bytes(b"\x1f\x8bcut" if text is None else text.encode())
-    refused(message, ev.evaluate_languages, RUN, multi30k)
 
 
 def test_a_separator_of_lines_inside_a_caption_moves_no_caption(multi30k):
@@ -259,23 +228,9 @@ def test_word_similarity_is_scipys_correlation_overall_and_by_part_of_speech(tmp
     draws = np.random.default_rng(1).integers(0, 60, (1_000, 60))
     theirs = [spearmanr(scores[d], cosines[d]).statistic for d in draws]
     assert result["interval"] == pytest.approx(np.quantile(theirs, [0.025, 0.975]), abs=0.03)
-    assert "adjectives" in ev.result_table("words", result) and "60 pairs" in ev.result_table(
-        "words", result
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("one\ttwo\tPOS\n", "no column 'word1'; give SimLex-999.txt"),
-        (HEAD + "a\tb\tN\t3\n", "at least two pairs"),
-        (HEAD + "a\tb\tN\t3\na\tb\n", "line 3: needs two words, POS and"),
-        (HEAD + "a\tb\tN\tnan\na\tb\tN\t2\n", "line 2: needs two words"),
-    ],
-)
-def test_files_of_words_that_are_broken_are_named_with_their_line(tmp_path, text, message):
-    (tmp_path / "words.txt").write_text(text)
-    refused(message, read_word_pairs, tmp_path / "words.txt")
+    table = ev.result_table("words", result)
+    assert "adjectives" in table and "60 pairs" in table
+    assert cxc.spearman(torch.ones(1, 5), torch.arange(5.0)[None]).item() == 0.0
 
 
 def test_the_toy_world_draws_both_and_the_command_line_measures_them(tmp_path, answer):

@@ -9,7 +9,6 @@ import sys
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import dask
@@ -23,14 +22,47 @@ from align_edu.filters import Rules, Step, filter_pairs, text
 from align_edu.filters import run as filter_run
 from align_edu.io import InputError, only_writer
 from align_edu.pairs import read_pairs
-from tests.samples import DATA, refused, words_of
+from tests.samples import DATA, cases, refused, words_of
 
 GOOD = "a red cat on a beach"
 OFF = Rules(None, None, None, None, None, None, None, None, None)
 LARGE = {"original_width": 640, "original_height": 480}
+PAGES = [f"a red cat on page {i % 40}" for i in range(6_000)]
+RARE = [f"a red {word}" for word in ("one", "two", "two", "three", "three", "three")]
+PIECES = ["cat", "CAT", "Cat.", "dog", "dog's", "a", "a", "alt_img"]
+PIECES += ["1920x1080", "&id", "-", "\t", "\u00a0", "\u200b", "x" * 3000]
+# Ligature, sharp s, dotted I, accents, final sigma, full width, ohm, digraph, fraction.
+PIECES += ["\ufb01sh", "Stra\u00dfe", "\u0130stanbul", "caf\u00e9", "cafe\u0301", "\u0301"]
+PIECES += ["\u039f\u03a3", "\uff23\uff21\uff34", "\u2126", "\u01c5", "\u00bd", "\u00b2"]
+# Emoji with selector and joiner, Chinese, Thai and Arabic with marks.
+PIECES += ["\U0001f600", "\u2764\ufe0f", "\U0001f468\u200d\U0001f469", "\u4e2d\u6587"]
+PIECES += ["\u0e01\u0e34\u0e19", "\u0645\u064e\u0631"]
+BOUNDS = {
+    "min_side": [0, 100, 200],
+    "max_aspect": [1.0, 2.0, 3.0, 50.0],
+    "max_texts_per_image": [2, 4, 9, 1000],
+    "max_images_per_text": [1, 2, 3, 10],
+    "vocabulary_size": [None, 1, 5, 20, 60, 10**8],
+    "min_words": [0, 1, 3],
+    "max_words": [3, 5, 20],
+}
+RULES = Rules(max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60)
+OPTIONS = "--rule max_texts_per_image=20 --rule max_images_per_text=3 --rule vocabulary_size=60"
+ZIPF = np.random.default_rng(0)
+ROWS = [
+    {
+        "caption": " ".join(f"w{n}" for n in np.minimum(ZIPF.zipf(1.6, ZIPF.integers(1, 8)), 60)),
+        "sha256": f"image {min(int(ZIPF.zipf(1.3)), 10_000)}",
+        "url": f"u/{number}",
+        "original_width": int(ZIPF.integers(150, 900)),
+        "original_height": int(ZIPF.integers(150, 900)),
+        "number": number,
+    }
+    for number in range(900)
+]
 
 
-def kept_rows(rows: list[dict[str, Any]], out: Path, rules: Rules | None = None) -> list[int]:
+def kept_rows(rows: list[dict], out: Path, rules: Rules | None = None) -> list[int]:
     """The numbers of the kept rows; each row has its own url unless it says so."""
     columns = sorted({name for row in rows for name in row} | {"caption"})
     data = {name: [row.get(name) for row in rows] for name in columns}
@@ -53,16 +85,14 @@ def rare_words(captions: list[str], out: Path) -> Step:
     return next(step for step in steps if step.rule == "rare_words")
 
 
-@pytest.mark.parametrize(
-    ("rows", "stay"),
-    [
+@cases(
+    "rows, stay",
         ([{"caption": f"{GOOD} {w}", "original_width": w, "original_height": 201}
           for w in (640, 201, 599, 602, 603, 200, None)], [1, 2, 3]),
         ([{"caption": " ".join(["cat"] * n)} for n in (0, 2, 3, 20, 21)], [2, 3]),
         ([{"caption": GOOD, "nsfw": x} for x in (0.5, 0.51, None, float("nan"))], [0, 2, 3]),
         ([{"caption": GOOD, "punsafe": x} for x in (0.0, 1.0, 0.2, 0.9)], [0, 2]),  # LAION
         ([{"caption": GOOD, "NSFW": x} for x in ("UNLIKELY", "NSFW", "?", None)], [0, 2, 3]),
-    ],
 )  # fmt: skip
 def test_the_default_bounds_are_strict_as_in_the_paper(tmp_path, rows, stay):
     assert kept_rows(rows, tmp_path) == stay
@@ -116,29 +146,19 @@ def test_missing_values_have_their_own_lines_and_no_rule_is_blamed(tmp_path):
     assert alone == {"no_size": 2, "no_text": 1, "length": 1}
 
 
-PAGES = [f"a red cat on page {i % 40}" for i in range(6_000)]
-RARE = [f"a red {word}" for word in ("one", "two", "two", "three", "three", "three")]
-
-
-@pytest.mark.parametrize(
-    ("captions", "dropped", "note"),
-    [
-        ([f"a cat x{i}" for i in range(300)], 0, "too few"),
-        ([f"word{i} cat dog" for i in range(3_000)], 0, "33%"),
-        (PAGES[:1_994] + RARE, 1, ""),
-        (PAGES[:4_994] + RARE, 1 + 2, ""),
-    ],
+@cases(
+    "captions, dropped, note",
+    ([f"a cat x{i}" for i in range(300)], 0, "too few"),
+    ([f"word{i} cat dog" for i in range(3_000)], 0, "33%"),
+    (PAGES[:1_994] + RARE, 1, ""),
+    (PAGES[:4_994] + RARE, 1 + 2, ""),
 )
-def test_by_itself_the_vocabulary_holds_words_seen_twice_or_thrice_if_that_keeps_most_pairs(
-    tmp_path, captions, dropped, note
-):
+def test_the_vocabulary_holds_words_seen_twice_or_thrice(tmp_path, captions, dropped, note):
     step = rare_words(captions, tmp_path)
     assert step.dropped == dropped and step.applied == bool(dropped) and note in step.note
 
 
-@pytest.mark.parametrize(
-    ("pairs", "rare", "judged"), [(5999, 2, False), (6000, 2, True), (6000, 400, False)]
-)
+@cases("pairs, rare, judged", (5999, 2, False), (6000, 2, True), (6000, 400, False))
 def test_bigrams_are_judged_in_large_data(tmp_path, monkeypatch, pairs, rare, judged):
     assert text.BIGRAMS_FROM > 200_000  # the toy's results stay as they are
     monkeypatch.setattr(text, "BIGRAMS_FROM", 6000)
@@ -149,7 +169,7 @@ def test_bigrams_are_judged_in_large_data(tmp_path, monkeypatch, pairs, rare, ju
     assert ("bigrams not judged" in step.note) != judged == ("or bigram" in step.says)
 
 
-def oracle_kept(rows: list[dict[str, Any]], rules: Rules) -> list[int]:
+def oracle_kept(rows: list[dict], rules: Rules) -> list[int]:
     texts = [words_of(row["caption"]) for row in rows]
     images = [row["sha256"] or row["url"] or None for row in rows]
     alt_texts = Counter(i for i, row in zip(images, rows) if row["caption"] is not None)
@@ -172,27 +192,7 @@ def oracle_kept(rows: list[dict[str, Any]], rules: Rules) -> list[int]:
     return kept
 
 
-PIECES = ["cat", "CAT", "Cat.", "dog", "dog's", "a", "a", "alt_img"]
-PIECES += ["1920x1080", "&id", "-", "\t", "\u00a0", "\u200b", "x" * 3000]
-# Ligature, sharp s, dotted I, accents, final sigma, full width, ohm, digraph, fraction.
-PIECES += ["\ufb01sh", "Stra\u00dfe", "\u0130stanbul", "caf\u00e9", "cafe\u0301", "\u0301"]
-PIECES += ["\u039f\u03a3", "\uff23\uff21\uff34", "\u2126", "\u01c5", "\u00bd", "\u00b2"]
-# Emoji with selector and joiner, Chinese, Thai and Arabic with marks.
-PIECES += ["\U0001f600", "\u2764\ufe0f", "\U0001f468\u200d\U0001f469", "\u4e2d\u6587"]
-PIECES += ["\u0e01\u0e34\u0e19", "\u0645\u064e\u0631"]
-
-BOUNDS: dict[str, list[Any]] = {
-    "min_side": [0, 100, 200],
-    "max_aspect": [1.0, 2.0, 3.0, 50.0],
-    "max_texts_per_image": [2, 4, 9, 1000],
-    "max_images_per_text": [1, 2, 3, 10],
-    "vocabulary_size": [None, 1, 5, 20, 60, 10**8],
-    "min_words": [0, 1, 3],
-    "max_words": [3, 5, 20],
-}
-
-
-def random_rows(rng: random.Random) -> list[dict[str, Any]]:
+def random_rows(rng: random.Random) -> list[dict]:
     texts = [None, "", " "]
     texts += [
         rng.choice(["", " "]).join(rng.choices(PIECES, k=rng.randint(1, 8))) for _ in range(8)
@@ -214,7 +214,7 @@ def random_rows(rng: random.Random) -> list[dict[str, Any]]:
 def test_the_kept_set_is_the_oracle_s_on_adversarial_tables(tmp_path):
     types = {name: pa.string() for name in ("caption", "sha256", "url")}
     types |= {name: pa.int64() for name in ("original_width", "original_height", "number")}
-    kept_any, decided = 0, Counter[Any]()
+    kept_any, decided = 0, Counter()
     for seed in range(100):
         rng = random.Random(seed)
         rows = random_rows(rng)
@@ -295,15 +295,13 @@ def test_kept_rows_keep_their_columns_types_and_order_also_where_parts_differ(tm
     assert (both["n"], both["tags"]) == ([1, 3, 4], [["a"], ["b"], None])
 
 
-@pytest.mark.parametrize(
-    ("columns", "message"),
-    [
-        ({"text_of": ["a red cat"]}, "`caption` is missing"),
-        ({"caption": [["a red cat"]]}, "parquet: the column `caption` holds list"),
-        ({"caption": ["a red cat"], "original_width": ["640"]}, "original_width"),
-        ({"caption": ["a red cat"], "nsfw": [[1]]}, "nsfw"),
-        ({"caption": pa.array([], pa.string())}, "no pairs"),
-    ],
+@cases(
+    "columns, message",
+    ({"text_of": ["a red cat"]}, "`caption` is missing"),
+    ({"caption": [["a red cat"]]}, "parquet: the column `caption` holds list"),
+    ({"caption": ["a red cat"], "original_width": [[640]]}, "original_width"),
+    ({"caption": ["a red cat"], "nsfw": [[1]]}, "nsfw"),
+    ({"caption": pa.array([], pa.string())}, "no pairs"),
 )
 def test_a_table_with_missing_or_mistyped_columns_is_refused(tmp_path, columns, message):
     pa.parquet.write_table(pa.table(columns), tmp_path / "raw.parquet")
@@ -331,24 +329,6 @@ def test_an_older_output_survives_a_write_that_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(pa.parquet, "write_table", full_disk)
     refused("No space left", filter_pairs, table, tmp_path, rules=Rules(min_words=None))
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-RULES = Rules(max_texts_per_image=20, max_images_per_text=3, vocabulary_size=60)
-OPTIONS = "--rule max_texts_per_image=20 --rule max_images_per_text=3 --rule vocabulary_size=60"
-
-
-ZIPF = np.random.default_rng(0)
-ROWS = [
-    {
-        "caption": " ".join(f"w{n}" for n in np.minimum(ZIPF.zipf(1.6, ZIPF.integers(1, 8)), 60)),
-        "sha256": f"image {min(int(ZIPF.zipf(1.3)), 10_000)}",
-        "url": f"u/{number}",
-        "original_width": int(ZIPF.integers(150, 900)),
-        "original_height": int(ZIPF.integers(150, 900)),
-        "number": number,
-    }
-    for number in range(900)
-]
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +389,7 @@ def run_until(shards: Path, out: Path, tasks: int, killed: bool = False) -> None
     """Filter in small steps; be interrupted or killed before one more than so many tasks."""
     once, left = filter_run._once, iter(range(tasks))
 
-    def counted(*arguments: Any) -> Any:
+    def counted(*arguments):
         if next(left, None) is None:
             if killed:
                 os.kill(os.getpid(), signal.SIGKILL)

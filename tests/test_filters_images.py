@@ -13,23 +13,14 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from align_edu.cli import main
 from align_edu.filters import Rules, filter_pairs
+from align_edu.filters import image as image_filter
 from align_edu.filters import run as filter_run
-from align_edu.filters.image import (
-    evaluation_hashes,
-    evaluation_images,
-    hash_images,
-    nearest_distance,
-)
-from tests.benchmarks.near_duplicates import EDITS, bits_apart, bits_between, jpeg, toy_drawings
+from tests.benchmarks.near_duplicates import bits_between, jpeg, toy_drawings
 from tests.samples import POINTER, pair, refused, write_files, write_tar
 
 MOST_BITS = Rules().max_distance or 0
 TEXT = "a red cat on a beach"
-
-
-@pytest.mark.parametrize("edit", ["resized to 58", "compressed to 20", "30 % brighter", "crop 5 %"])
-def test_a_known_edit_of_an_evaluation_image_is_found(edit):
-    assert (bits_apart(toy_drawings(40, 3, 128), EDITS[edit]) <= MOST_BITS).mean() >= 0.95
+SIZE = 16
 
 
 def test_different_images_are_not_taken_for_duplicates():
@@ -42,7 +33,7 @@ def test_the_distance_is_the_smallest_number_of_different_bits():
     hashes, others = (rng.integers(0, 256, (n, 32), np.uint8) for n in (20, 30))
     pairs = [[zip(one, two) for two in others.tolist()] for one in hashes.tolist()]
     expected = [min(sum((a ^ b).bit_count() for a, b in each) for each in row) for row in pairs]
-    assert nearest_distance(hashes, others).tolist() == expected
+    assert image_filter.nearest_distance(hashes, others).tolist() == expected
 
 
 def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreadable(tmp_path):
@@ -50,7 +41,7 @@ def test_hashing_on_two_processes_gives_the_same_as_on_one_and_marks_the_unreada
         (tmp_path / f"{i}.jpg").write_bytes(b"broken" if i == 1 else jpeg(image))
     files = [tmp_path / f"{i % 3}.jpg" for i in range(600)]
     places = [(file, 0, file.stat().st_size) for file in files]
-    one, two = (hash_images(places, workers) for workers in (1, 2))
+    one, two = (image_filter.hash_images(places, workers) for workers in (1, 2))
     assert all(map(np.array_equal, one, two)) and one[1] == "not an image"
 
 
@@ -111,19 +102,16 @@ def test_flat_pictures_have_no_hash_and_are_counted(tmp_path, evaluation, capsys
 
 def test_an_evaluation_set_is_a_folder_of_images_or_a_benchmark_s_test_split(tmp_path):
     for path, message in ((tmp_path, "no image"), (tmp_path / "no", "no such evaluation set")):
-        refused(message, evaluation_images, path)
+        refused(message, image_filter.evaluation_images, path)
     for content, message in ((b"broken", "cannot be decoded"), (POINTER, "`git lfs pull`")):
         (tmp_path / "bad.jpg").write_bytes(content)
-        refused(rf"bad\.jpg: .*{message}", evaluation_hashes, [tmp_path])
+        refused(rf"bad\.jpg: .*{message}", image_filter.evaluation_hashes, [tmp_path])
     (tmp_path / "bad.jpg").unlink()
     write_files(tmp_path, dict.fromkeys(("b/2.PNG", "a/1.jpg", "a/notes.txt"), b""))
-    assert evaluation_images(tmp_path) == [tmp_path / "a/1.jpg", tmp_path / "b/2.PNG"]
+    assert image_filter.evaluation_images(tmp_path) == [tmp_path / "a/1.jpg", tmp_path / "b/2.PNG"]
     entry = '{"filename": "1.jpg", "filepath": "a", "split": "test", "sentences": [{"raw": "x"}]}'
     (tmp_path / "dataset_x.json").write_text(f'{{"images": [{entry}]}}')
-    assert evaluation_images(tmp_path) == [tmp_path / "a/1.jpg"]
-
-
-SIZE = 16
+    assert image_filter.evaluation_images(tmp_path) == [tmp_path / "a/1.jpg"]
 
 
 def save_classifier(folder: Path, labels: list[str], seed: int = 1) -> ViTForImageClassification:

@@ -21,11 +21,10 @@ from align_edu.lab.grade import NOT_ISOLATED, grade_folder
 from align_edu.lab.outcomes import decode, encode, outcome_of
 from align_edu.lab.submissions import find_submissions, read_cells
 from tests import submissions as tests
-from tests.samples import refused
+from tests.samples import LONG, cases, refused
 from tests.submissions import Expected, code_cell, function, hand_in, hand_in_code, taken_out
 
 SEED = 12
-LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 # What the short form hands in: one of each kind of attack, and what only the jail can show.
 SOME = (
     "writes_in_its_folder", "library", "liars", "patches_the_judge", "connects_with_c",
@@ -36,6 +35,9 @@ SOME = (
 DRAWS = "import random\nreturn [random.random(), np.random.rand(), torch.rand(1).item()]"
 ADDRESS = "raise ValueError(object(), {str(i) for i in range(20)})"
 VARIES = [("draws", "wrong", function(DRAWS)), ("address", "error", function(ADDRESS))]
+A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
+TEXT = json.dumps({"cells": [code_cell("x = 1")]})
+KEY = answer_key(find_exercise("chance_loss"), 12)
 
 
 def why_not_isolated() -> str:
@@ -177,10 +179,6 @@ def test_the_answer_stays_closed_where_work_is_graded(monkeypatch, capsys):
     assert "def " not in said and said.count("\n") == 1
 
 
-A, B = "00_start_here.ipynb", "06_the_contrastive_loss_by_hand.ipynb"
-TEXT = json.dumps({"cells": [code_cell("x = 1")]})
-
-
 def lay_out(folder: Path, names: list[str]) -> None:
     """Write a notebook at each path; one inside a zip is written as `anna.zip!00.ipynb`."""
     for name in names:
@@ -195,30 +193,9 @@ def lay_out(folder: Path, names: list[str]) -> None:
             (folder / outer).write_text(TEXT)
 
 
-@pytest.mark.parametrize(
-    ("names", "students", "notes"),
-    [
-        ([f"anna/{A}", f"anna/{B}", f"ben/{A}"], ["anna", "anna", "ben"], ""),
-        ([f"anna/week1/{A}", f"anna/week2/{B}", f"ben/w/{A}"], ["anna", "anna", "ben"], ""),
-        ([f"anna/ps/{A}", f"ben/ps/{A}"], ["anna", "ben"], ""),
-        ([f"s/anna/{A}", f"s/ben/{A}", f"t/c/{A}", f"d/{A}"], ["d", "s/anna", "s/ben", "t/c"], ""),
-        ([f"s/1/a/x/{A}", f"s/1/b/{A}", f"s/2/a/{A}"], ["s/1/a", "s/1/b", "s/2/a"], ""),
-        (["sec1/anna/hw.ipynb", "sec1/ben/hw.ipynb"], ["sec1/anna", "sec1/ben"], ""),
-        ([f"anna/{A}", f"anna/old/{A}"], ["anna", "anna"], "anna: notebook 00 more than once: "),
-        ([f"anna/{A}", "anna/00_start_here (1).ipynb"], ["anna", "anna"], "00 more than once"),
-        ([A, "00_start_here (1).ipynb"], ["00_start_here", "00_start_here (1)"], "no student's"),
-        ([f"anna/{A}", "anna/pics/", "ben/", "ben/b.py"], ["anna"], "ben: no notebook in it"),
-        ([f"s/anna/{A}", f"s/ben/{A}", "s/carl/"], ["s/anna", "s/ben"], "s/carl: no notebook"),
-        ([f"anna/{A.upper()}", f"__MACOSX/._{A}", f".x/{A}"], ["anna"], ""),
-        ([f"anna/{A}", "ben.rar"], ["anna"], "ben.rar: not opened; unpack it"),
-        ([f"anna.zip!{A}", f"ben.zip!work/{A}", f"{B[:-6]}_c.ipynb"], ["anna", "ben", "c"], ""),
-        ([f"class.zip!anna/{A}", f"class.zip!ben/{A}"], ["class.zip/anna", "class.zip/ben"], ""),
-        ([f"anna/{A}", f"ben.zip!../{A}"], ["anna"], "ben.zip: not opened: it names files outside"),
-        ([f"anna/{A}", "ben.zip"], ["anna"], "ben.zip: no zip that can be read"),
-        ([f"anna/{A}", "ben.zip!notes.txt"], ["anna"], "ben.zip: no notebook in it"),
-    ],
-)
+@cases("names, students, notes", *tests.FOLDERS)
 def test_each_student_is_found_and_what_is_odd_is_named(names, students, notes, tmp_path):
+    names = [name.format(A=A, B=B) for name in names]
     lay_out(tmp_path, names)
     found, said = find_submissions(tmp_path)
     assert [each.student for each in found] == students
@@ -243,9 +220,6 @@ def test_a_zip_that_unpacks_to_too_much_or_is_damaged_is_never_read_whole(tmp_pa
     refused("cannot be taken out", read_cells, one)
     write_zip(**{f"n{i}": 2**20 for i in range(9)})
     refused("no notebook", find_submissions, tmp_path)
-
-
-KEY = answer_key(find_exercise("chance_loss"), 12)
 
 
 @pytest.mark.parametrize("cells", [*tests.ODD.values(), *tests.MAGICS.values()], ids=str)

@@ -20,7 +20,7 @@ from align_edu.io import weights_of
 from align_edu.loss import contrastive_loss
 from align_edu.model.align import Align
 from align_edu.presets import get_preset, replace_fields
-from tests.samples import MODEL, POINTER, entry, refused, write_split
+from tests.samples import MODEL, POINTER, cases, entry, refused, write_split
 from tests.tiny_released import PIECES, TEXTS, batch, change_config, change_weights, pictures
 
 
@@ -97,9 +97,8 @@ def test_weights_in_several_files_and_pieces_in_a_list_are_read(copy, released):
 
 
 def test_files_of_other_ages_are_read(copy):
-    change_weights(  # an older file's counters
-        copy, lambda t: t.update({"text_model.embeddings.position_ids": torch.arange(512)[None]})
-    )
+    older = {"text_model.embeddings.position_ids": torch.arange(512)[None]}  # its counters
+    change_weights(copy, lambda tensors: tensors.update(older))
     (copy / "processor_config.json").unlink()
     change_config(copy, "vision_config", image_size=289, depthwise_padding=[0, 4])  # of stride 1
     run = load_hf(str(copy))
@@ -110,19 +109,17 @@ def test_files_of_other_ages_are_read(copy):
     assert run.model.temperature().item() == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize(
-    ("file", "change", "words"),
-    [
-        ("config.json", lambda old: b"[1]", "model_type is None"),
-        ("config.json", lambda old: b'{"preset": {}}', "use load_run"),
-        ("config.json", lambda old: b'{"model_type": "clip"}', "model_type is 'clip', not 'align'"),
-        ("config.json", lambda old: b'{"model_type": "align", "text_config": 3}', "configuration"),
-        ("config.json", None, "config.json: no such file"),
-        ("model.safetensors", lambda old: old[: len(old) // 2], "not a whole safetensors file"),
-        ("model.safetensors", None, "model.safetensors: no such file"),
-        ("tokenizer.json", lambda old: b"{", "tokenizer.json: not a tokenizer file"),
-        ("processor_config.json", lambda old: old.replace(b": 2", b": 3"), "has resample = 3"),
-    ],
+@cases(
+    "file, change, words",
+    ("config.json", lambda old: b"[1]", "model_type is None"),
+    ("config.json", lambda old: b'{"preset": {}}', "use load_run"),
+    ("config.json", lambda old: b'{"model_type": "clip"}', "model_type is 'clip', not 'align'"),
+    ("config.json", lambda old: b'{"model_type": "align", "text_config": 3}', "configuration"),
+    ("config.json", None, "config.json: no such file"),
+    ("model.safetensors", lambda old: old[: len(old) // 2], "not a whole safetensors file"),
+    ("model.safetensors", None, "model.safetensors: no such file"),
+    ("tokenizer.json", lambda old: b"{", "tokenizer.json: not a tokenizer file"),
+    ("processor_config.json", lambda old: old.replace(b": 2", b": 3"), "has resample = 3"),
 )
 def test_a_missing_damaged_or_other_file_is_named(copy, file, change, words):
     path = copy / file
@@ -156,17 +153,15 @@ def test_pickled_weights_are_refused_and_nothing_runs(copy, tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize(
-    ("part", "values", "words"),
-    [
-        ("vision_config", {"pooling_type": "max"}, "vision_config.pooling_type is max"),
-        ("text_config", {"hidden_act": "relu"}, "text_config.hidden_act is relu"),
-        ("text_config", {"hidden_size": "x"}, "not an AlignModel's configuration"),
-        ("text_config", {"vocab_size": 9}, "pieces, but the model has 9"),
-        ("vision_config", {"width_coefficient": 0.25}, "use 0.3 or more"),
-        (None, {"projection_dim": 64}, "projection_dim is 64, the image tower's width 112"),
-        ("vision_config", {"depthwise_padding": [1]}, "names block 1, of stride 2"),
-    ],
+@cases(
+    "part, values, words",
+    ("vision_config", {"pooling_type": "max"}, "vision_config.pooling_type is max"),
+    ("text_config", {"hidden_act": "relu"}, "text_config.hidden_act is relu"),
+    ("text_config", {"hidden_size": "x"}, "not an AlignModel's configuration"),
+    ("text_config", {"vocab_size": 9}, "pieces, but the model has 9"),
+    ("vision_config", {"width_coefficient": 0.25}, "use 0.3 or more"),
+    (None, {"projection_dim": 64}, "projection_dim is 64, the image tower's width 112"),
+    ("vision_config", {"depthwise_padding": [1]}, "names block 1, of stride 2"),
 )
 def test_what_our_towers_are_not_is_refused_by_name(copy, part, values, words):
     change_config(copy, part, **values)
@@ -190,12 +185,10 @@ def test_a_model_that_alignmodel_cannot_compute_is_not_saved(released, tmp_path)
     refused("exists and is not empty", save_hf, load_hf(released), released)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"), [(POINTER, "`git lfs pull`"), (b"red\n", r"\[PAD\]"), (b"\xe9", "utf-8")]
-)
-def test_a_list_of_pieces_that_is_none_is_named(copy, content, words):
+@cases("text, words", (POINTER, "`git lfs pull`"), (b"red\n", r"\[PAD\]"), (b"\xe9", "utf-8"))
+def test_a_list_of_pieces_that_is_none_is_named(copy, text, words):
     (copy / "tokenizer.json").unlink()
-    (copy / "vocab.txt").write_bytes(content)
+    (copy / "vocab.txt").write_bytes(text)
     refused(rf"vocab\.txt: .*{words}", load_hf, copy)
 
 
@@ -231,10 +224,9 @@ def test_a_gpu_is_used_unless_the_user_chooses(gpu, device, expected, monkeypatc
     assert load_encoder(MODEL, device) == expected
 
 
-def test_a_missing_gpu_and_an_empty_folder_are_refused(tmp_path, monkeypatch, capsys):
+def test_a_missing_gpu_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for command in (["evaluate"], ["index", str(tmp_path), str(tmp_path / "out")]):
         command = [command[0], str(MODEL), *command[1:], "--device", "cuda"]
         assert main(command) == 2
         assert "--device cuda: this machine has no GPU" in capsys.readouterr().err
-    refused(r"config\.json: no such file", load_encoder, tmp_path)

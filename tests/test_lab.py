@@ -1,4 +1,4 @@
-"""The lab: checks name the mistake, right answers pass, progress is kept, and a model is there."""
+"""The lab: checks name the mistake, right answers pass; progress, the model, the composer."""
 
 import contextlib
 import datetime
@@ -11,29 +11,34 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from align_edu import lab
+from align_edu import lab, load_run
 from align_edu.lab import CheckFailed, find_mistake
 from align_edu.lab.__main__ import start_command
+from align_edu.lab.composer import Composer
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.lab.outcomes import decode, encode, is_stub, outcome_of, said, same
 from align_edu.lab.quiz import Progress, progress_file
-from tests.samples import MODEL, refused
+from align_edu.search import ImageIndex
+from align_edu.world.draw import draw
+from align_edu.world.scene import scene_from_facts
+from tests.samples import DATA, MODEL, cases, refused
 from tests.submissions import MINE
 
-Answer = Callable[..., Any]
 SHIPPED = [exercise for exercise in EXERCISES.values() if exercise.notebook.isdecimal()]
 each_exercise = pytest.mark.parametrize("exercise", SHIPPED, ids=lambda exercise: exercise.name)
+right = find_exercise("chance_loss").reference
+COSINES = (3, [], {"tries": "many"}, {"tries": math.inf})
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+SCENE = {"kind": "cat", "colour": "pink", "place": "beach"}
 
 
 @each_exercise
@@ -49,20 +54,18 @@ def test_each_wrong_answer_is_rejected_and_named(exercise):
 @each_exercise
 def test_an_answer_is_shown_whole_and_runs_alone(exercise, capsys):
     lab.reveal(exercise.name)
-    alone: dict[str, Any] = {}
+    alone = {}
     exec("from __future__ import annotations\n" + capsys.readouterr().out, alone)
     assert find_mistake(exercise, alone[exercise.name], seed=3) is None
 
 
-@pytest.mark.parametrize(
-    ("function", "words"),
-    [
-        (lambda n: 7.0, "chance_loss(2): expected 1.38629, got 7."),
-        (lambda n: torch.ones(n, n) @ torch.ones(3, 1), "@ torch.ones(3, 1)"),  # its line
-        (lambda n: [1, 2], "got the list of 1, 2"),
-        (lambda n: print(end=""), "got nothing"),
-        (lambda: 1.0, "TypeError"),
-    ],
+@cases(
+    "function, words",
+    (lambda n: 7.0, "chance_loss(2): expected 1.38629, got 7."),
+    (lambda n: torch.ones(n, n) @ torch.ones(3, 1), "@ torch.ones(3, 1)"),  # its line
+    (lambda n: [1, 2], "got the list of 1, 2"),
+    (lambda n: print(end=""), "got nothing"),
+    (lambda: 1.0, "TypeError"),
 )
 def test_an_unknown_mistake_says_what_was_expected_and_what_came(function, words):
     assert words in str(find_mistake(find_exercise("chance_loss"), function))
@@ -160,26 +163,24 @@ class Point:
     y: float
 
 
-@pytest.mark.parametrize(
-    ("right", "equal", "others"),
-    [
-        ("red", "red", ["blue", "Red", None, ["red"]]),
-        (3.5, Fraction(7, 2), ["3.5", b"3.5", 3.6, [3.5], float("nan")]),
-        (3.5, Decimal("3.5"), [np.str_("3.5"), Label("3.5"), torch.tensor([3.5, 3.5])]),
-        (True, 1, ["True", False, None]),
-        ([0.1 + 0.2, "a"], (0.3, "a"), [[0.3, "b"], [0.31, "a"], [0.3], {0.3, "a"}, "0.3a"]),
-        ([[1, 2.0]], [(1, 2 + 1e-9)], [[[1, 2.1]], [1, 2.0]]),
-        ({"a": 0.3, 1: [2]}, {1: [2], "a": 0.1 + 0.2}, [{"a": 0.3}, {"a": 0.4, 1: [2]}, {}]),
-        ({"a", "b"}, frozenset("ab"), [{"a"}, ["a", "b"], {"a": 1, "b": 2}]),
-        (Point(0.3, 1), Point(0.1 + 0.2, 1), [Point(0.3, 2), {"x": 0.3, "y": 1}, [0.3, 1]]),
-        (datetime.date(2021, 2, 11), datetime.date(2021, 2, 11), [datetime.date(2021, 6, 11)]),
-        (torch.eye(2), torch.eye(2).double().numpy(), [torch.eye(3), 2 * torch.eye(2), [[1, 0]]]),
-        (torch.tensor([True, False]), torch.tensor([1, 0]), [torch.tensor([1, 1])]),
-    ],
+@cases(
+    "right, equal, others",
+    ("red", "red", ["blue", "Red", None, ["red"]]),
+    (3.5, Fraction(7, 2), ["3.5", b"3.5", 3.6, [3.5], float("nan")]),
+    (3.5, Decimal("3.5"), [np.str_("3.5"), Label("3.5"), torch.tensor([3.5, 3.5])]),
+    (True, 1, ["True", False, None]),
+    ([0.1 + 0.2, "a"], (0.3, "a"), [[0.3, "b"], [0.31, "a"], [0.3], {0.3, "a"}, "0.3a"]),
+    ([[1, 2.0]], [(1, 2 + 1e-9)], [[[1, 2.1]], [1, 2.0]]),
+    ({"a": 0.3, 1: [2]}, {1: [2], "a": 0.1 + 0.2}, [{"a": 0.3}, {"a": 0.4, 1: [2]}, {}]),
+    ({"a", "b"}, frozenset("ab"), [{"a"}, ["a", "b"], {"a": 1, "b": 2}]),
+    (Point(0.3, 1), Point(0.1 + 0.2, 1), [Point(0.3, 2), {"x": 0.3, "y": 1}, [0.3, 1]]),
+    (datetime.date(2021, 2, 11), datetime.date(2021, 2, 11), [datetime.date(2021, 6, 11)]),
+    (torch.eye(2), torch.eye(2).double().numpy(), [torch.eye(3), 2 * torch.eye(2), [[1, 0]]]),
+    (torch.tensor([True, False]), torch.tensor([1, 0]), [torch.tensor([1, 1])]),
     ids=lambda value: type(value).__name__,
 )
 def test_results_are_equal_only_if_what_they_hold_is(right, equal, others):
-    def outcome(value: Any) -> Any:
+    def outcome(value):
         made = outcome_of(lambda: value, ())
         assert same(decode(encode(made)), made)  # on its way as JSON, too
         return made
@@ -198,9 +199,9 @@ def test_what_is_not_written_is_said_to_be_so_everywhere(capsys):
             raise NotImplementedError("the positive case")
         return 0.0
 
-    stubs: list[Answer] = [Empty(), positive_only]
+    stubs = [Empty(), positive_only]
     for body in ("...", "pass", "return", "'To do.'", "raise NotImplementedError('later')"):
-        exec(f"def chance_loss(n):\n    {body}", names := dict[str, Any]())
+        exec(f"def chance_loss(n):\n    {body}", names := {})
         stubs += [names["chance_loss"], functools.partial(names["chance_loss"])]
     for chance_loss in stubs:
         lab.check(chance_loss)
@@ -277,9 +278,7 @@ def test_the_newest_finished_toy_run_is_taken_however_deep_it_lies(runs, capsys)
     assert capsys.readouterr().out == f"model: your run {newest}\n"
 
 
-def test_without_an_own_run_it_is_the_bundled_one_and_without_that_an_error(
-    runs, monkeypatch, capsys
-):
+def test_without_an_own_run_it_is_the_bundled_one_or_an_error(runs, monkeypatch, capsys):
     assert lab.model().folder.samefile(MODEL)
     assert capsys.readouterr().out == "model: the bundled one, data_samples/toy_model\n"
     own_run(runs / "own")
@@ -312,9 +311,6 @@ def chance_loss(n: int) -> float:
     return math.log(n)
 
 
-right = find_exercise("chance_loss").reference
-
-
 def test_tries_solutions_and_looks_at_the_answer_are_told_apart(file):
     def cosine(x: object, y: object) -> None: ...
 
@@ -343,7 +339,6 @@ def test_a_click_shows_the_feedback_and_the_last_answer_to_a_question_counts(fil
     lab.quiz("00", "aa")
     assert lab.progress().answers == {"00": {"1": False, "2": True}}
     quiz = lab.quiz("00")
-    assert quiz is not None
     _, choice, feedback = quiz.widget().children[0].children
     choice.value = "b"
     assert quiz.questions[0].options[1].feedback in feedback.value
@@ -370,22 +365,12 @@ def test_the_table_has_notebooks_core_questions_and_exercises_of_ones_own(file):
     assert page.count("<tr>") == len(text.splitlines()) and 'value="1" max="4"' in page
 
 
-def answers(value: object) -> dict[str, object]:
-    return {"exercises": {}, "answers": value}
-
-
-def of_cosine(value: object) -> dict[str, object]:
-    return {"exercises": {"cosine": value}, "answers": {}}
-
-
-@pytest.mark.parametrize(
+@cases(
     "damage",
-    [
-        *("{", "\x00", "[" * 100_000),
-        *map(json.dumps, ([], None, 3, "text", {}, {"exercises": {}})),
-        *map(json.dumps, map(answers, ({"00": True}, [["00", 1]]))),
-        *map(json.dumps, map(of_cosine, (3, [], {"tries": "many"}, {"tries": math.inf}))),
-    ],
+    *("{", "\x00", "[" * 100_000),
+    *map(json.dumps, ([], None, 3, "text", {}, {"exercises": {}})),
+    *(json.dumps({"exercises": {}, "answers": each}) for each in ({"00": True}, [["00", 1]])),
+    *(json.dumps({"exercises": {"cosine": each}, "answers": {}}) for each in COSINES),
     ids=lambda damage: damage[:50],
 )
 def test_a_file_of_odd_shape_is_kept_aside(file, damage, capsys):
@@ -397,16 +382,13 @@ def test_a_file_of_odd_shape_is_kept_aside(file, damage, capsys):
 
 
 def test_where_progress_cannot_be_kept_the_lesson_goes_on(file, monkeypatch, capsys):
-    def no_entry(number: int) -> None:
-        raise KeyError(f"getpwuid(): uid not found: {number}")
-
     monkeypatch.setenv("ALIGN_EDU_PROGRESS", "")
     lab.quiz("00", "b")
     assert progress_file() is None and lab.progress() == Progress()
     monkeypatch.delenv("ALIGN_EDU_PROGRESS")
     monkeypatch.setenv("HOME", str(file.parent))
     assert progress_file() == file.parent / ".align_edu" / "progress.json"
-    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
     for name in ("HOME", "USER", "LOGNAME"):
         monkeypatch.delenv(name, raising=False)
     for _ in range(3):
@@ -418,3 +400,42 @@ def test_where_progress_cannot_be_kept_the_lesson_goes_on(file, monkeypatch, cap
     for _ in range(3):
         lab.check(right)
     assert capsys.readouterr().out.count("Progress is not kept") == 1
+
+
+@pytest.fixture(scope="module")
+def compose():
+    run = load_run(MODEL)
+    return Composer(run, ImageIndex.build(run, DATA / "benchmark" / "images"))
+
+
+def test_the_right_caption_comes_first_and_classes_have_their_share(compose, capsys):
+    run = compose.run
+    figure = compose(**SCENE, words="a pink cat on the beach, a bus")
+    lines = capsys.readouterr().out.splitlines()
+    facts = {"weather": "clear", "count": 1, "size": "large", "style": "photo", "other_kind": ""}
+    picture = draw(scene_from_facts(SCENE | facts), np.random.default_rng(0), 192)
+    texts = ["a pink cat on the beach", "a bus"]
+    right, other = (run.encode_texts(texts) @ run.encode_images([picture])[0]).tolist()
+    assert lines[1] == f"  {right:.2f}  {texts[0]}"
+    share = 1 / (1 + np.exp((other - right) / run.model.temperature().item()))
+    assert lines[-1] == f"yours   {texts[0]} {share:.0%}"
+    assert [line.split()[1] for line in lines[-4:-2]] == ["cat", "pink"]
+    assert len(figure.axes) == 5  # the scene and the four nearest pictures
+
+
+def test_each_choice_is_answered_and_an_unknown_name_is_refused(compose, capsys):
+    compose.widget().children[0].value = "rocket"
+    *_, answer = capsys.readouterr().out.split("captions by cosine\n")
+    assert " rocket " in answer.splitlines()[0]
+    compose(kind="dog", place="kitchen", weather="rain")
+    assert "rain" not in capsys.readouterr().out
+    refused("'unicorn' is none of: dog, car", compose, kind="unicorn")
+
+
+def test_an_uploaded_picture_is_named_instead_of_the_drawing(compose, capsys):
+    widget, file = compose.widget(), DATA / "benchmark" / "images" / "000040.jpg"  # a cat
+    upload = {"name": file.name, "type": "image/jpeg", "size": 1, "last_modified": NOW}
+    steps = ((0, "bus"), (-2, [upload | {"content": file.read_bytes()}]))
+    for (child, value), kind in zip(steps, ("bus", "cat"), strict=True):
+        widget.children[child].value = value
+        assert f"\nobject  {kind} " in capsys.readouterr().out

@@ -3,11 +3,7 @@
 import itertools
 import math
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +11,6 @@ import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 from scipy.stats import norm, rankdata
-from tokenizers import models
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.models.efficientnet import MBConvConfig
@@ -24,53 +19,19 @@ from align_edu import contrastive_loss, loss
 from align_edu.evaluation.retrieval import retrieval_recall
 from align_edu.lab import find_mistake
 from align_edu.lab.exercises import find_exercise
-from align_edu.model.text_tower import TextTower
-from align_edu.presets import TextSettings
 from align_edu.search import combine_query
-
-Answer = Callable[..., Any]
-
-
-def keeps(letter: str) -> bool:
-    return unicodedata.category(letter)[0] in "LNM"
+from tests.samples import words_of
 
 
-def normal_form(text: str) -> str:
-    letters = unicodedata.normalize("NFKC", text).lower()
-    return " ".join("".join(c if keeps(c) else "\t" for c in letters).split())
-
-
-def library_recall(similarity: Tensor, owner: Any, k: int) -> float:
+def library_recall(similarity: Tensor, owner, k: int) -> float:
     recalls = retrieval_recall(similarity, torch.eye(similarity.shape[1]), owner, ks=(k,))
     return recalls["image_to_text"][f"R@{k}"]
 
 
 def shared_by_sorting(texts: list[str], images: list[str], most: int) -> frozenset[str]:
-    pairs = sorted({(normal_form(t), i) for t, i in zip(texts, images, strict=True)})
+    pairs = sorted({(" ".join(words_of(t)), i) for t, i in zip(texts, images, strict=True)})
     groups = itertools.groupby(text for text, _ in pairs)
     return frozenset(text for text, group in groups if len(list(group)) > most)
-
-
-def rare_by_rank(texts: list[str], size: int) -> tuple[int, ...]:
-    words = [text.split() for text in texts]
-    counts = Counter(token for w in words for token in [*w, *map(" ".join, zip(w, w[1:]))])
-    order = sorted(sorted(counts), key=counts.__getitem__, reverse=True)  # stable: ties stay
-    rare = [f" {token} " for token in order[size:]]
-    return tuple(i for i, text in enumerate(texts) if any(t in f" {text} " for t in rare))
-
-
-def pieces_by_the_library(word: str, vocabulary: list[str]) -> list[str]:
-    numbers = {piece: n for n, piece in enumerate(["[UNK]", *vocabulary])}
-    cut = models.WordPiece(numbers, unk_token="[UNK]").tokenize(word)
-    return [piece.value for piece in cut]
-
-
-def share_by_building_bert(vocabulary: int, width: int, layers: int, positions: int) -> float:
-    settings = TextSettings(layers=layers, width=width, heads=1, positions=positions)
-    with torch.device("meta"):
-        bert = TextTower(settings, vocabulary, width=4).bert
-    total = sum(weight.numel() for weight in bert.parameters())
-    return bert.embeddings.word_embeddings.weight.numel() / total
 
 
 def loss_in_numpy(image, text, sigma, *, normal=True, power=-1, shift=0, parts=(1, 1)) -> float:
@@ -92,7 +53,7 @@ def gradient_by_autograd(cosines: Tensor, sigma: float) -> Tensor:
     return torch.autograd.grad(total, scale)[0]
 
 
-def step_by_autograd(model: Any, optimizer: Any, batch: Any, smoothing: float) -> float:
+def step_by_autograd(model, optimizer, batch, smoothing: float) -> float:
     weights = list(model.parameters())
     before = contrastive_loss(*model(*batch), model.temperature(), label_smoothing=smoothing)
     for weight, gradient in zip(weights, torch.autograd.grad(before, weights), strict=True):
@@ -107,13 +68,6 @@ def recall_by_sorting(similarity: Tensor, matching: Tensor, k: int) -> float:
         order = sorted(range(len(row)), key=lambda t: (-row[t], right[t]))  # matches last in a tie
         hits += any(right[t] for t in order[:k])
     return hits / len(similarity)
-
-
-def top_by_lexsort(similarity: Tensor, query: int, k: int) -> tuple[int, ...]:
-    values = -similarity.numpy()
-    values[query] = np.inf
-    order = np.lexsort((np.arange(len(values)), values))
-    return tuple(order[: min(k, len(values) - 1)].tolist())
 
 
 def best_guess(values: Tensor, power: int) -> float:
@@ -182,15 +136,12 @@ def pairs_by_fractions(budget: float, image_flops: float, text_flops: float) -> 
 
 
 R = math.log(1e12 * 86_400 / 3e9)  # log of the pairs of 1 GFLOP that 1 TFLOP/s takes in a day
-RIGHT: list[tuple[str, Answer]] = [
+RIGHT = [
     ("chance_loss", lambda n: 2 * F.cross_entropy(torch.zeros(1, n), torch.tensor([0]))),
     ("recall_at_1", lambda s: library_recall(s, range(len(s)), 1)),
-    ("count_words", lambda t: sum(k for k, _ in itertools.groupby(normal_form(t), keeps))),
+    ("count_words", lambda t: len(words_of(t))),
     ("shared_texts", shared_by_sorting),
     ("keeps_image", lambda w, h: min(w, h) >= 201 and max(w, h) // min(w, h) < 3),
-    ("rare_texts", rare_by_rank),
-    ("wordpieces", pieces_by_the_library),
-    ("embedding_share", share_by_building_bert),
     ("round_channels", MBConvConfig.adjust_channels),
     ("output_side", lambda n, k, s, *pads: len(F.pad(torch.zeros(n), pads).unfold(0, k, s))),
     ("cosine", lambda x, y: F.cosine_similarity(torch.tensor(x), torch.tensor(y), dim=0)),
@@ -209,7 +160,6 @@ RIGHT: list[tuple[str, Answer]] = [
     ("ensemble", lambda p: F.normalize(torch.stack([F.normalize(each).sum(0) for each in p]))),
     ("top_k_accuracy", lambda s, y, k: recall_by_sorting(s, F.one_hot(y, s.shape[1]), k)),
     ("combine", lambda i, p, m, w: combine_query([(1.0, i), (w, p), (-w, m)])),
-    ("top_k_without", top_by_lexsort),
     ("loss_by_tiles", lambda x, y, sigma, tile: loss_in_numpy(x, y, sigma)),
     ("negatives_left", lambda n, share: int(np.rint(np.float64(n - 1) * share))),
     ("paired_interval", lambda a, b, d: quantiles((a[d] - b[d]).numpy().mean(1))),
@@ -243,9 +193,7 @@ def test_the_reference_widens_every_layer_as_torchvision_does():
 
 
 # The same mistakes as ours, as other people would write them.
-
-
-def in_numpy(**how: Any) -> Answer:
+def in_numpy(**how):
     return lambda image, text, sigma: loss_in_numpy(image, text, sigma, **how)
 
 
@@ -254,7 +202,7 @@ def first_best(row: list[float], least: float = -math.inf) -> int:
     return values.index(max(values))
 
 
-MISTAKES: list[tuple[str, Answer, str]] = [
+MISTAKES = [
     ("recall_at_1", lambda s: s.amax(1).eq(s.diagonal()).double().mean(), "a tie as a hit"),
     ("count_words", lambda text: len(re.findall(r"\S+", text)), "white space only"),
     ("cosine", lambda x, y: torch.corrcoef(torch.tensor([x, y]))[0, 1], "a correlation"),

@@ -6,7 +6,6 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
@@ -57,7 +56,7 @@ def nbgrader(tmp_path_factory):
     nbformat.write(notebook, folder / f"{START}.ipynb")
     shutil.copytree(NOTEBOOKS / "images", folder / "images")  # which the notebook shows
     (folder / "mine.py").write_text(MINE)
-    options: dict[str, Any] = {"seed": 23, "only_exercises": True}
+    options = {"seed": 23, "only_exercises": True}
     write_assignment("00", course, notebooks=folder, exercises=folder / "mine.py", **options)
     EXERCISES.pop("half")
     write_assignment("06", course, **options)
@@ -73,7 +72,7 @@ def nbgrader(tmp_path_factory):
         yield api
 
 
-def grade(nbgrader: Any, assignment: str, student: str) -> tuple[float, float, str]:
+def grade(nbgrader, assignment: str, student: str) -> tuple[float, float, str]:
     done = nbgrader.autograde(assignment, student)
     assert done["success"], done["log"]
     with nbgrader.gradebook as book:

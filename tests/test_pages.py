@@ -1,21 +1,40 @@
-"""README, the course map, TEACHING.md and REAL_DATA.md name what exists, and their commands run."""
+"""The pages name what exists, and their commands run: REAL_DATA.md's on real photographs."""
 
+import csv
 import json
 import re
 import shlex
+import shutil
+import tarfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from align_edu import lab
+from align_edu import Align, lab, load_run
 from align_edu.cli import _build_parser, main
+from align_edu.evaluation import evaluate_retrieval
 from align_edu.lab.course import COURSE
 from align_edu.lab.exercises import EXERCISES, find_exercise
 from align_edu.pairs import read_pairs
-from tests.samples import REAL, ROOT, refused, source_of
+from align_edu.training import Run
+from align_edu.training.metrics import read_metrics
+from tests.samples import LONG, MODEL, REAL, ROOT, cases, refused, source_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAP = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
+TEACHING = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
+REAL_DATA = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
+LINES = [
+    line for block in re.findall(r"```sh\n(.*?)```", REAL_DATA, re.S) for line in block.split("\n")
+]
+COMMANDS = [shlex.split(line) for line in LINES if line]
+OURS = [each[each.index("align-edu") + 1 :] for each in COMMANDS if "align-edu" in each]
+SECTION = REAL_DATA.split("## Your own photographs")[1].split("\n## ")[0]
+STEPS = "100" if LONG else "10"
+Row = tuple[str, str]  # a picture's file name and a caption
+on_real_data = pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
 
 
 def rows(text: str) -> list[list[str]]:
@@ -62,9 +81,6 @@ def test_each_term_of_the_glossary_is_bold_in_the_notebook_that_it_names():
         assert meaning and re.search(rf"\*\*{re.escape(term)}s?\*\*", prose, re.IGNORECASE), term
 
 
-TEACHING = (ROOT / "notebooks" / "TEACHING.md").read_text(encoding="utf-8")
-
-
 def costs() -> list[list[str]]:
     """The table of notebooks; the plans of weeks have fewer columns."""
     return [row for row in rows(TEACHING) if re.fullmatch(r"\d\d", row[0]) and len(row) == 5]
@@ -104,15 +120,13 @@ def test_the_example_of_an_exercise_of_ones_own_runs(capsys):
         EXERCISES.pop("mean_square", None)
 
 
-@pytest.mark.parametrize(
-    ("notebook", "name", "function", "words"),
-    [
-        ("mine", "cosine", lambda x: x, "an exercise of notebook 05; choose another name"),
-        ("06", "thrice", lambda x: 3 * x, "'06' is part of the course"),
-        ("mine", "<lambda>", lambda x: 3 * x, "use def"),
-        ("mine", "twice", lambda x: 2 * x, "no case tells the right answer.*square.*add a case"),
-        ("mine", "numbers", lambda x: (i for i in range(x)), "its results cannot be compared"),
-    ],
+@cases(
+    "notebook, name, function, words",
+    ("mine", "cosine", lambda x: x, "an exercise of notebook 05; choose another name"),
+    ("06", "thrice", lambda x: 3 * x, "'06' is part of the course"),
+    ("mine", "<lambda>", lambda x: 3 * x, "use def"),
+    ("mine", "twice", lambda x: 2 * x, "no case tells the right answer.*square.*add a case"),
+    ("mine", "numbers", lambda x: (i for i in range(x)), "its results cannot be compared"),
 )
 def test_an_exercise_that_checks_nothing_is_refused(notebook, name, function, words):
     function.__name__ = name
@@ -121,14 +135,6 @@ def test_an_exercise_that_checks_nothing_is_refused(notebook, name, function, wo
     exercise = lab.Exercise(notebook, function, lambda _: [(2,)], (square,), hints)
     refused(words, lab.add_exercise, exercise)
     assert before == EXERCISES
-
-
-REAL_DATA = (ROOT / "notebooks" / "REAL_DATA.md").read_text(encoding="utf-8")
-LINES = [
-    line for block in re.findall(r"```sh\n(.*?)```", REAL_DATA, re.S) for line in block.split("\n")
-]
-COMMANDS = [shlex.split(line) for line in LINES if line]
-OURS = [each[each.index("align-edu") + 1 :] for each in COMMANDS if "align-edu" in each]
 
 
 def test_every_command_fits_the_parser():
@@ -155,14 +161,152 @@ def test_the_plan_is_quoted_as_it_is_printed(chip, capsys):
     assert "DOES NOT FIT" not in printed
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="../shared/real is missing")
-def test_a_tsv_is_filtered_on_its_texts_alone(tmp_path, monkeypatch, capsys):
+@on_real_data
+def test_a_tsv_is_filtered_on_its_texts_alone(tmp_path, monkeypatch, answer):
     monkeypatch.chdir(tmp_path)
     rows = read_pairs(REAL / "alt_text" / "web_10000.parquet").to_pylist()
     clean = [(" ".join((row["caption"] or "").split()), row["url"]) for row in rows]
     Path("cc3m.tsv").write_text("".join(f"{text}\t{url}\n" for text, url in clean), "utf-8")
     (command,) = (command for command in OURS if "cc3m.tsv" in command)
-    assert main([*command, "--json"]) == 0
-    funnel = json.loads(capsys.readouterr().out)
+    funnel = answer(*command)
     assert funnel["raw"] == 10_000 > funnel["kept"] > 1_000
     assert read_pairs("texts").column_names == ["caption", "url"]
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, answer):
+    """Run a command in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return answer
+
+
+def recipes() -> list[Row]:
+    """WebP photographs with the alt-text of their authors; three have none."""
+    lines = (REAL / "recipes" / "pairs.tsv").read_text(encoding="utf-8").split("\n")
+    return [(name, text) for name, text in (line.split("\t") for line in lines if line)]
+
+
+def coco() -> list[Row]:
+    whole = json.loads((REAL / "coco" / "captions.json").read_text(encoding="utf-8"))
+    names = {image["id"]: image["file_name"] for image in whole["images"]}
+    return [(names[note["image_id"]], note["caption"]) for note in whole["annotations"]]
+
+
+def emoji() -> list[Row]:
+    """Pictures of 128 px with alpha; English and Spanish names of each."""
+    with (REAL / "emoji" / "names.tsv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[:250]
+    return [(row["file"], row[language]) for row in rows for language in ("en", "es")]
+
+
+def expected(rows: list[Row], sizes, side: int, words: int) -> dict[str, int]:
+    """Count by rule what Section 3 drops, by hand: each pair by the first rule it breaks."""
+    dropped = Counter[str]()
+    pictures: dict[str, set[str]] = {}
+    for name, text in rows:
+        pictures.setdefault(text.lower(), set()).add(name)
+    for name, text in rows:
+        short, long = sorted(sizes[name])
+        if short <= side:
+            dropped["short_side"] += 1
+        elif long >= 3 * short:
+            dropped["aspect_ratio"] += 1
+        elif len(pictures[text.lower()]) > 10:
+            dropped["images_per_text"] += 1
+        elif not words <= len(re.findall(r"[\w'’]+", text)) <= 20:
+            dropped["length"] += 1
+    return dropped
+
+
+@pytest.mark.longer
+@on_real_data
+@cases("rows, side, words", (recipes, 300, 0), (coco, 400, 0), (emoji, 100, 2))
+def test_a_folder_goes_from_pictures_to_a_search(call, rows, side, words):
+    listed = rows()
+    names = sorted({name for name, _ in listed})
+    Path("photos").mkdir()
+    for name in names:
+        shutil.copy(REAL / rows.__name__ / "images" / name, "photos")
+    with Path("captions.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("file", "caption"), *listed])
+    path = [shlex.split(line)[1:] for line in re.findall(r"^align-edu .*", SECTION, re.M)]
+    assert [command[0] for command in path] == ["pairs", "filter", "train", "index", "search"]
+    path[2][path[2].index("--steps") + 1] = STEPS
+    path[1][path[1].index("min_words=none")] = f"min_words={words}"
+    path[1] += ["--rule", f"min_side={side}"]
+    made, funnel, trained, indexed, found = [call(*command) for command in path]
+
+    full = [(name, text.strip()) for name, text in listed if text.strip()]
+    empty = len(listed) - len(full)
+    assert made["pairs"] == funnel["raw"] == len(full)
+    assert made["skipped"] == ({"empty caption": empty} if empty else {})
+    sizes = {name: Image.open(Path("photos", name)).size for name in names}
+    dropped = expected(full, sizes, side, words)
+    assert {s["rule"]: s["dropped"] for s in funnel["steps"] if s["dropped"]} == dropped
+    assert funnel["kept"] == len(full) - sum(dropped.values()) and funnel["warnings"] == []
+    assert trained["step"] == int(STEPS) and trained["skipped"] == {}
+    losses = [row["loss"] for row in read_metrics(Path(path[2][path[2].index("--out") + 1]))]
+    assert STEPS == "10" or losses[-1] < losses[0]
+    assert (indexed["images"], indexed["skipped"], indexed["left_out"]) == (len(names), {}, {})
+    places = [Path(hit["path"]) for hit in found["hits"]]
+    assert len(set(places)) == 10 and all(place.is_file() for place in places)
+    assert {place.parent for place in places} == {Path("photos").resolve()}
+
+    # After a few steps all pictures look alike; the trained model tells them apart.
+    call("index", MODEL, "photos", "known")
+    copy = shutil.copy(Path("photos", names[len(names) // 2]), "copy")
+    first, second = call("search", "known", "--image", copy, "--top", "2")["hits"]
+    assert Path(first["path"]).name == names[len(names) // 2]
+    assert first["score"] > 0.999 > second["score"]
+
+
+@on_real_data
+def test_foreign_shards_are_searched_and_refused_where_texts_are_needed(call, capsys):
+    shards = REAL / "shards"
+    for command in (["filter", shards, "kept"], ["train", "--data", shards, "--out", "run"]):
+        assert main([str(part) for part in command]) == 2
+        assert str(shards) in (error := capsys.readouterr().err) and "text" in error
+    assert list(Path().iterdir()) == []
+    pictures = {}
+    for shard in sorted(shards.glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar.getmembers():
+                data = tar.extractfile(member)
+                if data is not None and member.name.endswith((".jpg", ".png", ".webp")):
+                    pictures[shard.resolve() / member.name] = data.read()
+    indexed = call("index", MODEL, shards, "index")
+    assert (indexed["images"], indexed["skipped"]) == (len(pictures), {})
+    data = list(pictures.values())[-1]
+    place = next(file for file in pictures if pictures[file] == data)  # some are there twice
+    Path("copy").write_bytes(data)
+    best = call("search", "index", "--image", "copy", "--top", "1")["hits"][0]
+    assert Path(best["path"]) == place and best["score"] > 0.999
+
+
+@on_real_data
+def test_karpathys_file_is_evaluated_whole_and_a_random_model_is_at_chance(call):
+    texts: dict[str, list[dict[str, str]]] = {}
+    for name, text in coco():
+        texts.setdefault(name, []).append({"raw": text})
+    form = [{"filename": n, "split": "test", "sentences": s} for n, s in texts.items()]
+    Path("coco").mkdir()
+    Path("coco/dataset_coco.json").write_text(json.dumps({"images": form}), encoding="utf-8")
+    Path("coco/images").symlink_to(REAL / "coco" / "images")
+    shutil.copytree(MODEL, "run")
+    record = call("evaluate", "run", "--benchmark", "coco", "--task", "retrieval")
+    assert (record["images"], record["texts"]) == (51, 255)
+    for direction, queries in (("image_to_text", 51), ("text_to_image", 255)):
+        recalls = [record[direction][f"R@{k}"] for k in (1, 5, 10)]
+        assert recalls == sorted(recalls) and recalls[-1] <= 1
+        assert all(abs(r * queries - round(r * queries)) < 1e-6 for r in recalls)
+    assert json.loads(Path("run/results/retrieval.json").read_text(encoding="utf-8")) == record
+
+    run, results = load_run(MODEL), []
+    for seed in range(3):
+        model = Align(run.preset, run.tokenizer.get_vocab_size(), seed=seed).eval()
+        new = Run(run.folder, run.preset, run.tokenizer, model)
+        results.append(evaluate_retrieval(new, "coco")["text_to_image"])
+    for k in (1, 10):
+        found, chance = sum(result[f"R@{k}"] for result in results) / 3, k / 51
+        # Captions of one image are not independent: five deviations of as many images.
+        assert abs(found - chance) < 5 * (chance * (1 - chance) / (3 * 51)) ** 0.5

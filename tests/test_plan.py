@@ -1,7 +1,6 @@
 """What a run costs: the paper's numbers, hand arithmetic, and independent counts."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
@@ -135,17 +134,16 @@ def test_this_machine_is_planned_from_measured_rates_with_a_warning_if_it_is_bus
     refused("one device", plan_run, TOY, chip, 2)
 
 
-def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(capsys):
+def test_a_plan_in_json_says_what_the_table_says_and_follows_settings(answer, capsys):
     words = ["plan", "--preset", "cc3m", "--chip", "tpu-v5e", "--chips", "64"]
     words += ["--set", "recipe.steps=120000", "--text-length", "20"]
-    assert main([*words, "--json"]) == 0
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["text_length"] == 20 and answer["pairs"] == 16_384 * 120_000
-    total = sum(answer["step_seconds"].values())
-    assert answer["days"] == pytest.approx(total * 120_000 / 86_400)
-    assert answer["pairs_per_second"] == pytest.approx(16_384 / total)
-    assert answer["fits"] == (sum(answer["memory_bytes"].values()) <= answer["memory_of_chip"])
+    found = answer(*words)
+    assert found["text_length"] == 20 and found["pairs"] == 16_384 * 120_000
+    total = sum(found["step_seconds"].values())
+    assert found["days"] == pytest.approx(total * 120_000 / 86_400)
+    assert found["pairs_per_second"] == pytest.approx(16_384 / total)
+    assert found["fits"] == (sum(found["memory_bytes"].values()) <= found["memory_of_chip"])
     assert main(words) == 0
     table = capsys.readouterr().out
-    assert "1.97 billion pairs" in table and "Assumptions:" in table and answer["driver"] in table
-    assert f"{answer['days']:,.1f} days" in table or "hours" in table
+    assert "1.97 billion pairs" in table and "Assumptions:" in table and found["driver"] in table
+    assert f"{found['days']:,.1f} days" in table or "hours" in table

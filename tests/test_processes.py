@@ -13,22 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from align_edu import World, train
+from align_edu import train
 from align_edu.io import TrainingStopped, _container_quota, usable_cores
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training import gradient_cache as step
 from align_edu.training import processes as local_processes
 from align_edu.training.metrics import read_metrics
 from align_edu.training.processes import Machine, best_processes
-from tests.processes import (
-    alive,
-    children_of,
-    last_checkpoint,
-    run_processes,
-    start_training,
-    wait_for,
-)
-from tests.samples import write_files
+from tests.processes import alive, children_of, newest_step, run_processes, start_training, wait_for
+from tests.samples import LONG, cases, write_files
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds the processes in /proc")
 SETTINGS = {
@@ -37,8 +30,10 @@ SETTINGS = {
     "recipe.batch_size": "32", "recipe.optimizer": "sgd", "recipe.learning_rate": "0.1",
     "recipe.checkpoint_steps": "5", "recipe.log_steps": "1",
 }  # fmt: skip
-LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 PRESET = replace_fields(get_preset("toy"), SETTINGS)
+HELPED = {"image.ghost_batch": "8", "image.width": "0.1", "image.depth": "0.1"}
+HELPED |= {"recipe.batch_size": "16", "recipe.optimizer": "muon", "recipe.learning_rate": "0.003"}
+WITH_HELP = replace_fields(PRESET, HELPED)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,13 +42,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return World(seed=5, image_size=38).write(
-        tmp_path_factory.mktemp("world"), pairs=200, workers=1, progress=False
-    )
 
 
 def train_here(rank, presets, shards, folder):
@@ -87,13 +75,13 @@ def test_processes_chunks_and_tiles_give_the_same_model(shards, tmp_path):
 def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes(shards, tmp_path):
     out = tmp_path / "run"
     run = start_training(SETTINGS, shards, out, 40, "--device", "cpu", torchrun=2)
-    wait_for(lambda: run.poll() is not None or last_checkpoint(out), 240)
+    wait_for(lambda: run.poll() is not None or newest_step(out), 240)
     worker = children_of(run.pid, "align_edu.cli")[1]
     os.kill(worker, signal.SIGSTOP)  # as while it decodes, or writes a large checkpoint
     time.sleep(60 if LONG else 1)
     os.kill(worker, signal.SIGCONT)
-    paused_at = last_checkpoint(out)
-    wait_for(lambda: run.poll() is not None or last_checkpoint(out) > paused_at, 60)
+    paused_at = newest_step(out)
+    wait_for(lambda: run.poll() is not None or newest_step(out) > paused_at, 60)
     assert run.poll() is None
     os.kill(worker, signal.SIGKILL)
     output = "".join(run.communicate(timeout=60))
@@ -103,11 +91,6 @@ def test_a_process_may_pause_and_a_killed_one_stops_the_run_which_resumes(shards
 
     train(PRESET, [shards], out, steps=40, resume=True, progress=False)  # with one process
     assert [row["step"] for row in read_metrics(out)] == list(range(1, 41))
-
-
-HELPED = {"image.ghost_batch": "8", "image.width": "0.1", "image.depth": "0.1"}
-HELPED |= {"recipe.batch_size": "16", "recipe.optimizer": "muon", "recipe.learning_rate": "0.003"}
-WITH_HELP = replace_fields(PRESET, HELPED)
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +109,6 @@ def start(shards, out, *more):
     return start_training(SETTINGS | HELPED, shards, out, 25, "--processes", "2", *more)
 
 
-def helpers_of(parent):
-    return children_of(parent, "help_training")
-
-
-def until_a_checkpoint(run, out):
-    """Wait for the first checkpoint of a run; return the process id of its only helper."""
-    wait_for(lambda: run.poll() is not None or last_checkpoint(out))
-    assert run.poll() is None, run.communicate()[1]
-    (helper,) = helpers_of(run.pid)
-    return helper
-
-
 def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
     alone = train(WITH_HELP, [shards], tmp_path / "run", steps=25, processes=1, progress=False)
     ours, theirs = read_metrics(whole), read_metrics(alone.folder)
@@ -146,12 +117,13 @@ def test_two_processes_have_the_losses_of_one(shards, whole, tmp_path):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
-def test_a_lost_helper_stops_the_run_which_resumes_bit_for_bit_as_an_unbroken_one(
-    shards, whole, tmp_path
-):
+def test_a_lost_helper_stops_the_run_which_resumes_bit_for_bit(shards, whole, tmp_path):
     out = tmp_path / "run"
     run = start(shards, out)
-    os.kill(until_a_checkpoint(run, out), signal.SIGKILL)
+    wait_for(lambda: run.poll() is not None or newest_step(out))
+    assert run.poll() is None, run.communicate()[1]
+    (helper,) = children_of(run.pid, "help_training")
+    os.kill(helper, signal.SIGKILL)
     _, errors = run.communicate(timeout=60)
     last = errors.splitlines()[-1]
     assert run.returncode == 1 and "Traceback" not in errors
@@ -162,14 +134,14 @@ def test_a_lost_helper_stops_the_run_which_resumes_bit_for_bit_as_an_unbroken_on
     ours, unbroken = ((folder / "model.safetensors").read_bytes() for folder in (out, whole))
     assert ours == unbroken
     assert [row["step"] for row in read_metrics(out)] == list(range(1, 26))
-    assert helpers_of(os.getpid()) == []
+    assert children_of(os.getpid(), "help_training") == []
 
 
 @pytest.mark.long
 def test_a_helper_that_has_not_yet_met_its_parent_ends_with_it(shards, tmp_path):
     run = start(shards, tmp_path / "run")
-    wait_for(lambda: run.poll() is not None or helpers_of(run.pid))
-    (helper,) = helpers_of(run.pid)
+    wait_for(lambda: run.poll() is not None or children_of(run.pid, "help_training"))
+    (helper,) = children_of(run.pid, "help_training")
     run.kill()
     run.communicate()
     wait_for(lambda: not alive(helper), seconds=30)
@@ -188,15 +160,13 @@ def test_a_helper_that_ends_while_it_connects_is_noticed(monkeypatch, tmp_path):
     assert time.monotonic() - began < 60
 
 
-@pytest.mark.parametrize(
-    ("files", "quota", "cores"),
-    [
-        ({}, None, 8),
-        ({"cpu.max": "max 100000\n"}, None, 8),
-        ({"cpu.max": "150000 100000\n"}, 1.5, 1),
-        ({"cpu.max": "nonsense"}, None, 8),
-        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, 1),
-    ],
+@cases(
+    "files, quota, cores",
+    ({}, None, 8),
+    ({"cpu.max": "max 100000\n"}, None, 8),
+    ({"cpu.max": "150000 100000\n"}, 1.5, 1),
+    ({"cpu.max": "nonsense"}, None, 8),
+    ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5, 1),
 )
 def test_the_smaller_of_affinity_and_quota_counts(tmp_path, monkeypatch, files, quota, cores):
     assert _container_quota([write_files(tmp_path, files)]) == quota
@@ -205,20 +175,16 @@ def test_the_smaller_of_affinity_and_quota_counts(tmp_path, monkeypatch, files, 
     assert usable_cores() == cores
 
 
-@pytest.mark.parametrize(
-    ("cores", "batch", "ghost", "small", "pairs", "processes"),
-    [
-        (1, 128, None, True, 60_000, 1),
-        (3, 128, None, True, 60_000, 2),  # 128 is no multiple of 3
-        (64, 128, None, True, 60_000, 4),  # at most 4
-        (2, 128, None, True, 59_999, 1),
-        (2, 128, None, False, 60_000, 0),  # one process with all threads
-        (4, 128, 64, True, 60_000, 2),  # each process has whole groups
-    ],
+@cases(
+    "cores, batch, ghost, small, pairs, processes",
+    (1, 128, None, True, 60_000, 1),
+    (3, 128, None, True, 60_000, 2),  # 128 is no multiple of 3
+    (64, 128, None, True, 60_000, 4),  # at most 4
+    (2, 128, None, True, 59_999, 1),
+    (2, 128, None, False, 60_000, 0),  # one process with all threads
+    (4, 128, 64, True, 60_000, 2),  # each process has whole groups
 )
-def test_each_core_gets_a_process_where_that_helps(
-    monkeypatch, cores, batch, ghost, small, pairs, processes
-):
+def test_each_core_gets_a_process(monkeypatch, cores, batch, ghost, small, pairs, processes):
     monkeypatch.setattr(local_processes, "is_small", lambda model: small)
     monkeypatch.setattr(local_processes, "usable_cores", lambda: cores)
     changes = {"image.ghost_batch": json.dumps(ghost), "recipe.batch_size": str(batch)}

@@ -7,7 +7,6 @@ import sys
 import tomllib
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from scipy.stats import rankdata
@@ -17,16 +16,32 @@ from align_edu.evaluation.retrieval import retrieval_recall
 from align_edu.lab.course import find_lesson
 from align_edu.lab.exercises import find_exercise
 from align_edu.lab.quiz import QUIZZES, Cell, Question, Quiz, load_questions
-from align_edu.loss import chance_loss, contrastive_loss
+from align_edu.loss import chance_loss
 from align_edu.model.image_tower import edge_zeros
 from align_edu.presets import IMAGE_SIZES, TEXT_SIZES, get_preset
-from align_edu.training.recipe import learning_rate_factor
-from tests.samples import ROOT, refused
+from tests.samples import ROOT, cases, refused
 from tests.test_lab_answers import best_guess
 
 LARGE = get_preset("l2_large")
 N, STEPS = LARGE.recipe.batch_size, LARGE.recipe.steps  # 16,384 pairs, 1.2 million steps
 CORE = LARGE.image.ghost_batch  # 16 pairs on each of 1,024 cores
+SEEDS = ROOT.parent / "shared" / "seeds"
+BANK = {f"{question.kind}-{question.number}": question for question in load_questions("core")}
+# Each number that the bank quotes from the paper, with the words around it there.
+PAPER = tomllib.loads((ROOT / "tests" / "quoted_numbers.toml").read_text("utf-8"))
+BOUNDS = {"0", "1", "-1"}  # of probabilities, cosines and lengths
+NAMES = re.compile(  # what holds digits and is no number of ours
+    r"(Sections?|Tables?|Figures?|[Ff]ootnotes?|[Nn]otebooks?|[Ee]q\.) ?\(?[\d.]+\)?"
+    r"((,| and|,? [Tt]able|, eq\.) \(?\d[\d.]*\)?)*|\b(B|L)\d\b|R@\d+|arXiv v2|CC-3M"
+)
+NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[/:]\d+)?(?:e-\d+|k\b|B\b|%)?")
+ALT_TEXT = "image_tid 25&id mggqpuwe-qdpd&cache 0&lan_code 0"  # Section 3
+FULL, DEPTHWISE, POINTWISE = 9 * 64 * 64, 9 * 64, 64 * 64
+BASE, ALIKE = get_preset("b7_base"), torch.ones(2, 3)
+NINE_RED = ["red"] * 9 + ["blue"]
+MINI, BERT_LARGE = TEXT_SIZES["mini"], TEXT_SIZES["large"]
+REGEX_WORDS = len(re.findall(r"\w+", ALT_TEXT))
+NUMBERS = tomllib.loads((ROOT / "tests" / "quiz_numbers.toml").read_text("utf-8"))
 
 
 @pytest.mark.parametrize("number", QUIZZES)
@@ -75,7 +90,6 @@ def ranks_as(method: str) -> str:
 
 def card(hits: int, n: int) -> str:
     line = re.search(r"- (?:.+): (.+)\)", str(ours("model_card", ["it"], [hits], [n])))
-    assert line is not None
     return line[1].replace(" (", ", ")
 
 
@@ -107,136 +121,26 @@ def shared_by_machine() -> str:
     return str(sum(4 * len(found) for found in machines))
 
 
-ALT_TEXT = "image_tid 25&id mggqpuwe-qdpd&cache 0&lan_code 0"  # Section 3
-FULL, DEPTHWISE, POINTWISE = 9 * 64 * 64, 9 * 64, 64 * 64
-BASE, ALIKE = get_preset("b7_base"), torch.ones(2, 3)
-NINE_RED = ["red"] * 9 + ["blue"]
-MINI, BERT_LARGE = TEXT_SIZES["mini"], TEXT_SIZES["large"]
-
-# The notebook, words of the question, and the right option (… stands for any words).
-RIGHT = [
-    ("00", "batch of 128", f"{chance_loss(128):.2f}"),
-    ("01", ALT_TEXT, str(ours("count_words", ALT_TEXT))),
-    ("01", "how many times as many", f"{1.8e9 / 3e6:.0f} times"),
-    ("01", "rule on shared texts", "One text of 16 images…"),
-    ("02", "Ten machines", shared_by_machine()),
-    ("02", "CC-3M", f"…{0.1 * 1.8e9 / 3e6:.0f} times as many…"),
-    ("03", '"unable"', " ".join(ours("wordpieces", "unable", ["un", "una", "##able", "##ble"]))),
-    ("03", "BERT-Mini", f"{MINI.vocabulary_size * MINI.width / 1e6:.1f} million"),
-    ("04", "B5 has width", str(ours("round_channels", 320, 1.6))),
-    ("04", "how many times", f"About {FULL / (DEPTHWISE + POINTWISE):.0f} times"),
-    ("05", "cosine of (3, 4)", f"{ours('cosine', [3.0, 4.0], [4.0, 3.0]):.2f}"),
-    ("05", "5,000 texts", f"{1_000 + 5_000:,}"),
-    ("05", "BERT-Base", f"…from {BASE.text.width} to {320 * BASE.image.width:.0f}…"),
-    ("06", "a loss of 9", f"…16,384: its chance level is {chance_loss(N):.2f}."),
-    ("06", "all four cosines are equal", f"{contrastive_loss(ALIKE, ALIKE, 1.0):.2f}"),
-    ("06", "N = 4", f"{1 - 0.1 + 0.1 / 4:g}"),
-    ("07", "How likely is the right text", f"{likely(N):.4f}"),
-    ("07", "stands out by 0.19", f"Near 1/{1 / ours('best_temperature', N, 0.1, 0.19):.0f}"),
-    ("07", "LAMB runs for 500", f"{0.999**500:.2f}"),
-    ("08", "one batch of the paper", f"{1024 * 16:,}"),
-    ("08", "at step 5,000", f"{1e-3 * 5_000 / 10_000:g}"),
-    ("08", "see each of", "About 11 to 12 times"),
-    ("08", "where is its floor", f"{smoothed_floor():.2f}"),
-    ("09", "ranks 4, 7, 12, 30 and 90", f"{found_at_ranks([4, 7, 12, 30, 90], 5):g}"),
-    ("09", "broken model", f"{recall_of_a_collapsed_model():.0%}".replace("%", " %…")),
-    ("09", "MSCOCO", f"{100 * 10 / 5_000:g} %"),
-    ("09", "Spearman", ranks_as("average")),
-    ("10", "five best", f"{5 / 40:g}"),
-    ("10", "two prompts", f"{ours('ensemble', torch.tensor([[[2.0, 0], [0, 6.0]]]))[0, 0]:.2f}"),
-    ("11", "Image (3, 0)", query(1, 2)),
-    ("11", "left out", "It is still near the query…"),
-    ("12", "256 pairs a batch", str(ours("negatives_left", 256, 0.25))),
-    ("13", "ten times as many pairs", f"{55.4 - 52.0:.1f} points and {37.4 - 36.7:.1f} points"),
-    ("13", "see each of them", f"About {300 * 256 / 3_000:.0f} times"),
-    ("13", "replace one clean pair", f"{1 / (1 - 0.75):g}"),
-    ("14", "58.6 (image to text)", f"{58.6 - 58.3:.1f} and {45.6 - 43.1:.1f} points"),
-    ("14", "budget of 3e12", f"{ours('pairs_for_budget', 3e12, 4e6, 1e6):,}"),
-    ("14", "worth their cost", named_by_place("worth_their_cost", [1.0, 2, 3], [20.0, 18, 30])),
-    ("14", "360 pixels", f"…the factor {360 / 289:.2f}, …"),
-    ("15", "Each of 1,024 cores", str(CORE - 1)),
-    ("15", "How much memory", f"{4 * N * N / 2**20:,.0f} MiB and {4 * N * 256 / 2**20:.0f} MiB"),
-    ("15", "does not fit", f"{1024 // 16 - 1} negatives…"),
-    ("15", "runs each tower", "A third more"),  # (2 forward + backward) / (forward + backward)
-    ("16", "How many pairs", f"{STEPS * N / 1e9:.2f} billion"),
-    ("16", "block of logits", f"{4 * 16 * N / 2**20:.0f} MiB"),
-    ("16", "plain BatchNorm", f"{N:,}"),
-    ("17", "3 × 3 filters", places("tf_static")),
-    ("17", "AlignModel gives the loss 1.5", f"{2 * 1.5:g}"),
-    ("18", "yes-or-no questions", f"{256**2:,} questions, {256} of them yes"),
-    ("18", "the bias is 0", f"{ours('pairwise_loss', torch.zeros(16, 16), 1.0, 0.0):.2f}"),
-    ("18", "1,000,000 pairs", f"{kept_of_a_query(1_000_000):.0%}".replace("%", " %…keeps all")),
-    ("18", "at 100", f"σ never falls below {1 / 100}…"),
-    ("19", "85 of 100 dogs", f"{ours('amplification', [NINE_RED], ['red'], [0.85]):.2f}"),
-    ("19", "looks like the sought one", f"{1_000_000 // 1_000:,}"),
-    ("17", "the byte 51", f"{ours('scaled', 51):g}"),
-]
-# The notebook, an option, and words of its feedback.
-OTHERS = [
-    ("01", str(len(ALT_TEXT.split())), "splitting at spaces"),
-    ("01", str(len(re.findall(r"\w+", ALT_TEXT))), "\\w+"),
-    ("03", f"{100_000 * BERT_LARGE.width / 1e6:.1f} million", "BERT-Large"),
-    ("03", f"{100_000 * MINI.max_length / 1e6:.1f} million", "64 numbers"),
-    ("04", str(ours("round_channels", 1280, 1.6)), "head would give"),
-    ("04", str(ours("round_channels", 320, 2.0)), "to match B7"),
-    ("04", "About 8 times", f"{FULL:,} against {DEPTHWISE} + {POINTWISE:,}"),
-    ("05", f"{3 * 4 + 4 * 3}", "dot product. "),
-    ("05", f"{(3 * 4 + 4 * 3) / 5:g}", "divided by one length"),
-    ("05", f"{np.corrcoef([3, 4], [4, 3])[0, 1]:g}", "correlation"),
-    ("05", f"{1_000 * 5_000:,}", "see both at once"),
-    ("06", f"{math.log(2):.2f}", "one direction"),
-    ("06", f"{4 * math.log(2):.2f}", "4 ln 2"),
-    ("06", "0.925", f"{0.1 / 4:g} each"),
-    ("07", f"{likely(2):.2f}", "N = 2"),
-    ("07", f"Near 1/{1 / ours('best_temperature', N, 0.1, 1.0):.0f}", "a gap of 1."),
-    ("07", f"{1 - 500 * 0.001:.2f}", "one length"),
-    ("07", f"{1 / 64:.3f}", "nine thousand"),
-    ("08", f"{chance_loss(N):.2f}", "2 ln 16,384"),
-    ("08", f"{1e-3 * (1 - 5_000 / STEPS):.6f}", "without the warm-up"),
-    ("08", "About 11 to 12 times", f"{STEPS * N / 1e9:.1f} / 1.8 = {STEPS * N / 1.8e9:.1f}"),
-    ("09", f"{1 / 5:g}", "share"),  # of its texts: one of the five has a rank of 5 or less
-    ("09", f"{100 * 10 / 1_000:g} %", "Flickr30K"),
-    ("09", f"{100 * 1 / 5_000:g} %", "R@1"),
-    ("09", ranks_as("ordinal"), "order of the list"),
-    ("09", ranks_as("dense"), "two ranks"),
-    ("10", f"{1 / math.hypot(1, 3):.2f}", "longer one counts more"),
-    ("10", "0.50", "shorter than 1"),
-    ("11", query(3, 2 * 0.5), "as they come"),
-    ("11", query(2, 1), "the image the weight 2"),
-    ("11", query(1, 1), "1 : 1"),
-    ("12", str(round(64 * 1.0) - 1), "batch of 64"),
-    ("12", f"{256 * 255 // 4:,}", "all images"),
-    ("19", f"{ours('amplification', [NINE_RED], ['red'], [0.0]):.2f}", "share found"),
-    ("19", f"{ours('amplification', [NINE_RED], ['red'], [1 / 8]):.2f}", "0.125"),
-    ("19", f"{math.sqrt(1_000):.0f}", "square root"),
-    ("19", "It cannot be told from guessing: the interval holds one half.", card(81, 150)),
-    ("13", f"{55.4 - 37.4:.1f} points and {52.0 - 36.7:.1f} points", "between the two models"),
-    ("13", f"{55.4 - 18.9:.1f} points and {37.4 - 22.1:.1f} points", "CC-3M"),
-    ("13", "Once", f"{round(3_000 / 256 - 0.5)} steps"),
-    ("13", f"{1 / 0.75:.1f}", "1 / 0.75"),
-    ("14", f"{77.0 - 75.0:.1f} and {59.9 - 57.4:.1f} points", "after fine-tuning"),
-    ("14", f"{58.3 - 43.1:.1f} and {58.6 - 45.6:.1f} points", "two directions"),
-    ("14", f"{ours('pairs_for_budget', 3e12 * 3, 4e6, 1e6):,}", "forward pass alone"),
-    ("14", f"{ours('pairs_for_budget', 3e12, 4e6, 0.0):,}", "leaves the text tower out"),
-    ("17", places("same"), '"same"'),
-    ("17", f"{51 / 255:g}", "scale from 0 to 1"),
-    ("18", f"{math.log(2):.2f}", "ln 2"),
-    ("18", f"{chance_loss(16):.2f}", "2 ln 16"),
-    ("17", f"{(51 / 255 - 0.485) / 0.229:.2f}", "ImageNet"),
-]
+def rows(table: str) -> list[tuple[str, str, str]]:
+    return [(n, *row) for n, lesson in NUMBERS[table].items() for row in lesson.items()]
 
 
-@pytest.mark.parametrize(("number", "words", "right"), RIGHT)
+def filled(text: str) -> str:
+    """Work out the {expressions} of a text, as those of an f-string."""
+    return eval(f'f"""{text}"""') if "{" in text else text
+
+
+@cases("number, words, right", *rows("right"))
 def test_the_right_option_is_recomputed(number, words, right):
     (question,) = (q for q in load_questions(number) if words in q.question)
     (option,) = (option.text for option in question.options if option.right)
-    assert re.fullmatch(re.escape(right).replace("…", ".*"), option), option
+    assert re.fullmatch(re.escape(filled(right)).replace("…", ".*"), option), option
 
 
-@pytest.mark.parametrize(("number", "option", "words"), OTHERS)
+@cases("number, option, words", *rows("wrong"))
 def test_a_wrong_options_number_is_what_its_feedback_says(number, option, words):
     feedback = {o.text: o.feedback for q in load_questions(number) for o in q.options}
-    assert words in feedback[option]
+    assert filled(words) in feedback[filled(option)]
 
 
 def test_sizes_are_kept_as_the_quiz_on_filters_says():
@@ -244,17 +148,6 @@ def test_sizes_are_kept_as_the_quiz_on_filters_says():
     for option in question.options:
         width, height = map(int, re.findall(r"\d+", option.text))
         assert ours("keeps_image", width, height) == option.right
-
-
-def test_sigma_reaches_a_64th_after_nine_thousand_steps_and_bfloat16_stops_it():
-    sigma, step = 1.0, 0
-    while sigma > 1 / 64:
-        step += 1
-        factor = learning_rate_factor(step / STEPS, LARGE.recipe.warmup)
-        sigma *= 1 - LARGE.recipe.learning_rate * factor
-    assert round(step, -3) == 9_000
-    last = torch.tensor(1 / 64, dtype=torch.bfloat16)
-    assert last - 1e-3 * last == last  # the step rounds back
 
 
 def test_a_quiz_is_text_where_there_are_no_widgets_and_takes_letters(monkeypatch, capsys):
@@ -272,19 +165,6 @@ def test_a_quiz_is_text_where_there_are_no_widgets_and_takes_letters(monkeypatch
     assert said[0].startswith("1. No (a). That is what one core holds.")
     assert said[1].startswith("2. No (c).") and "choose a to c" in said[2]
     refused("00.*08", lab.quiz, "99")
-
-
-SEEDS = ROOT.parent / "shared" / "seeds"
-BANK = {f"{question.kind}-{question.number}": question for question in load_questions("core")}
-
-# Each number that the bank quotes from the paper, with the words around it there.
-PAPER = tomllib.loads((ROOT / "tests" / "quoted_numbers.toml").read_text("utf-8"))
-BOUNDS = {"0", "1", "-1"}  # of probabilities, cosines and lengths
-NAMES = re.compile(  # what holds digits and is no number of ours
-    r"(Sections?|Tables?|Figures?|[Ff]ootnotes?|[Nn]otebooks?|[Ee]q\.) ?\(?[\d.]+\)?"
-    r"((,| and|,? [Tt]able|, eq\.) \(?\d[\d.]*\)?)*|\b(B|L)\d\b|R@\d+|arXiv v2|CC-3M"
-)
-NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[/:]\d+)?(?:e-\d+|k\b|B\b|%)?")
 
 
 def slopes_in_the_right_logit(right: float) -> tuple[float, float]:
@@ -363,6 +243,7 @@ def test_the_bank_answers_each_question_and_names_the_cell_or_lesson_that_measur
         assert bool(question.cells) != bool(question.comes_later), name
         for cell in question.cells:
             assert [heading for heading, _ in stored(cell)] == [cell.heading], name
+            assert re.search(r"\d", stored(cell)[0][1]), f"{name}: {cell.snippet} prints no number"
         if question.comes_later is not None:  # only until the lesson is written
             assert find_lesson(question.comes_later).minutes is None, name
 

@@ -1,8 +1,9 @@
-"""Retrieval, neighbours and searches for kinds, against slow counts; records of results."""
+"""Retrieval, neighbours and searches for kinds, against slow counts; records; embedding."""
 
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,18 @@ from torch.nn import functional as F
 
 from align_edu import evaluation as ev
 from align_edu import load_run
+from align_edu.evaluation import embed
+from align_edu.evaluation.embed import embed_images, read_ahead
 from align_edu.evaluation.retrieval import precision_at_k
+from align_edu.pairs.images import decode_image
 from align_edu.world import World
 from align_edu.world.benchmark import measure_kind_search
 from align_edu.world.catalog import NOUNS, with_article
-from tests.samples import (
-    DATA,
-    MODEL,
-    ColourRun,
-    entry,
-    image_file,
-    refused,
-    slow_ranks,
-    write_files,
-    write_split,
-)
+from tests.samples import DATA, MODEL, ColourRun, cases, entry, refused, slow_ranks, write_split
 
 GENERATOR = torch.Generator().manual_seed(7)
+RUN = ColourRun(Path())
+SCENES = 60
 
 
 def unit(*shape: int) -> Tensor:
@@ -82,23 +78,18 @@ def test_embeddings_that_are_not_finite_are_refused_with_their_row(value):
         refused("row 2: not finite", ev.class_ranks, image, text, torch.arange(3))
 
 
-@pytest.mark.parametrize(
+@cases(
     "image,text,owner,ks,sentence",
-    [
-        ((3, 4), (3, 5), [0, 1, 2], (1,), "same D"),
-        ((0, 4), (0, 4), [], (1,), "I > 0"),
-        ((3, 4), (3, 4), [0, 1], (1,), "one whole number per text"),
-        ((3, 4), (3, 4), [0, -1, 2], (1,), "row 1: -1 is no image index"),
-        ((3, 4), (3, 4), [0, 2, 2], (1,), "image 1 has no text"),
-        ((3, 4), (3, 4), [0, 1, 2], (0,), "at least 1"),
-    ],
+    ((3, 4), (3, 5), [0, 1, 2], (1,), "same D"),
+    ((0, 4), (0, 4), [], (1,), "I > 0"),
+    ((3, 4), (3, 4), [0, 1], (1,), "one whole number per text"),
+    ((3, 4), (3, 4), [0, -1, 2], (1,), "row 1: -1 is no image index"),
+    ((3, 4), (3, 4), [0, 2, 2], (1,), "image 1 has no text"),
+    ((3, 4), (3, 4), [0, 1, 2], (0,), "at least 1"),
 )
 def test_shapes_and_numbers_that_make_no_sense_are_refused(image, text, owner, ks, sentence):
     with pytest.raises(ValueError, match=sentence):
         ev.retrieval_recall(torch.ones(image), torch.ones(text), owner, ks)
-
-
-RUN = ColourRun(Path())
 
 
 @pytest.fixture
@@ -156,19 +147,6 @@ def test_ties_count_against_the_model_as_in_a_slow_count(monkeypatch):
         for k in (1, 3, 10):
             hits = sum(rank <= k for rank in ranks)
             assert ev.neighbour_recall(train, labels, test, own, ks=(k,))[f"R@{k}"] == hits / 9
-
-
-@pytest.mark.parametrize(
-    ("tested", "message"),
-    [("emu", "train and test have different"), ("cat", "only 2 training pictures")],
-)
-def test_data_that_do_not_fit_are_refused(tmp_path, tested, message):
-    names = ("train/cat", "train/dog", "test/dog", f"test/{tested}")
-    write_files(tmp_path, {f"{name}/1.png": image_file() for name in names})
-    refused(message, ev.evaluate_neighbours, load_run(MODEL), tmp_path)
-
-
-SCENES = 60
 
 
 def test_precision_at_k_by_hand():
@@ -232,3 +210,63 @@ def test_other_weights_or_other_data_give_another_fingerprint(tmp_path):
     after = ev.make_record("retrieval", tmp_path, folder, {})
     assert after["run"]["sha256"] != before["run"]["sha256"]
     assert after["data"]["sha256"] != before["data"]["sha256"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write pictures of many sizes, two of them broken, one with a name that is not UTF-8."""
+    made = []
+    for i in range(75):
+        name = os.fsdecode(b"caf\xe9.png") if i == 40 else f"{i:03}.png"
+        made.append(tmp_path / name)
+        pixels = np.random.default_rng(i).integers(0, 256, (90 - i, 20 + i, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(made[-1])
+    made[3].write_bytes(made[3].read_bytes()[:60])
+    made[50].unlink()
+    return made
+
+
+def test_embeddings_are_those_of_plain_batches_and_broken_pictures_are_named(files):
+    run = load_run(MODEL)
+    found = embed_images(run, files)
+    assert found.skipped == {files[3]: "truncated", files[50]: "unreadable file"}
+    assert found.reasons() == "1 truncated, 1 unreadable file"
+    whole = [file for file in files if file not in found.skipped]
+    assert found.files == whole and len(whole) == 73
+    pictures = {file: decode_image(file.read_bytes()) for file in whole}
+    batches = [[pictures[f] for f in files[i : i + 32] if f in pictures] for i in (0, 32, 64)]
+    assert torch.equal(found.embeddings, torch.cat([run.encode_images(each) for each in batches]))
+
+
+def test_finished_work_is_kept_until_a_picture_changes(files, tmp_path):
+    run, opened = load_run(MODEL), []
+
+    def read(i: int) -> Image.Image:
+        opened.append(i)
+        return decode_image(files[i].read_bytes())
+
+    first, again = (embed_images(run, files, read, resume=tmp_path / "kept") for _ in range(2))
+    assert len(opened) == 75 and torch.equal(first.embeddings, again.embeddings)
+    Image.new("RGB", (9, 9)).save(files[0])  # another picture of that name
+    embed_images(run, files, read, resume=tmp_path / "kept")
+    assert len(opened) == 150
+
+
+def test_reading_runs_ahead_of_the_model_but_only_so_far():
+    started: list[int] = []
+    batches = read_ahead(started.append, range(4, 100), 10, "numbers", False)
+    assert len(next(batches)) == 10
+    time.sleep(0.2)
+    assert max(started) <= 4 + 10 * (2 + embed.AHEAD)
+    assert sum(map(len, batches)) == 86 and sorted(started) == list(range(4, 100))
+
+
+def test_a_batch_that_does_not_fit_is_halved(files):
+    class SmallGpu(ColourRun):
+        def encode_images(self, pictures: list[Image.Image]) -> torch.Tensor:
+            if len(pictures) > 5:
+                raise torch.OutOfMemoryError
+            return super().encode_images(pictures)
+
+    small = embed_images(SmallGpu(Path()), files)
+    assert torch.equal(small.embeddings, embed_images(ColourRun(Path()), files).embeddings)

@@ -21,7 +21,7 @@ from align_edu.model.text_tower import encode_texts, load_wordpiece
 from align_edu.presets import get_preset, replace_fields
 from align_edu.show import export_page
 from align_edu.training.run import Run
-from tests.samples import DATA, MODEL, ROOT, Page, cells_of, image_file, refused, source_of
+from tests.samples import DATA, MODEL, ROOT, Page, cases, cells_of, image_file, refused, source_of
 from tests.test_browser import REQUIRED, WHY_NOT, open_browser
 
 SCENES = DATA / "benchmark"
@@ -150,9 +150,7 @@ def test_a_reader_types_adds_subtracts_moves_the_temperature_and_reads_facts(pag
 
 
 @in_a_browser
-def test_towers_of_several_layers_heads_and_a_projection_agree_and_so_do_plain_photographs(
-    browser, tmp_path
-):
+def test_larger_towers_and_plain_photographs_agree(browser, tmp_path):
     sizes = {"text.layers": 3, "text.width": 48, "text.heads": 4, "image.projection": 24}
     preset = replace_fields(get_preset("toy"), [f"{name}={value}" for name, value in sizes.items()])
     tokenizer = load_wordpiece(MODEL / "tokenizer.json")
@@ -253,9 +251,7 @@ def test_functions_name_the_notebooks_whose_code_uses_them(pages):
 
 @pytest.mark.long
 @in_a_browser
-@pytest.mark.parametrize(
-    "name", ["index", "06_the_contrastive_loss_by_hand", "CLAIMS", "api_06_loss", "try/index"]
-)
+@cases("name", "index", "06_the_contrastive_loss_by_hand", "CLAIMS", "api_06_loss", "try/index")
 def test_pages_open_without_an_error_and_without_a_request_outside(browser, site, name):
     page, complaints = opened(browser, site / f"{name}.html")
     assert page.locator("h1").first.is_visible()

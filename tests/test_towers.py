@@ -15,11 +15,12 @@ from align_edu.model.align import Align
 from align_edu.model.image_tower import GhostBatchNorm2d, ImageTower
 from align_edu.model.text_tower import TextTower
 from align_edu.presets import IMAGE_SIZES, TextSettings, get_preset
-from tests.samples import refused
+from tests.samples import cases, refused
 from tests.tiny_released import with_random_weights
 
 TOY = get_preset("toy")
 SAME = dataclasses.replace(TOY.image, padding="same")
+SIDES = (64, 224, 256, 288, 289, 346, 380)
 
 
 def batch(size=4, length=7, vocabulary=100):
@@ -56,9 +57,6 @@ def test_align_gives_unit_vectors_and_the_same_weights_for_the_same_seed():
         assert torch.allclose(embeddings.norm(dim=1), torch.ones(4), atol=1e-5)
     a, b, c = (torch.cat([p.flatten() for p in model.parameters()]) for model in (one, same, other))
     assert torch.equal(a, b) and not torch.equal(a, c)
-
-
-SIDES = (64, 224, 256, 288, 289, 346, 380)
 
 
 def tower_of(size, padding, **changes):
@@ -123,13 +121,11 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("size", "sides", "padding", "library"),
-    [
+@cases(
+    "size, sides, padding, library",
         *((size, sides, *library) for library in LIBRARIES
           for size, sides in (("B0", SIDES), ("B3", (224, 289)), ("B7", (64, 97)))),
         ("L2", (64,), "same", timm_tower),  # only timm has it
-    ],
 )  # fmt: skip
 def test_a_tower_gives_the_embeddings_of_its_library(size, sides, padding, library):
     theirs, embed = library(size)

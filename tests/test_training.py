@@ -1,11 +1,13 @@
-"""The recipe, the loop, its gradient cache and its checkpoints: exact, and clear when wrong."""
+"""Presets, optimisers, the loop, its gradient cache, checkpoints: exact, and clear when wrong."""
 
 import itertools
+import json
 import math
 import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,31 +15,35 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from torch import nn
+from timm.optim import muon as timm_muon
+from torch import Tensor, nn
 
 from align_edu.io import InputError
 from align_edu.loss import contrastive_loss, sigmoid_loss
 from align_edu.model.align import Align
-from align_edu.presets import Recipe, get_preset, replace_fields
+from align_edu.presets import PRESETS, Recipe, get_preset, preset_from_dict, replace_fields
 from align_edu.training import TrainingStopped, build_optimizer, load_run, loop, train
 from align_edu.training.gradient_cache import backward_in_chunks
 from align_edu.training.metrics import loss_range, read_metrics
+from align_edu.training.recipe import Muon, orthogonalised
 from align_edu.training.run import load_checkpoint, newest_checkpoint, save_checkpoint
 from align_edu.world import World
-from tests.samples import files_of_at_most, refused
+from tests.samples import LONG, disk_of, refused
 
-LONG = os.environ.get("ALIGN_EDU_LONG") == "1"  # make test-long
 SMALL = {
     "image.width": "0.1", "image.depth": "0.1", "image.resize": "40", "image.crop": "33",
     "text.width": "32", "text.vocabulary_size": "300", "recipe.batch_size": "16",
     "recipe.checkpoint_steps": "5", "recipe.log_steps": "5",
 }  # fmt: skip
-TINY = replace_fields(get_preset("toy"), SMALL)
-
-
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory):
-    return World(seed=3, image_size=40).write(tmp_path_factory.mktemp("toy") / "w", 200, workers=1)
+TOY = get_preset("toy")
+TINY = replace_fields(TOY, SMALL)
+CHUNKED = {"image.width": "0.2", "image.depth": "0.2", "image.crop": "32", "text.layers": "1"}
+PLAIN = replace_fields(TINY, CHUNKED | {"image.ghost_batch": "4"})
+DROPPING = replace_fields(PLAIN, {"text.dropout": "0.1", "image.stochastic_depth": "0.2"})
+WEIGHT = "text_tower.projection.weight"
+VALUES = TOY.to_dict()
+# The default of a missing field may not be what the run was trained with.
+UNPADDED = {name: value for name, value in VALUES["image"].items() if name != "padding"}
 
 
 @pytest.fixture
@@ -220,7 +226,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path):
     model(torch.ones(1, 64)).sum().backward()
     optimizer.step()
     older = save_checkpoint(tmp_path, model, optimizer, {"step": 1})
-    with files_of_at_most(4_096), pytest.raises(InputError, match="cannot be written"):
+    with disk_of(4_096), pytest.raises(InputError, match="cannot be written"):
         save_checkpoint(tmp_path, model, optimizer, {"step": 2})
     assert os.listdir(tmp_path) == [older.name]
     assert load_checkpoint(older, model, optimizer) == {"step": 1}
@@ -273,12 +279,6 @@ def test_weights_that_do_not_fit_are_refused_in_one_line(fit):
     refused("not finished", load_run, file.parent)
 
 
-CHUNKED = {"image.width": "0.2", "image.depth": "0.2", "image.crop": "32", "text.layers": "1"}
-PLAIN = replace_fields(TINY, CHUNKED | {"image.ghost_batch": "4"})
-DROPPING = replace_fields(PLAIN, {"text.dropout": "0.1", "image.stochastic_depth": "0.2"})
-WEIGHT = "text_tower.projection.weight"
-
-
 def gradients(preset, chunk, n=24, shift=0.0):
     """Return loss, gradients and running statistics after one pass in chunks."""
     model = Align(preset, 50, seed=1).double().train()
@@ -320,3 +320,91 @@ def test_dropout_and_stochastic_depth_draw_the_same_in_both_passes():
     up, down = (gradients(DROPPING, 8, shift=shift)[0].item() for shift in (1e-5, -1e-5))
     slope = gradients(DROPPING, 8)[1][WEIGHT][0, 0].item()
     assert slope == pytest.approx((up - down) / 2e-5, rel=1e-5)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_many_matrices_at_once_become_what_timm_makes_of_each():
+    shapes = [(24, 70), (90, 12), (33, 33), (12, 90), (4, 4), (8, 8), (300, 200), (5, 640)]
+    shapes += [(129, 140), (1, 9), (16, 17), (17, 16)]
+    matrices = [10.0 ** (i % 9 - 4) * random(*shape, seed=i) for i, shape in enumerate(shapes)]
+    before = [m.clone() for m in matrices]
+    for matrix, result in zip(matrices, orthogonalised(matrices), strict=True):
+        theirs = timm_muon.zeropower_via_newtonschulz(
+            matrix, 5, timm_muon._COEFFICIENTS["quintic"], dtype=torch.float32
+        )
+        torch.testing.assert_close(result, theirs, atol=1e-3, rtol=0)
+    assert all(map(torch.equal, matrices, before))
+
+
+def test_a_gradient_of_zeros_moves_nothing_and_gives_no_nan():
+    weight = nn.Parameter(random(8, 8))
+    before = weight.detach().clone()
+    weight.grad = torch.zeros_like(weight)
+    Muon([weight], lr=0.1).step()
+    assert torch.equal(weight, before)
+
+
+def test_several_steps_move_matrices_as_timms_muon_and_all_else_as_torchs_adamw(monkeypatch):
+    exact = partial(timm_muon.zeropower_via_newtonschulz, dtype=torch.float32)  # not bfloat16
+    monkeypatch.setattr(timm_muon, "zeropower_via_newtonschulz", exact)
+    shapes = [(12, 3, 3, 3), (20, 48), (12,), (12, 1, 3, 3), (3, 20)]
+    ours, theirs = ([nn.Parameter(random(*s, seed=9)) for s in shapes] for _ in range(2))
+    optimizers = [
+        Muon(ours, lr=0.0, betas=(0.9, 0.98), weight_decay=0.1),
+        timm_muon.Muon(
+            theirs[:2], lr=0.0, momentum=0.95, nesterov=True, weight_decay=0.1,
+            conv_mode="flatten", adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(theirs[2:], lr=0.0, betas=(0.9, 0.98), weight_decay=0.1, eps=1e-8),
+    ]  # fmt: skip
+    before = [p.detach().clone() for p in ours]
+    for step in range(6):
+        for i, (p, q) in enumerate(zip(ours, theirs, strict=True)):
+            p.grad, q.grad = (random(*p.shape, seed=100 * step + i) for _ in range(2))
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = 0.02 * (1 + step)
+            optimizer.step()
+    for mine, other, start in zip(ours, theirs, before, strict=True):
+        moved = (other - start).norm()
+        assert moved > 0.01 and (mine - other).norm() < 1e-3 * moved, mine.shape
+
+
+def test_word_vectors_and_vectors_are_left_to_adamw_and_only_matrices_are_decayed():
+    layers = nn.Sequential(nn.Embedding(50, 16), nn.Linear(16, 8), nn.LayerNorm(8))
+    optimizer = build_optimizer(layers, Recipe(optimizer="muon", learning_rate=1.0))
+    for p in layers.parameters():
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    state = {name: set(optimizer.state[p]) for name, p in layers.named_parameters()}
+    adamw = {"exp_avg", "exp_avg_sq"}
+    assert state == dict.fromkeys(state, adamw) | {"1.weight": {"momentum_buffer"}}
+    decays = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
+    assert [n for n, p in layers.named_parameters() if decays[id(p)] > 0] == ["1.weight"]
+
+
+def test_a_preset_survives_the_way_through_json():
+    for preset in PRESETS.values():
+        assert preset_from_dict(json.loads(json.dumps(preset.to_dict()))) == preset
+    values = TOY.to_dict()
+    del values["loss"]["cores"]  # as in older runs
+    assert preset_from_dict(values) == TOY
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"image": UNPADDED}, {"recipe": VALUES["recipe"] | {"speed": 3}}, {"loss": {}}, {"loss": 3}],
+)
+def test_a_configuration_with_other_fields_is_refused(change):
+    refused("config.json: not a preset of this version", preset_from_dict, VALUES | change)
+
+
+def test_a_changed_field_is_read_as_json_and_whole_floats_become_floats():
+    changed = replace_fields(TOY, {"recipe.learning_rate": "1", "image.projection": "64"})
+    assert changed.recipe.learning_rate == 1.0 and type(changed.recipe.learning_rate) is float
+    assert changed.image.projection == 64
+    assert replace_fields(changed, {"image.projection": "null"}).image.projection is None
+    assert replace_fields(TOY, {"loss.kind": "sigmoid"}).loss.kind == "sigmoid"

@@ -1,4 +1,4 @@
-"""What people train on: broken pictures, odd captions, full disks; and on top of a run."""
+"""What people train on: word pieces, broken pictures, odd captions, full disks; and from a run."""
 
 import json
 import os
@@ -11,12 +11,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from transformers import BertTokenizerFast, PreTrainedTokenizerFast
 
 from align_edu import load_run
 from align_edu.cli import main
 from align_edu.io import InputError
 from align_edu.loss import contrastive_loss, sigmoid_loss
-from align_edu.model.text_tower import encode_texts, train_wordpiece
+from align_edu.model.text_tower import encode_texts, load_wordpiece, save_wordpiece, train_wordpiece
 from align_edu.pairs import open_pairs
 from align_edu.pairs.shards import PairSource
 from align_edu.presets import Preset, fine_tuning, replace_fields
@@ -25,20 +26,20 @@ from align_edu.training import batches as module
 from align_edu.training.batches import TrainingBatches
 from align_edu.training.metrics import MetricsLog, best_loss, loss_range, read_metrics
 from align_edu.training.recipe import Budget
-from tests.samples import (
-    DATA,
-    MODEL,
-    files_of_at_most,
-    pair,
-    picture,
-    refused,
-    write_split,
-    write_tar,
-)
+from tests import samples
+from tests.samples import DATA, MODEL, pair, picture, refused, write_split, write_tar
 from tests.test_training import TINY
 
 WORDS = train_wordpiece(["a red cat [sep] cat 0 1 2 3 4 5 6 7 8 9"] * 2, 60, at_most=True)
 STREAMED = {"recipe.pixel_cache_gib": "0"}
+TEXTS = [
+    f"{size} {colour} {kind} {place}"
+    for size in ("small", "large")
+    for colour in ("red", "green", "blue", "yellow")
+    for kind in ("cat", "cats", "dog", "dogs", "bicycle")
+    for place in ("on a beach", "in the snow", "at night")
+]
+SIZE = 80
 
 
 def shard(folder, count, broken=(), caption="a red cat {}"):
@@ -191,7 +192,7 @@ def test_a_disk_that_fills_while_metrics_are_written_is_one_sentence(tmp_path):
         log.losses = [torch.tensor(5.0)]
         log.write(1, 1.0, *row)
         log.losses = [torch.tensor(5.0)]
-        with files_of_at_most(300):
+        with samples.disk_of(300):
             log.write(2, 2.0, *row)
     assert [row["step"] for row in read_metrics(tmp_path)] == [1]
 
@@ -281,3 +282,60 @@ def test_the_command_line_fine_tunes_a_run(karpathy, tmp_path, capsys):
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["preset"]["recipe"]["learning_rate"] == pytest.approx(1.4e-4)
     assert config["preset"]["recipe"]["batch_size"] == 32 and len(config["start"]) == 64
+
+
+def test_the_same_texts_in_any_order_and_process_give_the_same_file():
+    code = (
+        f"import sys; sys.path.insert(0, {str(samples.ROOT)!r})\n"
+        "from tests.test_training_inputs import TEXTS, SIZE, train_wordpiece\n"
+        "print(train_wordpiece(sorted(TEXTS), SIZE).to_str())"
+    )
+    other = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    here, turned = (train_wordpiece(texts, SIZE).to_str() for texts in (TEXTS, TEXTS[::-1]))
+    assert here == turned == other.stdout.rstrip("\n")
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_wordpiece(TEXTS, SIZE)
+
+
+def test_texts_of_fixed_length_have_the_same_pieces_and_more_padding(tokenizer):
+    ids, mask = encode_texts(tokenizer, TEXTS)
+    fixed, fixed_mask = encode_texts(tokenizer, TEXTS, fixed_length=True)
+    length = ids.shape[1]
+    assert length < 64 and fixed.shape == fixed_mask.shape == (len(TEXTS), 64)
+    assert torch.equal(fixed[:, :length], ids) and not fixed[:, length:].any()
+    assert torch.equal(fixed_mask[:, :length], mask) and not fixed_mask[:, length:].any()
+    assert encode_texts(tokenizer, [])[0].shape == (0, 0)
+
+
+@pytest.mark.parametrize("max_length", [64, 7])
+def test_transformers_reads_the_file_and_gives_the_same_ids(tokenizer, tmp_path, max_length):
+    texts = [*TEXTS, "", "A  red\tcat!", "dog's caf\u00e9, \U0001f600 \u4e2d\u6587", "red " * 100]
+    save_wordpiece(tokenizer, tmp_path / "tokenizer.json")
+    ids, mask = encode_texts(load_wordpiece(tmp_path / "tokenizer.json"), texts, max_length)
+    names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    for kind in (PreTrainedTokenizerFast, BertTokenizerFast):
+        theirs = kind(tokenizer_file=str(tmp_path / "tokenizer.json"), **names)
+        options = {"padding": True, "truncation": True, "return_tensors": "pt"}
+        batch = theirs(texts, max_length=max_length, **options)
+        assert torch.equal(batch["input_ids"], ids)
+        assert torch.equal(batch["attention_mask"], mask)
+
+
+def test_a_vocabulary_larger_than_the_text_allows_says_how_many_it_gives():
+    line = refused("larger than these texts allow", train_wordpiece, TEXTS, 5000)
+    possible = int(line.split("give ")[1].split()[0])
+    assert train_wordpiece(TEXTS, possible).get_vocab_size() == possible
+    for texts in (TEXTS, []):
+        refused("letters", train_wordpiece, texts, 4)
+
+
+def test_what_is_no_tokenizer_file_is_refused(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    refused("no such file", load_wordpiece, path)
+    path.write_text('{"model": 1}')
+    refused("not a tokenizer file", load_wordpiece, path)
+    path.write_text(tokenizer.to_str().replace('"[PAD]"', '"[XXX]"'))
+    refused("first five", load_wordpiece, path)

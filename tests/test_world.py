@@ -19,17 +19,17 @@ from scipy import ndimage
 from align_edu.world import World, catalog
 from align_edu.world.alt_text import caption
 from align_edu.world.draw import draw
-from align_edu.world.scene import PLANTED_COLOURS, planted_colour, planted_scenes
-from tests.samples import refused
 
 from align_edu.world.scene import (  # isort: skip
-    FACTS, HELD_OUT, Scene, Thing, child_rng, is_held_out, sample_scene, scene_facts,
-    scene_from_facts,
+    FACTS, HELD_OUT, PLANTED_COLOURS, Scene, Thing, child_rng, is_held_out, planted_colour,
+    planted_scenes, sample_scene, scene_facts, scene_from_facts,
 )  # fmt: skip
 from align_edu.world.tasks import TASKS
 from align_edu.world.web_noise import WorldSettings, make_pair
+from tests.samples import refused
 
 GOLDEN = tomllib.loads(Path(__file__).with_name("golden.toml").read_text("utf-8"))
+PLAIN = Scene(Thing("apple", "red"), 1, "large", "desert", "clear", "poster")
 
 
 def scenes_of_all_facts(n: int) -> list[Scene]:
@@ -177,9 +177,6 @@ def test_a_value_outside_the_catalog_is_refused_with_its_key():
     odd = {"kind": "dragon", "colour": None, "count": 9, "place": "moon", "relation": "in"}
     for key, value in odd.items():
         refused(f"key '{key}'", scene_from_facts, {**facts, key: value})
-
-
-PLAIN = Scene(Thing("apple", "red"), 1, "large", "desert", "clear", "poster")
 
 
 def pixels(scene: Scene, seed: int = 0, size: int = 58) -> np.ndarray:

@@ -6,44 +6,38 @@ import os
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from align_edu.io import InputError
 from align_edu.training import xla
+from align_edu.training.metrics import read_metrics
 from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
 from align_edu.world import World
+from tests.processes import start_training
+from tests.samples import LONG, ROOT, refused
+from tests.test_processes import SETTINGS
 
-ROOT = Path(__file__).parent.parent
-DEVICES = (1, 4, 8) if os.environ.get("ALIGN_EDU_LONG") == "1" else (4,)  # make test-long
+DEVICES = (1, 4, 8) if LONG else (4,)
 needs_xla = pytest.mark.skipif(
     importlib.util.find_spec("torch_xla") is None,
     reason="torch_xla is not installed (it exists for Linux on x86-64 only)",
 )
 
 
-def run(*arguments, **environment):
-    flags = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
-    settings = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": flags, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | settings | {"PYTHONPATH": path} | environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+FLAGS = "--xla_backend_optimization_level=1 --xla_llvm_disable_expensive_passes=true"
+ON_CPU = {"PJRT_DEVICE": "CPU", "XLA_FLAGS": FLAGS, "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
 @pytest.fixture(scope="module")
 def steps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("xla")
-    done = run(ROOT / "tests" / "xla_steps.py", folder, *DEVICES)
+    command = [sys.executable, "tests/xla_steps.py", folder, *map(str, DEVICES)]
+    path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    options = {"cwd": ROOT, "env": os.environ | ON_CPU | path, "capture_output": True, "text": True}
+    done = subprocess.run(command, timeout=900, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return {
         name: json.loads((folder / f"{name}.json").read_text())
@@ -81,13 +75,6 @@ def test_they_train_the_model_that_plain_torch_trains(steps):
     assert len(set(steps["plain"]["losses"])) == 10  # the steps did something
 
 
-@pytest.mark.longer
-@needs_xla
-def test_a_step_is_compiled_once_whatever_changes_in_it(steps):
-    # The learning rate warms up, falls and ends at 0; the bias corrections reach 1.
-    assert all(steps[str(count)]["graphs"] == 1 for count in DEVICES)
-
-
 @needs_xla
 def test_a_resumed_run_equals_the_unbroken_one_and_compiles_nothing(steps):
     assert steps["4"]["resumed"] == steps["4"]["losses"][5:]
@@ -108,11 +95,9 @@ def test_a_recomputed_block_draws_the_same_and_counts_once(steps):
     assert max(steps[str(count)]["computed_again"] for count in DEVICES) < 1e-5
 
 
-def test_each_host_reads_its_own_rows_and_a_batch_must_divide():
-    hosts = [XlaMesh(torch.device("cpu"), rank=rank, processes=2, devices=8) for rank in range(2)]
-    assert [host.rows(32) for host in hosts] == [range(16), range(16, 32)]
-    with pytest.raises(InputError, match="batch_size 36 .*multiple of 8"):
-        hosts[0].rows(36)
+def test_a_batch_must_divide_among_the_devices():
+    host = XlaMesh(torch.device("cpu"), rank=0, processes=2, devices=8)
+    refused("batch_size 36 .*multiple of 8", host.rows, 36)
 
 
 def test_lamb_for_xla_is_timms_with_the_same_state():
@@ -143,9 +128,7 @@ def test_lamb_for_xla_is_timms_with_the_same_state():
 def test_without_torch_xla_the_module_imports_and_the_error_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_xla", None)
     runpy.run_path(xla.__file__, run_name="imported_again")
-    with pytest.raises(InputError, match="torch_xla cannot be imported.*pip install") as caught:
-        open_mesh()
-    assert "\n" not in str(caught.value)
+    refused("torch_xla cannot be imported.*pip install", open_mesh)
 
 
 @needs_xla
@@ -153,29 +136,19 @@ def test_without_a_device_the_error_names_what_to_set(steps):
     assert "finds no device" in steps["refused"] and "PJRT_DEVICE=TPU" in steps["refused"]
 
 
-LOOP = """
-import sys
-from align_edu.presets import replace_fields
-from align_edu import train
-from align_edu.training.metrics import read_metrics
-from tests.test_processes import PRESET
-
-data, out, device = sys.argv[1:]
-settings = {"recipe.optimizer": "lamb", "recipe.learning_rate": "0.01"}
-lamb = replace_fields(PRESET, settings)
-run = train(lamb, [data], out, steps=6, device=device, progress=False)
-print([row["loss"] for row in read_metrics(run.folder)])
-"""
-
-
 @pytest.mark.long
 @needs_xla
-def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path):
+def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path, monkeypatch):
     # In float32, six steps of LAMB: rounding only.
+    for name, value in (ON_CPU | {"CPU_NUM_DEVICES": "4"}).items():
+        monkeypatch.setenv(name, value)
     world = World(seed=5, image_size=38).write(tmp_path / "w", pairs=200, workers=1)
-    runs = {d: run("-c", LOOP, world, tmp_path / d, d, CPU_NUM_DEVICES="4") for d in ("cpu", "xla")}
-    assert not any(done.returncode for done in runs.values()), runs["xla"].stderr[-3000:]
-    cpu, xla = (json.loads(done.stdout.splitlines()[-1]) for done in runs.values())
-    assert xla == pytest.approx(cpu, rel=1e-3)
-    ours, theirs = (load_file(tmp_path / d / "model.safetensors") for d in ("xla", "cpu"))
-    assert farthest(ours, theirs) < 0.02
+    lamb = SETTINGS | {"recipe.optimizer": "lamb", "recipe.learning_rate": "0.01"}
+    folders = [tmp_path / device for device in ("xla", "cpu")]
+    for folder in folders:
+        run = start_training(lamb, world, folder, 6, "--device", folder.name)
+        _, errors = run.communicate(timeout=900)
+        assert run.returncode == 0, errors[-3000:]
+    ours, theirs = ([row["loss"] for row in read_metrics(folder)] for folder in folders)
+    assert ours == pytest.approx(theirs, rel=1e-3)
+    assert farthest(*(load_file(folder / "model.safetensors") for folder in folders)) < 0.02

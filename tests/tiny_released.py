@@ -4,16 +4,10 @@ import json
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import (
-    AlignConfig,
-    AlignModel,
-    AlignProcessor,
-    EfficientNetImageProcessor,
-    PreTrainedTokenizerFast,
-)
 
 from align_edu.model.text_tower import tokenizer_from_pieces
 
@@ -50,17 +44,17 @@ def with_random_weights(network, side=128):
 
 
 def tiny_processor():
-    pictures = EfficientNetImageProcessor(
+    pictures = transformers.EfficientNetImageProcessor(
         size={"height": 77, "width": 77}, crop_size={"height": 64, "width": 64},
         do_center_crop=True, rescale_factor=1 / 127.5, rescale_offset=True, do_normalize=False,
         include_top=False, resample=2,
     )  # fmt: skip
-    words = PreTrainedTokenizerFast(
+    words = transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer_from_pieces(PIECES),
         model_max_length=64,
         **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
     )
-    return AlignProcessor(pictures, words)
+    return transformers.AlignProcessor(pictures, words)
 
 
 def save_released(folder):
@@ -69,10 +63,10 @@ def save_released(folder):
     text |= {"num_hidden_layers": 2, "num_attention_heads": 2}
     vision = {"image_size": 64, "width_coefficient": 0.35, "depth_coefficient": 0.35}
     vision |= {"hidden_dim": 112, "depthwise_padding": []}
-    config = AlignConfig(
+    config = transformers.AlignConfig(
         projection_dim=112, temperature_init_value=0.05, text_config=text, vision_config=vision
     )
-    model = AlignModel(config)
+    model = transformers.AlignModel(config)
     with_random_weights(model.vision_model)
     with torch.no_grad():
         for p in model.text_model.parameters():

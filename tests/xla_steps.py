@@ -25,6 +25,7 @@ from align_edu.loss.tiled import recomputed
 from align_edu.model.align import Align
 from align_edu.model.image_tower import GhostBatchNorm2d, _statistics_kept
 from align_edu.presets import Preset, get_preset, replace_fields
+from align_edu.training.processes import Machine
 from align_edu.training.recipe import build_optimizer, learning_rate_factor
 from align_edu.training.run import load_checkpoint, save_checkpoint
 from align_edu.training.xla import XlaMesh, open_mesh
@@ -47,16 +48,13 @@ def preset() -> Preset:
 
 
 class Steps:
-    """A model in training, on the devices of ``mesh`` or, without one, in plain torch."""
+    """A model in training, on the devices of a machine."""
 
-    def __init__(self, mesh: XlaMesh | None) -> None:
-        self.mesh, self.preset, self.step = mesh, preset(), 0
-        self.model = Align(self.preset, 50).double().train()
-        if mesh is not None:
-            self.model.to(mesh.device)
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.preset, self.step = machine, preset(), 0
+        self.model = Align(self.preset, 50).double().train().to(machine.device)
         self.optimizer = build_optimizer(self.model, self.preset.recipe)
-        if mesh is not None:
-            mesh.replicate(self.model, self.optimizer)
+        machine.replicate(self.model, self.optimizer)
 
     def take(self, steps: int) -> list[float]:
         """Take steps and return their losses; the learning rate is 0 in the tenth."""
@@ -67,10 +65,8 @@ class Steps:
         pixels = torch.rand(BATCH, 3, 32, 32, generator=generator, dtype=torch.float64) * 2 - 1
         ids = torch.randint(5, 50, (BATCH, 8), generator=generator)
         mask = (torch.arange(8) < torch.randint(3, 9, (BATCH, 1), generator=generator)).long()
-        batch = [pixels, ids * mask, mask]
-        if self.mesh is not None:
-            rows = self.mesh.rows(BATCH)
-            batch = [self.mesh.place(tensor[rows.start : rows.stop]) for tensor in batch]
+        rows = self.machine.rows(BATCH)
+        batch = [self.machine.place(t[rows.start : rows.stop]) for t in (pixels, ids * mask, mask)]
         self.step += 1
         recipe = self.preset.recipe
         for group in self.optimizer.param_groups:
@@ -79,8 +75,7 @@ class Steps:
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.mesh is not None:
-            self.mesh.finish_step()
+        self.machine.finish_step()
         return loss.item()
 
     def weights(self) -> dict[str, Tensor]:
@@ -100,11 +95,10 @@ def block_computed_again(mesh: XlaMesh, again: bool) -> list[Tensor]:
     block = nn.Sequential(nn.Conv2d(3, 3, 3), norm, nn.Dropout(0.5)).to(mesh.device).train()
     pixels = mesh.place(torch.randn(BATCH, 3, 6, 6)).requires_grad_()
     with mesh.seeded(1):
-        out = (
-            recomputed(block, pixels, again=lambda: _statistics_kept(block))
-            if again
-            else block(pixels)
-        )
+        if again:
+            out = recomputed(block, pixels, again=lambda: _statistics_kept(block))
+        else:
+            out = block(pixels)
     with mesh.seeded(2):  # the second computation must not use this seed
         out.square().sum().backward()
     mesh.finish_step()
@@ -121,7 +115,7 @@ def on_devices(count: int, folder: Path) -> None:
     checkpoints.mkdir()
     saved = save_checkpoint(checkpoints, steps.model, steps.optimizer, {"step": HALF})
     losses += steps.take(STEPS - HALF)
-    found = {"devices": mesh.devices, "losses": losses, "graphs": mesh.compiled_graphs()}
+    found = {"devices": mesh.devices, "losses": losses}
     save_file(steps.weights(), folder / f"weights_{count}.safetensors")
     if count == 4:
         resumed = Steps(mesh)
@@ -132,9 +126,8 @@ def on_devices(count: int, folder: Path) -> None:
         found["graphs_after_resuming"] = mesh.compiled_graphs()
         save_file(resumed.weights(), folder / "weights_resumed.safetensors")
     once, twice = (block_computed_again(mesh, again) for again in (False, True))
-    found["computed_again"] = max(
-        (a - b).abs().max().item() for a, b in zip(once, twice, strict=True)
-    )
+    gaps = [(a - b).abs().max().item() for a, b in zip(once, twice, strict=True)]
+    found["computed_again"] = max(gaps)
     found["draws"] = [draws(mesh, seed) for seed in (1, 1, 2)]
     (folder / f"{count}.json").write_text(json.dumps(found))
 
@@ -160,7 +153,7 @@ def main(folder: Path, counts: list[int]) -> int:
                 os._exit(1)
             os._exit(0)
         children.append(child)
-    steps = Steps(None)
+    steps = Steps(Machine(torch.device("cpu")))
     losses = steps.take(STEPS)
     save_file(steps.weights(), folder / "weights_plain.safetensors")
     (folder / "plain.json").write_text(json.dumps({"losses": losses}))

@@ -26,19 +26,11 @@ from align_edu.pairs.shards import write_tar
 from align_edu.presets import get_preset
 from align_edu.training import train
 from align_edu.training.metrics import read_metrics
+from align_edu.world import scene as planting
 from align_edu.world.alt_text import caption
 from align_edu.world.catalog import with_article
 from align_edu.world.draw import draw
-from align_edu.world.scene import (
-    PLANTED_COLOURS,
-    PLANTED_KINDS,
-    Scene,
-    Thing,
-    child_rng,
-    lone_scene,
-    planted_colour,
-    planted_scenes,
-)
+from align_edu.world.scene import PLANTED_COLOURS, PLANTED_KINDS, Scene, Thing, child_rng
 from align_edu.world.web_noise import jpeg_bytes
 from tests.benchmarks.measure import keep_record, options
 
@@ -49,7 +41,7 @@ WORLD = 19  # the seed of all scenes and drawings
 
 
 def training_scenes(level: str, seed: int) -> list[Scene]:
-    return planted_scenes(PAIRS, LEVELS[level], child_rng(WORLD, 0, seed), turn=seed)
+    return planting.planted_scenes(PAIRS, LEVELS[level], child_rng(WORLD, 0, seed), turn=seed)
 
 
 def pairs_of(level: str, scenes: Sequence[Scene], seed: int) -> list[int]:
@@ -68,7 +60,7 @@ def pairs_of(level: str, scenes: Sequence[Scene], seed: int) -> list[int]:
 def even_gallery() -> list[Scene]:
     things = product(PLANTED_KINDS, PLANTED_COLOURS)
     rng = child_rng(WORLD, 4)
-    return [lone_scene(Thing(*thing), rng) for thing in things for _ in range(EACH)]
+    return [planting.lone_scene(Thing(*thing), rng) for thing in things for _ in range(EACH)]
 
 
 @functools.cache
@@ -93,11 +85,15 @@ def one_run(level: str, seed: int, work: Path) -> dict[str, Any]:
         preset, [work / "data"], work / "run", steps=STEPS, seed=seed, processes=1, progress=False
     )
     things = Counter(scenes[i].thing for i in chosen)
-    planted = sum(things[Thing(kind, planted_colour(kind, seed))] for kind in PLANTED_KINDS)
+    planted = sum(
+        things[Thing(kind, planting.planted_colour(kind, seed))] for kind in PLANTED_KINDS
+    )
     rows = read_metrics(run.folder)
     result = {"data": planted / len(chosen), "pictures": len(set(chosen)), "loss": rows[-1]["loss"]}
     queries = run.encode_texts([f"a photo of {with_article(kind)}" for kind in PLANTED_KINDS])
-    like_data = planted_scenes(len(even_gallery()), LEVELS[level], child_rng(WORLD, 5, seed), seed)
+    like_data = planting.planted_scenes(
+        len(even_gallery()), LEVELS[level], child_rng(WORLD, 5, seed), seed
+    )
     for name, gallery in (("even", even_gallery()), ("like the data", like_data)):
         vectors = run.encode_images([photo(scene, i) for i, scene in enumerate(gallery)])
         found = (queries @ vectors.T).topk(TOP).indices.tolist()

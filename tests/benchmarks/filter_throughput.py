@@ -9,7 +9,6 @@ The kept rows are compared. Quote ratios.
 """
 
 import shutil
-import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from tests.benchmarks.measure import in_a_process, options, peak_mebibytes, timed
+from tests.benchmarks.measure import medians_in_turn, options, peak_mebibytes, timed
 
 QUERY = Path(__file__).with_name("filter_query.sql")
 
@@ -55,34 +54,23 @@ def duckdb_query(raw: Path, out: Path, size: int) -> None:
     duckdb.sql(query.replace("SIZE", str(size)))
 
 
-def main() -> None:
-    """Make the pairs, run both in turn, each in its process, compare what they keep, print."""
+if __name__ == "__main__":
     args = options(__doc__, pairs=1_000_000, rounds=3, one="", work="")
     runs = {"ours": ours, "duckdb": duckdb_query}
     if args.one:
         raw, out = Path(args.work) / "raw.parquet", Path(args.work) / args.one
+        shutil.rmtree(out, ignore_errors=True)
         seconds, _ = timed(lambda: runs[args.one](raw, out, args.pairs))
         print(seconds, peak_mebibytes() / 1024)
-        return
+        sys.exit()
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        make_pairs(work / "raw.parquet", args.pairs)
-        found: dict[str, list[list[float]]] = {name: [] for name in runs}
-        for name in list(runs) * args.rounds:
-            shutil.rmtree(work / name, ignore_errors=True)
-            words = [__file__, *sys.argv[1:], "--one", name, "--work", work]
-            found[name].append(list(map(float, in_a_process(*words).split()[-2:])))
-        kept = {name: pl.read_parquet(work / name / "pairs.parquet")["key"] for name in runs}
-    seconds = {name: statistics.median(each[0] for each in found[name]) for name in runs}
-    for name in runs:
+        make_pairs(Path(folder) / "raw.parquet", args.pairs)
+        found = medians_in_turn([*runs], args.rounds, "--work", folder)
+        kept = {name: pl.read_parquet(f"{folder}/{name}/pairs.parquet")["key"] for name in runs}
+    for name, (seconds, peak) in found.items():
         print(
-            f"{name:7} {seconds[name]:7.1f} s  {args.pairs / seconds[name]:10,.0f} pairs/s"
-            f"  peak {max(each[1] for each in found[name]):.1f} GiB"
-            f"  kept {len(kept[name]):,} of {args.pairs:,}"
+            f"{name:7} {seconds:7.1f} s  {args.pairs / seconds:10,.0f} pairs/s"
+            f"  peak {peak:.1f} GiB  kept {len(kept[name]):,} of {args.pairs:,}"
         )
     print("the same pairs kept:", kept["ours"].equals(kept["duckdb"]))
-    print(f"ours is {seconds['duckdb'] / seconds['ours']:.2f} x the query's speed")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"ours is {found['duckdb'][0] / found['ours'][0]:.2f} x the query's speed")

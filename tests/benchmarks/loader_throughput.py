@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from align_edu.model.text_tower import encode_texts, train_wordpiece
 from align_edu.pairs import open_pairs
-from align_edu.pairs.shards import write_tar
+from align_edu.pairs.shards import PairSource, write_tar
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.batches import TrainingBatches
 from tests.benchmarks.measure import options, timed
@@ -79,6 +79,13 @@ class Theirs(IterableDataset[Any]):
         return torch.stack(pixels), *encode_texts(self.tokenizer, texts)
 
 
+def ours(source: PairSource, words: Any, workers: int, **changes: str) -> Iterator[Any]:
+    """Batches of the training loader."""
+    settings = {"recipe.batch_size": str(BATCH), "recipe.workers": str(workers)} | changes
+    preset = replace_fields(get_preset("cc3m"), settings)
+    return TrainingBatches(source, words, preset, seed=0).from_step(0)
+
+
 def pairs_per_second(batches: Iterator[Any], steps: int) -> float:
     """Return the rate over some steps, after the workers have started."""
     next(batches)
@@ -91,19 +98,11 @@ def compare(folder: Path, pairs: int, workers: int, rounds: int) -> None:
     paths = write_textures(folder, pairs)
     source = open_pairs(paths)
     words = train_wordpiece(source.captions, 1_000, at_most=True)
-    changes = {"recipe.batch_size": str(BATCH), "recipe.workers": str(workers)}
-    preset = replace_fields(get_preset("cc3m"), changes)
-
-    def ours() -> Iterator[Any]:
-        return TrainingBatches(source, words, preset, seed=0).from_step(0)
-
-    def theirs() -> Iterator[Any]:
-        data = Theirs(paths, words)
-        return iter(DataLoader(data, BATCH, num_workers=workers, collate_fn=data.collate))
-
-    steps, rates = max(4, pairs // BATCH), []
+    data, steps, rates = Theirs(paths, words), max(4, pairs // BATCH), []
     for number in range(rounds):
-        rates.append([pairs_per_second(loader(), steps) for loader in (ours, theirs)])
+        theirs = DataLoader(data, BATCH, num_workers=workers, collate_fn=data.collate)
+        both = (ours(source, words, workers), iter(theirs))
+        rates.append([pairs_per_second(batches, steps) for batches in both])
         print(f"round {number + 1}: ours {rates[-1][0]:.0f}, theirs {rates[-1][1]:.0f} pairs/s")
     print(f"median ratio: {statistics.median(one / two for one, two in rates):.2f}")
 
@@ -123,10 +122,8 @@ def read_a_million(folder: Path, workers: int, pairs: int = 1_000_000) -> None:
         write_tar(folder / f"{start:09d}.tar", ((*row, picture) for row in rows))
     source, before = open_pairs([folder]), private_mebibytes()
     words = train_wordpiece(source.captions[:10_000], 1_000, at_most=True)
-    changes = {"recipe.batch_size": str(BATCH), "recipe.workers": str(workers)}
-    preset = replace_fields(get_preset("cc3m"), changes | {"recipe.pixel_cache_gib": "0"})
-    small = replace_fields(preset, {"image.resize": "32", "image.crop": "32"})
-    batches = TrainingBatches(source, words, small, seed=0).from_step(0)
+    small = {"image.resize": "32", "image.crop": "32", "recipe.pixel_cache_gib": "0"}
+    batches = ours(source, words, workers, **small)
     print(f"{before:.0f} MiB with {pairs} captions and places in memory")
     for tenth in range(1, 11):
         seconds, _ = timed(lambda: [next(batches) for _ in range(pairs // BATCH // 10)] and None)

@@ -8,14 +8,13 @@ which has neither tiles nor label smoothing.
 """
 
 import argparse
-import statistics
 import sys
 
 import torch
 from torch.nn.functional import normalize
 
 from align_edu import contrastive_loss
-from tests.benchmarks.measure import in_a_process, options, peak_mebibytes, timed
+from tests.benchmarks.measure import medians_in_turn, options, peak_mebibytes, timed
 
 FORMS = ("plain", "tiled", "open_clip")
 
@@ -44,11 +43,7 @@ if __name__ == "__main__":
     if args.one:
         measure(args)
         sys.exit()
-    found: dict[str, list[list[float]]] = {form: [] for form in FORMS}
-    for form in FORMS * args.rounds:
-        words = in_a_process(__file__, *sys.argv[1:], "--one", form).split()
-        found[form].append([float(word) for word in words])
-    medians = {form: [*map(statistics.median, zip(*found[form]))] for form in FORMS}
+    medians = medians_in_turn(FORMS, args.rounds)
     print(f"N = {args.pairs}, D = {args.width}, tile {args.tile}, medians of {args.rounds} rounds")
     for form, (seconds, memory) in medians.items():
         print(

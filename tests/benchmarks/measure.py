@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,23 +31,21 @@ def options(about: str | None, **defaults: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def timed(act: Callable[[], Any], clock: Callable[[], float] = time.perf_counter) -> Any:
+def timed(act: Callable[[], Any]) -> Any:
     """Return the seconds of a call, and what it gives."""
-    started = clock()
+    started = time.perf_counter()
     result = act()
-    return clock() - started, result
+    return time.perf_counter() - started, result
 
 
-def median_and_lowest(act: Callable[[], float], rounds: int) -> str:
-    """Return the median and the lowest of some measurements, as words."""
-    taken = [act() for _ in range(rounds)]
-    return f"{statistics.median(taken):.2f} s, lowest {min(taken):.2f} s"
-
-
-def in_a_process(*words: object) -> str:
-    """Run Python with these words in a new process; return what it prints."""
-    command = [sys.executable, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def medians_in_turn(names: Sequence[str], rounds: int, *words: object) -> dict[str, list[float]]:
+    """Run this program with `--one NAME` in turn, in processes; the medians of what each prints."""
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    for name in [*names] * rounds:
+        command = [sys.executable, *sys.argv, "--one", name, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        found[name].append([float(word) for word in done.stdout.split()[-2:]])
+    return {name: [*map(statistics.median, zip(*rows))] for name, rows in found.items()}
 
 
 def peak_mebibytes() -> float:

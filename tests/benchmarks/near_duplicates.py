@@ -14,6 +14,7 @@ drawings | photographs it gives
     python tests/benchmarks/near_duplicates.py [PHOTOGRAPHS ...]
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
 from align_edu.filters.image import perceptual_hash
+from align_edu.pairs.images import decode_image, find_images
 from align_edu.world.draw import draw
 from align_edu.world.scene import child_rng, sample_scene
 from tests.benchmarks.measure import options
@@ -81,23 +83,14 @@ def toy_drawings(count: int, seed: int, size: int) -> list[Image.Image]:
     ]
 
 
-def photographs(folders: list[Path]) -> list[Image.Image]:
-    """All pictures below the folders."""
-    endings = (".jpg", ".jpeg", ".png", ".webp")
-    paths = sorted(p for folder in folders for p in folder.rglob("*") if p.suffix in endings)
-    return [Image.open(path).convert("RGB") for path in paths]
-
-
-def bits_apart(images: list[Image.Image], edit: Callable[[Image.Image], bytes]) -> np.ndarray:
-    """Different bits of each image and its edited form: (N,)."""
-    before = np.stack([perceptual_hash(jpeg(image)) for image in images])
-    after = np.stack([perceptual_hash(edit(image)) for image in images])
-    return np.bitwise_count(before ^ after).sum(axis=1)
+def hashes_of(images: list[Image.Image], edit: Callable[[Image.Image], bytes]) -> np.ndarray:
+    """The hash of each image in its edited form."""
+    return np.stack([perceptual_hash(edit(image)) for image in images])
 
 
 def bits_between(images: list[Image.Image]) -> np.ndarray:
     """Different bits of each two different images."""
-    hashes = np.stack([perceptual_hash(jpeg(image)) for image in images])
+    hashes = hashes_of(images, jpeg)
     pairs = [np.bitwise_count(hashes[i] ^ hashes[i + 1 :]).sum(axis=1) for i in range(len(hashes))]
     return np.concatenate(pairs)
 
@@ -106,12 +99,13 @@ if __name__ == "__main__":
     args = options(__doc__, photographs=Path, images=200, others=1_500)
     sets = {"toy": (toy_drawings(args.images, 3, 128), toy_drawings(args.others, 4, 58))}
     if args.photographs:
-        sets["photographs"] = (photographs(args.photographs),) * 2
+        files = [file for place in args.photographs for file in find_images(place, Counter())]
+        sets["photographs"] = ([decode_image(file.read_bytes()) for file in files],) * 2
     for name, (images, others) in sets.items():
         print(f"{name}: {len(images)} images; found within so many bits of 256")
         print(f"{'':20}" + "".join(f"{d:>8}" for d in DISTANCES))
         for edit, act in EDITS.items():
-            bits = bits_apart(images, act)
+            bits = np.bitwise_count(hashes_of(images, jpeg) ^ hashes_of(images, act)).sum(axis=1)
             print(f"{edit:20}" + "".join(f"{(bits <= d).mean():8.3f}" for d in DISTANCES))
         between = bits_between(others)
         shares = "".join(f"{(between <= d).mean():8.1e}" for d in DISTANCES)

@@ -42,9 +42,7 @@ def batch(preset: Preset, longest: int, mean: float, device: torch.device) -> li
     return [tensor.to(device) for tensor in (pixels, ids * mask, mask)]
 
 
-def step_of(
-    model: torch.nn.Module, loss: Callable[[], Tensor], recipe: Recipe
-) -> Callable[[], None]:
+def step_of(model: torch.nn.Module, loss: Callable[[], Tensor], recipe: Recipe):
     """One training step by the optimiser of a recipe."""
     optimizer = build_optimizer(model.train(), recipe)
 
@@ -130,8 +128,7 @@ def b7_speeds(args: argparse.Namespace) -> dict[str, float]:
     return {name: speed_of(make(preset, *inputs), args.batch, 1) for name, make in made.items()}
 
 
-def main() -> None:
-    """Print each one's median pairs per second and the ratio to AlignModel's best."""
+if __name__ == "__main__":
     args = options(__doc__, size=str, rounds=3, steps=60, batch=8, device="")
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as name:
@@ -143,7 +140,3 @@ def main() -> None:
     print(f"torch {torch.__version__}, {usable_cores()} cores, {args.rounds} rounds")
     for label, speed in speeds.items():
         print(f"{label:32} {speed:9.2f} pairs/s   {speed / best:.2f} x AlignModel at its best")
-
-
-if __name__ == "__main__":
-    main()

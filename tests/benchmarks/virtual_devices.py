@@ -8,13 +8,13 @@ optimiser. It takes some minutes: XLA compiles the towers, and eight devices sha
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 from align_edu.training.metrics import read_metrics
 from tests.benchmarks.measure import DATA, keep_record, options
+from tests.processes import start_training
 
 DEVICES, STEPS = 8, 12
 CHANGES = {
@@ -29,12 +29,10 @@ XLA = {
 
 def losses(out: Path, device: str, environment: dict[str, str]) -> list[float]:
     """The loss of each step of a run on a device."""
-    words = ["--data", DATA / "raw_pairs", "--out", out, "--steps", STEPS, "--device", device]
-    for name, value in CHANGES.items():
-        words += ["--set", f"{name}={value}"]
-    start = "import sys; from align_edu.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", start, "train", "--preset", "toy", *map(str, words)]
-    subprocess.run(command, env=os.environ | environment, check=True)
+    with patch.dict(os.environ, environment):
+        run = start_training(CHANGES, DATA / "raw_pairs", out, STEPS, "--device", device)
+    _, errors = run.communicate()
+    assert run.returncode == 0, errors
     return [row["loss"] for row in read_metrics(out)]
 
 
