@@ -77,7 +77,7 @@ class Quiz:
     questions: tuple[Question, ...]
 
     def __repr__(self) -> str:
-        lines = [f'Answer with lab.quiz("{self.number}", "…"), one letter a question.']
+        lines = [f'Answer with lab.quiz("{self.number}", "…"), one letter per question.']
         for place, question in enumerate(self.questions, 1):
             lines.append(f"\n{place}. {question.question}")
             lines += [f"   {a}  {option.text}" for a, option in zip(LETTERS, question.options)]

@@ -100,7 +100,7 @@ def spmd_steps(devices: int = 8) -> dict[str, Any] | None:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def told(run: dict[str, Any] | None) -> str:
+def in_words(run: dict[str, Any] | None) -> str:
     """Return the run in words; without one, what it would show."""
     file = Path(__file__).with_name("virtual_devices.txt.j2")
     return fill_template(file, run=run, batch=BATCH, steps=STEPS).rstrip("\n")

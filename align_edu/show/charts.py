@@ -193,14 +193,14 @@ def interval_dots(
 ) -> Picture:
     """Draw one row per variant: a dot for each seed, the mean, and its 95 % interval.
 
-    measure: what is shown, in words; values are shares, drawn as per cent. paper: the paper's own
-    numbers for the rows that it has, in a panel beside ours.
+    measure: what is shown, in words; values are shares, drawn as per cent. paper: the paper's
+    numbers for the rows that it has, in a panel beside those of the toy world.
 
     >>> from align_edu.claims.verdicts import Estimate
     >>> rows = {"all negatives": Estimate(0.5, 0.4, 0.6, (0.45, 0.55))}
     >>> figure = interval_dots(rows, "found first", {"all negatives": 51.7})
     >>> [axes.get_title(loc="left") for axes in figure.axes]
-    ['here: found first', 'the paper']
+    ['toy world: found first', 'the paper']
     """
     places = range(len(rows))
     with drawing(1.0 + 0.36 * len(rows)) as figure:
@@ -213,7 +213,7 @@ def interval_dots(
             axes.plot(row.mean, place, "|", color=style.INK, markersize=15, markeredgewidth=2)
             text: Any = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
             axes.annotate(f"{100 * row.mean:.1f}", (row.mean, place), fontsize=8.5, **text)
-        axes.set(title=f"here: {measure}", ylim=(len(rows) - 0.5, -0.7))
+        axes.set(title="toy world: " * bool(paper) + measure, ylim=(len(rows) - 0.5, -0.7))
         axes.set_yticks(places, [wrapped(name, 30, 2) for name in rows], color=style.INK)
         axes.xaxis.set_major_formatter(PercentFormatter(1))
         if paper:
@@ -256,20 +256,20 @@ def interval_lines(
     return figure
 
 
-def curves(lines: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str) -> Picture:
-    """Draw lines over one another; of two, the second is thinner, so that equal ones are both seen.
+def curves(
+    lines: Mapping[str, Sequence[tuple[float, float]]], xlabel: str, ylabel: str, over: bool = False
+) -> Picture:
+    """Draw lines, label -> points (x, y). over: the first is thick, and shows under its equal.
 
-    lines: label -> points (x, y).
-
-    >>> curves({"recorded": [(1, 9.0)], "live": [(1, 9.1)]}, "step", "loss").axes[0].get_ylabel()
-    'loss'
+    >>> curves({"recorded": [(1, 9.0)]}, "step", "loss", over=True).axes[0].lines[0].get_lw()
+    5.0
     """
     with drawing(3.2) as figure:
         axes = figure.add_subplot(xlabel=xlabel, ylabel=ylabel)
         for number, (label, points) in enumerate(lines.items()):
             dashed, place = divmod(number, len(style.CYCLE))
             how: Any = {"color": style.CYCLE[place], "linestyle": "--" if dashed else "-"}
-            wide = 5.0 if len(lines) == 2 and number == 0 else 2.0
+            wide = 5.0 if over and number == 0 else 2.0
             axes.plot(*zip(*points), label=label, linewidth=wide, **how)
         axes.legend(**_BESIDE)
     return figure

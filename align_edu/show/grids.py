@@ -15,7 +15,6 @@ from align_edu.show.style import Picture, bare, course_style, drawing, new_figur
 
 _ACROSS = 3  # matrices in a row
 _LABEL, _HEAD = 0.4, 0.62  # inches beside and above each matrix of a row
-_LABELS, _SCALE = 2.6, 1.0  # inches beside the similarities, for captions and for the colour scale
 _FRAMES = 32  # the largest similarity matrix with frames on its diagonal
 _SIGNED = LinearSegmentedColormap.from_list(
     "signed", [style.ORANGE, style.PAPER, style.BLUE]
@@ -165,38 +164,39 @@ def similarity_matrix(
     similarity: Tensor | np.ndarray,
     images: Sequence[Image.Image] = (), captions: Sequence[str] = (),
 ) -> Picture:  # fmt: skip
-    """Draw the cosines of images and texts: images along the top, one text per row.
+    """Draw the cosines of images and texts: one image per row, one text per column.
 
-    similarity: (I, T) cosines; those of text i and image i are framed.
-    images, captions: I pictures and T texts, or none.
+    similarity: (I, T) cosines, pairs framed. images, captions: I pictures and T texts, or none.
     Paper: Section 4.1; eq. (1) and eq. (2) raise the framed cells over their row and column.
 
     >>> figure = similarity_matrix(np.eye(2), captions=["a cat", "a dog"])
-    >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    >>> [label.get_text() for label in figure.axes[0].get_xticklabels()]
     ['a cat', 'a dog']
     """
-    values = np.asarray(similarity, dtype=np.float64).T  # (T, I)
-    texts, pictures = values.shape
-    left, rows = _LABELS if captions else 0.1, texts + bool(images)
-    cell = min((style.WIDTH - left - _SCALE) / pictures, 0.9)  # inches
-    figure = new_figure(cell * rows + 0.2)
-    figure.set_layout_engine("none")  # it cannot fit squares beside long labels
+    values = np.asarray(similarity, dtype=np.float64)  # (I, T)
+    rows, texts = values.shape
+    columns = texts + bool(images)
+    cell = min((style.WIDTH - 1.1) / columns, 0.9)  # inches; the colour scale takes one
+    labels = [wrapped(text, int(cell / _LETTER), 6) for text in captions]
+    lines = max((label.count("\n") + 1 for label in labels), default=0)
+    figure = new_figure(cell * rows + 0.14 * lines + 0.2)
+    figure.set_layout_engine("none")  # it cannot fit squares below long labels
     with course_style():
-        axes = _axes_at(figure, left, cell * pictures, cell * rows)
+        axes = _axes_at(figure, 0.1, cell * columns, cell * rows)
         shown = axes.imshow(values, cmap="Blues")
-        for column, image in enumerate(images):  # above the first row, in the cells' size
+        for row, image in enumerate(images):  # left of the first column, in the cells' size
             square = ImageOps.fit(image.convert("RGB"), (style.THUMBNAIL, style.THUMBNAIL))
-            axes.imshow(square, extent=(column - 0.46, column + 0.46, -0.58, -1.5))
-        axes.set(xlim=(-0.5, pictures - 0.5), ylim=(texts - 0.5, texts - 0.5 - rows))
+            axes.imshow(square, extent=(-1.5, -0.58, row + 0.46, row - 0.46))
+        axes.set(xlim=(texts - 0.5 - columns, texts - 0.5), ylim=(rows - 0.5, -0.5))
         bare(axes)
-        labels = [wrapped(text, 34, 3) for text in captions]
-        axes.set_yticks(range(len(labels)), labels, fontsize=8, color=style.INK)
+        axes.xaxis.tick_top()
+        axes.set_xticks(range(len(labels)), labels, fontsize=8, color=style.INK)
         if max(values.shape) <= _FRAMES:
             _frames(axes, min(values.shape), style.ORANGE)
         if max(values.shape) <= 12:
             dark = values > (values.min() + 2 * values.max()) / 3
             _numbers(axes, values, "z.2f", dark, size=8)
-        scale = _axes_at(figure, left + cell * pictures + 0.12, 0.14, cell * texts)
+        scale = _axes_at(figure, cell * columns + 0.22, 0.14, cell * rows)
         figure.colorbar(shown, cax=scale, label="cosine").outline.set_visible(False)
     return figure
 

@@ -3,7 +3,7 @@
 python notebooks/images/diagrams.py
 
 A diagram is a function marked ``@diagram`` that fills a `Drawing`; its name names the file.
-`tests/test_diagrams.py` compares the files with what the functions draw.
+`tests/test_notebooks_are_clean.py` compares the files with what the functions draw.
 """
 
 from collections.abc import Callable

@@ -36,7 +36,6 @@ def recall_at_1(similarity: Tensor) -> float:
 
 
 exercise(chance_loss, lambda g: torch.randint(3, 5000, (4, 1), generator=g).tolist())
-
 exercise(
     recall_at_1,
     lambda g: [(torch.rand(n, n, generator=g) * 2 - 1 + 0.7 * torch.eye(n),) for n in (4, 7, 50)],

@@ -65,5 +65,4 @@ def _shared_cases(g: torch.Generator) -> Cases:
 
 
 exercise(count_words, _word_cases)
-
 exercise(shared_texts, _shared_cases)

@@ -53,5 +53,4 @@ def _text_cases(g: torch.Generator) -> Cases:
 
 
 exercise(keeps_image, lambda g: torch.randint(100, 1200, (40, 2), generator=g).tolist())
-
 exercise(rare_texts, _text_cases)

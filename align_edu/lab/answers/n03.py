@@ -62,7 +62,6 @@ def _word_cases(g: torch.Generator) -> Cases:
 
 
 exercise(wordpieces, _word_cases)
-
 exercise(
     embedding_share,
     lambda g: [

@@ -52,5 +52,4 @@ def _side_cases(g: torch.Generator) -> Cases:
 
 
 exercise(round_channels, _channel_cases)
-
 exercise(output_side, _side_cases)

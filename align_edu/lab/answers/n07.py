@@ -50,7 +50,6 @@ def _gradient_cases(g: torch.Generator) -> Cases:
 
 
 exercise(temperature_gradient, _gradient_cases)
-
 exercise(
     best_temperature,
     lambda g: [

@@ -58,5 +58,4 @@ def _step_cases(g: torch.Generator) -> Cases:
 
 
 exercise(learning_rate_at, _rate_cases)
-
 exercise(training_step, _step_cases, observe="align_edu.lab.stand_ins:train_shortly")

@@ -60,7 +60,6 @@ def _recall_cases(g: torch.Generator) -> Cases:
 
 
 exercise(recall_at_k, _recall_cases)
-
 exercise(
     average_ranks,
     lambda g: [((torch.randint(-4, 5, (n,), generator=g) / 2).tolist(),) for n in (6, 9, 12, 15)],

@@ -58,5 +58,4 @@ def _accuracy_cases(g: torch.Generator) -> Cases:
 
 
 exercise(ensemble, _ensemble_cases)
-
 exercise(top_k_accuracy, _accuracy_cases)

@@ -56,5 +56,4 @@ def _top_cases(g: torch.Generator) -> Cases:
 
 
 exercise(combine, _combine_cases)
-
 exercise(top_k_without, _top_cases)

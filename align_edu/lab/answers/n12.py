@@ -56,5 +56,4 @@ def _interval_cases(g: torch.Generator) -> Cases:
 
 
 exercise(negatives_left, _negatives_cases)
-
 exercise(paired_interval, _interval_cases)

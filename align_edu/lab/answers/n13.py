@@ -64,5 +64,4 @@ def _counts_cases(g: torch.Generator) -> Cases:
 
 
 exercise(pairs_needed, _curve_cases)
-
 exercise(never_mended, _counts_cases)

@@ -9,8 +9,8 @@ from align_edu.lab.exercises import Cases, exercise
 def worth_their_cost(flops: Tensor, quality: Tensor) -> list[int]:
     """Return the choices that no other choice beats, the cheapest first.
 
-    flops, quality: (K,) cost and quality of each choice. One choice beats another when it is no
-    dearer and no worse, and better in one of the two.
+    flops, quality: (K,) cost and quality of each choice. One choice beats another when it
+    costs no more, is no worse, and is better in one of the two.
 
     Paper: Section 6.1, Figure 3 (which gives the quality of nine pairs of towers, not their cost).
 
@@ -30,8 +30,8 @@ def pairs_for_budget(budget: float, image_flops: float, text_flops: float) -> in
     """Return how many pairs a budget of FLOPs trains on.
 
     budget: FLOPs of the whole run. image_flops, text_flops: FLOPs of one image and one text,
-    forward. A training step costs three times the forward pass: the backward pass is twice as
-    dear. Pairs that are not paid for whole do not count.
+    forward. A training step costs three times the forward pass: the backward pass costs
+    twice as much. Pairs that are not paid for whole do not count.
 
     Paper: Section 5 (16,384 pairs a step); the factor 3 is the usual count.
 
@@ -59,5 +59,4 @@ def _budgets(g: torch.Generator) -> Cases:
 
 
 exercise(worth_their_cost, _choices)
-
 exercise(pairs_for_budget, _budgets)

@@ -32,7 +32,6 @@ def name_index(similarity: Tensor) -> int:
 
 
 exercise(scaled, lambda g: torch.randint(0, 256, (20, 1), generator=g).tolist())
-
 exercise(
     name_index,
     lambda g: [(torch.rand(*s, generator=g) - 0.5,) for s in [(4, 6), (7, 5), (3, 9)] * 6],

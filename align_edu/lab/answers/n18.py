@@ -54,5 +54,4 @@ def _share_cases(g: torch.Generator) -> Cases:
 
 
 exercise(pairwise_loss, _loss_cases)
-
 exercise(balanced_share, _share_cases)

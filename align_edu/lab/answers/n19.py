@@ -78,5 +78,4 @@ def _card_cases(g: torch.Generator) -> Cases:
 
 
 exercise(amplification, _found_cases)
-
 exercise(model_card, _card_cases, observe="align_edu.lab.stand_ins:read_card")
