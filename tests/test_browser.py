@@ -250,21 +250,22 @@ def test_a_clicked_answer_gives_its_feedback(notebook, number):
             box.get_by_text(question.feedback(LETTERS[choice])[1], exact=True).wait_for()
 
 
-def move_the_slider(notebook: Notebook) -> tuple[str, str]:
+def move_the_slider(notebook: Notebook, keys=("ArrowRight", "ArrowLeft")) -> tuple[str, str]:
     """Move the first slider and back; return the text beside it before and in between."""
     box = notebook.page.locator(".widget-interact").filter(has=notebook.page.locator(".slider"))
     box, handle = box.first, box.get_by_role("slider").first
     before, text = notebook.figure(box), box.inner_text()
-    handle.press("ArrowRight")
+    handle.press(keys[0])
     moved, there = notebook.figure(box, before), box.inner_text()
-    handle.press("ArrowLeft")
+    handle.press(keys[1])
     assert notebook.figure(box, moved) == before, "the slider is back, its figure is not"
     return text, there
 
 
 @pytest.mark.parametrize("number", ["06"], indirect=True)
 def test_a_slider_that_turns_a_vector_moves_the_figure_and_the_loss(notebook):
-    before, moved = (re.findall(r"loss ([\d.]+)", text) for text in move_the_slider(notebook))
+    texts = move_the_slider(notebook, ("PageUp", "PageDown"))  # five steps of five degrees
+    before, moved = (re.findall(r"loss ([\d.]+)", text) for text in texts)
     assert before and moved and before != moved
 
 
