@@ -201,7 +201,7 @@ def test_each_breach_of_a_notebook_is_found() -> None:
         "canonical form", "code cells; 15 to 30 are right", "lines in the median cell",
         "words of prose", "350,001 bytes", "title", "lab.start", "lab.quiz", "Now you can say",
         "not run in order", "exercise's header", "no equation", "no terms", "0 addresses",
-        "missing.ipynb, which does not exist", "link to another notebook",
+        "missing.ipynb, which does not exist", "links to the notebooks before",
     ):  # fmt: skip
         assert fault in found
 
