@@ -61,6 +61,10 @@ def find_submissions(folder: Path, skip: Path | None = None) -> tuple[list[Submi
         names = [each.notebook for each in same]
         if number and len(names) > 1:
             notes.append(f"{student}: notebook {number} more than once: {', '.join(names)}")
+    for student, same in groupby(submissions, lambda each: each.student):
+        places = sorted({str(PurePosixPath(each.notebook).parent) for each in same})
+        if len(places) > 1 and student not in places:
+            notes.append(f"{student}: the folders {', '.join(places)} count as one student's")
     return submissions, [printable(note) for note in notes]
 
 
