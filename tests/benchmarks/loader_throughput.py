@@ -1,6 +1,7 @@
 """Pairs per second of the training loader from JPEG shards, against webdataset and open_clip.
 
     python tests/benchmarks/loader_throughput.py [--pairs 2048] [--workers 2] [--rounds 3]
+    python tests/benchmarks/loader_throughput.py --embedding
     python tests/benchmarks/loader_throughput.py --million
 
 Writes shards of 346-pixel photographs (noise blurred into texture, quality 90) with captions.
@@ -11,14 +12,16 @@ ours   : TrainingBatches, uncached: resize to 346, random crop 289, flip, WordPi
 theirs : webdataset; open_clip's training transforms to 289 pixels (random resized crop, bicubic,
          normalised); the same WordPiece.
 
-Prints the rates of each round and the median ratio. With --million: the memory of ours, workers
-included, while it reads an epoch of a million small pairs.
+Prints the rates of each round and the median ratio. With --embedding: the same for pictures that
+the toy model embeds, by `embed_source` and by a plain loop in one thread. With --million: the
+memory of ours, workers included, while it reads an epoch of a million small pairs.
 """
 
 import io
 import statistics
 import tempfile
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +31,14 @@ import torch
 from PIL import Image, ImageFilter
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from align_edu import load_run
+from align_edu.evaluation.embed import embed_source
 from align_edu.model.text_tower import encode_texts, train_wordpiece
-from align_edu.pairs import open_pairs
+from align_edu.pairs import decode_image, open_pairs
 from align_edu.pairs.shards import PairSource, write_tar
 from align_edu.presets import get_preset, replace_fields
 from align_edu.training.batches import TrainingBatches
-from tests.benchmarks.measure import options, timed
+from tests.benchmarks.measure import MODEL, options, timed
 from tests.samples import encoded
 
 SIDE, CROP, BATCH = 346, 289, 256
@@ -130,10 +135,32 @@ def read_a_million(folder: Path, workers: int, pairs: int = 1_000_000) -> None:
         print(f"{tenth * 10} %: {private_mebibytes():.0f} MiB, {pairs / 10 / seconds:.0f} pairs/s")
 
 
+def embed(folder: Path, pairs: int, rounds: int) -> None:
+    """Print the rates, their ratio, and the greatest difference between the vectors."""
+    run, paths = load_run(MODEL), write_textures(folder, pairs)
+    source = open_pairs(paths, texts=False)
+
+    def plain() -> torch.Tensor:
+        pictures = map(decode_image, map(source.image_bytes, range(len(source))))
+        batches = iter(lambda: list(islice(pictures, 32)), [])
+        return torch.cat([run.encode_images(batch) for batch in batches])
+
+    ratios = []
+    for _ in range(rounds):
+        ours, found = timed(lambda: embed_source(run, folder))
+        theirs, vectors = timed(plain)
+        ratios.append(theirs / ours)
+        print(f"ours {pairs / ours:.0f}, plain {pairs / theirs:.0f} pictures/s")
+    apart = (found.embeddings - vectors).abs().max()
+    print(f"median ratio: {statistics.median(ratios):.2f}; vectors differ by {apart:.1e}")
+
+
 if __name__ == "__main__":
-    args = options(__doc__, pairs=2_048, workers=2, rounds=3, million=False)
+    args = options(__doc__, pairs=2_048, workers=2, rounds=3, million=False, embedding=False)
     with tempfile.TemporaryDirectory() as name:
         if args.million:
             read_a_million(Path(name), args.workers)
+        elif args.embedding:
+            embed(Path(name), args.pairs, args.rounds)
         else:
             compare(Path(name), args.pairs, args.workers, args.rounds)
