@@ -329,8 +329,9 @@ def upload_an_elephant(notebook: Notebook, box: Any) -> None:
 def search_an_own_photograph(notebook: Notebook) -> None:
     box = notebook.page.locator(".widget-interact").first
     before = notebook.figure(box)
-    box.locator("input[type=text]").fill("a pink elephant on the beach")
-    box.locator("input[type=text]").press("Enter")
+    words = box.locator("input[type=text]").first
+    words.fill("a pink elephant on the beach")
+    words.press("Enter")
     notebook.figure(box, before)
     upload_an_elephant(notebook, box)  # it is among the five best
 
