@@ -21,8 +21,6 @@ RULES = {  # the bounds that leave a rule out; in so few pairs no image has 1,00
     "sides": ["min_side"], "aspect": ["max_aspect"], "shared": ["max_images_per_text"],
     "rare": ["vocabulary_size"], "length": ["min_words", "max_words"],
 }  # fmt: skip
-
-
 EXAM_SEED = 2**32 - 1
 PICTURES, TWINS = 2_000, 4  # 400 scenes, each with four that differ from it in one fact
 TASKS = ("object", "colour", "place")
