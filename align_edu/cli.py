@@ -224,8 +224,12 @@ def _index(run: Path, images: Path, out: Path, kind: str | None, device: str | N
     answer = {"out": str(out), "images": len(index), "kind": index.kind, "skipped": skipped}
     answer["left_out"] = dict(index.left_out)
     unused = Counter(index.skipped.values()) + index.left_out
-    lines = [f"  left out {count:,}: {reason}" for reason, count in unused.most_common()]
-    return answer, "\n".join([f"{len(index):,} images in {out}, {index.kind} search", *lines])
+    return answer, f"{len(index):,} images in {out}, {index.kind} search{_left_out(unused)}"
+
+
+def _left_out(unused: Counter[str]) -> str:
+    """Return a line for each reason why files were left out."""
+    return "".join(f"\n  left out {count:,}: {reason}" for reason, count in unused.most_common())
 
 
 def _search(index: Path, **query: Any) -> Iterator[Answer]:
@@ -255,12 +259,14 @@ def _export(run: Path, out: Path, gallery: Path | None) -> Answer:
     from align_edu.evaluation.embed import load_encoder
     from align_edu.show.report import export_page
 
-    encoder = load_encoder(run, "cpu")
+    encoder, unused = load_encoder(run, "cpu"), Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
+        given = None if gallery is None else unused
         if gallery is None:
             gallery = align_edu.World().write_benchmark(Path(folder) / "scenes", 200, progress=True)
-        page = export_page(encoder, gallery, out, progress=True)
-    return {"page": str(page)}, f"{page}: open it in a browser"
+        page = export_page(encoder, gallery, out, progress=True, left_out=given)
+    answer = {"page": str(page), "left_out": dict(unused)}
+    return answer, f"{page}: open it in a browser{_left_out(unused)}"
 
 
 def _plan(preset: str, chips: int, chip: str, text_length: int | None, **options: Any) -> Answer:

@@ -24,6 +24,7 @@ Share = Annotated[float, (0, math.nextafter(1, 0), "a number from 0 to below 1")
 Momentum = Annotated[float, (0, 1, "a number from 0 to 1")]
 Fraction = Annotated[float, (math.ulp(0), 1, "a number above 0, at most 1")]
 Few = Annotated[int, (0, 1_000, "a whole number from 0 to 1000")]
+Width = Annotated[int, (1, 100_000, "a whole number from 1 to 100000")]
 Count = Annotated[int, (1, 10**9, "a whole number from 1 to a billion")]
 Batch = Annotated[int, (2, 10**9, "a whole number from 2 to a billion")]
 Side = Annotated[int, (32, 10_000, "a whole number from 32 to 10000")]  # 32 is halved five times
@@ -75,7 +76,7 @@ class ImageSettings(_Settings):
     depth: Scale = 5.3  # multiplier on its blocks
     resize: Side = 346  # pixels per side after resizing; the aspect ratio is not kept
     crop: Side = 289  # pixels per side of the input: a random crop in training, else the central
-    projection: Count | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
+    projection: Width | None = None  # width of an extra linear layer (paper: only B1, B3, B5)
     batch_norm_momentum: Momentum = 0.01  # weight of the new batch; TensorFlow calls this 0.99
     ghost_batch: Batch | None = 16  # pairs that share BatchNorm statistics; None: the whole batch
     stochastic_depth: Share = 0.2  # drop rate of the last block, for each sample separately
@@ -89,7 +90,7 @@ class TextSettings(_Settings):
 
     part = "text"
     layers: Few = 24
-    width: Count = 1024
+    width: Width = 1024
     heads: Count = 16
     vocabulary_size: Count = 100_000
     max_length: Length = 64  # word pieces of a text, [CLS] and [SEP] included

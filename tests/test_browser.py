@@ -323,6 +323,8 @@ def upload_an_elephant(notebook: Notebook, box: Any) -> None:
         box.get_by_role("button", name="Upload").click()
     file = {"name": "own.png", "mimeType": "image/png", "buffer": own.getvalue()}
     chooser.value.set_files(file)  # type: ignore[arg-type]
+    before = notebook.figure(box, before)
+    box.get_by_role("button", name="2", exact=True).click()  # search with the second result
     notebook.figure(box, before)
 
 

@@ -190,6 +190,8 @@ def described_as(**changes):
     ("images.json", lambda data: b"{", "not readable JSON"),
     ("images.json", described_as(parts=None), OTHER),
     ("images.json", described_as(images=["one.jpg"]), OTHER),
+    ("images.json", described_as(images=[1, 2, 3]), OTHER),
+    ("images.json", described_as(skipped=["one.jpg"]), OTHER),
 )
 def test_a_damaged_index_is_refused_with_the_remedy(name, damage, sentence, tmp_path):
     folder = ImageIndex(torch.eye(3), THREE).save(tmp_path / "index")

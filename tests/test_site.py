@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -166,7 +167,10 @@ def test_larger_towers_and_plain_photographs_agree(browser, tmp_path):
     (tmp_path / "a.png").write_bytes(image_file("red", form="PNG"))
     (tmp_path / "b.jpg").write_bytes(image_file("blue"))
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    page, complaints = opened(browser, export_page(run, tmp_path, tmp_path / "page"))
+    (tmp_path / "c.heic").touch()
+    file = export_page(run, tmp_path, tmp_path / "page", left_out=(left_out := Counter()))
+    assert left_out["not an image"] == left_out[".heic (convert to .jpg)"] == 1
+    page, complaints = opened(browser, file)
     wanted = run.encode_texts(["a red cat in the snow"])[0].numpy()
     got = page.evaluate("[...encodeText('a red cat in the snow')]")
     assert len(got) == 24 and np.abs(np.array(got) - wanted).max() < 1e-5

@@ -1,6 +1,10 @@
 """The scene composer: you choose what a picture shows, it is drawn, and a model looks at it."""
 
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +12,7 @@ import torch
 from PIL import Image
 
 from align_edu.evaluation.zero_shot import class_vectors
-from align_edu.pairs import decode_image
+from align_edu.pairs.images import BrokenImage, decode_image, find_images
 from align_edu.search.index import ImageIndex
 from align_edu.show import picture_grid
 from align_edu.show.style import Picture
@@ -98,14 +102,29 @@ class Composer:
             "words": widgets.Text("", continuous_update=False, description="classes"),
             "seed": widgets.IntSlider(0, 0, 20, description="layout"),
             "own": widgets.FileUpload(accept="image/*", description="own picture"),
+            "folder": widgets.Text("", continuous_update=False),
         }  # fmt: skip
 
-        def answer(**chosen: Any) -> None:
-            if own := chosen.pop("own"):
-                chosen["own"] = decode_image(bytes(own[0]["content"]))
+        def answer(own: Any, folder: str, **chosen: Any) -> None:
+            if mine := own_pictures(own, folder):  # of a folder, the layout's number chooses one
+                chosen["own"] = mine[chosen["seed"] % len(mine)]
             display(self(**chosen))
 
         return widgets.interactive(answer, **menus)
+
+
+def own_pictures(files: Iterable[Mapping[str, Any]], folder: str = "") -> list[Image.Image]:
+    """Return the pictures of a FileUpload's value, then a folder's, as `align-edu index` reads it.
+
+    Pictures that cannot be read are left out; a folder that does not exist holds none.
+    """
+    found = find_images(Path(folder).expanduser(), Counter()) if folder else []
+    contents = [bytes(file["content"]) for file in files] + [file.read_bytes() for file in found]
+    pictures = []
+    for content in contents:
+        with suppress(BrokenImage):
+            pictures.append(decode_image(content))
+    return pictures
 
 
 def words_for(scene: Scene) -> str:

@@ -4,15 +4,16 @@
 """
 
 import importlib.util
-import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from string import ascii_lowercase, digits
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -20,11 +21,15 @@ import torch._dynamo  # an optimiser loads it when it is made, for seconds: here
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from align_edu.io import InputError, fill_template
+from align_edu.io import InputError
+from align_edu.training.metrics import read_metrics
 
 _RATES = {"SGD": {"lr": 0.02, "momentum": 0.9}, "Adam": {"lr": 0.02}, "AdamW": {"lr": 0.02}}
 _WIDTHS = (5, 3)
-STEPS, BATCH, WIDTH = 6, 256, 32  # of the steps on virtual devices
+_DEVICES = {  # a short run waits for the compiler: it may leave out what makes programs fast
+    "PJRT_DEVICE": "CPU", "TF_CPP_MIN_LOG_LEVEL": "3",
+    "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+}  # fmt: skip
 
 
 class Towers(nn.Module):
@@ -78,60 +83,28 @@ def read_card(write: Callable[..., Any], *measured: Any) -> list[Any]:
     return [sorted(name for name in parts if len(parts[name].split()) > 4), numbers, limits]
 
 
-def spmd_steps(devices: int = 8) -> dict[str, Any] | None:
-    """Take six training steps on virtual XLA devices of this processor; None without torch_xla.
+def losses_of(command: str, devices: int = 0) -> list[float]:
+    """Run an ``align-edu train`` command, without its --out, and return the loss of each step.
 
-    Returns the number of devices, the losses on them, those expected, and the number of compiled
-    programs. Raises InputError when the process fails.
+    devices: virtual XLA devices of this processor, one program for all; 0: no XLA. Without
+    torch_xla, which exists for Linux on x86-64 only, they give an empty list.
+    Raises InputError when the run fails.
 
     Paper: Section 5 (1,024 cores, one batch).
     """
-    if importlib.util.find_spec("torch_xla") is None:
-        return None
-    settings = {"PJRT_DEVICE": "CPU", "CPU_NUM_DEVICES": str(devices), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    settings["XLA_FLAGS"] = "--xla_backend_optimization_level=1"
-    command = [sys.executable, "-m", "align_edu.lab.stand_ins"]
-    done = subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, timeout=300, check=False
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise InputError(f"the steps on {devices} virtual devices failed: {last}")
-    return dict(json.loads(done.stdout.splitlines()[-1]))
-
-
-def in_words(run: dict[str, Any] | None) -> str:
-    """Return the run in words; without one, what it would show."""
-    file = Path(__file__).with_name("virtual_devices.txt.j2")
-    return fill_template(file, run=run, batch=BATCH, steps=STEPS).rstrip("\n")
-
-
-def _losses(device: torch.device | None = None) -> tuple[list[float], int]:
-    """Return the losses of the steps and the number of programs: on a mesh, or in plain torch."""
-    from align_edu.loss import Temperature, contrastive_loss
-    from align_edu.training.processes import Machine
-    from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
-
-    machine: Machine = Machine(device) if device else open_mesh()
-    weights = torch.randn(2, WIDTH, WIDTH, generator=torch.Generator().manual_seed(0))
-    towers = nn.ParameterList((weights / WIDTH**0.5).unbind())  # of images and of texts
-    model = nn.ModuleList([towers, Temperature(0.1)]).to(machine.device)
-    optimizer = XlaLamb(model.parameters(), lr=0.0, weight_decay=1e-5, always_adapt=True)
-    machine.replicate(model, optimizer)
-    losses = []
-    for step in range(STEPS):
-        generator = torch.Generator().manual_seed(step)
-        pictures, noise = (torch.randn(BATCH, WIDTH, generator=generator) for _ in range(2))
-        x, y = machine.place(pictures) @ towers[0], machine.place(pictures + noise) @ towers[1]
-        loss = contrastive_loss(x, y, model[1]())
-        loss.backward()
-        optimizer.param_groups[0]["lr"] = 0.02 * (step + 1) / STEPS
-        optimizer.step()
-        optimizer.zero_grad()
-        machine.finish_step()
-        losses.append(loss)  # read later: reading one would stop the step
-    programs = machine.compiled_graphs() if isinstance(machine, XlaMesh) else 0
-    return [loss.item() for loss in losses], programs
+    if devices and importlib.util.find_spec("torch_xla") is None:
+        return []
+    settings = _DEVICES | {"CPU_NUM_DEVICES": str(devices)} if devices else {}
+    program = "import sys; from align_edu.cli import main; sys.exit(main())"
+    with TemporaryDirectory() as folder:
+        words = [sys.executable, "-c", program, *shlex.split(command), "--out", folder]
+        done = subprocess.run(
+            words, env=os.environ | settings, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise InputError(f"the run failed: {last}")
+        return [row["loss"] for row in read_metrics(folder)]
 
 
 def tiny_hf(folder: str | Path, seed: int = 0) -> Path:
@@ -178,11 +151,3 @@ def _see_patches(tower: nn.Module, seed: int) -> None:
             module.momentum = 1.0  # of this one batch
     with torch.no_grad():
         tower.train()(F.interpolate(patches, size=(65, 65), mode="bilinear"))
-
-
-if __name__ == "__main__":
-    losses, programs = _losses()  # first: torch counts its devices at the first backward pass
-    expected, _ = _losses(torch.device("cpu"))
-    count = int(os.environ["CPU_NUM_DEVICES"])
-    run = {"devices": count, "losses": losses, "expected": expected, "programs": programs}
-    print(json.dumps(run))

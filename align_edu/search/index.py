@@ -141,15 +141,18 @@ class ImageIndex:
     @classmethod
     def load(cls, folder: str | Path) -> ImageIndex:
         """Open an index that :meth:`save` wrote, as `Vectors.read` does."""
-        from align_edu.search.vectors import Vectors
+        from align_edu.search.vectors import Vectors, unfit
 
         index, home = cls.__new__(cls), Path(folder).resolve()
         index._vectors, described = Vectors.read(Path(folder))
-        index._home, index._names = home, described["images"]
-        index.kind, index.model, run = (described[name] for name in ("kind", "model", "run"))
-        index.run = None if run is None else _place_of(home / run)
-        index.left_out = Counter(described["left_out"])
-        index.skipped = {_place_of(home / name): why for name, why in described["skipped"].items()}
+        try:
+            index._home, index._names = home, list(map(os.fspath, described["images"]))
+            index.kind, index.model, run = (described[name] for name in ("kind", "model", "run"))
+            index.run = None if run is None else _place_of(home / run)
+            index.left_out, skipped = Counter(described["left_out"]), described["skipped"].items()
+            index.skipped = {_place_of(home / name): str(why) for name, why in skipped}
+        except (KeyError, TypeError, AttributeError):
+            raise unfit(folder) from None
         return index
 
     def _name(self, file: str | Path) -> str:

@@ -127,7 +127,12 @@ class Vectors:
                 return read, described
         except (KeyError, TypeError, AttributeError, RuntimeError):  # the last one by FAISS
             pass
-        raise InputError(f"{folder}: not an index that this version reads; {_REBUILD}")
+        raise unfit(folder)
+
+
+def unfit(folder: str | Path) -> InputError:
+    """Return the error of a folder whose ``images.json`` another version wrote, or a person."""
+    return InputError(f"{folder}: not an index that this version reads; {_REBUILD}")
 
 
 def _halves(rows: np.ndarray) -> Any:

@@ -104,25 +104,31 @@ def _data_url(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def export_page(run: Run, images: str | Path, out: str | Path, *, progress: bool = False) -> Path:
+def export_page(
+    run: Run, images: str | Path, out: str | Path,
+    *, progress: bool = False, left_out: Counter[str] | None = None,
+) -> Path:  # fmt: skip
     """Write OUT/index.html, a page that ranks pictures by words in any browser; return its path.
 
     It holds the text tower with its vocabulary, and the pictures with their embeddings, and needs
     no Python, no server and no network. images: a folder of at most 1,000 pictures; of a benchmark
-    in Karpathy's form, captions and scenes are shown too. Raises InputError for more pictures, for
+    in Karpathy's form, captions and scenes are shown too. left_out: counts the files that are not
+    on the page, by reason. Raises InputError for more pictures, for
     a text tower of more than 30 million numbers, and when no picture can be read.
 
     Paper: Section 7; footnote 4 for the weights of words and pictures.
     """
     from align_edu.evaluation.embed import embed_images
 
-    files, known = find_images(Path(images), Counter()), _known(Path(images))
+    left_out = Counter() if left_out is None else left_out
+    files, known = find_images(Path(images), left_out), _known(Path(images))
     if len(files) > MOST_PICTURES:
         raise InputError(f"{images}: {len(files):,} pictures; a page holds {MOST_PICTURES:,}")
     data = _text_tower(run)
     found = embed_images(run, files, progress=progress)
     if not found.files:
         raise InputError(f"{images}: no picture can be read ({found.reasons() or 'none in it'})")
+    left_out.update(found.skipped.values())
     data["pictures"] = [
         known.get(file.name, {"title": file.name, "facts": {}})
         | {"image": _data_url("jpeg", _jpeg(_read(file))), "embedding": _floats(row)}
