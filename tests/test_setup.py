@@ -1,9 +1,10 @@
-"""What is named, locked, imported and shipped agrees; `make setup` builds it, the doctor looks."""
+"""What is named, locked and shipped agrees; `make setup` builds it; nothing reaches the network."""
 
 import ast
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tomllib
@@ -12,6 +13,8 @@ from importlib import metadata
 from types import SimpleNamespace
 from unittest.mock import Mock
 
+import nbclient
+import nbformat
 import pytest
 import yaml
 from hatchling.builders.wheel import WheelBuilder
@@ -29,6 +32,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
 PIP = next(part["pip"] for part in CONDA if isinstance(part, dict))
 PYTHON = (ROOT / "tests" / "stand_in_python.sh").read_text()
+OUTSIDE = ("192.0.2.1", 80)  # a documentation address (RFC 5737): nobody answers there
+ATTEMPT = f"import socket; socket.create_connection({OUTSIDE!r}, timeout=2)"
 
 
 def named(lines: list[str]) -> dict[str, Requirement]:
@@ -293,3 +298,39 @@ def test_the_report_has_one_line_a_finding_and_says_whether_all_is_well(capsys, 
     assert "MEND    disk: 0.2 GiB free" in printed
     monkeypatch.setattr(doctor, "_free_memory", lambda: None)  # the system does not say
     assert finding("memory").ok
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    """Where the attempts of these tests are written, so that they do not fail the run."""
+    path = tmp_path / "refused.txt"
+    monkeypatch.setenv("ALIGN_EDU_NETWORK_LOG", str(path))
+    return path
+
+
+@cases(
+    "attempt, words",
+    (lambda outlet: socket.create_connection(OUTSIDE, timeout=2), "192.0.2.1"),
+    (lambda outlet: socket.getaddrinfo("example.org", 443), "example.org"),
+    (lambda outlet: outlet.sendto(b"hello", OUTSIDE), "192.0.2.1"),
+)
+def test_an_attempt_fails_in_the_test_process_and_names_who_asked(attempt, words, log):
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as outlet,
+        pytest.raises(ConnectionError, match=rf"{words}.*test_setup\.py"),
+    ):
+        attempt(outlet)
+    assert words in log.read_text()
+
+
+def test_an_attempt_fails_in_a_child_process_and_is_written_down_where_a_library_hides_it(log):
+    hidden = f"import contextlib\nwith contextlib.suppress(OSError):\n    {ATTEMPT}"
+    assert subprocess.run([sys.executable, "-c", hidden]).returncode == 0
+    assert "192.0.2.1" in log.read_text()
+
+
+def test_a_connection_fails_in_a_notebook_kernel(log):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(ATTEMPT)])
+    with pytest.raises(nbclient.exceptions.CellExecutionError, match="NetworkIsCut"):
+        nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    assert "192.0.2.1" in log.read_text()

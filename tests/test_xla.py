@@ -13,12 +13,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from align_edu.training import xla
-from align_edu.training.metrics import read_metrics
 from align_edu.training.xla import XlaLamb, XlaMesh, open_mesh
-from align_edu.world import World
-from tests.processes import start_training
 from tests.samples import LONG, ROOT, refused
-from tests.test_processes import SETTINGS
 
 DEVICES = (1, 4, 8) if LONG else (4,)
 needs_xla = pytest.mark.skipif(
@@ -134,21 +130,3 @@ def test_without_torch_xla_the_module_imports_and_the_error_names_the_remedy(mon
 @needs_xla
 def test_without_a_device_the_error_names_what_to_set(steps):
     assert "finds no device" in steps["refused"] and "PJRT_DEVICE=TPU" in steps["refused"]
-
-
-@pytest.mark.long
-@needs_xla
-def test_the_training_loop_runs_on_four_devices_as_on_the_processor(tmp_path, monkeypatch):
-    # In float32, six steps of LAMB: rounding only.
-    for name, value in (ON_CPU | {"CPU_NUM_DEVICES": "4"}).items():
-        monkeypatch.setenv(name, value)
-    world = World(seed=5, image_size=38).write(tmp_path / "w", pairs=200, workers=1)
-    lamb = SETTINGS | {"recipe.optimizer": "lamb", "recipe.learning_rate": "0.01"}
-    folders = [tmp_path / device for device in ("xla", "cpu")]
-    for folder in folders:
-        run = start_training(lamb, world, folder, 6, "--device", folder.name)
-        _, errors = run.communicate(timeout=900)
-        assert run.returncode == 0, errors[-3000:]
-    ours, theirs = ([row["loss"] for row in read_metrics(folder)] for folder in folders)
-    assert ours == pytest.approx(theirs, rel=1e-3)
-    assert farthest(*(load_file(folder / "model.safetensors") for folder in folders)) < 0.02

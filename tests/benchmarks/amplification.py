@@ -40,10 +40,6 @@ LEVELS = {"even": 1 / 8, "60 %": 0.60, "75 %": 0.75, "85 %": 0.85, "95 %": 0.95,
 WORLD = 19  # the seed of all scenes and drawings
 
 
-def training_scenes(level: str, seed: int) -> list[Scene]:
-    return planting.planted_scenes(PAIRS, LEVELS[level], child_rng(WORLD, 0, seed), turn=seed)
-
-
 def pairs_of(level: str, scenes: Sequence[Scene], seed: int) -> list[int]:
     """The pairs of one pass: all of them once, or as many of each kind in each colour."""
     rows = list(range(len(scenes)))
@@ -70,7 +66,8 @@ def photo(scene: Scene, number: int) -> Any:
 
 def one_run(level: str, seed: int, work: Path) -> dict[str, Any]:
     """Train, and return what the first ``TOP`` of each search show: kind, colour and number."""
-    scenes, preset = training_scenes(level, seed), get_preset("toy")
+    rng, preset = child_rng(WORLD, 0, seed), get_preset("toy")
+    scenes = planting.planted_scenes(PAIRS, LEVELS[level], rng, turn=seed)
     chosen = pairs_of(level, scenes, seed)
 
     def pair(key: int, i: int) -> tuple[dict[str, Any], str, bytes]:
