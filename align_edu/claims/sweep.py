@@ -45,6 +45,7 @@ WEIGHTS = {  # of text and image in a query
 }  # fmt: skip
 WAYS = ("image_to_text", "text_to_image", "text_to_text", "image_to_image")
 Job = tuple[str, int, float | None]  # variant, seed, learning rate
+GPU, _CPU = torch.cuda.is_available(), torch.backends.cpu.get_cpu_capability()
 
 
 def run_sweep(names: list[str], records: Path, work: Path, *, seeds: int | None = None) -> None:
@@ -56,7 +57,7 @@ def run_sweep(names: list[str], records: Path, work: Path, *, seeds: int | None 
     Raises InputError and TrainingStopped as `train`, InputError where another sweep uses ``work``.
     """
     make = partial(make_record, records=records, work=work)
-    spawn, side_by_side = get_context("spawn"), 1 if torch.cuda.is_available() else 2
+    spawn, side_by_side = get_context("spawn"), 1 if GPU else 2
     with only_writer(work):
         write_exam(work / "exam")
         while jobs := list(dict.fromkeys(missing_runs(records, work, names, seeds))):
@@ -102,7 +103,7 @@ def make_record(job: Job, records: Path, work: Path) -> Path:
         "settings": settings_of(name, seed, rate), "curve": curve_of(rows),
         "seconds": rows[-1]["seconds"], "measures": measure(run, work / "exam"),
         "versions": software_versions(),
-        "machine": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        "machine": torch.cuda.get_device_name() if GPU else f"{platform.machine()} {_CPU}",
     }  # fmt: skip
     write_json(path, record)
     if not any(each.tuned_from == name for each in VARIANTS.values()):
@@ -122,7 +123,7 @@ def train_run(name: str, seed: int, work: Path, rate: float | None = None) -> Ru
     start = _run_folder(work, base, seed) if base else None
     return train(
         variant.preset(rate), [data / "pairs"], folder, steps=variant.steps, seed=seed,
-        resume=True, start=start, processes=1, progress=False,
+        resume=True, start=start, processes=None if GPU else 1, progress=False,
         tokenizer=None if start else load_wordpiece(data / "tokenizer.json"),
     )  # fmt: skip
 

@@ -48,7 +48,8 @@ def train(
     data: folders of shards, tar files, outputs of ``filter``, or benchmarks, of which the
     training split is used. out: the run's folder.
     steps or minutes: the length (default: the preset's steps). resume: continue from the last
-    checkpoint in ``out``; a run by steps then ends with the same bits as an unbroken one.
+    checkpoint in ``out``; a run by steps then ends with the same bits as an unbroken one (on a
+    GPU, whose sums have no fixed order, with rounding between them).
     tokenizer: a WordPiece vocabulary (default: train one on the data's texts). start: the
     folder of a run whose weights and vocabulary to begin with (see ``fine_tuning``). device:
     "cpu", "cuda", "xla", or None for a GPU if one exists; under ``torchrun`` its processes
