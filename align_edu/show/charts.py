@@ -37,7 +37,7 @@ def funnel_bars(funnel: Mapping[str, Any]) -> Picture:
     with drawing(1.25 + 0.34 * len(steps)) as figure:
         axes = figure.add_subplot()
         _bars_down(axes, names, left, texts, before + 0.01 * whole).set_label("left")
-        dropped = axes.barh(range(len(names)), before - left, 0.7, left, color=style.LINE)
+        dropped = axes.barh(range(len(names)), before - left, 0.7, left, color=style.SKY)
         dropped.set_label("dropped here")
         axes.set(xlim=(0, 1.22 * whole), xlabel="pairs")
         axes.xaxis.set_major_formatter("{x:,.0f}")
@@ -176,12 +176,12 @@ def softmax_bars(cosines: Sequence[float], parts: Mapping[str, Sequence[float]])
     ['cosine', 'probability']
     """
     panels = {"cosine": cosines, **parts}
-    with drawing(2.2) as figure:
+    with drawing(2.4) as figure:
         for axes, (label, values) in zip(figure.subplots(1, len(panels)), panels.items()):
             colours = [style.GREEN] + [style.BLUE] * (len(values) - 1)
             bars = axes.bar(range(len(values)), values, color=colours)
             axes.bar_label(bars, [f"{v:.2f}" for v in values], fontsize=8.5, padding=1)
-            axes.set(title=label, ylim=(min(0, *values) * 1.7, 1.12))
+            axes.set(title=label, xlabel="text", ylim=(min(0, *values) * 1.7, 1.12))
             axes.set_xticks(range(len(values)), ["own", *map(str, range(1, len(values)))])
             axes.grid(axis="x", visible=False)
             axes.axhline(0, color=style.MUTED, linewidth=0.8)

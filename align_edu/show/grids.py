@@ -139,6 +139,8 @@ def matrix_row(
     """
     rows = -(-len(matrices) // _ACROSS)
     side = style.WIDTH / _ACROSS - _LABEL
+    if unit and not largest:
+        largest = max(float(np.nanmax(np.abs(np.asarray(each)))) for each in matrices.values())
     with drawing(rows * (side + _HEAD) + 0.1) as figure:
         for number, (label, matrix) in enumerate(matrices.items(), 1):
             axes = figure.add_subplot(rows, _ACROSS, number)
