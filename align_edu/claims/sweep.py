@@ -68,8 +68,7 @@ def run_sweep(names: list[str], records: Path, work: Path, *, seeds: int | None 
                     list(tqdm(pool.map(make, jobs), "runs", len(jobs)))
                 except BrokenExecutor:
                     kept = "finished records are kept, and the same command continues"
-                    wrong = f"{work}: the process of a run ended early"
-                    raise TrainingStopped(f"{wrong}; {kept}") from None
+                    raise TrainingStopped(f"{work}: a run's process ended early; {kept}") from None
 
 
 def missing_runs(records: Path, work: Path, names: list[str], seeds: int | None) -> Iterator[Job]:
