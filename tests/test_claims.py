@@ -79,14 +79,14 @@ def write_record(folder: Path, name: str, seed: int, hits: str, rate: float | No
 
 
 def test_a_rate_is_chosen_at_the_tuning_seed(tmp_path: Path) -> None:
-    rates, seed = claims.VARIANTS["lamb"].rates, claims.TUNING_SEED
-    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], None))
-    assert jobs == [("lamb", seed, rate) for rate in rates]
+    rates, seed = claims.VARIANTS["adamw"].rates, claims.TUNING_SEED
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["adamw"], None))
+    assert jobs == [("adamw", seed, rate) for rate in rates]
     for rate, hits in zip(rates, ("0110", "1110", "0001"), strict=True):
-        write_record(tmp_path, "lamb", seed, hits, rate)
-    assert claims.chosen_rate(tmp_path, "lamb") == rates[1]
-    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["lamb"], 2))
-    assert jobs == [("lamb", 1, rates[1]), ("lamb", 2, rates[1])]
+        write_record(tmp_path, "adamw", seed, hits, rate)
+    assert claims.chosen_rate(tmp_path, "adamw") == rates[1]
+    jobs = list(sweep.missing_runs(tmp_path, tmp_path, ["adamw"], 2))
+    assert jobs == [("adamw", 1, rates[1]), ("adamw", 2, rates[1])]
 
 
 def test_the_run_that_a_tuned_one_starts_from_is_made_first(tmp_path: Path) -> None:

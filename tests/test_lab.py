@@ -435,7 +435,8 @@ def test_each_choice_is_answered_and_an_unknown_name_is_refused(compose, capsys)
 def test_an_uploaded_picture_is_named_instead_of_the_drawing(compose, capsys):
     widget, file = compose.widget(), DATA / "benchmark" / "images" / "000040.jpg"  # a cat
     upload = {"name": file.name, "type": "image/jpeg", "size": 1, "last_modified": NOW}
-    steps = ((0, "bus"), (-2, [upload | {"content": file.read_bytes()}]))
-    for (child, value), kind in zip(steps, ("bus", "cat"), strict=True):
+    steps = ((0, "rocket"), (-3, [upload | {"content": file.read_bytes()}]), (-3, ()))
+    steps += ((-2, str(file.parent)),)  # its first picture shows a bus
+    for (child, value), kind in zip(steps, ("rocket", "cat", "rocket", "bus"), strict=True):
         widget.children[child].value = value
         assert f"\nobject  {kind} " in capsys.readouterr().out

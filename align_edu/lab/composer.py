@@ -105,8 +105,9 @@ class Composer:
             "folder": widgets.Text("", continuous_update=False),
         }  # fmt: skip
 
-        def answer(own: Any, folder: str, **chosen: Any) -> None:
-            if mine := own_pictures(own, folder):  # of a folder, the layout's number chooses one
+        def answer(**chosen: Any) -> None:
+            # Of a folder's pictures, the layout's number chooses one.
+            if mine := own_pictures(chosen.pop("own"), chosen.pop("folder")):
                 chosen["own"] = mine[chosen["seed"] % len(mine)]
             display(self(**chosen))
 
