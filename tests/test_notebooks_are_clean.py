@@ -256,7 +256,7 @@ def test_notebook_16_runs_and_explains_itself_without_torch_xla():
     notebook.cells.insert(0, blocked)
     run(notebook, "16 without torch_xla", FOLDER)  # raises where a cell fails
     printed = [texts(cell) for cell in code_cells(notebook)]
-    assert any(text.startswith("torch_xla is not installed here") for text in printed)
+    assert any(text.rstrip().endswith("8 devices") for text in printed)  # no losses
     assert any("host 127 reads" in text for text in printed)
 
 
